@@ -1,0 +1,183 @@
+"""The architecture as data: one frozen dataclass per stage, and their JSON form."""
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from m2f_jax.labels import Label
+
+Task = Literal["instance", "panoptic", "semantic"]
+
+MODEL_TYPE = "m2f_jax"  # what tells our config.json from anybody else's
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwinConfig:
+    """A Swin Transformer (Liu et al., ICCV 2021); the defaults are Swin-T."""
+
+    embed_dim: int = 96
+    depths: tuple[int, ...] = (2, 2, 6, 2)
+    num_heads: tuple[int, ...] = (3, 6, 12, 24)
+    window_size: int = 7
+    mlp_ratio: float = 4.0
+    drop_path_rate: float = 0.3
+
+    def __post_init__(self):
+        if len(self.depths) != 4 or len(self.num_heads) != 4:
+            raise ValueError(
+                "SwinConfig: depths and num_heads need 4 entries, one per stage (strides 4 to 32); "
+                f"got {len(self.depths)} and {len(self.num_heads)}"
+            )
+        for dim, heads in zip(self.dims, self.num_heads, strict=True):
+            if dim % heads:
+                raise ValueError(f"SwinConfig: {heads} heads do not divide a stage of width {dim}")
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Width of each stage: embed_dim, doubled at every stage."""
+        return tuple(self.embed_dim * 2**stage for stage in range(4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelDecoderConfig:
+    """The multi-scale deformable attention pixel decoder (Sec. 3.2.2); published defaults."""
+
+    dim: int = 256
+    mask_dim: int = 256
+    num_layers: int = 6
+    num_heads: int = 8
+    num_points: int = 4
+    ffn_dim: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerDecoderConfig:
+    """The masked-attention Transformer decoder (Sec. 3.2); published defaults.
+
+    `num_layers` is the paper's L = 9; the authors' configuration files say 10, for 10 predictions.
+    """
+
+    dim: int = 256
+    num_layers: int = 9
+    num_heads: int = 8
+    ffn_dim: int = 2048
+    num_queries: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mask2FormerConfig:
+    """A whole model: its three stages, its classes and the task that it was trained for.
+
+    `labels` names the K classes in the order of the class logits; "no object" is not among them.
+    """
+
+    labels: tuple[Label, ...]
+    task: Task
+    backbone: SwinConfig = field(default_factory=SwinConfig)
+    pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
+    decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
+
+    def __post_init__(self):
+        if self.task not in typing.get_args(Task):
+            raise ValueError(
+                f"Mask2FormerConfig: task is one of {typing.get_args(Task)}, not {self.task!r}"
+            )
+        if not self.labels:
+            raise ValueError("Mask2FormerConfig: labels is empty; a model needs at least one class")
+        if self.pixel_decoder.dim != self.decoder.dim:
+            raise ValueError(
+                "Mask2FormerConfig: pixel_decoder.dim and decoder.dim must be equal (no published "
+                f"model projects between them); got {self.pixel_decoder.dim}, {self.decoder.dim}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """K, without "no object"."""
+        return len(self.labels)
+
+    @property
+    def thing_classes(self) -> tuple[int, ...]:
+        """Class indices that are countable things; the others are stuff."""
+        return tuple(k for k, label in enumerate(self.labels) if label.is_thing)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as plain JSON values."""
+        return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is missing, unknown or of the wrong type; the message names it.
+        """
+        values = {key: value for key, value in values.items() if key != "model_type"}
+        return from_plain(cls, values, cls.__name__)
+
+    def save(self, path: str | os.PathLike):
+        """Writes the config as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: as `from_dict`, and when the file isn't JSON.
+        """
+        return cls.from_dict(read_json(path))
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """The contents of a JSON file.
+
+    Raises:
+        ValueError: the file isn't JSON; the message names it.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); download it again") from error
+
+
+def from_plain(kind: Any, value: Any, where: str) -> Any:
+    """Plain JSON values as `kind`: a dataclass, a tuple of one kind, or a scalar.
+
+    Raises:
+        ValueError: naming `where`, when a value doesn't fit.
+    """
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where} needs an object, not {value!r}")
+        hints = typing.get_type_hints(kind)
+        required = {
+            field.name
+            for field in dataclasses.fields(kind)
+            if field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        }
+        if unknown := sorted(set(value) - set(hints)):
+            raise ValueError(f"{where} has no field {', '.join(unknown)}")
+        if missing := sorted(required - set(value)):
+            raise ValueError(f"{where} lacks the field {', '.join(missing)}")
+        return kind(**{key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()})
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} needs a list, not {value!r}")
+        return tuple(from_plain(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin in (typing.Union, types.UnionType):
+        kind = tuple(arguments)
+    elif origin is Literal:
+        kind = str
+    elif kind is float:
+        kind = (int, float)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"{where} has the value {value!r} of a wrong type")
+    return value

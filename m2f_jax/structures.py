@@ -1,0 +1,40 @@
+"""What the stages hand to one another."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+Size = tuple[int, int]  # height, width
+
+
+class FeaturePyramid(NamedTuple):
+    """What the pixel decoder computes: features for attention, embeddings for masks (Fig. 2)."""
+
+    features: tuple[Float[Array, "B ?h ?w C"], ...]  # strides 32, 16, 8, in this order
+    per_pixel: Float[Array, "B H W E"]  # stride 4
+
+
+class Predictions(NamedTuple):
+    """Each query's class and mask."""
+
+    class_logits: Float[Array, "B Q K"]  # float32; the last column is "no object"
+    mask_logits: Float[Array, "B Q H W"]  # float32, at stride 4
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """The sizes (height, width) that undo preprocessing: pad, then resize, then the original."""
+
+    padded: Size
+    resized: Size
+    original: Size
+
+
+class Batch(NamedTuple):
+    """Images ready for the model."""
+
+    pixel_values: Float[np.ndarray | jax.Array, "B H W 3"]  # float32, normalised RGB, zero-padded
+    sizes: tuple[ImageSize, ...]
