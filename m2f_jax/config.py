@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from m2f_jax.labels import Label
 
@@ -111,7 +111,7 @@ class Mask2FormerConfig:
         return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: Mapping[str, Any]) -> "Mask2FormerConfig":
         """The inverse of `to_dict`.
 
         Raises:
@@ -125,7 +125,7 @@ class Mask2FormerConfig:
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> Self:
+    def load(cls, path: str | os.PathLike) -> "Mask2FormerConfig":
         """Reads what `save` wrote.
 
         Raises:

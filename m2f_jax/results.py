@@ -1,16 +1,35 @@
-"""What a user gets: the segmentation of one image, as numpy arrays, and its file formats."""
+"""What a user gets: the segmentation of one image, as numpy arrays, and its file formats.
 
+Axes: N instances, best score first; heights and widths in pixels of the original image.
+"""
+
+import os
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+import pycocotools.mask as coco_mask
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
 
 from m2f_jax.labels import Label
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InstanceSegmentation:
-    """The instances of one image, best score first; masks may overlap."""
+    """The instances of one image, best score first; masks may overlap.
+
+    Attributes:
+        scores: confidence of each instance, 0 to 1.
+        labels: class index of each instance, from 0.
+        masks: True where the instance is, in the size of the image.
+        boxes: left, top, right, bottom of each mask in pixels; right and bottom are exclusive, and
+            an empty mask has zeros.
+        queries: index of the query behind each instance.
+    """
 
     scores: Float[np.ndarray, "N"]
     labels: Int[np.ndarray, "N"]
@@ -18,10 +37,115 @@ class InstanceSegmentation:
     boxes: Float[np.ndarray, "N 4"]
     queries: Int[np.ndarray, "N"]
 
+    @classmethod
+    def from_masks(
+        cls,
+        *,
+        scores: Float[np.ndarray, "N"],
+        labels: Int[np.ndarray, "N"],
+        masks: Bool[np.ndarray, "N height width"],
+        queries: Int[np.ndarray, "N"],
+    ) -> Self:
+        """Instances with their boxes read off the masks."""
+        boxes = np.array([mask_box(mask) for mask in masks], np.float32).reshape(-1, 4)
+        return cls(scores=scores, labels=labels, masks=masks, boxes=boxes, queries=queries)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]) -> Self:
+        """The instances where `keep` is True, or those at the indices `keep`, in that order."""
+        return type(self)(
+            scores=self.scores[keep],
+            labels=self.labels[keep],
+            masks=self.masks[keep],
+            boxes=self.boxes[keep],
+            queries=self.queries[keep],
+        )
+
+    def to_rle(self) -> list[dict[str, Any]]:
+        """The masks as COCO run-length encodings that fit into JSON: `{"size", "counts"}`."""
+        return [encode_rle(mask) for mask in self.masks]
+
+    def to_coco(self, labels: Sequence[Label], image_id: int) -> list[dict[str, Any]]:
+        """The instances as entries of a COCO results file.
+
+        Args:
+            labels: the classes, in the order of the class indices.
+            image_id: the image's id in the data set.
+        """
+        entries = []
+        for score, label, mask in zip(self.scores, self.labels, self.masks, strict=True):
+            left, top, right, bottom = mask_box(mask)
+            entries.append(
+                {
+                    "image_id": image_id,
+                    "category_id": labels[label].id,
+                    "segmentation": encode_rle(mask),
+                    "score": float(score),
+                    "bbox": [left, top, right - left, bottom - top],
+                }
+            )
+        return entries
+
+    def save_cityscapes(
+        self,
+        folder: str | os.PathLike,
+        stem: str,
+        labels: Sequence[Label],
+        *,
+        overwrite: bool = False,
+    ):
+        """Writes what the Cityscapes instance benchmark reads, for one image.
+
+        `<stem>.txt` has one line per instance, `mask.png labelId score`. The masks lie next to it
+        as `<stem>_<number>_<class>.png`, 0 and 255. The text file is written last, and is empty
+        if there are no instances.
+
+        Args:
+            folder: where the files go; it is made if it doesn't exist.
+            stem: `<city>_<sequence>_<frame>`, perhaps with more after it; no blanks or slashes.
+            labels: the classes, in the order of the class indices.
+            overwrite: whether files of an earlier run may be replaced.
+
+        Raises:
+            FileExistsError: a file is there already and `overwrite` is False; nothing was written.
+            ValueError: the stem isn't a plain file name, or a score isn't a number.
+        """
+        if not re.fullmatch(r"[^\s/\\]+", stem):
+            raise ValueError(f"the stem {stem!r} isn't a file name without blanks and slashes")
+        if not np.isfinite(self.scores).all():
+            raise ValueError(f"{stem} has scores that are not finite: {self.scores}")
+        folder = Path(folder)
+        classes = [labels[label] for label in self.labels]
+        names = [
+            f"{stem}_{i}_{re.sub(r'[^a-zA-Z0-9-]+', '_', label.name)}.png"
+            for i, label in enumerate(classes)
+        ]
+        for name in [f"{stem}.txt", *names]:
+            if not overwrite and (folder / name).exists():
+                raise FileExistsError(f"{folder / name} exists; pass overwrite=True to replace it")
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = []
+        for name, label, score, mask in zip(names, classes, self.scores, self.masks, strict=True):
+            # Level 1 is three times as fast as the default, and the files stay small.
+            Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(
+                folder / name, compress_level=1
+            )
+            lines.append(f"{name} {label.id} {np.format_float_positional(float(score))}\n")
+        (folder / f"{stem}.txt").write_text("".join(lines))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One segment of a panoptic map; `label` is a class index."""
+    """One segment of a panoptic map.
+
+    Attributes:
+        id: its value in the segment map, from 1.
+        label: class index, from 0.
+        is_thing: whether it is one countable object, rather than all stuff of its class.
+        score: confidence, 0 to 1.
+    """
 
     id: int
     label: int
@@ -31,7 +155,95 @@ class Segment:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PanopticSegmentation:
-    """Every pixel's segment id; 0 is void."""
+    """The segmentation of one image into segments that don't overlap.
+
+    Attributes:
+        segment_map: the id of the segment at every pixel; 0 where there is none (void).
+        segments: what the ids in the map stand for.
+    """
 
     segment_map: Int[np.ndarray, "height width"]
     segments: tuple[Segment, ...]
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def to_coco(self, labels: Sequence[Label], image_id: int, file_name: str) -> dict[str, Any]:
+        """The image's entry in a COCO panoptic file.
+
+        Args:
+            labels: the classes, in the order of the class indices.
+            image_id: the image's id in the data set.
+            file_name: the PNG file with the ids, which holds `to_rgb()`.
+
+        Raises:
+            ValueError: the segments aren't exactly those of the map.
+        """
+        infos = []
+        for segment in self.segments:
+            mask = self.segment_map == segment.id
+            left, top, right, bottom = mask_box(mask)
+            infos.append(
+                {
+                    "id": segment.id,
+                    "category_id": labels[segment.label].id,
+                    "area": int(np.count_nonzero(mask)),
+                    "bbox": [left, top, right - left, bottom - top],
+                    "iscrowd": 0,
+                    "isthing": int(segment.is_thing),
+                    "score": float(segment.score),
+                }
+            )
+        areas = [info["area"] for info in infos]
+        if not all(areas) or sum(areas) != np.count_nonzero(self.segment_map):
+            raise ValueError(
+                f"the segments {[segment.id for segment in self.segments]} are not those of the "
+                f"segment map, {np.unique(self.segment_map[self.segment_map != 0]).tolist()}"
+            )
+        return {"image_id": image_id, "file_name": file_name, "segments_info": infos}
+
+    def to_rgb(self) -> UInt8[np.ndarray, "height width 3"]:
+        """The segment ids as colours, in COCO's panoptic format: id = R + 256 G + 65536 B.
+
+        Raises:
+            ValueError: an id doesn't fit into 24 bits.
+        """
+        low, high = self.segment_map.min(initial=0), self.segment_map.max(initial=0)
+        if low < 0 or high >= 2**24:
+            raise ValueError(f"segment ids go from {low} to {high}; 0 to 2**24 - 1 can be stored")
+        ids = np.ascontiguousarray(self.segment_map, "<u4")
+        return np.ascontiguousarray(ids.view(np.uint8).reshape(*ids.shape, 4)[..., :3])
+
+
+def mask_box(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a mask (the last two exclusive); zeros for an empty one."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not rows.size:
+        return 0, 0, 0, 0
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    return int(columns[0]), top, int(columns[-1]) + 1, bottom
+
+
+def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
+    """A mask as COCO's compressed run lengths, equal to those of pycocotools but for their speed.
+
+    COCO's runs go down the columns. Where they start is found by comparing whole rows within the
+    mask's box, which is ten times as fast as laying the image out in columns.
+    """
+    height, width = mask.shape
+    left, top, right, bottom = mask_box(mask)
+    changes = np.zeros((bottom - top + 1, right - left), bool)
+    changes[:-1] = mask[top:bottom, left:right]
+    changes[1:] ^= mask[top:bottom, left:right]
+    rows, columns = np.divmod(np.flatnonzero(changes), max(right - left, 1))
+    starts = np.sort((columns + left) * height + rows + top)
+    starts = starts[starts < height * width]
+    # An object that ends at the foot of a column and goes on at the head of the next: one run.
+    distinct = np.diff(starts, prepend=-1, append=-1) != 0
+    starts = starts[distinct[1:] & distinct[:-1]]
+    counts = np.diff(starts, prepend=0, append=height * width)
+    encoded: Any = coco_mask.frPyObjects(
+        {"size": [height, width], "counts": counts.tolist()}, *mask.shape
+    )
+    return {"size": [height, width], "counts": encoded["counts"].decode()}

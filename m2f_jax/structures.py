@@ -13,7 +13,7 @@ Size = tuple[int, int]  # height, width
 class FeaturePyramid(NamedTuple):
     """What the pixel decoder computes: features for attention, embeddings for masks (Fig. 2)."""
 
-    features: tuple[Float[Array, "B ?h ?w C"], ...]  # strides 32, 16, 8, in this order
+    features: tuple[Float[Array, "B _ _ C"], ...]  # strides 32, 16, 8, in this order
     per_pixel: Float[Array, "B H W E"]  # stride 4
 
 

@@ -1,0 +1,434 @@
+"""Tensors in checkpoint files, read one at a time, without PyTorch and without trusting the file.
+
+Files are told apart by what is in them, so a pickle named .pth opens too. A pickle names functions
+to be called: the few that arrays need get stand-ins here that only keep data, and no other is
+looked up.
+"""
+
+import contextlib
+import copyreg
+import functools
+import json
+import math
+import os
+import pickle
+import secrets
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import ml_dtypes
+import numpy as np
+from safetensors import safe_open
+
+_KINDS = (  # of numbers: the names by which safetensors, numpy and PyTorch store them
+    ("BOOL", np.bool_, "BoolStorage"),
+    ("U8", np.uint8, "ByteStorage"),
+    ("I8", np.int8, "CharStorage"),
+    ("I16", np.int16, "ShortStorage"),
+    ("I32", np.int32, "IntStorage"),
+    ("I64", np.int64, "LongStorage"),
+    ("F16", np.float16, "HalfStorage"),
+    ("BF16", ml_dtypes.bfloat16, "BFloat16Storage"),
+    ("F32", np.float32, "FloatStorage"),
+    ("F64", np.float64, "DoubleStorage"),
+)
+_DTYPES = {code: np.dtype(number) for code, number, _ in _KINDS}
+_PICKLED_DTYPES = {dtype.str[1:]: dtype for code, dtype in _DTYPES.items() if code != "BF16"}
+_TORCH_STORAGES = {("torch", storage): code for code, _, storage in _KINDS}
+_TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+_SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt or .bin"
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that is still in its file: what it will be, and how to read it.
+
+    `read` returns a new array or a read-only one, in any memory order.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[], np.ndarray]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> "StoredTensor":
+        """An array that is in memory already."""
+        return cls(array.shape, array.dtype, lambda: array)
+
+
+def open_tensors(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
+    """The tensors of a checkpoint by name, in the file's order; of a training state, its model's.
+
+    Only a pickle has to be loaded as a whole. Its arrays live as long as the entries of the
+    returned dict: `pop` them to let go of each after use.
+
+    Raises:
+        FileNotFoundError: The file, or a shard that it lists, is missing.
+        ValueError: The file is damaged, of another kind, or asks for more than arrays.
+    """
+    path = Path(path)
+    return _reader(path)(path)
+
+
+def write_safetensors(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, StoredTensor],
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes tensors while holding one at a time; the file appears when it is complete.
+
+    They lie in the order given, but for wider dtypes before narrower ones: so each is aligned.
+    """
+    path = Path(path)
+    codes = {dtype: code for code, dtype in _DTYPES.items()}
+    ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, tensor in ordered:
+        if tensor.dtype not in codes:
+            raise ValueError(f"{path}: safetensors cannot hold {name}, which is {tensor.dtype}")
+        start, end = end, end + math.prod(tensor.shape) * tensor.dtype.itemsize
+        header[name] = {
+            "dtype": codes[tensor.dtype],
+            "shape": tensor.shape,
+            "data_offsets": (start, end),
+        }
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(struct.pack("<Q", len(encoded)) + encoded)
+            for name, tensor in ordered:
+                array = tensor.read()
+                if (array.shape, array.dtype) != (tensor.shape, tensor.dtype):
+                    raise ValueError(
+                        f"{path}: {name} should be {tensor.dtype} of shape {tensor.shape}, "
+                        f"but was read as {array.dtype} of shape {array.shape}"
+                    )
+                file.write(array.ravel().view(np.uint8).data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:  # a full disk does not say which file it was about
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reader(path: Path) -> Callable[[Path], dict[str, StoredTensor]]:
+    """The function that opens a file beginning like this one."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the checkpoint file in it ({_SUFFIXES})")
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        message = f"{path} does not exist; give the path of a checkpoint file ({_SUFFIXES})"
+        raise FileNotFoundError(message) from None
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
+        return _open_safetensors
+    if head.startswith(b"PK\x03\x04"):
+        return _open_torch
+    if _TORCH_LEGACY_MAGIC in head:
+        raise ValueError(
+            f"{path} is in the format that PyTorch wrote before 1.6; load it with PyTorch and "
+            "torch.save its weights again, or save them as safetensors"
+        )
+    if head.startswith(b"\x80"):
+        return _open_pickle
+    if text.startswith(b"{"):
+        return _open_shards
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(
+            f"{path} is a git-lfs pointer, not the file that it stands for; "
+            "run `git lfs pull`, or download the file itself"
+        )
+    if text.startswith(b"<"):
+        raise ValueError(f"{path} is a web page, not a checkpoint; download the file itself")
+    if not head:
+        raise ValueError(f"{path} is empty; download it again")
+    raise ValueError(
+        f"{path} begins with {head[:16]!r}, unlike any checkpoint that can be read "
+        f"({_SUFFIXES}); if it should be one of these, download it again"
+    )
+
+
+def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
+    def read(name: str) -> np.ndarray:
+        with _explained(path, "a safetensors file"), safe_open(path, framework="numpy") as file:
+            return file.get_tensor(name)
+
+    tensors = {}
+    with _explained(path, "a safetensors file"), safe_open(path, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118, it is not a dict
+            tensor = file.get_slice(name)
+            if (code := tensor.get_dtype()) not in _DTYPES:
+                raise _RefusedError(f"holds {name} as {code}; save it as float32 and try again")
+            tensors[name] = StoredTensor(
+                tuple(tensor.get_shape()), _DTYPES[code], functools.partial(read, name)
+            )
+    return tensors
+
+
+def _open_shards(path: Path) -> dict[str, StoredTensor]:
+    with _explained(path, "JSON"):
+        match json.loads(path.read_bytes()):
+            case {"weight_map": dict(weight_map)}:
+                pass
+            case _:
+                raise _RefusedError("has no weight_map: it is not the index of a checkpoint")
+        for shard in weight_map.values():
+            if not shard or shard != Path(shard).name:
+                raise _RefusedError(f"lists {shard!r}; shards lie in the same folder as the index")
+    tensors = {}
+    for shard in dict.fromkeys(weight_map.values()):
+        shard_path = path.with_name(shard)
+        if not shard_path.exists():
+            raise FileNotFoundError(f"{shard_path}, which {path.name} lists, does not exist")
+        if (reader := _reader(shard_path)) is _open_shards:
+            raise ValueError(f"{path} lists {shard}, which is JSON and not a shard of tensors")
+        tensors |= reader(shard_path)
+    if missing := sorted(weight_map.keys() - tensors.keys()):
+        raise ValueError(
+            f"{path} lists {missing[0]} and {len(missing) - 1} more that are not in its shards; "
+            "download index and shards again, from the same place"
+        )
+    return tensors
+
+
+def _open_pickle(path: Path) -> dict[str, StoredTensor]:
+    with _explained(path, "a pickle"), path.open("rb") as file:
+        weights = _weights(_Unpickler(file).load())
+        return {name: _held(name, value) for name, value in weights.items()}
+
+
+def _open_torch(path: Path) -> dict[str, StoredTensor]:
+    with (
+        _explained(path, "a zip file"),
+        path.open("rb") as file,
+        zipfile.ZipFile(file) as archive,
+    ):
+        names = archive.namelist()
+        pickles = [name for name in names if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise _RefusedError("is a zip file but not a checkpoint by PyTorch: it has no data.pkl")
+        root = pickles[0].removesuffix("data.pkl")
+        if root + "byteorder" in names and archive.read(root + "byteorder") == b"big":
+            raise _RefusedError("was written by a big-endian machine; save it as safetensors there")
+        with archive.open(pickles[0]) as entry:
+            weights = _weights(_Unpickler(entry).load())
+        return {
+            name: _placed(name, value, path, _storage_start(file, archive, root, value.storage))
+            if isinstance(value, _View)
+            else _held(name, value)
+            for name, value in weights.items()
+        }
+
+
+def _weights(content: object) -> dict[str, Any]:
+    """The dict of tensors in what a pickle held: its model, or all of it."""
+    match content:
+        case {"model": dict(weights)} | {"state_dict": dict(weights)} | dict(weights):
+            if not all(isinstance(name, str) for name in weights):
+                raise _RefusedError("names tensors by something other than strings")
+            return weights
+    raise _RefusedError(f"holds a {type(content).__name__}, not a dict of tensors")
+
+
+def _held(name: str, value: object) -> StoredTensor:
+    if not isinstance(value, _Array):
+        raise _RefusedError(
+            f"has {name!r}, which is {type(value).__name__} and no tensor, and no dict of tensors "
+            "under 'model' or 'state_dict'"
+        )
+    return StoredTensor.of(value.array)
+
+
+def _storage_start(file: BinaryIO, archive: zipfile.ZipFile, root: str, storage: "_Storage") -> int:
+    """Where the bytes of a storage begin in a zip file by PyTorch, which does not compress."""
+    entry = archive.getinfo(f"{root}data/{storage.key}")
+    file.seek(entry.header_offset)
+    signature, name_length, extra_length = struct.unpack("<4s22xHH", file.read(30))
+    start = file.tell() + name_length + extra_length
+    complete = entry.file_size >= storage.size * _DTYPES[storage.code].itemsize
+    inside = start + entry.file_size <= os.fstat(file.fileno()).st_size
+    if signature != b"PK\x03\x04" or entry.compress_type or not (complete and inside):
+        raise ValueError(f"bad entry {entry.filename}")
+    return start
+
+
+def _placed(name: str, view: "_View", path: Path, start: int) -> StoredTensor:
+    """The tensor that is a view of the storage which begins at a byte of a file."""
+    numbers = (view.offset, *view.shape, *view.strides)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError(f"{name} has shape {view.shape} and strides {view.strides}")
+    steps = [(length - 1) * stride for length, stride in zip(view.shape, view.strides, strict=True)]
+    span = 1 + sum(steps) if all(view.shape) else 0
+    if view.offset + span > view.storage.size:
+        raise ValueError(f"{name} reaches beyond its storage")
+    dtype = _DTYPES[view.storage.code]
+
+    def read() -> np.ndarray:
+        offset = start + view.offset * dtype.itemsize
+        strides = [stride * dtype.itemsize for stride in view.strides]
+        with _explained(path, "a zip file"):
+            raw = np.fromfile(path, np.uint8, count=span * dtype.itemsize, offset=offset)
+            return np.asarray(np.ndarray(view.shape, dtype, raw, strides=strides), order="C")
+
+    return StoredTensor(view.shape, dtype, read)
+
+
+class _RefusedError(ValueError):
+    """A file is whole but not what can be read; the message goes on from the file's name."""
+
+
+@contextlib.contextmanager
+def _explained(path: Path, kind: str) -> Iterator[None]:
+    """Turns whatever reading may raise, which is anything where bytes are bad, into one error."""
+    try:
+        yield
+    except _RefusedError as error:
+        raise ValueError(f"{path} {error}") from None
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} is {kind} that is incomplete or damaged "
+            f"({type(error).__name__}: {error}); download it again"
+        ) from error
+
+
+class _Dict(dict):
+    """Stands in for an ordered dict; attributes, such as a state dict's _metadata, are dropped."""
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _Dtype:
+    """Stands in for numpy.dtype: a number's kind and size, such as "f4", and its byte order."""
+
+    def __init__(self, kind: str, *_flags: object):
+        self.kind = kind
+        self.order: Any = "="
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = state[1]
+
+    def array(self, data: bytes | bytearray | str, shape: tuple, order: Any = "C") -> np.ndarray:
+        """An array over data, without a copy where the byte order is this machine's."""
+        if self.kind not in _PICKLED_DTYPES:
+            raise _RefusedError(f"holds an array of {self.kind}, not of numbers; remove it there")
+        if isinstance(data, str):  # as Python 2 wrote bytes
+            data = data.encode("latin1")
+        dtype = _PICKLED_DTYPES[self.kind].newbyteorder(self.order)
+        array = np.frombuffer(data, dtype).reshape(shape, order=order)
+        return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+class _Array:
+    """Stands in for numpy's _reconstruct: an array that is filled when its state is set."""
+
+    array: np.ndarray
+
+    def __init__(self, *_prototype: object):
+        pass
+
+    def __setstate__(self, state: tuple) -> None:
+        _version, shape, dtype, is_fortran, data = state
+        self.array = dtype.array(data, shape, "F" if is_fortran else "C")
+
+
+class _Storage(NamedTuple):
+    code: str
+    key: str
+    size: int
+
+
+class _View(NamedTuple):
+    """A tensor as PyTorch pickles it: part of a storage, in elements and not in bytes."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles dicts, lists, strings and numbers, and _Array and _View for tensors.
+
+    A pickle can call, and set the state of, what find_class returns. So that is nothing of
+    Python's or numpy's that acts: numpy's own __setstate__ can be made to read any address. And it
+    is nothing that a pickle could alter for the next: strings, classes with a __setstate__, and
+    bound methods.
+    """
+
+    def __init__(self, file: Any):
+        super().__init__(file, encoding="latin1")
+        copyreg.clear_extension_cache()  # where an opcode looks before it would ask find_class
+        self._admitted = {
+            **_TORCH_STORAGES,
+            ("__builtin__", "bytes"): bytes,  # called without arguments, for empty arrays
+            ("_codecs", "encode"): self._encode,
+            ("collections", "Counter"): _Dict,
+            ("collections", "OrderedDict"): _Dict,
+            ("numpy", "dtype"): _Dtype,
+            ("numpy", "ndarray"): "ndarray",  # only an argument of _reconstruct
+            ("numpy._core.multiarray", "_reconstruct"): _Array,
+            ("numpy._core.multiarray", "scalar"): self._scalar,
+            ("numpy._core.numeric", "_frombuffer"): self._frombuffer,
+            ("torch", "Size"): tuple,
+            ("torch._utils", "_rebuild_parameter"): self._rebuild_parameter,
+            ("torch._utils", "_rebuild_tensor_v2"): self._rebuild_tensor,
+            ("torch.storage", "UntypedStorage"): "U8",
+        }
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        key = module.replace("numpy.core", "numpy._core"), name
+        if key in self._admitted:
+            return self._admitted[key]
+        raise _RefusedError(
+            f"asks for {module}.{name}, which is not needed to store arrays and could run any "
+            "code; nothing was run. Get the file from a source that you trust, and where it can "
+            "be opened, save only its tensors, as safetensors"
+        )
+
+    def persistent_load(self, pid: Any, /) -> _Storage:
+        match pid:
+            case ("storage", str(code), str(key), _, int(size)) if code in _DTYPES:
+                return _Storage(code, key, size)
+        raise _RefusedError(f"refers to {pid!r}, which is no storage of a tensor")
+
+    def _rebuild_tensor(
+        self, storage: _Storage, offset: int, shape: tuple, strides: tuple, _grad: bool, _hooks: Any
+    ) -> _View:
+        return _View(storage, offset, tuple(shape), tuple(strides))
+
+    def _rebuild_parameter(self, tensor: _View, _requires_grad: bool, _hooks: Any) -> _View:
+        return tensor
+
+    def _scalar(self, dtype: _Dtype, data: bytes | str) -> bool | float:
+        return dtype.array(data, ()).item()
+
+    def _frombuffer(
+        self, data: Any, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None
+    ) -> _Array:
+        result = _Array()
+        if axes is None:
+            result.array = dtype.array(data, shape, order)
+        else:
+            result.array = dtype.array(data, shape).transpose(axes)
+        return result
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise _RefusedError(f"asks to encode text as {encoding}, where arrays are latin1")
+        return text.encode("latin1")

@@ -1,0 +1,118 @@
+"""Layers that several stages use."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+
+def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The exact GELU (with erf, not tanh), computed in float32."""
+    wide = x.astype(jnp.promote_types(x, jnp.float32))
+    return (0.5 * wide * (1 + jax.lax.erf(wide * np.sqrt(0.5).astype(wide.dtype)))).astype(x.dtype)
+
+
+def layer_norm(dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """PyTorch's LayerNorm: epsilon 1e-5, two-pass variance; statistics in float32."""
+    return nnx.LayerNorm(dim, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs)
+
+
+def group_norm(dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.GroupNorm:
+    """GroupNorm with the authors' 32 groups; statistics in float32."""
+    return nnx.GroupNorm(
+        dim, num_groups=32, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs
+    )
+
+
+class MLP(nnx.Module):
+    """Linear layers of the widths `dims`, with an activation between them."""
+
+    def __init__(
+        self,
+        dims: Sequence[int],
+        *,
+        activation: Callable[[Array], Array],
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.activation = activation
+        self.layers = nnx.List(
+            nnx.Linear(source, target, dtype=dtype, rngs=rngs)
+            for source, target in zip(dims[:-1], dims[1:], strict=True)
+        )
+
+    def __call__(self, x: Float[Array, "*batch source"]) -> Float[Array, "*batch target"]:
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return self.layers[-1](x)
+
+
+class Attention(nnx.Module):
+    """Multi-head attention with separate projections of queries, keys and values."""
+
+    def __init__(self, dim: int, num_heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.num_heads = num_heads
+        self.query = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.key = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.value = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.output = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        queries: Float[Array, "B Q C"],
+        keys: Float[Array, "B N C"],
+        values: Float[Array, "B N C"],
+        mask: Bool[Array, "B Q N"] | None = None,
+    ) -> Float[Array, "B Q C"]:
+        """What each query reads; `mask` is True where it may look."""
+        x = dot_product_attention(
+            split_heads(self.query(queries), self.num_heads),
+            split_heads(self.key(keys), self.num_heads),
+            split_heads(self.value(values), self.num_heads),
+            mask,
+        )
+        return self.output(jax.lax.collapse(x, 2, 4))
+
+
+def split_heads(x: Float[Array, "B N C"], num_heads: int) -> Float[Array, "B N H D"]:
+    """Channels as heads side by side."""
+    return x.reshape(*x.shape[:2], num_heads, x.shape[2] // num_heads)
+
+
+def dot_product_attention(
+    queries: Float[Array, "B Q H D"],
+    keys: Float[Array, "B N H D"],
+    values: Float[Array, "B N H D"],
+    mask: Bool[Array, "B Q N"] | None,
+) -> Float[Array, "B Q H D"]:
+    """Softmax attention; logits and softmax in float32 at least."""
+    wide = jnp.promote_types(queries, jnp.float32)
+    logits = jnp.einsum("bqhd,bnhd->bhqn", queries, keys, preferred_element_type=wide)
+    logits = logits * queries.shape[-1] ** -0.5
+    if mask is not None:
+        logits = jnp.where(mask[:, None], logits, -jnp.inf)
+    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
+    return jnp.einsum("bhqn,bnhd->bqhd", weights, values)
+
+
+def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "height*width {dim}"]:
+    """The position embedding of every pixel: `dim / 2` channels of y, then as many of x.
+
+    The authors' PositionEmbeddingSine with normalize=True: coordinates run from 1 to n, are scaled
+    to 2 pi, and even channels hold sines, odd ones cosines.
+    """
+    channels = dim // 2
+    frequency = 10000.0 ** (2 * (np.arange(channels) // 2) / channels)
+
+    def axis_positions(n: int) -> np.ndarray:
+        angle = np.arange(1, n + 1) / (n + 1e-6) * 2 * np.pi
+        angle = angle[:, None] / frequency
+        return np.where(np.arange(channels) % 2 == 0, np.sin(angle), np.cos(angle))
+
+    height, width = size
+    y = np.broadcast_to(axis_positions(height)[:, None], (height, width, channels))
+    x = np.broadcast_to(axis_positions(width)[None, :], (height, width, channels))
+    return np.concatenate([y, x], axis=-1).reshape(-1, dim).astype(np.float32)

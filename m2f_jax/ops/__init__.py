@@ -1,0 +1,1 @@
+"""Operators: arrays in, arrays out; no parameters."""

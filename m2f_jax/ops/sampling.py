@@ -1,0 +1,67 @@
+"""Bilinear sampling at normalised points, as PyTorch's `grid_sample` does it."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Corner(NamedTuple):
+    """One of the four pixels around each sampled point."""
+
+    index: Int[Array, "*points"]  # row-major pixel index, clipped into the image
+    inside: Float[Array, "*points"]  # 1 inside the image, 0 outside
+    weight_x: Float[Array, "*points"]
+    weight_y: Float[Array, "*points"]
+    sign_x: int  # derivative of weight_x by x in pixels
+    sign_y: int
+
+
+def bilinear_corners(
+    points: Float[Array, "*points 2"], size: tuple[int, int]
+) -> Iterator[Corner]:
+    """The four corners of each point; a sample is the sum of pixel x inside x weight_x x weight_y.
+
+    `points` are (x, y) with (0, 0) the image's top left corner and (1, 1) its bottom right one, so
+    that pixel centres lie at (i + 0.5) / n (align_corners=False); outside the image is zero.
+    """
+    height, width = size
+    x = points[..., 0] * width - 0.5
+    y = points[..., 1] * height - 0.5
+    left, top = jnp.floor(x), jnp.floor(y)
+    right_weight, bottom_weight = x - left, y - top
+    left, top = left.astype(jnp.int32), top.astype(jnp.int32)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            column, row = left + dx, top + dy
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            yield Corner(
+                index=jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1),
+                inside=inside.astype(points.dtype),
+                weight_x=right_weight if dx else 1 - right_weight,
+                weight_y=bottom_weight if dy else 1 - bottom_weight,
+                sign_x=2 * dx - 1,
+                sign_y=2 * dy - 1,
+            )
+
+
+def take_rows(
+    rows: Float[Array, "N C"], index: Int[Array, "*points"]
+) -> Float[Array, "*points C"]:
+    """Rows by index in float32; every index must be in bounds."""
+    return rows.at[index].get(mode="promise_in_bounds").astype(jnp.promote_types(rows, jnp.float32))
+
+
+def sample(
+    image: Float[Array, "H W C"], points: Float[Array, "*points 2"]
+) -> Float[Array, "*points C"]:
+    """Bilinear samples of one image at `points` (x, y) in [0, 1]; zero outside."""
+    height, width, _ = image.shape
+    rows = jax.lax.collapse(image, 0, 2)
+    return sum(
+        take_rows(rows, corner.index)
+        * (corner.inside * corner.weight_x * corner.weight_y)[..., None]
+        for corner in bilinear_corners(points, (height, width))
+    )

@@ -1,0 +1,196 @@
+"""The backbone: an image to features at strides 4, 8, 16 and 32 (Swin, Liu et al., ICCV 2021).
+
+Axes: B images, H W rows and columns of the current map, C channels, N windows of an image,
+T tokens of a window, D head width.
+"""
+
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from m2f_jax.config import SwinConfig
+from m2f_jax.layers import MLP, gelu, layer_norm
+
+PATCH_SIZE = 4
+
+
+def pad_to_multiple(x: Float[Array, "B H W C"], multiple: int) -> Float[Array, "B H2 W2 C"]:
+    """Zeros at the bottom and on the right, up to a multiple of `multiple`."""
+    _, height, width, _ = x.shape
+    return jnp.pad(x, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)))
+
+
+def relative_position_index(window_size: int) -> Int[np.ndarray, "T T"]:
+    """For each query and key of a window, the row of the bias table that holds their offset."""
+    y, x = np.divmod(np.arange(window_size**2), window_size)
+    dy = y[:, None] - y + window_size - 1
+    dx = x[:, None] - x + window_size - 1
+    return dy * (2 * window_size - 1) + dx
+
+
+def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:
+    """The region of each token after the cyclic shift; tokens of different regions aren't neighbours.
+
+    The wrapped-around rows and columns share their windows with others. As the authors have it, two
+    such tokens see each other with a logit lowered by 100.
+    """
+
+    def bands(n: int) -> np.ndarray:
+        shift = window_size // 2
+        return np.repeat([0, 1, 2], [n - window_size, window_size - shift, shift])
+
+    height, width = size
+    regions = 3 * bands(height)[:, None] + bands(width)
+    return einops.rearrange(
+        regions, "(h y) (w x) -> (h w) (y x)", y=window_size, x=window_size
+    ).astype(np.int8)
+
+
+def window_attention(
+    qkv: Float[Array, "3 B N heads T D"],
+    bias: Float[Array, "heads T T"],
+    regions: Int[np.ndarray, "N T"] | None,
+) -> Float[Array, "B N heads T D"]:
+    """Softmax attention inside each window; logits and softmax in float32."""
+    queries, keys, values = qkv
+    wide = jnp.promote_types(qkv, jnp.float32)
+    scale = queries.shape[-1] ** -0.5
+    logits = jnp.einsum("bnhqd,bnhkd->bnhqk", queries, keys, preferred_element_type=wide)
+    logits = logits * scale + bias.astype(wide)
+    if regions is not None:
+        same = jnp.asarray(regions[:, :, None] == regions[:, None, :])
+        logits = jnp.where(same[:, None], logits, logits - 100)
+    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
+    return jnp.einsum("bnhqk,bnhkd->bnhqd", weights, values)
+
+
+class WindowAttention(nnx.Module):
+    """Self-attention in windows with a learned bias by relative position."""
+
+    def __init__(
+        self, dim: int, num_heads: int, window_size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    ):
+        self.num_heads, self.window_size = num_heads, window_size
+        self.qkv = nnx.Linear(dim, 3 * dim, dtype=dtype, rngs=rngs)
+        self.output = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+        self.relative_position_bias = nnx.Param(
+            nnx.initializers.truncated_normal(0.02)(
+                rngs.params(), ((2 * window_size - 1) ** 2, num_heads)
+            )
+        )
+
+    def __call__(self, x: Float[Array, "B H W C"], *, shifted: bool) -> Float[Array, "B H W C"]:
+        """`x` with sides that are multiples of the window."""
+        size = (x.shape[1], x.shape[2])
+        shift = self.window_size // 2
+        window = {"y": self.window_size, "x": self.window_size}
+        if shifted:
+            x = jnp.roll(x, (-shift, -shift), axis=(1, 2))
+        x = einops.rearrange(x, "b (h y) (w x) c -> b (h w) (y x) c", **window)
+        qkv = einops.rearrange(
+            self.qkv(x), "b n t (three heads d) -> three b n heads t d", three=3, heads=self.num_heads
+        )
+        index = relative_position_index(self.window_size)
+        bias = jnp.moveaxis(self.relative_position_bias[...][index], -1, 0)
+        regions = shifted_regions(size, self.window_size) if shifted else None
+        x = window_attention(qkv, bias, regions)
+        x = self.output(einops.rearrange(x, "b n heads t d -> b n t (heads d)"))
+        x = einops.rearrange(
+            x, "b (h w) (y x) c -> b (h y) (w x) c", h=size[0] // self.window_size, **window
+        )
+        return jnp.roll(x, (shift, shift), axis=(1, 2)) if shifted else x
+
+
+class SwinBlock(nnx.Module):
+    """Window attention and an MLP, each normalised before and added to its input."""
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        cfg: SwinConfig,
+        *,
+        shifted: bool,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.shifted, self.window_size = shifted, cfg.window_size
+        self.norm1 = layer_norm(dim, dtype=dtype, rngs=rngs)
+        self.attention = WindowAttention(dim, num_heads, cfg.window_size, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(dim, dtype=dtype, rngs=rngs)
+        hidden = int(dim * cfg.mlp_ratio)
+        self.mlp = MLP((dim, hidden, dim), activation=gelu, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        _, height, width, _ = x.shape
+        # Padding follows the norm and nothing masks it: padded tokens take part with their biases.
+        padded = pad_to_multiple(self.norm1(x), self.window_size)
+        x = x + self.attention(padded, shifted=self.shifted)[:, :height, :width]
+        return x + self.mlp(self.norm2(x))
+
+
+class PatchMerging(nnx.Module):
+    """Halves the sides and doubles the channels."""
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.norm = layer_norm(4 * dim, dtype=dtype, rngs=rngs)
+        self.reduction = nnx.Linear(4 * dim, 2 * dim, use_bias=False, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C2"]:
+        x = einops.rearrange(pad_to_multiple(x, 2), "b (h y) (w x) c -> b h w (x y c)", y=2, x=2)
+        return self.reduction(self.norm(x))
+
+
+class PatchEmbedding(nnx.Module):
+    """Each 4 x 4 patch of pixels as one token."""
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.projection = nnx.Linear(PATCH_SIZE**2 * 3, dim, dtype=dtype, rngs=rngs)
+        self.norm = layer_norm(dim, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H4 W4 C"]:
+        images = pad_to_multiple(images, PATCH_SIZE)
+        patches = einops.rearrange(
+            images, "b (h y) (w x) c -> b h w (y x c)", y=PATCH_SIZE, x=PATCH_SIZE
+        )
+        return self.norm(self.projection(patches))
+
+
+class SwinStage(nnx.Module):
+    """Blocks at one resolution, every other one with shifted windows."""
+
+    def __init__(self, stage: int, cfg: SwinConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        dim, num_heads = cfg.dims[stage], cfg.num_heads[stage]
+        self.blocks = nnx.List(
+            SwinBlock(dim, num_heads, cfg, shifted=i % 2 == 1, dtype=dtype, rngs=rngs)
+            for i in range(cfg.depths[stage])
+        )
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class SwinTransformer(nnx.Module):
+    """The four stages; each one's output is normalised for the pixel decoder only."""
+
+    def __init__(self, cfg: SwinConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+        self.patch_embedding = PatchEmbedding(cfg.embed_dim, dtype=dtype, rngs=rngs)
+        self.stages = nnx.List(SwinStage(i, cfg, dtype=dtype, rngs=rngs) for i in range(4))
+        self.merges = nnx.List(PatchMerging(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims[:-1])
+        self.norms = nnx.List(layer_norm(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims)
+
+    def __call__(self, images: Float[Array, "B H W 3"]) -> tuple[Float[Array, "B _ _ _"], ...]:
+        """Feature maps at strides 4, 8, 16, 32; sides are rounded up."""
+        x = self.patch_embedding(images)
+        features = []
+        for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
+            x = stage(x)
+            features.append(norm(x))
+            if i < len(self.merges):
+                x = self.merges[i](x)
+        return tuple(features)

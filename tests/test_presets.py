@@ -1,0 +1,109 @@
+import json
+import re
+
+import pytest
+
+from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.labels import published_labels
+from m2f_jax.presets import PRESETS, preset, published_test_size
+
+ALL = ("tiny", "small", "base", "base-IN21k", "large")
+NO_PLAIN_BASE = ("tiny", "small", "base-IN21k", "large")
+PUBLISHED = {  # data set and task: classes, backbones
+    "cityscapes-instance": (8, NO_PLAIN_BASE),
+    "cityscapes-panoptic": (19, NO_PLAIN_BASE),
+    "cityscapes-semantic": (19, NO_PLAIN_BASE),
+    "coco-instance": (80, ALL),
+    "coco-panoptic": (133, ALL),
+    "ade-panoptic": (150, ("large",)),
+    "ade-semantic": (150, ALL),
+    "mapillary-vistas-panoptic": (65, ("large",)),
+    "mapillary-vistas-semantic": (65, ("large",)),
+}
+MAIN_SCORE = {"instance": "AP", "panoptic": "PQ", "semantic": "mIoU"}
+
+
+def test_every_published_model_is_there():
+    names = {
+        f"swin-{backbone}-{data}"
+        for data, (_, backbones) in PUBLISHED.items()
+        for backbone in backbones
+    }
+    assert set(PRESETS) == names
+    assert len(names) == 30
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_config_fits_the_name(name):
+    config = PRESETS[name].config
+    backbone, data = re.fullmatch(r"swin-(tiny|small|base(?:-IN21k)?|large)-(.+)", name).groups()
+    assert config.task == data.rpartition("-")[2]
+    assert config.num_classes == PUBLISHED[data][0]
+    assert config.labels == published_labels(config.num_classes)
+    assert (
+        config.backbone.embed_dim
+        == ({"tiny": 96, "small": 96, "base": 128, "base-IN21k": 128, "large": 192}[backbone])
+    )
+    assert config.backbone.depths == (2, 2, 6 if backbone == "tiny" else 18, 2)
+    assert {
+        dim // n for dim, n in zip(config.backbone.dims, config.backbone.num_heads, strict=True)
+    } == {32}
+    assert config.backbone.window_size == (7 if backbone in ("tiny", "small") else 12)
+    many = backbone == "large" and config.task != "semantic"
+    assert config.decoder.num_queries == (200 if many else 100)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_config_survives_json(name):
+    config = PRESETS[name].config
+    assert Mask2FormerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_size_and_scores(name):
+    published = PRESETS[name]
+    size = (published.shortest_edge, published.longest_edge)
+    config = published.config
+    assert size[0] <= size[1]
+    assert size == published_test_size(config.num_classes, config.backbone.embed_dim)
+    assert MAIN_SCORE[config.task] in published.scores
+    assert set(published.scores) <= {"PQ", "AP", "AP50", "mIoU"}
+    assert all(20 < score < 100 for score in published.scores.values())
+
+
+def test_spot_checks_of_scores():
+    assert PRESETS["swin-large-cityscapes-instance"].scores == {"AP": 43.7, "AP50": 71.4}
+    assert PRESETS["swin-base-IN21k-coco-panoptic"].scores == {"PQ": 56.4, "AP": 46.3, "mIoU": 67.1}
+    assert PRESETS["swin-tiny-ade-semantic"].scores == {"mIoU": 47.7}
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "embed_dim", "size"),
+    [
+        (8, 192, (1024, 2048)),
+        (133, 128, (800, 1333)),
+        (150, 96, (512, 2048)),
+        (150, 128, (640, 2560)),
+        (150, 192, (640, 2560)),
+        (65, 192, (2048, 2048)),
+        (65, 96, (2048, 2048)),  # no such model is published: the data set decides
+        (150, 16, (512, 2048)),
+        (7, 96, None),
+    ],
+)
+def test_published_test_size(num_classes, embed_dim, size):
+    assert published_test_size(num_classes, embed_dim) == size
+
+
+def test_preset_by_either_name():
+    name = "swin-large-cityscapes-instance"
+    assert preset(name) is preset(f"facebook/mask2former-{name}") is PRESETS[name]
+
+
+def test_unknown_name_shows_what_comes_close():
+    with pytest.raises(
+        ValueError, match=r"'swin-large-cityscape-instance'.*mean swin-large-cityscapes"
+    ):
+        preset("swin-large-cityscape-instance")
+    with pytest.raises(ValueError, match=r"known: swin-tiny-cityscapes-instance, .*"):
+        preset("?")
