@@ -6,7 +6,6 @@ looked up.
 """
 
 import contextlib
-import copyreg
 import functools
 import json
 import math
@@ -18,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import ml_dtypes
 import numpy as np
@@ -38,7 +37,6 @@ _KINDS = (  # of numbers: the names by which safetensors, numpy and PyTorch stor
 )
 _DTYPES = {code: np.dtype(number) for code, number, _ in _KINDS}
 _PICKLED_DTYPES = {dtype.str[1:]: dtype for code, dtype in _DTYPES.items() if code != "BF16"}
-_TORCH_STORAGES = {("torch", storage): code for code, _, storage in _KINDS}
 _TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt or .bin"
 
@@ -61,7 +59,7 @@ class StoredTensor:
 
 
 def open_tensors(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
-    """The tensors of a checkpoint by name, in the file's order; of a training state, its model's.
+    """The tensors of a checkpoint by name; of a training state, those of its model.
 
     Only a pickle has to be loaded as a whole. Its arrays live as long as the entries of the
     returned dict: `pop` them to let go of each after use.
@@ -198,7 +196,7 @@ def _open_shards(path: Path) -> dict[str, StoredTensor]:
         tensors |= reader(shard_path)
     if missing := sorted(weight_map.keys() - tensors.keys()):
         raise ValueError(
-            f"{path} lists {missing[0]} and {len(missing) - 1} more that are not in its shards; "
+            f"{path} lists {len(missing)} tensors that are not in its shards, such as {missing[0]}; "
             "download index and shards again, from the same place"
         )
     return tensors
@@ -281,6 +279,8 @@ def _placed(name: str, view: "_View", path: Path, start: int) -> StoredTensor:
         strides = [stride * dtype.itemsize for stride in view.strides]
         with _explained(path, "a zip file"):
             raw = np.fromfile(path, np.uint8, count=span * dtype.itemsize, offset=offset)
+            if raw.size != span * dtype.itemsize:
+                raise EOFError(f"{name} is cut off")
             return np.asarray(np.ndarray(view.shape, dtype, raw, strides=strides), order="C")
 
     return StoredTensor(view.shape, dtype, read)
@@ -323,7 +323,7 @@ class _Dtype:
     def __setstate__(self, state: tuple) -> None:
         self.order = state[1]
 
-    def array(self, data: bytes | bytearray | str, shape: tuple, order: Any = "C") -> np.ndarray:
+    def array(self, data: Any, shape: tuple, order: Any = "C") -> np.ndarray:
         """An array over data, without a copy where the byte order is this machine's."""
         if self.kind not in _PICKLED_DTYPES:
             raise _RefusedError(f"holds an array of {self.kind}, not of numbers; remove it there")
@@ -362,73 +362,91 @@ class _View(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _Unpickler(pickle.Unpickler):
+class _Function(NamedTuple):
+    """Something that a pickle can call, but, unlike a function, cannot give other defaults."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.function(*arguments)
+
+
+def _scalar(dtype: _Dtype, data: Any) -> bool | float:
+    return dtype.array(data, ()).item()
+
+
+def _frombuffer(data: Any, dtype: _Dtype, shape: tuple, order: str, axes: Any = None) -> _Array:
+    result = _Array()
+    if axes is None:
+        result.array = dtype.array(data, shape, order)
+    else:
+        result.array = dtype.array(data, shape).transpose(axes)
+    return result
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise _RefusedError(f"asks to encode text as {encoding}, where arrays are latin1")
+    return text.encode("latin1")
+
+
+def _rebuild_tensor(
+    storage: _Storage, offset: int, shape: tuple, strides: tuple, _grad: bool, _hooks: Any
+) -> _View:  # a seventh argument would say that the numbers are to be negated or conjugated
+    return _View(storage, offset, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(tensor: _View, *_: Any) -> _View:
+    return tensor
+
+
+_ADMITTED = {
+    **{("torch", storage): code for code, _, storage in _KINDS},
+    ("torch.storage", "UntypedStorage"): "U8",
+    ("torch", "Size"): tuple,
+    ("torch._utils", "_rebuild_parameter"): _Function(_rebuild_parameter),
+    ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor),
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): "ndarray",  # only an argument of _reconstruct
+    ("numpy._core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "scalar"): _Function(_scalar),
+    ("numpy._core.numeric", "_frombuffer"): _Function(_frombuffer),
+    ("_codecs", "encode"): _Function(_encode),
+    ("__builtin__", "bytes"): bytes,  # called without arguments, for empty arrays
+    ("collections", "Counter"): _Dict,
+    ("collections", "OrderedDict"): _Dict,
+}
+
+
+class _Unpickler(pickle._Unpickler):
     """Unpickles dicts, lists, strings and numbers, and _Array and _View for tensors.
 
-    A pickle can call, and set the state of, what find_class returns. So that is nothing of
-    Python's or numpy's that acts: numpy's own __setstate__ can be made to read any address. And it
-    is nothing that a pickle could alter for the next: strings, classes with a __setstate__, and
-    bound methods.
+    A pickle can call, and set the state of, whatever find_class returns. So that is nothing of
+    Python's or numpy's that acts (numpy's own __setstate__ can be made to read any address), and
+    nothing that one pickle could alter for the next.
+
+    This is the form of pickle.Unpickler that is written in Python: the one in C lets a single bad
+    byte demand 64 GB (of a memo of 2**32 entries) and takes extension codes from a cache unasked.
     """
 
     def __init__(self, file: Any):
         super().__init__(file, encoding="latin1")
-        copyreg.clear_extension_cache()  # where an opcode looks before it would ask find_class
-        self._admitted = {
-            **_TORCH_STORAGES,
-            ("__builtin__", "bytes"): bytes,  # called without arguments, for empty arrays
-            ("_codecs", "encode"): self._encode,
-            ("collections", "Counter"): _Dict,
-            ("collections", "OrderedDict"): _Dict,
-            ("numpy", "dtype"): _Dtype,
-            ("numpy", "ndarray"): "ndarray",  # only an argument of _reconstruct
-            ("numpy._core.multiarray", "_reconstruct"): _Array,
-            ("numpy._core.multiarray", "scalar"): self._scalar,
-            ("numpy._core.numeric", "_frombuffer"): self._frombuffer,
-            ("torch", "Size"): tuple,
-            ("torch._utils", "_rebuild_parameter"): self._rebuild_parameter,
-            ("torch._utils", "_rebuild_tensor_v2"): self._rebuild_tensor,
-            ("torch.storage", "UntypedStorage"): "U8",
-        }
 
-    def find_class(self, module: str, name: str, /) -> Any:
+    def get_extension(self, code: int) -> NoReturn:
+        raise _RefusedError(f"uses extension code {code}, which arrays do not need")
+
+    def find_class(self, module: str, name: str) -> Any:
         key = module.replace("numpy.core", "numpy._core"), name
-        if key in self._admitted:
-            return self._admitted[key]
-        raise _RefusedError(
-            f"asks for {module}.{name}, which is not needed to store arrays and could run any "
-            "code; nothing was run. Get the file from a source that you trust, and where it can "
-            "be opened, save only its tensors, as safetensors"
-        )
+        if key not in _ADMITTED:
+            raise _RefusedError(
+                f"asks for {module}.{name}, which arrays do not need and which might run any code; "
+                "nothing was run. Get the file from a source that you trust, or open it where it "
+                "was made and save only its tensors, best as safetensors"
+            )
+        return _ADMITTED[key]
 
-    def persistent_load(self, pid: Any, /) -> _Storage:
+    def persistent_load(self, pid: Any) -> _Storage:
         match pid:
             case ("storage", str(code), str(key), _, int(size)) if code in _DTYPES:
                 return _Storage(code, key, size)
         raise _RefusedError(f"refers to {pid!r}, which is no storage of a tensor")
-
-    def _rebuild_tensor(
-        self, storage: _Storage, offset: int, shape: tuple, strides: tuple, _grad: bool, _hooks: Any
-    ) -> _View:
-        return _View(storage, offset, tuple(shape), tuple(strides))
-
-    def _rebuild_parameter(self, tensor: _View, _requires_grad: bool, _hooks: Any) -> _View:
-        return tensor
-
-    def _scalar(self, dtype: _Dtype, data: bytes | str) -> bool | float:
-        return dtype.array(data, ()).item()
-
-    def _frombuffer(
-        self, data: Any, dtype: _Dtype, shape: tuple, order: str, axes: tuple | None = None
-    ) -> _Array:
-        result = _Array()
-        if axes is None:
-            result.array = dtype.array(data, shape, order)
-        else:
-            result.array = dtype.array(data, shape).transpose(axes)
-        return result
-
-    def _encode(self, text: str, encoding: str) -> bytes:
-        if encoding != "latin1":
-            raise _RefusedError(f"asks to encode text as {encoding}, where arrays are latin1")
-        return text.encode("latin1")

@@ -1,5 +1,6 @@
 """Hugging Face's checkpoints: their names, and their config.json in both directions."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
 )
 from m2f_jax.labels import Label
+from m2f_jax.processor import ImageProcessor
 
 from .rules import (
     CONVOLUTION,
@@ -262,4 +264,50 @@ def config_to_huggingface(config: Mask2FormerConfig) -> dict[str, Any]:
         "id2label": {str(k): name for k, name in enumerate(names)},
         "label2id": {name: k for k, name in enumerate(names)},
         "dtype": "float32",
+    }
+
+
+def processor_from_huggingface(
+    values: Mapping[str, Any], processor: ImageProcessor
+) -> ImageProcessor:
+    """`processor` with the input size, statistics and divisor of their preprocessor_config.json.
+
+    Their square {"height", "width"} distorts images; its side becomes the shortest edge here.
+    """
+    size = values.get("size") or {}
+    if not isinstance(size, Mapping):  # an early form: the shortest edge alone
+        size = {"shortest_edge": size}
+    sides = [size[key] for key in ("shortest_edge", "height", "width") if key in size]
+    longest = size.get("longest_edge", values.get("max_size", values.get("_max_size")))
+
+    def scaled(key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        stored = values.get(key)
+        return tuple(round(255 * x, 3) for x in stored) if stored else default
+
+    return dataclasses.replace(
+        processor,
+        shortest_edge=min(sides, default=processor.shortest_edge),
+        longest_edge=longest,
+        size_divisor=values.get("size_divisor", 32),
+        mean=scaled("image_mean", processor.mean),
+        std=scaled("image_std", processor.std),
+    )
+
+
+def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:
+    """A preprocessor_config.json for transformers with the same size and statistics."""
+    size = {"shortest_edge": processor.shortest_edge, "longest_edge": processor.longest_edge}
+    return {
+        "image_processor_type": "Mask2FormerImageProcessor",
+        "do_resize": processor.shortest_edge is not None,
+        "size": {key: value for key, value in size.items() if value is not None},
+        "size_divisor": processor.size_divisor,
+        "resample": 2,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [x / 255 for x in processor.mean],
+        "image_std": [x / 255 for x in processor.std],
+        "ignore_index": 255,
+        "do_reduce_labels": False,
     }

@@ -46,9 +46,7 @@ RULES = (  # theirs, ours; {} is a layer number
     *kernel("backbone.layers.{}.downsample.reduction", "backbone.merges.{}.reduction"),
     *norm("backbone.layers.{}.downsample.norm", "backbone.merges.{}.norm"),
     *norm("backbone.norm{}", "backbone.norms.{}"),
-    *linear(
-        f"{PIXEL}.input_proj.{{}}.0", "pixel_decoder.input_projections.{}.linear", POINTWISE
-    ),
+    *linear(f"{PIXEL}.input_proj.{{}}.0", "pixel_decoder.input_projections.{}.linear", POINTWISE),
     *norm(f"{PIXEL}.input_proj.{{}}.1", "pixel_decoder.input_projections.{}.norm"),
     *tensor(f"{PIXEL}.transformer.level_embed", "pixel_decoder.level_embeddings"),
     *linear(
@@ -78,9 +76,7 @@ RULES = (  # theirs, ours; {} is a layer number
         f"{PREDICTOR}.transformer_cross_attention_layers.{{}}.multihead_attn.out_proj",
         "decoder.layers.{}.cross_attention.output",
     ),
-    *norm(
-        f"{PREDICTOR}.transformer_cross_attention_layers.{{}}.norm", "decoder.layers.{}.norm1"
-    ),
+    *norm(f"{PREDICTOR}.transformer_cross_attention_layers.{{}}.norm", "decoder.layers.{}.norm1"),
     *fused_attention(
         f"{PREDICTOR}.transformer_self_attention_layers.{{}}.self_attn",
         "decoder.layers.{}.self_attention",
@@ -89,15 +85,9 @@ RULES = (  # theirs, ours; {} is a layer number
         f"{PREDICTOR}.transformer_self_attention_layers.{{}}.self_attn.out_proj",
         "decoder.layers.{}.self_attention.output",
     ),
-    *norm(
-        f"{PREDICTOR}.transformer_self_attention_layers.{{}}.norm", "decoder.layers.{}.norm2"
-    ),
-    *linear(
-        f"{PREDICTOR}.transformer_ffn_layers.{{}}.linear1", "decoder.layers.{}.mlp.layers.0"
-    ),
-    *linear(
-        f"{PREDICTOR}.transformer_ffn_layers.{{}}.linear2", "decoder.layers.{}.mlp.layers.1"
-    ),
+    *norm(f"{PREDICTOR}.transformer_self_attention_layers.{{}}.norm", "decoder.layers.{}.norm2"),
+    *linear(f"{PREDICTOR}.transformer_ffn_layers.{{}}.linear1", "decoder.layers.{}.mlp.layers.0"),
+    *linear(f"{PREDICTOR}.transformer_ffn_layers.{{}}.linear2", "decoder.layers.{}.mlp.layers.1"),
     *norm(f"{PREDICTOR}.transformer_ffn_layers.{{}}.norm", "decoder.layers.{}.norm3"),
     *norm(f"{PREDICTOR}.decoder_norm", "decoder.heads.norm"),
     *tensor(f"{PREDICTOR}.query_feat.weight", "decoder.queries"),

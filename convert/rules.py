@@ -57,9 +57,7 @@ def patches(patch_size: int) -> Layout:
     """A convolution whose stride is its size, as a linear layer on flattened patches."""
     return Layout(
         _each(lambda x: x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0])),
-        _each(
-            lambda x: x.reshape(patch_size, patch_size, -1, x.shape[1]).transpose(3, 2, 0, 1)
-        ),
+        _each(lambda x: x.reshape(patch_size, patch_size, -1, x.shape[1]).transpose(3, 2, 0, 1)),
     )
 
 

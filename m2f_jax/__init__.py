@@ -1,0 +1,63 @@
+"""Mask2Former in JAX: instance, panoptic and semantic segmentation.
+
+    from m2f_jax import Segmenter
+
+    segmenter = Segmenter.from_pretrained("facebook/mask2former-swin-large-cityscapes-instance")
+    instances = segmenter("street.png", threshold=0.5)
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from m2f_jax.config import (
+        Mask2FormerConfig,
+        PixelDecoderConfig,
+        SwinConfig,
+        TransformerDecoderConfig,
+    )
+    from m2f_jax.labels import Label
+    from m2f_jax.model import Mask2Former
+    from m2f_jax.presets import PRESETS, Preset, preset
+    from m2f_jax.processor import FOR_DISPLAY, FOR_EVALUATION, ImageProcessor
+    from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, Segment
+    from m2f_jax.segmenter import Segmenter
+    from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
+
+_HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait for JAX
+    "config": (
+        "Mask2FormerConfig",
+        "PixelDecoderConfig",
+        "SwinConfig",
+        "TransformerDecoderConfig",
+    ),
+    "labels": ("Label",),
+    "model": ("Mask2Former",),
+    "presets": ("PRESETS", "Preset", "preset"),
+    "processor": ("FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor"),
+    "results": ("InstanceSegmentation", "PanopticSegmentation", "Segment"),
+    "segmenter": ("Segmenter",),
+    "structures": ("Batch", "FeaturePyramid", "ImageSize", "Predictions"),
+}
+
+__all__ = [  # noqa: RUF022 - one line per module, as above
+    "Mask2FormerConfig", "PixelDecoderConfig", "SwinConfig", "TransformerDecoderConfig",
+    "Label",
+    "Mask2Former",
+    "PRESETS", "Preset", "preset",
+    "FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor",
+    "InstanceSegmentation", "PanopticSegmentation", "Segment",
+    "Segmenter",
+    "Batch", "FeaturePyramid", "ImageSize", "Predictions",
+]  # fmt: skip
+
+
+def __getattr__(name: str):
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"m2f_jax.{module}"), name)
+    raise AttributeError(f"module 'm2f_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

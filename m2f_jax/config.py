@@ -172,12 +172,12 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} needs a list, not {value!r}")
         return tuple(from_plain(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin in (typing.Union, types.UnionType):
-        kind = tuple(arguments)
-    elif origin is Literal:
+    if origin is types.UnionType:  # "kind | None" is the only one here
+        return None if value is None else from_plain(arguments[0], value, where)
+    if origin is Literal:
         kind = str
-    elif kind is float:
-        kind = (int, float)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise ValueError(f"{where} has the value {value!r} of a wrong type")
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{where} has the value {value!r}; expected {kind.__name__}")
     return value

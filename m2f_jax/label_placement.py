@@ -26,6 +26,7 @@ SMALLER = 0.5  # every step from the preferred form to a smaller one
 
 REACH = 3.0  # the farthest that a label goes from its object, in heights of the label
 MOST_HIDDEN = 0.6  # the largest share of its own object that a label may hide
+LARGE_PART = 0.01  # of the image
 TRIES = 8  # places to try for which a line to the object would cross something
 
 
@@ -192,7 +193,8 @@ class Surroundings:
         for grow in steps_to(most_room):
             grown = (height + 2 * grow) * (width + 2 * grow)
             room[self.count_wholly_own.inside(height, width, grow) == grown] = grow / most_room
-        off_centre = np.hypot(y / (np.ptp(self.y) + 1), x / (np.ptp(self.x) + 1))
+        # A little below the centre, as faces are above it.
+        off_centre = np.hypot(y / (np.ptp(self.y) + 1) - 0.15, x / (np.ptp(self.x) + 1))
         cost_on_object = HIDES * hidden + NARROW * (1 - room) + OFF_CENTRE * off_centre
         if not may_leave:
             return np.where(possible & on_object, cost_on_object, np.inf)
@@ -266,3 +268,57 @@ def per_cell(
 def steps_to(end: int) -> list[int]:
     """About eight whole numbers from 1 to `end`, closer to each other where they are small."""
     return np.unique(np.geomspace(1, end, 8).round().astype(int)).tolist()
+
+
+def large_parts(
+    owners: Int[np.ndarray, "height width"],
+) -> tuple[Int[np.ndarray, "height width"], Int[np.ndarray, "parts"]]:
+    """Splits objects into connected parts: the largest one of each, and all others that are large.
+
+    Returns:
+        The index of the part at every pixel, -1 where there is no object, and one past the last
+        part where there is only a small one; and the object of every part, the largest part first.
+    """
+    scale = (owners.shape[0] * owners.shape[1]) ** 0.5
+    cell = max(1, round(scale / 200))
+    coarse = owners[cell // 2 :: cell, cell // 2 :: cell]
+    _, first, index, sizes = np.unique(
+        connected(coarse), return_index=True, return_inverse=True, return_counts=True
+    )
+    objects = coarse.ravel()[first]
+    order = np.argsort(-sizes, kind="stable")
+    chosen = sizes[order] >= LARGE_PART * coarse.size
+    chosen[np.unique(objects[order], return_index=True)[1]] = True
+    order = order[chosen & (objects[order] != NO_OBJECT)]
+    number = np.full(len(first), len(order), owners.dtype)
+    number[order] = np.arange(len(order))
+    rows, columns = (
+        np.minimum(np.arange(size) // cell, cells - 1)
+        for size, cells in zip(owners.shape, coarse.shape, strict=True)
+    )
+    parts = number[index.reshape(coarse.shape)][rows][:, columns]
+    parts[owners != coarse[rows][:, columns]] = len(order)
+    parts[owners == NO_OBJECT] = NO_OBJECT
+    return parts, objects[order]
+
+
+def connected(values: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows columns"]:
+    """One number for every set of equal values that hang together over the sides of cells."""
+    numbers = np.arange(values.size).reshape(values.shape)
+    while True:
+        before = numbers
+        numbers = highest_in_run(numbers, values)
+        numbers = highest_in_run(numbers.T, values.T).T
+        if np.array_equal(before, numbers):
+            return numbers
+
+
+def highest_in_run(
+    numbers: Int[np.ndarray, "rows columns"], values: Int[np.ndarray, "rows columns"]
+) -> Int[np.ndarray, "rows columns"]:
+    """The highest number among the equal values beside each other in a row."""
+    starts = np.ones(values.shape, bool)
+    starts[:, 1:] = values[:, 1:] != values[:, :-1]
+    positions = np.flatnonzero(starts)
+    highest = np.maximum.reduceat(numbers.ravel(), positions)
+    return highest.repeat(np.diff(positions, append=values.size)).reshape(values.shape)

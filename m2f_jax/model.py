@@ -1,6 +1,7 @@
 """Mask2Former: backbone, pixel decoder and Transformer decoder, one after another (Fig. 2)."""
 
 import functools
+import os
 from typing import Literal, overload
 
 import jax
@@ -42,6 +43,41 @@ class Mask2Former(nnx.Module):
             dtype=self.dtype,
             rngs=rngs,
         )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike,
+        dtype: str | jnp.dtype = "float32",
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> "Mask2Former":
+        """A trained model.
+
+        Args:
+            source: a folder that `save_pretrained` wrote, a Hugging Face folder (config.json with
+                model.safetensors or pytorch_model.bin), a Hugging Face hub id, or an authors' .pkl.
+            dtype: "float32" or "bfloat16", of the computation and of the parameters.
+            revision: branch, tag or commit on the hub.
+            token: for private repositories on the hub; by default the one you logged in with.
+
+        Raises:
+            FileNotFoundError: `source` is no file, folder or reachable repository.
+            ValueError: `source` isn't a Mask2Former on Swin, is damaged, or doesn't fit.
+        """
+        from m2f_jax.pretrained import load_model
+
+        return load_model(source, dtype, revision=revision, token=token)
+
+    def save_pretrained(self, folder: str | os.PathLike):
+        """Writes config.json, model.safetensors and, if it isn't there, preprocessor_config.json.
+
+        Files of an earlier save are replaced once the new one is complete.
+        """
+        from m2f_jax.pretrained import save_model
+
+        save_model(self, folder)
 
     @overload
     def __call__(
@@ -99,3 +135,36 @@ def check_pixel_values(pixel_values):
         raise ValueError(
             f"pixel_values is {shape[1]} x {shape[2]}; both sides must be at least {MIN_SIZE}"
         )
+
+
+def parameters(model: Mask2Former) -> dict[str, nnx.Param]:
+    """The parameters by dotted name, such as "backbone.norms.0.scale"."""
+    return {
+        ".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(model))
+    }
+
+
+def abstract_model(config: Mask2FormerConfig, dtype: str | jnp.dtype = "float32") -> Mask2Former:
+    """The model with shapes in place of arrays."""
+    return nnx.eval_shape(lambda: Mask2Former(config, dtype=dtype, rngs=nnx.Rngs(0)))
+
+
+def parameter_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every parameter by name."""
+    return {name: value.shape for name, value in parameters(abstract_model(config)).items()}
+
+
+def fill(abstract: Mask2Former, arrays: dict[str, jax.Array]) -> Mask2Former:
+    """The model with these parameters; every one of them must be given, by name."""
+    graph, state = nnx.split(abstract)
+    flat = [
+        (path, value.replace(arrays[".".join(map(str, path))]))
+        for path, value in nnx.to_flat_state(state)
+    ]
+    return nnx.merge(graph, nnx.from_flat_state(flat))
+
+
+def stored_dtype(name: str, dtype: jnp.dtype) -> jnp.dtype:
+    """The dtype to keep a parameter in for inference: float32 where sampling points depend on it."""
+    exact = "sampling_offsets" in name or "attention_weights" in name
+    return jnp.dtype(jnp.float32) if exact else dtype

@@ -34,13 +34,15 @@ class Preset:
     """A published model: its architecture, and how it was tested.
 
     Images were resized to `shortest_edge`, or to less where the other edge would have exceeded
-    `longest_edge`. `scores` are the authors', in percent, on the validation images at that single
-    scale: "PQ", "AP" (of masks), "AP50" and "mIoU", as far as the model zoo reports them.
+    `longest_edge`. A query took part in a panoptic map if its score exceeded
+    `object_mask_threshold`. `scores` are the authors', in percent, on the validation images at that
+    single scale: "PQ", "AP" (of masks), "AP50" and "mIoU", as far as the model zoo reports them.
     """
 
     config: Mask2FormerConfig
     shortest_edge: int
     longest_edge: int
+    object_mask_threshold: float
     scores: Mapping[str, float]
 
 
@@ -58,16 +60,17 @@ def preset(name: str) -> Preset:
     return PRESETS[short]
 
 
-def published_test_size(num_classes: int, embed_dim: int) -> tuple[int, int] | None:
-    """The authors' shortest and longest edge at test time; None where no data set fits the count.
+def nearest_preset(config: Mask2FormerConfig) -> Preset | None:
+    """The published model of the same classes and the nearest backbone width; None if there's none.
 
-    On ADE20K the size depends on the backbone; the published model of the nearest width decides.
+    It tells how a model of its kind is tested: on ADE20K the size depends on the backbone.
     """
-    matches = [p for p in PRESETS.values() if p.config.num_classes == num_classes]
-    if not matches:
-        return None
-    nearest = min(matches, key=lambda p: abs(p.config.backbone.embed_dim - embed_dim))
-    return nearest.shortest_edge, nearest.longest_edge
+
+    def distance(preset: Preset) -> int:
+        return abs(preset.config.backbone.embed_dim - config.backbone.embed_dim)
+
+    same_classes = (p for p in PRESETS.values() if p.config.labels == config.labels)
+    return min(same_classes, key=distance, default=None)
 
 
 def _table(
@@ -92,6 +95,7 @@ def _table(
             ),
             shortest_edge=shortest,
             longest_edge=longest,
+            object_mask_threshold=0.0 if dataset == "mapillary-vistas" else 0.8,
             scores=dict(zip(metrics, row, strict=True)),
         )
         for backbone, row in scores.items()

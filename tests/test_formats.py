@@ -70,8 +70,8 @@ def test_safetensors(tmp_path):
 
 def test_safetensors_of_other_numbers_are_refused_by_name(tmp_path):
     path = tmp_path / "model.safetensors"
-    safetensors.numpy.save_file({"spectrum": np.ones(2, np.complex64)}, path)
-    with pytest.raises(ValueError, match=r"model\.safetensors holds spectrum as C64"):
+    safetensors.numpy.save_file({"depth": np.ones(2, np.uint16)}, path)
+    with pytest.raises(ValueError, match=r"model\.safetensors holds depth as U16"):
         open_tensors(path)
 
 
@@ -98,7 +98,7 @@ def test_shards(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"more": "a.safetensors"}, "lists more and 0 more that are not in its shards"),
+        ({"more": "a.safetensors"}, "lists 1 tensors that are not in its shards, such as more"),
         ({"more": "../a.safetensors"}, "same folder"),
         ({"more": ""}, "same folder"),
         ({"more": "model.safetensors.index.json"}, "JSON and not a shard"),
@@ -130,9 +130,9 @@ def test_write_safetensors(tmp_path):
 
 def test_write_safetensors_keeps_the_order_of_like_tensors(tmp_path):
     path = tmp_path / "out.safetensors"
-    names = ["c", "a", "b"]
-    write_safetensors(path, stored({name: np.ones(2, np.float32) for name in names}), {})
-    assert list(open_tensors(path)) == names
+    arrays = {name: np.full(2, i, np.float32) for i, name in enumerate("cab")}
+    write_safetensors(path, stored(arrays), {})
+    np.testing.assert_array_equal(np.frombuffer(path.read_bytes()[-24:], "<f4"), [0, 0, 1, 1, 2, 2])
 
 
 def test_write_safetensors_replaces_the_file_that_it_reads(tmp_path):
@@ -266,7 +266,8 @@ def save_zip(path, tensors, storages, byteorder=b"little"):
     items = b"".join(data(name) + opcodes + b"s" for name, opcodes in tensors.items())
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02}" + data("model") + b"}" + items + b"s.")
-        archive.writestr("archive/byteorder", byteorder)
+        if byteorder:  # as PyTorch writes it from 2.0 on
+            archive.writestr("archive/byteorder", byteorder)
         for key, array in storages.items():
             archive.writestr(f"archive/data/{key}", array.tobytes())
 
@@ -331,7 +332,7 @@ def test_torch_views_stay_inside_their_storage(tmp_path, tensor):
 def test_torch_views_are_read_without_the_rest_of_their_storage(tmp_path):
     path = tmp_path / "model_final.pth"
     storage = np.arange(1 << 21, dtype=np.float32)
-    save_zip(path, {"a": view("0", FLOAT, 1 << 21, 9, (2,), (3,))}, {"0": storage})
+    save_zip(path, {"a": view("0", FLOAT, 1 << 21, 9, (2,), (3,))}, {"0": storage}, byteorder=None)
     tensors, opened = peak(lambda: open_tensors(path))
     array, read = peak(tensors["a"].read)
     assert max(opened, read) < 1 << 20
@@ -428,6 +429,7 @@ def hostile_contents(proof):
         "array of U4": data(np.array(["text"])),
         "AttributeError": b"c_codecs\nencode\nN" + data({"__defaults__": (1,)}) + b"\x86b",
         "extension code": b"\x82\xf1",
+        "is list and no tensor": data([]) + b"r\xff\xff\xff\xff",  # a memo of 2**32 entries
         "refers to 'elsewhere'": data("elsewhere") + b"Q",
         "is int and no tensor": data(3),
     }
@@ -462,7 +464,7 @@ def test_extension_codes_are_refused_even_where_they_are_known(tmp_path):
     copyreg.add_extension("builtins", "print", 0xF0)
     try:
         assert pickle.loads(b"\x80\x02\x82\xf0.") is print  # and is remembered
-        with pytest.raises(ValueError, match=r"asks for builtins\.print"):
+        with pytest.raises(ValueError, match="uses extension code 240"):
             open_tensors(path)
     finally:
         copyreg.remove_extension("builtins", "print", 0xF0)

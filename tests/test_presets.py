@@ -3,9 +3,9 @@ import re
 
 import pytest
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import Mask2FormerConfig, SwinConfig
 from m2f_jax.labels import published_labels
-from m2f_jax.presets import PRESETS, preset, published_test_size
+from m2f_jax.presets import PRESETS, preset, nearest_preset
 
 ALL = ("tiny", "small", "base", "base-IN21k", "large")
 NO_PLAIN_BASE = ("tiny", "small", "base-IN21k", "large")
@@ -62,10 +62,13 @@ def test_config_survives_json(name):
 @pytest.mark.parametrize("name", PRESETS)
 def test_size_and_scores(name):
     published = PRESETS[name]
-    size = (published.shortest_edge, published.longest_edge)
     config = published.config
-    assert size[0] <= size[1]
-    assert size == published_test_size(config.num_classes, config.backbone.embed_dim)
+    nearest = nearest_preset(config)
+    assert published.shortest_edge <= published.longest_edge
+    assert nearest is not None
+    assert nearest.shortest_edge == published.shortest_edge
+    assert nearest.longest_edge == published.longest_edge
+    assert nearest.object_mask_threshold == published.object_mask_threshold
     assert MAIN_SCORE[config.task] in published.scores
     assert set(published.scores) <= {"PQ", "AP", "AP50", "mIoU"}
     assert all(20 < score < 100 for score in published.scores.values())
@@ -88,11 +91,30 @@ def test_spot_checks_of_scores():
         (65, 192, (2048, 2048)),
         (65, 96, (2048, 2048)),  # no such model is published: the data set decides
         (150, 16, (512, 2048)),
-        (7, 96, None),
     ],
 )
-def test_published_test_size(num_classes, embed_dim, size):
-    assert published_test_size(num_classes, embed_dim) == size
+def test_nearest_preset(num_classes, embed_dim, size):
+    nearest = nearest_preset(config_of(published_labels(num_classes), embed_dim))
+    assert nearest is not None
+    assert (nearest.shortest_edge, nearest.longest_edge) == size
+
+
+def config_of(labels, embed_dim):
+    backbone = SwinConfig(embed_dim=embed_dim, num_heads=(1, 2, 4, 8))
+    return Mask2FormerConfig(labels=labels, task="panoptic", backbone=backbone)
+
+
+def test_no_preset_for_other_classes():
+    assert nearest_preset(config_of(numbered(7), 96)) is None
+    assert nearest_preset(config_of(numbered(8), 96)) is None
+
+
+def test_only_mapillary_keeps_queries_of_any_score():
+    thresholds = {name: p.object_mask_threshold for name, p in PRESETS.items()}
+    assert {name for name, x in thresholds.items() if x == 0} == {
+        "swin-large-mapillary-vistas-panoptic",
+        "swin-large-mapillary-vistas-semantic",
+    }
 
 
 def test_preset_by_either_name():
