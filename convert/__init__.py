@@ -1,0 +1,6 @@
+"""Checkpoints of Mask2Former in the authors', Hugging Face's and our own form."""
+
+from .checkpoint import Checkpoint, open_checkpoint
+from .writing import convert, save_checkpoint
+
+__all__ = ["Checkpoint", "convert", "open_checkpoint", "save_checkpoint"]

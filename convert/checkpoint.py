@@ -1,6 +1,7 @@
 """Opens a checkpoint of any known kind as one of ours, without copying its tensors."""
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,8 @@ from m2f_jax.processor import PROCESSOR_FILE, ImageProcessor
 
 from . import huggingface, mask2former
 from .formats import StoredTensor, open_tensors
+from .hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
 from .rules import SAME, Rule, check, expand
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-HUGGING_FACE_WEIGHTS = (WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "pytorch_model.bin")
 
 logger = logging.getLogger("m2f_jax")
 
@@ -37,36 +35,44 @@ class Checkpoint(NamedTuple):
 
 
 def open_checkpoint(
-    path: Path, *, name: str | None = None, task: Task | None = None, num_heads: int | None = None
+    source: str | os.PathLike,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    task: Task | None = None,
+    num_heads: int | None = None,
 ) -> Checkpoint:
-    """Opens a folder of ours, one of Hugging Face's, or an authors' file.
+    """Opens a folder of ours, one of Hugging Face's (or its hub id), or an authors' file.
 
     Args:
-        path: the folder or file.
-        name: what the user calls it (a hub id, say); it may tell the task.
+        source: the folder, file or hub id.
+        revision: branch, tag or commit on the hub.
+        token: for private repositories on the hub; by default the one you logged in with.
         task: what the model was trained for, where the checkpoint doesn't say; by default guessed
-            from `name` and the classes.
+            from its name and its classes.
         num_heads: of the attention in both decoders of an authors' file, which doesn't say; 8 by
             default, as in every published model.
 
     Raises:
-        FileNotFoundError: there is nothing at `path`, or the folder lacks a file.
+        FileNotFoundError: there is nothing of that name, or the folder lacks a file.
         ValueError: the checkpoint is damaged, or doesn't hold a Mask2Former on Swin.
     """
-    name = path.name if name is None else name
+    path = locate(source, revision, token)
+    name = str(source) if path != Path(source) else path.name
     if path.is_file():
         return _open_authors(path, name, task, num_heads or 8)
     if num_heads is not None:
         raise ValueError(f"{path}: its config.json says how many heads there are; leave it out")
     config_file = path / CONFIG_FILE
     if not config_file.is_file():
-        what = f"{path} has no {CONFIG_FILE}" if path.is_dir() else f"{path} is missing"
         raise FileNotFoundError(
-            f"{what}; expected a folder with {CONFIG_FILE} and {WEIGHTS_FILE}, or a .pkl file"
+            f"{path} has no {CONFIG_FILE}; expected one beside {WEIGHTS_FILE}, or name a .pkl file"
         )
     values = read_json(config_file)
     kind = values.get("model_type") if isinstance(values, Mapping) else None
     if kind == MODEL_TYPE:
+        if task is not None:
+            raise ValueError(f"{path}: its config.json says what it was trained for; leave it out")
         return _open_ours(path)
     if kind == "mask2former":
         return _open_hugging_face(path, values, name, task)

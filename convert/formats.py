@@ -196,7 +196,7 @@ def _open_shards(path: Path) -> dict[str, StoredTensor]:
         tensors |= reader(shard_path)
     if missing := sorted(weight_map.keys() - tensors.keys()):
         raise ValueError(
-            f"{path} lists {len(missing)} tensors that are not in its shards, such as {missing[0]}; "
+            f"{path} lists {len(missing)} tensors that its shards lack, such as {missing[0]}; "
             "download index and shards again, from the same place"
         )
     return tensors

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from m2f_jax.config import (
     Mask2FormerConfig,
     PixelDecoderConfig,
@@ -131,6 +133,8 @@ SPELLINGS = (  # the early conversions' names and those in transformers' memory,
     (rf"({re.escape(SWIN)}.*)\.mlp\.fc2\.", r"\1.output.dense."),
 )
 
+
+NO_OBJECT_WEIGHT = 0.1
 REQUIRED = {  # fields whose other values mean another network
     "common_stride": 4,
     "pre_norm": False,
@@ -260,6 +264,7 @@ def config_to_huggingface(config: Mask2FormerConfig) -> dict[str, Any]:
         "decoder_layers": decoder.num_layers + 1,
         "dim_feedforward": decoder.ffn_dim,
         "num_queries": decoder.num_queries,
+        "no_object_weight": NO_OBJECT_WEIGHT,
         "dropout": 0.0,
         "id2label": {str(k): name for k, name in enumerate(names)},
         "label2id": {name: k for k, name in enumerate(names)},
@@ -310,4 +315,16 @@ def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:
         "image_std": [x / 255 for x in processor.std],
         "ignore_index": 255,
         "do_reduce_labels": False,
+    }
+
+
+def extra_tensors(config: Mask2FormerConfig) -> dict[str, np.ndarray]:
+    """What transformers stores besides parameters of ours: the loss's weights, an unread norm."""
+    width = config.backbone.dims[-1]
+    weights = np.ones(config.num_classes + 1, np.float32)
+    weights[-1] = NO_OBJECT_WEIGHT
+    return {
+        "criterion.empty_weight": weights,
+        f"{SWIN}.swin.layernorm.weight": np.ones(width, np.float32),
+        f"{SWIN}.swin.layernorm.bias": np.zeros(width, np.float32),
     }

@@ -159,14 +159,15 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         required = {
             field.name
             for field in dataclasses.fields(kind)
-            if field.default is dataclasses.MISSING
-            and field.default_factory is dataclasses.MISSING
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         }
         if unknown := sorted(set(value) - set(hints)):
             raise ValueError(f"{where} has no field {', '.join(unknown)}")
         if missing := sorted(required - set(value)):
             raise ValueError(f"{where} lacks the field {', '.join(missing)}")
-        return kind(**{key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()})
+        return kind(
+            **{key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()}
+        )
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         if not isinstance(value, list | tuple):

@@ -1,6 +1,7 @@
 """Pictures for people: a segmentation drawn over its image, with legible labels.
 
-Every pixel shows at most one object: a translucent fill, and an opaque line inside its border.
+Every pixel shows at most one object: a translucent fill, and an opaque line inside its border. A
+label that finds no place where it hides nothing else is left out.
 Things get vivid colours that differ from their neighbours and from the image; stuff and semantic
 classes have one colour each, the same in all pictures of a data set.
 """
@@ -19,6 +20,15 @@ from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, mask_box
 
 LONGEST_NAME = 24  # characters
 SMALLEST_PART = 0.001  # of the image; smaller parts of stuff get no label beside them
+
+# For things: easy to tell apart, from each other and from most photographs; the best come first.
+VIVID_COLOURS = np.frombuffer(
+    bytes.fromhex(
+        "2882ff ff8c19 3cc350 eb55e1 00cdeb ff504b f5d732 966eff afe12d ff82af "
+        "00b99b cd8c4b 78afff eb3c8c 78ebaa c8a0ff afa52d ffaf82 50a5be be69c8"
+    ),
+    np.uint8,
+).reshape(-1, 3)
 
 # What people expect some classes to look like, by words in their names.
 FAMILIAR_COLOURS = (
@@ -51,8 +61,12 @@ def draw_instances(
         image: the RGB image that was segmented.
         segmentation: its instances.
         class_names: the names of the classes, by class index.
+
+    Raises:
+        ValueError: the image isn't uint8 RGB, or the segmentation has another size.
     """
     masks, scores = segmentation.masks, segmentation.scores
+    check_image(image, masks.shape[1:])
     boxes = np.array([mask_box(mask) for mask in masks], int).reshape(-1, 4)
     areas = np.count_nonzero(masks, axis=(1, 2))
     owners = np.full(image.shape[:2], NO_OBJECT, np.int32)
@@ -82,8 +96,12 @@ def draw_panoptic(
         image: the RGB image that was segmented.
         segmentation: its segments.
         class_names: the names of the classes, by class index.
+
+    Raises:
+        ValueError: the image isn't uint8 RGB, or the segmentation has another size.
     """
     segments, segment_map = segmentation.segments, segmentation.segment_map
+    check_image(image, segment_map.shape)
     ids = [segment.id for segment in segments]
     owner_of_id = np.full(max([*ids, segment_map.max(initial=0)]) + 1, NO_OBJECT, np.int32)
     owner_of_id[ids] = np.arange(len(ids))
@@ -98,7 +116,7 @@ def draw_panoptic(
     colours[stuff] = class_colours(tuple(class_names), muted=True)[
         [segments[i].label for i in stuff]
     ]
-    areas = np.bincount(owners[owners != NO_OBJECT], minlength=len(segments))
+    areas = areas_of(owners, len(segments))
     opacities = thing_opacities(areas, image)
     opacities[stuff] = 0.5
     return add_labels(
@@ -124,13 +142,26 @@ def draw_semantic(
         image: the RGB image that was segmented.
         label_map: the class index of every pixel; negative where there is none.
         class_names: the names of the classes, by class index.
+
+    Raises:
+        ValueError: the image isn't uint8 RGB, or the segmentation has another size.
     """
+    check_image(image, label_map.shape)
     owners = label_map.astype(np.int32).clip(NO_OBJECT)
-    present = np.flatnonzero(np.bincount(owners[owners != NO_OBJECT])).tolist()
+    present = np.flatnonzero(areas_of(owners, len(class_names))).tolist()
     captions = {label: short_name(class_names[label]) for label in present}
     colours = class_colours(tuple(class_names))
     picture = paint(image, owners, colours, np.full(len(colours), 0.55))
     return add_labels(picture, owners, colours, things={}, stuff=captions)
+
+
+def check_image(image: np.ndarray, size: tuple[int, ...]):
+    """Raises a ValueError if this isn't a uint8 RGB image of that height and width."""
+    if image.shape != (*size, 3) or image.dtype != np.uint8:
+        raise ValueError(
+            f"the segmentation needs a uint8 image of shape {(*size, 3)}; "
+            f"got {image.dtype} of shape {image.shape}"
+        )
 
 
 def thing_captions(class_name: str, score: float) -> tuple[str, str]:
@@ -163,11 +194,14 @@ def paint(
     alpha = np.append(np.round(opacities * 255), 0).astype(np.uint8).take(owners)
     # A line on a small object is thin, so that something of the object is seen inside.
     thickest = round(1.2 + image_scale(image) / 750)
-    areas = np.bincount(owners[owners != NO_OBJECT], minlength=len(colours))
+    areas = areas_of(owners, len(colours))
     thickness = np.append((np.sqrt(areas) / 12).round().clip(1, thickest), 0).astype(np.uint8)
     alpha[border_depth(owners, thickest) <= thickness.take(owners)] = 255
-    layers = (Image.fromarray(overlay), Image.fromarray(image), Image.fromarray(alpha))
-    return np.array(Image.composite(*layers))
+    # Half the image's own colour goes under a fill, which so keeps its hue on any object.
+    photograph = Image.fromarray(image)
+    pale = Image.blend(photograph, photograph.convert("L").convert("RGB"), 0.5)
+    below = Image.composite(pale, photograph, Image.fromarray(owners != NO_OBJECT))
+    return np.array(Image.composite(Image.fromarray(overlay), below, Image.fromarray(alpha)))
 
 
 def thing_opacities(
@@ -175,7 +209,7 @@ def thing_opacities(
 ) -> Float[np.ndarray, "N"]:
     """How opaque the fills of things are: the smaller a thing, the more it needs to be found."""
     share = areas.clip(1) / (image.shape[0] * image.shape[1])
-    return (0.32 - 0.06 * np.log10(share)).clip(0.35, 0.55)
+    return (0.37 - 0.06 * np.log10(share)).clip(0.4, 0.6)
 
 
 def border_depth(
@@ -239,19 +273,19 @@ def add_labels(
         stuff: what the labels of other objects say.
     """
     size = 8 + 0.0105 * image_scale(picture)
-    normal, small = round(size), max(9, round(0.78 * size))
+    normal, small = round(size), max(10, round(0.78 * size))
 
     def forms(texts: Sequence[str], pixels: int) -> list[Text]:
         first = [Text(texts[0], normal)] if pixels >= (1.5 * normal) ** 2 else []
         return [*first, *(Text(text, small) for text in texts)]
 
-    areas = np.bincount(owners[owners != NO_OBJECT], minlength=len(colours))
+    areas = areas_of(owners, len(colours))
     thing_texts = {i: forms(texts, int(areas[i])) for i, texts in things.items()}
     placed = place_texts(keep_objects(owners, things), thing_texts, may_leave=True)
     labels = [(plate, text, i) for i, (plate, text) in placed.items()]
     if stuff:
         parts, objects = large_parts(owners)
-        areas = np.bincount(parts[parts != NO_OBJECT], minlength=len(objects))
+        areas = areas_of(parts, len(objects))
         texts = {
             part: forms([stuff[i]], int(areas[part]))
             for part, i in enumerate(objects.tolist())
@@ -259,16 +293,16 @@ def add_labels(
         }
         taken = [plate for plate, _, _ in labels]
         placed = place_texts(parts, texts, may_leave=False, taken=taken)
+        named = {int(objects[part]) for part in placed}
+        largest = dict(zip(objects.tolist()[::-1], range(len(objects))[::-1], strict=True))
         small_parts = {
-            part: text
-            for part, text in texts.items()
-            if part not in placed and areas[part] >= SMALLEST_PART * owners.size
+            part: texts[part]
+            for i, part in largest.items()
+            if i in stuff and i not in named and areas[part] >= SMALLEST_PART * owners.size
         }
+        others = [part for part in range(len(objects) + 1) if part not in placed]
         taken += [plate for plate, _ in placed.values()]
-        unnamed = [part for part in range(len(objects) + 1) if part not in placed]
-        placed |= place_texts(
-            keep_objects(parts, unnamed), small_parts, may_leave=True, taken=taken
-        )
+        placed |= place_texts(keep_objects(parts, others), small_parts, may_leave=True, taken=taken)
         labels += [(plate, text, int(objects[part])) for part, (plate, text) in placed.items()]
     canvas = Image.fromarray(picture)
     for plate, text, i in labels:
@@ -294,42 +328,34 @@ def keep_objects(
 ) -> Int[np.ndarray, "height width"]:
     """The same map with those objects only."""
     kept = list(kept)
-    table = np.full(int(owners.max(initial=0)) + 2, NO_OBJECT, owners.dtype)  # the last one is -1
+    table = np.full(max([*kept, int(owners.max(initial=0))]) + 2, NO_OBJECT, owners.dtype)
     table[kept] = kept
-    return table.take(owners, mode="wrap")
+    return table[owners]  # -1 is the last one
 
 
 def draw_label(canvas: Image.Image, plate: Plate, text: Text, colour: tuple[int, int, int]):
     """Draws a label into a picture, and a line to its object if it is away."""
-    left, top = plate.left, plate.top
-    right, bottom = left + plate.width - 1, top + plate.height - 1
-    end_x, end_y = plate.target or (left, top)
-    start_x, start_y = min(max(end_x, left), right), min(max(end_y, top), bottom)
+    low = np.array([plate.left, plate.top])
+    high = low + np.array([plate.width, plate.height])
+    end = low if plate.target is None else np.array(plate.target)
     # The shape is drawn several times as large, for smooth corners and lines.
     fine, margin = 4, plate.height
-    origin = (min(left, end_x) - margin, min(top, end_y) - margin)
-    size = (
-        max(right, end_x) + margin - origin[0],
-        max(bottom, end_y) + margin - origin[1],
-    )
-
-    def enlarged(x: float, y: float) -> tuple[float, float]:
-        return (x - origin[0]) * fine, (y - origin[1]) * fine
-
-    shape = Image.new("L", (size[0] * fine, size[1] * fine))
+    origin = np.minimum(low, end) - margin
+    size = np.maximum(high, end) + margin - origin
+    shape = Image.new("L", tuple((fine * size).tolist()))
     draw = ImageDraw.Draw(shape)
-    if plate.target:
-        line = [enlarged(start_x + 0.5, start_y + 0.5), enlarged(end_x + 0.5, end_y + 0.5)]
+    if plate.target is not None:
+        line = [
+            tuple((fine * (at - origin + 0.5)).tolist()) for at in (end.clip(low, high - 1), end)
+        ]
         draw.line(line, fill=255, width=max(fine, text.font_size * fine // 9))
         draw.circle(line[1], text.font_size * fine / 8, fill=255)
-    draw.rounded_rectangle(
-        [enlarged(left, top), enlarged(right + 0.9, bottom + 0.9)],
-        radius=text.font_size * fine / 4,
-        fill=255,
-    )
-    canvas.paste(colour, origin, shape.resize(size, Image.Resampling.BOX))
+    corners = [*(fine * (low - origin)).tolist(), *(fine * (high - origin) - 1).tolist()]
+    draw.rounded_rectangle(corners, radius=text.font_size * fine / 4, fill=255)
+    mask = shape.resize(tuple(size.tolist()), Image.Resampling.BOX)
+    canvas.paste(colour, tuple(origin.tolist()), mask)
     ImageDraw.Draw(canvas).text(
-        (left + plate.width / 2, top + 0.755 * plate.height),  # capitals stand in the middle
+        (plate.left + plate.width / 2, plate.top + 0.755 * plate.height),  # the middle of capitals
         text.text,
         fill=text_colour(colour),
         font=font(text.font_size),
@@ -338,37 +364,29 @@ def draw_label(canvas: Image.Image, plate: Plate, text: Text, colour: tuple[int,
 
 
 def text_colour(background: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Black or white, whichever has more contrast with a colour (WCAG)."""
-    luminance = linear_rgb(np.array(background)) @ (0.2126, 0.7152, 0.0722)
-    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+    """White on dark colours, black on light ones."""
+    lightness = oklab(np.array([background], np.uint8))[0, 0]
+    return (0, 0, 0) if lightness > 0.6 else (255, 255, 255)
 
 
 def thing_colours(
     image: UInt8[np.ndarray, "height width 3"], boxes: Int[np.ndarray, "N 4"]
 ) -> UInt8[np.ndarray, "N 3"]:
     """A vivid colour for every box, unlike those of boxes close by and unlike the image in it."""
-    palette = vivid_colours()
-    lab = oklab(palette)
+    lab = oklab(VIVID_COLOURS)
     reach = 0.1 * float(np.hypot(*image.shape[:2]))
     chosen = np.zeros(len(boxes), int)
     for i, (left, top, right, bottom) in enumerate(boxes):
         others = boxes[:i]
         gap_x = np.maximum(others[:, 0] - right, left - others[:, 2]).clip(0)
         gap_y = np.maximum(others[:, 1] - bottom, top - others[:, 3]).clip(0)
-        closeness = np.exp(-np.hypot(gap_x, gap_y) / reach)
-        inside = image[top : bottom + 1 : 4, left : right + 1 : 4].reshape(-1, 3)
-        seen = np.vstack([lab[chosen[:i]], oklab(inside).mean(axis=0)])
-        distance = np.linalg.norm(lab[:, None] - seen, axis=-1)
-        cost = np.exp(-((distance / 0.15) ** 2)) @ np.append(closeness, 1.0)
-        chosen[i] = (cost + 1e-3 * np.arange(len(lab))).argmin()
-    return palette[chosen]
-
-
-@functools.lru_cache
-def vivid_colours() -> UInt8[np.ndarray, "24 3"]:
-    """Colours that are easy to tell apart; the first ones best."""
-    candidates = colours_within((0.66, 0.84), (0.13, 0.23))
-    return distinct_colours(candidates, [(30, 130, 255)], 24)
+        closeness = 0.25 + np.exp(-np.hypot(gap_x, gap_y) / reach)
+        background = oklab(image[top : bottom + 1 : 4, left : right + 1 : 4].reshape(-1, 3))
+        far_off = np.linalg.norm(lab - background.mean(axis=0), axis=-1)
+        distance = np.linalg.norm(lab[:, None] - lab[chosen[:i]], axis=-1)
+        cost = np.exp(-((distance / 0.12) ** 2)) @ closeness + np.exp(-((far_off / 0.12) ** 2)) / 2
+        chosen[i] = (cost + 5e-3 * np.arange(len(lab))).argmin()
+    return VIVID_COLOURS[chosen]
 
 
 @functools.lru_cache
@@ -376,7 +394,7 @@ def class_colours(
     class_names: tuple[str, ...], *, muted: bool = False
 ) -> UInt8[np.ndarray, "classes 3"]:
     """One colour for every class, near those that people expect."""
-    lightness, chroma = ((0.45, 0.82), (0.02, 0.09)) if muted else ((0.5, 0.8), (0.06, 0.17))
+    lightness, chroma = ((0.45, 0.82), (0.02, 0.09)) if muted else ((0.5, 0.8), (0.03, 0.17))
     candidates = colours_within(lightness, chroma)
     lab = oklab(candidates)
     distance, familiar = np.full(len(lab), np.inf), {}
@@ -443,6 +461,11 @@ def linear_rgb(rgb: Integer[np.ndarray, "*colours 3"]) -> Float[np.ndarray, "*co
     """Colours as amounts of light, 0 to 1, from sRGB values, 0 to 255."""
     values = rgb / 255
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def areas_of(owners: Int[np.ndarray, "height width"], count: int) -> Int[np.ndarray, "objects"]:
+    """How many pixels show each object; there are entries for at least `count` of them."""
+    return np.bincount(owners.ravel() + 1, minlength=count + 1)[1:]
 
 
 def image_scale(image: np.ndarray) -> float:

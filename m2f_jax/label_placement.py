@@ -86,7 +86,7 @@ class Cells:
 
     def __init__(self, owners: Int[np.ndarray, "height width"]):
         self.height, self.width = owners.shape
-        self.cell = cell = max(1, round((self.height * self.width) ** 0.5 / 400))
+        self.cell = cell = max(1, round((self.height * self.width) ** 0.5 / 320))
         owners = np.pad(owners, ((0, -self.height % cell), (0, -self.width % cell)), mode="edge")
         objects = np.where(owners == NO_OBJECT, np.iinfo(owners.dtype).max, owners)
         self.highest = per_cell(np.maximum, owners, cell)

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -66,9 +66,9 @@ class Mask2Former(nnx.Module):
             FileNotFoundError: `source` is no file, folder or reachable repository.
             ValueError: `source` isn't a Mask2Former on Swin, is damaged, or doesn't fit.
         """
-        from m2f_jax.pretrained import load_model
+        from m2f_jax.pretrained import load_checkpoint, load_model
 
-        return load_model(source, dtype, revision=revision, token=token)
+        return load_model(load_checkpoint(source, revision, token), dtype)
 
     def save_pretrained(self, folder: str | os.PathLike):
         """Writes config.json, model.safetensors and, if it isn't there, preprocessor_config.json.
@@ -139,16 +139,25 @@ def check_pixel_values(pixel_values):
 
 def parameters(model: Mask2Former) -> dict[str, nnx.Param]:
     """The parameters by dotted name, such as "backbone.norms.0.scale"."""
-    return {
-        ".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(model))
-    }
+    return {".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(model))}
+
+
+class _OneKey:
+    """Stands in for nnx.Rngs where only shapes matter: tracing 700 draws would take 5 seconds."""
+
+    def __init__(self):
+        self.key = jax.random.key(0)
+
+    def params(self) -> jax.Array:
+        return self.key
 
 
 def abstract_model(config: Mask2FormerConfig, dtype: str | jnp.dtype = "float32") -> Mask2Former:
     """The model with shapes in place of arrays."""
-    return nnx.eval_shape(lambda: Mask2Former(config, dtype=dtype, rngs=nnx.Rngs(0)))
+    return nnx.eval_shape(lambda: Mask2Former(config, dtype=dtype, rngs=cast(nnx.Rngs, _OneKey())))
 
 
+@functools.lru_cache(maxsize=8)
 def parameter_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter by name."""
     return {name: value.shape for name, value in parameters(abstract_model(config)).items()}

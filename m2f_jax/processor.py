@@ -88,9 +88,9 @@ class ImageProcessor:
         token: str | bool | None = None,
     ) -> "ImageProcessor":
         """The processor of a checkpoint; `source` as for `Mask2Former.from_pretrained`."""
-        from m2f_jax.pretrained import load_processor
+        from m2f_jax.pretrained import load_checkpoint
 
-        return load_processor(source, revision=revision, token=token)
+        return load_checkpoint(source, revision, token).processor
 
     def save_pretrained(self, folder: str | os.PathLike):
         """Writes preprocessor_config.json into a folder, which is made if it isn't there."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pycocotools.mask as coco_mask
@@ -45,7 +45,7 @@ class InstanceSegmentation:
         labels: Int[np.ndarray, "N"],
         masks: Bool[np.ndarray, "N height width"],
         queries: Int[np.ndarray, "N"],
-    ) -> Self:
+    ) -> "InstanceSegmentation":
         """Instances with their boxes read off the masks."""
         boxes = np.array([mask_box(mask) for mask in masks], np.float32).reshape(-1, 4)
         return cls(scores=scores, labels=labels, masks=masks, boxes=boxes, queries=queries)
@@ -53,7 +53,9 @@ class InstanceSegmentation:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def select(self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]) -> Self:
+    def select(
+        self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]
+    ) -> "InstanceSegmentation":
         """The instances where `keep` is True, or those at the indices `keep`, in that order."""
         return type(self)(
             scores=self.scores[keep],

@@ -64,10 +64,10 @@ class Segmenter:
         token: str | bool | None = None,
     ) -> "Segmenter":
         """A trained model with its processor; arguments as for `Mask2Former.from_pretrained`."""
-        from m2f_jax.pretrained import model_from, open_source
+        from m2f_jax.pretrained import load_checkpoint, load_model
 
-        checkpoint = open_source(source, revision=revision, token=token)
-        return cls(model_from(checkpoint, dtype), checkpoint.processor)
+        checkpoint = load_checkpoint(source, revision, token)
+        return cls(load_model(checkpoint, dtype), checkpoint.processor)
 
     def __call__(
         self,

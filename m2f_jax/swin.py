@@ -91,7 +91,10 @@ class WindowAttention(nnx.Module):
             x = jnp.roll(x, (-shift, -shift), axis=(1, 2))
         x = einops.rearrange(x, "b (h y) (w x) c -> b (h w) (y x) c", **window)
         qkv = einops.rearrange(
-            self.qkv(x), "b n t (three heads d) -> three b n heads t d", three=3, heads=self.num_heads
+            self.qkv(x),
+            "b n t (three heads d) -> three b n heads t d",
+            three=3,
+            heads=self.num_heads,
         )
         index = relative_position_index(self.window_size)
         bias = jnp.moveaxis(self.relative_position_bias[...][index], -1, 0)

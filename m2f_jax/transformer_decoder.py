@@ -77,7 +77,9 @@ class PredictionHeads(nnx.Module):
             (cfg.dim, cfg.dim, cfg.dim, mask_dim), activation=jax.nn.relu, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, queries: Float[Array, "B Q C"], per_pixel: Float[Array, "B H W E"]) -> Predictions:
+    def __call__(
+        self, queries: Float[Array, "B Q C"], per_pixel: Float[Array, "B H W E"]
+    ) -> Predictions:
         """Predictions at the resolution of `per_pixel`."""
         queries = self.norm(queries)
         class_logits = self.class_head(queries)

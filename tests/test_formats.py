@@ -98,7 +98,7 @@ def test_shards(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"more": "a.safetensors"}, "lists 1 tensors that are not in its shards, such as more"),
+        ({"more": "a.safetensors"}, "lists 1 tensors that its shards lack, such as more"),
         ({"more": "../a.safetensors"}, "same folder"),
         ({"more": ""}, "same folder"),
         ({"more": "model.safetensors.index.json"}, "JSON and not a shard"),

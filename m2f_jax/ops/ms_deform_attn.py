@@ -93,7 +93,9 @@ def _by_platform(function: Callable) -> Callable:
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), mapped)
 
     def choose(*arrays):
-        return jax.lax.platform_dependent(*arrays, default=at_once, cpu=head_by_head, tpu=head_by_head)
+        return jax.lax.platform_dependent(
+            *arrays, default=at_once, cpu=head_by_head, tpu=head_by_head
+        )
 
     return choose
 

@@ -19,9 +19,7 @@ class Corner(NamedTuple):
     sign_y: int
 
 
-def bilinear_corners(
-    points: Float[Array, "*points 2"], size: tuple[int, int]
-) -> Iterator[Corner]:
+def bilinear_corners(points: Float[Array, "*points 2"], size: tuple[int, int]) -> Iterator[Corner]:
     """The four corners of each point; a sample is the sum of pixel x inside x weight_x x weight_y.
 
     `points` are (x, y) with (0, 0) the image's top left corner and (1, 1) its bottom right one, so
@@ -47,9 +45,7 @@ def bilinear_corners(
             )
 
 
-def take_rows(
-    rows: Float[Array, "N C"], index: Int[Array, "*points"]
-) -> Float[Array, "*points C"]:
+def take_rows(rows: Float[Array, "N C"], index: Int[Array, "*points"]) -> Float[Array, "*points C"]:
     """Rows by index in float32; every index must be in bounds."""
     return rows.at[index].get(mode="promise_in_bounds").astype(jnp.promote_types(rows, jnp.float32))
 
