@@ -1,5 +1,6 @@
 """Where a checkpoint is: on disk, or on the Hugging Face hub and then in its local cache."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -70,10 +71,8 @@ def download(repository: str, revision: str | None, token: str | bool | None) ->
                 f"{repository} has none of {', '.join(HUGGING_FACE_WEIGHTS)} on the hub"
                 " (or, without a connection, in the local cache)"
             )
-        try:
+        with contextlib.suppress(EntryNotFoundError):  # then the authors' settings serve
             fetch(PROCESSOR_FILE)
-        except EntryNotFoundError:
-            pass  # the authors' settings serve
     except GatedRepoError as error:
         raise FileNotFoundError(
             f"{repository} asks for permission: accept its terms on the hub and pass your token"

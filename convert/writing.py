@@ -34,9 +34,13 @@ def convert(
     """Converts a checkpoint of any known kind; tensors are read, rearranged and written in turn.
 
     Args:
-        source: as for `open_checkpoint`, and so are `task`, `num_heads`, `revision` and `token`.
+        source: as for `open_checkpoint`.
         folder: where to; made if it isn't there.
         to: "m2f_jax" for `from_pretrained` here, "huggingface" for transformers.
+        task: as for `open_checkpoint`.
+        num_heads: as for `open_checkpoint`.
+        revision: as for `open_checkpoint`.
+        token: as for `open_checkpoint`.
         overwrite: replace a model that is there already.
 
     Returns:

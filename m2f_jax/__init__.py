@@ -1,10 +1,4 @@
-"""Mask2Former in JAX: instance, panoptic and semantic segmentation.
-
-    from m2f_jax import Segmenter
-
-    segmenter = Segmenter.from_pretrained("facebook/mask2former-swin-large-cityscapes-instance")
-    instances = segmenter("street.png", threshold=0.5)
-"""
+"""Mask2Former in JAX: instance, panoptic and semantic segmentation."""
 
 import importlib
 from typing import TYPE_CHECKING

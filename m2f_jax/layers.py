@@ -1,5 +1,6 @@
 """Layers that several stages use."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -41,7 +42,7 @@ class MLP(nnx.Module):
         self.activation = activation
         self.layers = nnx.List(
             nnx.Linear(source, target, dtype=dtype, rngs=rngs)
-            for source, target in zip(dims[:-1], dims[1:], strict=True)
+            for source, target in itertools.pairwise(dims)
         )
 
     def __call__(self, x: Float[Array, "*batch source"]) -> Float[Array, "*batch target"]:

@@ -174,6 +174,6 @@ def fill(abstract: Mask2Former, arrays: dict[str, jax.Array]) -> Mask2Former:
 
 
 def stored_dtype(name: str, dtype: jnp.dtype) -> jnp.dtype:
-    """The dtype to keep a parameter in for inference: float32 where sampling points depend on it."""
+    """A parameter's dtype for inference: float32 where sampling points depend on it."""
     exact = "sampling_offsets" in name or "attention_weights" in name
     return jnp.dtype(jnp.float32) if exact else dtype

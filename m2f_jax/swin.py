@@ -32,7 +32,7 @@ def relative_position_index(window_size: int) -> Int[np.ndarray, "T T"]:
 
 
 def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:
-    """The region of each token after the cyclic shift; tokens of different regions aren't neighbours.
+    """The region of each token after the cyclic shift; only those of one region are neighbours.
 
     The wrapped-around rows and columns share their windows with others. As the authors have it, two
     such tokens see each other with a logit lowered by 100.

@@ -5,7 +5,7 @@ import pytest
 
 from m2f_jax.config import Mask2FormerConfig, SwinConfig
 from m2f_jax.labels import published_labels
-from m2f_jax.presets import PRESETS, preset, nearest_preset
+from m2f_jax.presets import PRESETS, nearest_preset, preset
 
 ALL = ("tiny", "small", "base", "base-IN21k", "large")
 NO_PLAIN_BASE = ("tiny", "small", "base-IN21k", "large")

@@ -68,8 +68,7 @@ def _attend_forward(sizes, values, locations, weights):
 
 
 def _attend_backward(sizes, residuals, gradient):
-    values, locations, weights = residuals
-    _, heads, width = values.shape
+    _, heads, width = residuals[0].shape
     gradient = gradient.reshape(-1, heads, width)
     gradients = _by_platform(functools.partial(_backward, sizes))(*residuals, gradient)
     return tuple(g.astype(x.dtype) for g, x in zip(gradients, residuals, strict=True))
