@@ -4,7 +4,7 @@ import re
 import pytest
 
 from m2f_jax.config import Mask2FormerConfig, SwinConfig
-from m2f_jax.labels import published_labels
+from m2f_jax.labels import numbered, published_labels
 from m2f_jax.presets import PRESETS, nearest_preset, preset
 
 ALL = ("tiny", "small", "base", "base-IN21k", "large")
