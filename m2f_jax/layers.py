@@ -99,7 +99,7 @@ def dot_product_attention(
     return jnp.einsum("bhqn,bnhd->bqhd", weights, values)
 
 
-def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "height*width {dim}"]:
+def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[0]*size[1]} {dim}"]:
     """The position embedding of every pixel: `dim / 2` channels of y, then as many of x.
 
     The authors' PositionEmbeddingSine with normalize=True: coordinates run from 1 to n, are scaled

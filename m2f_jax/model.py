@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import Literal, cast, overload
+from typing import Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -142,7 +142,7 @@ def parameters(model: Mask2Former) -> dict[str, nnx.Param]:
     return {".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(model))}
 
 
-class _OneKey:
+class _OneKey(nnx.Rngs):
     """Stands in for nnx.Rngs where only shapes matter: tracing 700 draws would take 5 seconds."""
 
     def __init__(self):
@@ -154,7 +154,7 @@ class _OneKey:
 
 def abstract_model(config: Mask2FormerConfig, dtype: str | jnp.dtype = "float32") -> Mask2Former:
     """The model with shapes in place of arrays."""
-    return nnx.eval_shape(lambda: Mask2Former(config, dtype=dtype, rngs=cast(nnx.Rngs, _OneKey())))
+    return nnx.eval_shape(lambda: Mask2Former(config, dtype=dtype, rngs=_OneKey()))
 
 
 @functools.lru_cache(maxsize=8)

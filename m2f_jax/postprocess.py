@@ -29,19 +29,19 @@ ROWS_AT_ONCE = 32
 class Upsampling(NamedTuple):
     """The way from mask logits to the output, as matrices that are zero beyond the output."""
 
-    rows: Float[np.ndarray, "H h"]
-    columns: Float[np.ndarray, "W w"]
-    inside_rows: Bool[np.ndarray, "H"]
-    inside_columns: Bool[np.ndarray, "W"]
+    rows: Float[Array, "H h"]
+    columns: Float[Array, "W w"]
+    inside_rows: Bool[Array, "H"]
+    inside_columns: Bool[Array, "W"]
 
 
 class ScoreUpsampling(NamedTuple):
     """The way by the padded input, where semantic-only models compute class scores."""
 
-    rows: Float[np.ndarray, "H 2 h"]  # the two padded rows that an output row lies between
-    second_row_weight: Float[np.ndarray, "H"]
-    columns: Float[np.ndarray, "Wp w"]
-    output_columns: Float[np.ndarray, "W Wp"]
+    rows: Float[Array, "H 2 h"]  # the two padded rows that an output row lies between
+    second_row_weight: Float[Array, "H"]
+    columns: Float[Array, "Wp w"]
+    output_columns: Float[Array, "W Wp"]
 
 
 def canvas_size(size: Size) -> Size:
@@ -61,8 +61,9 @@ def upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
     for axis, canvas in enumerate(canvas_size(target)):
         to_padded = bilinear_matrix(logits[axis], size.padded[axis])[: size.resized[axis]]
         to_target = bilinear_matrix(size.resized[axis], target[axis])
-        matrices.append(_to_canvas(to_target @ to_padded, canvas).astype(np.float32))
-        inside.append(np.arange(canvas) < target[axis])
+        matrix = _to_canvas(to_target @ to_padded, canvas)
+        matrices.append(jnp.asarray(matrix, jnp.float32))
+        inside.append(jnp.arange(canvas) < target[axis])
     return Upsampling(matrices[0], matrices[1], inside[0], inside[1])
 
 
@@ -75,10 +76,10 @@ def score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsamp
     columns = np.zeros((canvas[1], size.padded[1]), np.float32)
     columns[: target[1], : size.resized[1]] = bilinear_matrix(size.resized[1], target[1])
     return ScoreUpsampling(
-        rows=_to_canvas(rows, canvas[0]),
-        second_row_weight=_to_canvas(taps.weight.astype(np.float32), canvas[0]),
-        columns=to_padded[1],
-        output_columns=columns,
+        rows=jnp.asarray(_to_canvas(rows, canvas[0])),
+        second_row_weight=jnp.asarray(_to_canvas(taps.weight, canvas[0]), jnp.float32),
+        columns=jnp.asarray(to_padded[1]),
+        output_columns=jnp.asarray(columns),
     )
 
 

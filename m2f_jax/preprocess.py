@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from m2f_jax.structures import Size
 
-ImageSource = str | os.PathLike | Image.Image | UInt8[np.ndarray, "height width 3"]
+ImageSource = str | os.PathLike | Image.Image | UInt8[np.ndarray, "_ _ 3"]
 
 
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
@@ -26,15 +26,15 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
     """
     if isinstance(source, np.ndarray):
         return check_array(source)
-    name = "the image"
-    if not isinstance(source, Image.Image):
-        name = os.fspath(source)
-        if not Path(source).is_file():
-            kind = "a folder" if Path(source).is_dir() else "missing"
-            raise FileNotFoundError(f"{name} is {kind}; expected an image file")
+    if isinstance(source, Image.Image):
+        return to_rgb(source, "the image")
+    name = os.fspath(source)
+    if not Path(source).is_file():
+        kind = "a folder" if Path(source).is_dir() else "missing"
+        raise FileNotFoundError(f"{name} is {kind}; expected an image file")
     try:
-        image = source if isinstance(source, Image.Image) else Image.open(source)
-        return to_rgb(ImageOps.exif_transpose(image), name)
+        with Image.open(source) as image:
+            return to_rgb(image, name)
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name} is too large to be read safely ({error}); shrink it") from error
     except (OSError, SyntaxError, EOFError) as error:
@@ -61,9 +61,10 @@ def check_array(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def to_rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    """The pixels of a PIL image as 8-bit RGB."""
+    """The pixels of a PIL image as upright 8-bit RGB."""
     if 0 in image.size:
         raise ValueError(f"{name} has no pixels ({image.width} x {image.height})")
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
@@ -118,4 +119,4 @@ def normalize(
     std: tuple[float, ...],
 ) -> Float[np.ndarray, "height width 3"]:
     """(image - mean) / std in float32, in units of 0 to 255."""
-    return (image.astype(np.float32) - np.float32(mean)) / np.float32(std)
+    return (image.astype(np.float32) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

@@ -69,7 +69,7 @@ class InstanceSegmentation:
         """The masks as COCO run-length encodings that fit into JSON: `{"size", "counts"}`."""
         return [encode_rle(mask) for mask in self.masks]
 
-    def to_coco(self, labels: Sequence[Label], image_id: int) -> list[dict[str, Any]]:
+    def to_coco(self, labels: Sequence[Label], image_id: int | str) -> list[dict[str, Any]]:
         """The instances as entries of a COCO results file.
 
         Args:
@@ -170,7 +170,9 @@ class PanopticSegmentation:
     def __len__(self) -> int:
         return len(self.segments)
 
-    def to_coco(self, labels: Sequence[Label], image_id: int, file_name: str) -> dict[str, Any]:
+    def to_coco(
+        self, labels: Sequence[Label], image_id: int | str, file_name: str
+    ) -> dict[str, Any]:
         """The image's entry in a COCO panoptic file.
 
         Args:

@@ -5,6 +5,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def _predict(
     graph: nnx.GraphDef,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-    parameters: dict,
+    parameters: Any,
     pixels: UInt8[Array, "H W 3"],
     size: Int[Array, "2"],
 ) -> Predictions:
@@ -158,7 +159,9 @@ def _predict(
     inside = (jnp.arange(pixels.shape[0])[:, None] < size[0]) & (
         jnp.arange(pixels.shape[1]) < size[1]
     )
-    values = (pixels.astype(jnp.float32) - np.float32(mean)) / np.float32(std)
+    values = (pixels.astype(jnp.float32) - np.asarray(mean, np.float32)) / np.asarray(
+        std, np.float32
+    )
     values = jnp.where(inside[:, :, None], values, 0)
     class_logits, mask_logits = nnx.merge(graph, parameters)(values[None])
     return Predictions(class_logits[0], mask_logits[0])

@@ -1,0 +1,73 @@
+"""What each subcommand takes; light to import, so that `m2f --help` is quick."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+DEFAULT_MODEL = "facebook/mask2former-swin-large-cityscapes-instance"
+
+TaskName = Literal["instance", "panoptic", "semantic"]
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Segment images: one overlay picture each, and the results as JSON.
+
+    Writes into the output folder: overlays/, results/ (one JSON per image), predictions.json (all
+    of them, in COCO's format for results or panoptic results), categories.json, and for panoptic
+    and semantic models PNG maps in maps/. Interrupted, it goes on where it stopped when run again.
+    """
+
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
+    """Image files, folders (searched through) and glob patterns."""
+    model: Annotated[str, tyro.conf.arg(metavar="SOURCE")] = DEFAULT_MODEL
+    """A folder, a Hugging Face id or an authors' .pkl file."""
+    task: TaskName | None = None
+    """By default what the model was trained for."""
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "predictions"
+    """The output folder."""
+    threshold: float = 0.5
+    """The least score of an instance that is kept; 0 keeps the best 100."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    native: bool = False
+    """Keep images at their own size instead of the one that the model was tested at."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    overwrite: bool = False
+    """Start anew where the output folder holds results of other settings."""
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert a checkpoint: to this package's format, or back to Hugging Face's."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A Hugging Face folder or id, an authors' .pkl file, or a folder of this package."""
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """Where to write."""
+    to: Literal["m2f_jax", "huggingface"] = "m2f_jax"
+    """The format to write."""
+    task: TaskName | None = None
+    """What the model was trained for, where the source doesn't say."""
+    num_heads: int | None = None
+    """Attention heads of an authors' file, which doesn't say; 8 by default."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    overwrite: bool = False
+    """Replace a model that is in the folder."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Show a model's architecture, parameters, classes, input size and memory."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A folder, a Hugging Face id, an authors' .pkl file, or the name of a published model."""
+    json: bool = False
+    """Print JSON."""
+    memory: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
+    """Also compile for one image of this size here, and show the memory that it takes."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""

@@ -1,0 +1,111 @@
+"""`m2f info`."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from m2f_jax.cli.arguments import Info
+from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.convert import open_checkpoint
+from m2f_jax.model import abstract_model, forward, parameter_shapes
+from m2f_jax.presets import HUB_PREFIX, PRESETS
+from m2f_jax.processor import ImageProcessor
+
+MEBI = 2**20
+
+
+def run(command: Info) -> int:
+    """Prints what there is to know, as a table or as JSON."""
+    name = command.source.removeprefix(HUB_PREFIX)
+    preset = None if Path(command.source).exists() else PRESETS.get(name)
+    if preset is not None:  # known without fetching it
+        config, processor = preset.config, ImageProcessor.for_model(preset.config)
+    else:
+        checkpoint = open_checkpoint(command.source, revision=command.revision)
+        config, processor = checkpoint.config, checkpoint.processor
+    facts = describe(config, processor)
+    if preset is not None:
+        facts["published scores (%)"] = dict(preset.scores)
+    if command.memory is not None:
+        facts["compiled"] = measure(config, command.memory)
+    if command.json:
+        print(json.dumps({"config": config.to_dict(), **facts}, indent=2))
+    else:
+        show(command.source, facts)
+    return 0
+
+
+def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, Any]:
+    """The facts of a model by name, as plain JSON values."""
+    sizes = {name: math.prod(shape) for name, shape in parameter_shapes(config).items()}
+    stages = {"backbone": 0, "pixel_decoder": 0, "decoder": 0}
+    for name, size in sizes.items():
+        stages[name.split(".")[0]] += size
+    total = sum(sizes.values())
+    swin, decoder = config.backbone, config.decoder
+    tasks = {
+        "instance": ["instance"],
+        "semantic": ["semantic"],
+        "panoptic": ["panoptic", "instance", "semantic"],
+    }
+    return {
+        "task": config.task,
+        "can do": tasks[config.task],
+        "backbone": f"Swin, width {swin.embed_dim}, depths {swin.depths}, heads {swin.num_heads}, "
+        f"window {swin.window_size}",
+        "pixel decoder": f"{config.pixel_decoder.num_layers} deformable layers, width "
+        f"{config.pixel_decoder.dim}",
+        "Transformer decoder": f"{decoder.num_layers} layers, {decoder.num_queries} queries, width "
+        f"{decoder.dim}",
+        "parameters": {"all": total, **stages},
+        "weights (MiB)": {
+            "float32": round(4 * total / MEBI, 1),
+            "bfloat16": round(2 * total / MEBI, 1),
+        },
+        "input size": {
+            "shortest_edge": processor.shortest_edge,
+            "longest_edge": processor.longest_edge,
+            "multiple_of": processor.size_divisor,
+        },
+        "classes": [f"{label.name}" for label in config.labels],
+        "things": len(config.thing_classes),
+    }
+
+
+def measure(config: Mask2FormerConfig, size: tuple[int, int]) -> dict[str, Any]:
+    """What XLA plans for one image of this size on the default device, in float32."""
+    model = abstract_model(config)
+    image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+    memory = forward.lower(model, image, all_layers=False).compile().memory_analysis()
+    return {
+        "device": jax.devices()[0].device_kind,
+        "image": list(size),
+        "arguments (MiB)": round(memory.argument_size_in_bytes / MEBI, 1),
+        "temporaries (MiB)": round(memory.temp_size_in_bytes / MEBI, 1),
+        "results (MiB)": round(memory.output_size_in_bytes / MEBI, 1),
+    }
+
+
+def show(source: str, facts: dict[str, Any]):
+    """Prints the facts for people."""
+    table = Table(title=source, show_header=False, title_justify="left", box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key} {as_text(part)}" for key, part in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        table.add_row(name, as_text(value))
+    Console(highlight=False).print(table)
+
+
+def as_text(value: Any) -> str:
+    """Large whole numbers with separators, None as a word."""
+    return f"{value:,}" if isinstance(value, int) else "native" if value is None else str(value)

@@ -1,0 +1,323 @@
+"""`m2f predict`: images are decoded ahead of the device, results are written behind it."""
+
+import collections
+import dataclasses
+import glob
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pycocotools.mask  # noqa: F401 - loaded before threads need it
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from m2f_jax.cli.arguments import Predict
+from m2f_jax.config import Task, read_json
+from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic
+from m2f_jax.labels import Label
+from m2f_jax.preprocess import read_image
+from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, encode_rle
+from m2f_jax.segmenter import AHEAD, Pending, Segmentation, Segmenter
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+RUN_FILE = "run.json"
+DECODING_THREADS = 2
+QUEUED = 4  # images decoded ahead, and results waiting to be written
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image file and the name of its results."""
+
+    path: Path
+    name: str
+
+    @property
+    def image_id(self) -> int | str:
+        """The file's name, or the number that it is, as in COCO."""
+        return int(self.path.stem) if self.path.stem.isdigit() else self.name
+
+
+def run(command: Predict) -> int:
+    """Segments every image; returns 1 if one of them failed."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not command.images:
+        raise ValueError("no images were named; see m2f predict --help")
+    jobs, missing = find_images(command.images)
+    for pattern in missing:
+        console.print(f"m2f: {pattern} is missing, or holds no images", style="red")
+    if not jobs:
+        return 1
+    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    segmenter = Segmenter.from_pretrained(command.model, dtype, revision=command.revision)
+    if command.native:
+        segmenter.processor = dataclasses.replace(
+            segmenter.processor, shortest_edge=None, longest_edge=None
+        )
+    labels = segmenter.config.labels
+    task = command.task or segmenter.config.task
+    settings = {
+        "model": command.model,
+        "revision": command.revision,
+        "task": task,
+        "threshold": command.threshold if task == "instance" else None,
+        "dtype": dtype,
+        "native": command.native,
+    }
+    out = Path(command.out)
+    prepare_folder(out, settings, labels, overwrite=command.overwrite)
+    todo = [job for job in jobs if not result_file(out, job).exists()]
+    if len(todo) < len(jobs):
+        console.print(f"{len(jobs) - len(todo)} of {len(jobs)} images are done already")
+
+    writer = Writer(out, task, labels)
+    failed = segment_all(segmenter, writer, todo, task, command.threshold, console)
+    combine(out, task, labels, jobs)
+    console.print(f"results are in {out}")
+    return 1 if failed or missing else 0
+
+
+def find_images(patterns: Sequence[str]) -> tuple[list[Job], list[str]]:
+    """The images behind files, folders and globs, and the patterns that stand for none.
+
+    Raises:
+        ValueError: two images would have results of the same name.
+    """
+    jobs: dict[str, Job] = {}
+    missing = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = [Job(p, p.relative_to(path).with_suffix("").as_posix()) for p in files]
+        else:
+            names = [pattern] if path.exists() else sorted(glob.glob(pattern, recursive=True))
+            found = [Job(Path(name), Path(name).stem) for name in names if Path(name).is_file()]
+        if not found:
+            missing.append(pattern)
+        for job in found:
+            other = jobs.setdefault(job.name, job)
+            if other.path.resolve() != job.path.resolve():
+                raise ValueError(
+                    f"{other.path} and {job.path} would both become {job.name}; run them into "
+                    "different --out folders, or name the folder that holds both"
+                )
+    return list(jobs.values()), missing
+
+
+def prepare_folder(
+    out: Path, settings: dict[str, Any], labels: Sequence[Label], *, overwrite: bool
+):
+    """Makes the output folder, or takes up an earlier run of the same settings.
+
+    Raises:
+        FileExistsError: it holds something else.
+    """
+    record = out / RUN_FILE
+    if record.exists() and not overwrite:
+        earlier = read_json(record)
+        changed = [key for key in settings if settings[key] != earlier.get(key)]
+        if changed:
+            differences = ", ".join(
+                f"{key} {earlier.get(key)} there, {settings[key]} now" for key in changed
+            )
+            raise FileExistsError(
+                f"{out} holds results of other settings ({differences}); choose another --out, or "
+                "pass --overwrite"
+            )
+    elif not overwrite and out.is_dir() and any(out.iterdir()):
+        raise FileExistsError(
+            f"{out} holds files that aren't of m2f predict; choose another --out, or pass "
+            "--overwrite to write among them"
+        )
+    for folder in ("overlays", "results"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        for path in (out / "results").rglob("*.json"):
+            path.unlink()
+    write_json(record, settings)
+    write_json(out / "categories.json", categories(labels))
+
+
+def segment_all(
+    segmenter: Segmenter,
+    writer: "Writer",
+    jobs: Sequence[Job],
+    task: Task,
+    threshold: float,
+    console: Console,
+) -> int:
+    """Runs the pipeline with a progress bar; returns the number of images that failed."""
+    failed = 0
+    start, first_done, done = time.perf_counter(), None, 0
+    progress = Progress(
+        TextColumn("segmenting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    with (
+        progress,
+        ThreadPoolExecutor(DECODING_THREADS) as decoders,
+        ThreadPoolExecutor(1) as writers,
+    ):
+        bar = progress.add_task("", total=len(jobs), rate="compiling")
+        on_device: collections.deque[tuple[Job, np.ndarray, Pending]] = collections.deque()
+        writing: collections.deque[tuple[Job, Future]] = collections.deque()
+
+        def fail(job: Job, error: BaseException):
+            nonlocal failed
+            failed += 1
+            reason = str(error)
+            place = "" if str(job.path) in reason else f"{job.path}: "
+            console.print(f"m2f: {place}{reason}", style="red")
+            progress.advance(bar)
+
+        def collect():
+            nonlocal first_done
+            job, image, pending = on_device.popleft()
+            segmentation = pending.result()
+            first_done = first_done or time.perf_counter()
+            writing.append((job, writers.submit(writer.write, job, image, segmentation)))
+
+        def finish():
+            nonlocal done
+            job, future = writing.popleft()
+            if error := future.exception():
+                if isinstance(error, OSError):
+                    raise error  # a full or unwritable disk won't get better with the next image
+                fail(job, error)
+                return
+            done += 1
+            seconds = time.perf_counter() - (first_done or start)
+            rate = f"{(done - 1) / seconds:.2f} images/s" if done > 1 else ""
+            progress.update(bar, advance=1, rate=rate)
+            if not console.is_terminal and done % 50 == 0:
+                console.print(f"{done} of {len(jobs)} images, {rate}")
+
+        for job, decoded in decode_ahead(decoders, jobs):
+            try:
+                image = decoded.result()
+                pending = segmenter.submit(image, task, threshold=threshold)
+            except (ValueError, OSError) as error:
+                fail(job, error)
+                continue
+            on_device.append((job, image, pending))
+            while len(on_device) >= AHEAD:
+                collect()
+            while writing and (len(writing) > QUEUED or writing[0][1].done()):
+                finish()
+        while on_device:
+            collect()
+        while writing:
+            finish()
+    end = time.perf_counter()
+    if done:
+        line = f"{done} images in {end - start:.1f} s, the first after {(first_done or end) - start:.1f} s"
+        if done > 1:
+            line += f", then {(done - 1) / (end - (first_done or start)):.2f} images/s"
+        console.print(line)
+    if failed:
+        console.print(f"{failed} of {len(jobs)} images failed", style="red")
+    return failed
+
+
+def decode_ahead(decoders: ThreadPoolExecutor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Future]]:
+    """Each job with its image in the making; a few are made ahead."""
+    futures: collections.deque[tuple[Job, Future]] = collections.deque()
+    for job in jobs:
+        futures.append((job, decoders.submit(read_image, job.path)))
+        if len(futures) > QUEUED:
+            yield futures.popleft()
+    yield from futures
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Puts one image's results into files."""
+
+    out: Path
+    task: Task
+    labels: tuple[Label, ...]
+
+    def write(self, job: Job, image: np.ndarray, segmentation: Segmentation):
+        """The overlay and the maps first, then the JSON, whose presence says that it is done."""
+        names = [label.name for label in self.labels]
+        if isinstance(segmentation, InstanceSegmentation):
+            overlay = draw_instances(image, segmentation, names)
+            result: Any = segmentation.to_coco(self.labels, job.image_id)
+        elif isinstance(segmentation, PanopticSegmentation):
+            overlay = draw_panoptic(image, segmentation, names)
+            file_name = f"{job.name}.png"
+            self.save(Image.fromarray(segmentation.to_rgb()), "maps", file_name)
+            result = segmentation.to_coco(self.labels, job.image_id, file_name)
+        else:
+            overlay = draw_semantic(image, segmentation, names)
+            ids = np.array([label.id for label in self.labels])[segmentation]
+            self.save(Image.fromarray(ids.astype(np.uint8)), "maps", f"{job.name}.png")
+            result = [
+                {
+                    "image_id": job.image_id,
+                    "category_id": self.labels[k].id,
+                    "segmentation": encode_rle(segmentation == k),
+                }
+                for k in np.unique(segmentation)
+            ]
+        self.save(Image.fromarray(overlay), "overlays", f"{job.name}.jpg", quality=92)
+        path = result_file(self.out, job)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, result)
+
+    def save(self, image: Image.Image, folder: str, name: str, **options: Any):
+        """One picture, in a folder that is made if it isn't there."""
+        path = self.out / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path, **options)
+
+
+def result_file(out: Path, job: Job) -> Path:
+    """The JSON file of one image's results."""
+    return out / "results" / f"{job.name}.json"
+
+
+def categories(labels: Sequence[Label]) -> list[dict[str, Any]]:
+    """The classes in COCO's form."""
+    return [{"id": x.id, "name": x.name, "isthing": int(x.is_thing)} for x in labels]
+
+
+def combine(out: Path, task: Task, labels: Sequence[Label], jobs: Sequence[Job]):
+    """All finished images' results as the one file that COCO's tools read."""
+    results = [read_json(path) for job in jobs if (path := result_file(out, job)).exists()]
+    if task == "panoptic":
+        images = [{"id": job.image_id, "file_name": job.path.name} for job in jobs]
+        combined: Any = {
+            "images": images,
+            "annotations": results,
+            "categories": categories(labels),
+        }
+    else:
+        combined = [entry for result in results for entry in result]
+    write_json(out / "predictions.json", combined)
+
+
+def write_json(path: Path, value: Any):
+    """Writes JSON so that the file is complete whenever it is there."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, default=encode_number) + "\n")
+    os.replace(temporary, path)
+
+
+def encode_number(value: Any) -> Any:
+    """A numpy number as a plain one."""
+    return value.item()

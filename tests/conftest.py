@@ -1,0 +1,130 @@
+"""What several tests share: the golden data, its models, and which tests need torch."""
+
+import dataclasses
+import functools
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from m2f_jax.model import Mask2Former
+from m2f_jax.processor import ImageProcessor
+from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
+
+GOLDEN = Path(__file__).parent / "golden"
+TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
+
+
+def pytest_collection_modifyitems(items):
+    skip = pytest.mark.skip(reason="needs torch and transformers (pip install m2f-jax[torch])")
+    for item in items:
+        if not TORCH and item.get_closest_marker("torch"):
+            item.add_marker(skip)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+    """The network's input and what each stage of the authors' makes of it; channels last."""
+
+    pixel_values: np.ndarray
+    features: tuple[np.ndarray, ...]  # res2 to res5
+    pyramid: FeaturePyramid
+    predictions: tuple[Predictions, ...]  # of the learned queries, then of each layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Golden:
+    """One folder of tests/golden; the README there says what the arrays are."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return GOLDEN / self.name
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        return json.loads((self.folder / "meta.json").read_text())
+
+    @functools.cached_property
+    def network(self) -> dict[str, np.ndarray]:
+        return dict(np.load(self.folder / "network.npz"))
+
+    @functools.cached_property
+    def post(self) -> dict[str, np.ndarray]:
+        return dict(np.load(self.folder / "post.npz"))
+
+    @functools.cached_property
+    def model(self) -> Mask2Former:
+        return Mask2Former.from_pretrained(self.folder / "model_final.pkl")
+
+    @property
+    def images(self) -> list[np.ndarray]:
+        count = len(self.settings["image_sizes"])
+        return [self.network[f"image_{i}"].transpose(1, 2, 0) for i in range(count)]
+
+    @property
+    def sizes(self) -> tuple[ImageSize, ...]:
+        """How to get from the padded batch to the golden outputs, whose sizes are made up."""
+        padded = tuple(self.settings["padded_size"])
+        pairs = zip(self.settings["image_sizes"], self.settings["output_sizes"], strict=True)
+        return tuple(ImageSize(padded, tuple(resized), tuple(output)) for resized, output in pairs)
+
+    @property
+    def processor(self) -> ImageProcessor:
+        """Native size and the thresholds behind post.npz."""
+        post = self.settings["post"]
+        return ImageProcessor(
+            object_mask_threshold=post["object_mask_threshold"],
+            overlap_threshold=post["overlap_threshold"],
+        )
+
+    @functools.cached_property
+    def our_predictions(self) -> Predictions:
+        """From the uint8 images, by our processor and our model."""
+        batch: Batch = self.processor(self.images)
+        return self.model(batch.pixel_values)
+
+    def stages(self, prefix: str = "") -> Stages:
+        """The arrays of network.npz: for the padded batch or, with "raw_", for the plain image."""
+
+        def maps(name: str) -> np.ndarray:
+            return np.moveaxis(self.network[prefix + name], 1, -1)
+
+        return Stages(
+            pixel_values=maps("pixel_values"),
+            features=tuple(maps(f"res{i}") for i in (2, 3, 4, 5)),
+            pyramid=FeaturePyramid(
+                tuple(maps(f"pixel_decoder_{i}") for i in range(3)), maps("mask_features")
+            ),
+            predictions=tuple(
+                map(
+                    Predictions,
+                    self.network[prefix + "class_logits"],
+                    self.network[prefix + "mask_logits"],
+                )
+            ),
+        )
+
+    def query_masks(self, image: int) -> np.ndarray:
+        """Every query's mask at the output size."""
+        height, width = self.settings["output_sizes"][image]
+        packed = self.post[f"query_masks_{image}"]
+        return np.unpackbits(packed, axis=1, count=height * width).reshape(-1, height, width) == 1
+
+
+load_golden = functools.cache(Golden)  # models are loaded, and compiled, once
+
+
+@pytest.fixture(params=["tiny_w4_aligned", "tiny_w7_odd", "tiny_batch2"])
+def golden(request) -> Golden:
+    return load_golden(request.param)
+
+
+@pytest.fixture
+def tiny() -> Golden:
+    """The smallest of the golden models, where any would do."""
+    return load_golden("tiny_w4_aligned")
