@@ -12,7 +12,7 @@ import pytest
 
 from m2f_jax.model import Mask2Former
 from m2f_jax.processor import ImageProcessor
-from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
+from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 
 GOLDEN = Path(__file__).parent / "golden"
 TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
@@ -27,8 +27,9 @@ def pytest_collection_modifyitems(items):
 
 @dataclasses.dataclass(frozen=True)
 class Stages:
-    """The network's input and what each stage of the authors' makes of it; channels last."""
+    """A network's input and what each stage of the authors' makes of it; channels last."""
 
+    model: Mask2Former
     pixel_values: np.ndarray
     features: tuple[np.ndarray, ...]  # res2 to res5
     pyramid: FeaturePyramid
@@ -83,10 +84,9 @@ class Golden:
         )
 
     @functools.cached_property
-    def our_predictions(self) -> Predictions:
-        """From the uint8 images, by our processor and our model."""
-        batch: Batch = self.processor(self.images)
-        return self.model(batch.pixel_values)
+    def our_predictions(self) -> tuple[Predictions, ...]:
+        """From the uint8 images, by our processor and all layers of our model."""
+        return self.model(self.processor(self.images).pixel_values, all_layers=True)
 
     def stages(self, prefix: str = "") -> Stages:
         """The arrays of network.npz: for the padded batch or, with "raw_", for the plain image."""
@@ -95,6 +95,7 @@ class Golden:
             return np.moveaxis(self.network[prefix + name], 1, -1)
 
         return Stages(
+            model=self.model,
             pixel_values=maps("pixel_values"),
             features=tuple(maps(f"res{i}") for i in (2, 3, 4, 5)),
             pyramid=FeaturePyramid(
@@ -116,15 +117,22 @@ class Golden:
         return np.unpackbits(packed, axis=1, count=height * width).reshape(-1, height, width) == 1
 
 
-load_golden = functools.cache(Golden)  # models are loaded, and compiled, once
+load_golden = functools.cache(Golden)  # so models are loaded once, and compiled once per shape
+NAMES = ("tiny_w4_aligned", "tiny_w7_odd", "tiny_batch2")
 
 
-@pytest.fixture(params=["tiny_w4_aligned", "tiny_w7_odd", "tiny_batch2"])
+@pytest.fixture(params=NAMES)
 def golden(request) -> Golden:
     return load_golden(request.param)
 
 
+@pytest.fixture(params=[*NAMES, "tiny_w7_odd raw_"])
+def stages(request) -> Stages:
+    name, _, prefix = request.param.partition(" ")
+    return load_golden(name).stages(prefix)
+
+
 @pytest.fixture
 def tiny() -> Golden:
-    """The smallest of the golden models, where any would do."""
+    """One of the golden models, where any would do."""
     return load_golden("tiny_w4_aligned")

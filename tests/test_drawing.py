@@ -2,17 +2,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from m2f_jax.drawing import (
-    VIVID_COLOURS,
-    class_colours,
-    draw_instances,
-    draw_panoptic,
-    draw_semantic,
-    oklab,
-    paint,
-    short_name,
-    thing_colours,
-)
+from m2f_jax.colours import VIVID_COLOURS, class_colours, oklab, thing_colours
+from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic, paint, short_name
 from m2f_jax.label_placement import NO_OBJECT, large_parts, place_labels
 from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, Segment
 

@@ -1,16 +1,18 @@
 """Every stage, and all of them together, compute what the authors' PyTorch code computes."""
 
 import dataclasses
+import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from m2f_jax.segmenter import Segmenter
 from m2f_jax.structures import Predictions
 
-# What the authors' own code is off by in float32, with a little room. Each would show an epsilon of
-# 1e-6 instead of 1e-5 in the norms, or the approximate GELU.
+# What the authors' own code is off by in float32, with a little room. Tight enough to show an
+# epsilon of 1e-6 instead of 1e-5 in the norms, or the approximate GELU.
 BACKBONE, PIXEL_DECODER, CLASS_LOGITS, MASK_LOGITS, SCORES = 1e-5, 5e-5, 3e-4, 5e-4, 1e-4
 
 
@@ -23,77 +25,77 @@ def close_predictions(ours, theirs):
     close(ours.mask_logits, theirs.mask_logits, MASK_LOGITS)
 
 
-@jax.jit
-def run(stage, *inputs):
-    with jax.default_matmul_precision("highest"):
-        return stage(*inputs)
-
-
-@pytest.fixture(params=["padded", "raw"])
-def stages(request, golden):
-    if request.param == "padded":
-        return golden.stages()
-    if "raw_pixel_values" not in golden.network:
-        pytest.skip("this one holds the padded images only")
-    return golden.stages("raw_")
-
-
 # Each stage gets what the authors' code gave to it, so that no error is carried along.
 
 
-def test_backbone(golden, stages):
-    features = run(golden.model.backbone, stages.pixel_values)
+def run(stage, inputs):
+    with jax.default_matmul_precision("highest"):
+        return jax.jit(stage)(inputs)
+
+
+def test_backbone(stages):
+    features = run(stages.model.backbone, stages.pixel_values)
     for ours, theirs in zip(features, stages.features, strict=True):
         close(ours, theirs, BACKBONE)
 
 
-def test_pixel_decoder(golden, stages):
-    pyramid = run(golden.model.pixel_decoder, stages.features)
+def test_pixel_decoder(stages):
+    pyramid = run(stages.model.pixel_decoder, stages.features)
     for ours, theirs in zip(pyramid.features, stages.pyramid.features, strict=True):
         close(ours, theirs, PIXEL_DECODER)
     close(pyramid.per_pixel, stages.pyramid.per_pixel, PIXEL_DECODER)
 
 
-def test_transformer_decoder(golden, stages):
-    decoder = golden.model.decoder
-    every_layer = run(lambda pyramid: decoder(pyramid, all_layers=True), stages.pyramid)
+def test_transformer_decoder(stages):
+    decoder = stages.model.decoder
+    every_layer = run(functools.partial(decoder, all_layers=True), stages.pyramid)
     assert len(every_layer) == len(decoder.layers) + 1
     for ours, theirs in zip(every_layer, stages.predictions, strict=True):
         close_predictions(ours, theirs)
+    last = run(decoder, stages.pyramid)
+    jax.tree.map(functools.partial(close, tolerance=1e-5), last, every_layer[-1])
 
 
-def test_model(golden, stages):
-    every_layer = golden.model(stages.pixel_values, all_layers=True)
-    last = golden.model(stages.pixel_values)
-    for ours, theirs in zip(every_layer, stages.predictions, strict=True):
-        close_predictions(ours, theirs)
-    close_predictions(last, stages.predictions[-1])
+# All stages, from the images on.
 
 
 def test_preprocessing(golden):
     batch = golden.processor(golden.images)
-    np.testing.assert_array_equal(batch.pixel_values, golden.stages().pixel_values, strict=True)
-    for ours, theirs in zip(batch.sizes, golden.sizes, strict=True):
-        assert (ours.padded, ours.resized) == (theirs.padded, theirs.resized)
+    theirs = golden.stages().pixel_values
+    close(batch.pixel_values, theirs, 3e-7)  # theirs were rounded from float64
+    np.testing.assert_array_equal(batch.pixel_values == 0, theirs == 0)
+    for ours, expected in zip(batch.sizes, golden.sizes, strict=True):
+        assert (ours.padded, ours.resized) == (expected.padded, expected.resized)
 
 
-# Post-processing: of the authors' predictions, and of ours from the images on.
+def test_all_layers(golden):
+    for ours, theirs in zip(golden.our_predictions, golden.stages().predictions, strict=True):
+        close_predictions(ours, theirs)
 
 
-@pytest.fixture(params=["their predictions", "ours"])
+@pytest.mark.parametrize("stages", ["tiny_w7_odd raw_"], indirect=True)
+def test_image_without_padding(stages):
+    close_predictions(stages.model(stages.pixel_values), stages.predictions[-1])
+
+
+# Post-processing, of the authors' predictions and of ours.
+
+
+@pytest.fixture(params=["theirs", "ours"])
 def predictions(request, golden):
     if request.param == "ours":
-        return golden.our_predictions
-    theirs = golden.stages().predictions[-1]
-    return Predictions(jax.numpy.asarray(theirs.class_logits), jax.numpy.asarray(theirs.mask_logits))
+        return golden.our_predictions[-1]
+    return Predictions(*map(jnp.asarray, golden.stages().predictions[-1]))
 
 
 def check_instances(golden, i, found, keep=slice(None)):
-    close(found.scores, golden.post[f"instance_scores_{i}"][keep], SCORES)
     queries = golden.post[f"instance_queries_{i}"][keep]
-    np.testing.assert_array_equal(found.queries, queries)
+    close(found.scores, golden.post[f"instance_scores_{i}"][keep], SCORES)
     np.testing.assert_array_equal(found.labels, golden.post[f"instance_labels_{i}"][keep])
-    np.testing.assert_array_equal(found.masks, golden.query_masks(i)[queries])
+    np.testing.assert_array_equal(found.queries, queries)
+    # A logit of less than 1e-5 may fall on the other side of 0; there are no two in one mask.
+    different = found.masks != golden.query_masks(i)[queries]
+    assert different.sum(axis=(1, 2)).max() <= 1
 
 
 def check_panoptic(golden, i, found):
@@ -132,18 +134,16 @@ def test_semantic_of_scores_at_the_padded_size(golden, predictions):
         np.testing.assert_array_equal(found[::2, ::2], scores.argmax(axis=0))
 
 
+@pytest.mark.parametrize("golden", ["tiny_batch2"], indirect=True)
 def test_segmenter(golden):
-    things = golden.settings["post"]["thing_classes"]
-    processor = dataclasses.replace(golden.processor, thing_classes=tuple(things))
+    post = golden.settings["post"]
+    processor = dataclasses.replace(golden.processor, thing_classes=tuple(post["thing_classes"]))
     segmenter = Segmenter(golden.model, processor)
     for i, (image, size) in enumerate(zip(golden.images, golden.sizes, strict=True)):
-
-        def segment(task, image=image, size=size):
-            return segmenter(
-                image, task, top_k=golden.settings["post"]["topk"], target_size=size.original
-            )
-
-        keep = np.isin(golden.post[f"instance_labels_{i}"], things)
-        check_instances(golden, i, segment("instance"), keep)
+        segment = functools.partial(
+            segmenter, image, top_k=post["topk"], target_size=size.original
+        )
+        things = np.isin(golden.post[f"instance_labels_{i}"], post["thing_classes"])
+        check_instances(golden, i, segment("instance"), things)
         check_panoptic(golden, i, segment("panoptic"))
         np.testing.assert_array_equal(segment("semantic"), golden.post[f"semantic_argmax_{i}"])
