@@ -1,13 +1,10 @@
 """`m2f predict`: images are decoded ahead of the device, results are written behind it."""
 
-import collections
 import dataclasses
 import glob
 import json
 import os
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,20 +14,19 @@ import numpy as np
 import pycocotools.mask  # noqa: F401 - loaded before threads need it
 from PIL import Image
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from m2f_jax.cli.arguments import Predict
+from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.config import Task, read_json
 from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic
 from m2f_jax.labels import Label
+from m2f_jax.pipeline import run_pipeline
 from m2f_jax.preprocess import read_image
 from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, encode_rle
-from m2f_jax.segmenter import AHEAD, Pending, Segmentation, Segmenter
+from m2f_jax.segmenter import Segmentation, Segmenter
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 RUN_FILE = "run.json"
-DECODING_THREADS = 2
-QUEUED = 4  # images decoded ahead, and results waiting to be written
 
 
 @dataclass(frozen=True)
@@ -157,90 +153,29 @@ def segment_all(
 ) -> int:
     """Runs the pipeline with a progress bar; returns the number of images that failed."""
     failed = 0
-    start, first_done, done = time.perf_counter(), None, 0
-    progress = Progress(
-        TextColumn("segmenting"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    with (
-        progress,
-        ThreadPoolExecutor(DECODING_THREADS) as decoders,
-        ThreadPoolExecutor(1) as writers,
-    ):
-        bar = progress.add_task("", total=len(jobs), rate="compiling")
-        on_device: collections.deque[tuple[Job, np.ndarray, Pending]] = collections.deque()
-        writing: collections.deque[tuple[Job, Future]] = collections.deque()
-
-        def fail(job: Job, error: BaseException):
-            nonlocal failed
-            failed += 1
-            reason = str(error)
-            place = "" if str(job.path) in reason else f"{job.path}: "
-            console.print(f"m2f: {place}{reason}", style="red")
-            progress.advance(bar)
-
-        def collect():
-            nonlocal first_done
-            job, image, pending = on_device.popleft()
-            segmentation = pending.result()
-            first_done = first_done or time.perf_counter()
-            writing.append((job, writers.submit(writer.write, job, image, segmentation)))
-
-        def finish():
-            nonlocal done
-            job, future = writing.popleft()
-            if error := future.exception():
-                if isinstance(error, OSError):
-                    raise error  # a full or unwritable disk won't get better with the next image
-                fail(job, error)
-                return
-            done += 1
-            seconds = time.perf_counter() - (first_done or start)
-            rate = f"{(done - 1) / seconds:.2f} images/s" if done > 1 else ""
-            progress.update(bar, advance=1, rate=rate)
-            if not console.is_terminal and done % 50 == 0:
-                console.print(f"{done} of {len(jobs)} images, {rate}")
-
-        for job, decoded in decode_ahead(decoders, jobs):
-            try:
-                image = decoded.result()
-                pending = segmenter.submit(image, task, threshold=threshold)
-            except (ValueError, OSError) as error:
-                fail(job, error)
-                continue
-            on_device.append((job, image, pending))
-            while len(on_device) >= AHEAD:
-                collect()
-            while writing and (len(writing) > QUEUED or writing[0][1].done()):
-                finish()
-        while on_device:
-            collect()
-        while writing:
-            finish()
-    end = time.perf_counter()
-    if done:
-        line = f"{done} images in {end - start:.1f} s, the first after {(first_done or end) - start:.1f} s"
-        if done > 1:
-            line += f", then {(done - 1) / (end - (first_done or start)):.2f} images/s"
-        console.print(line)
+    with ImageProgress("segmenting", len(jobs), console) as progress:
+        outcomes = run_pipeline(
+            jobs,
+            read=lambda job: read_image(job.path),
+            submit=lambda image: segmenter.submit(image, task, threshold=threshold),
+            finish=writer.write,
+        )
+        for job, outcome in outcomes:
+            if isinstance(outcome, WriteError):  # the disk won't get better with the next image
+                raise outcome
+            if isinstance(outcome, Exception):
+                failed += 1
+                reason = str(outcome)
+                place = "" if str(job.path) in reason else f"{job.path}: "
+                console.print(f"m2f: {place}{reason}", style="red")
+            progress.advance(ok=not isinstance(outcome, Exception))
     if failed:
         console.print(f"{failed} of {len(jobs)} images failed", style="red")
     return failed
 
 
-def decode_ahead(decoders: ThreadPoolExecutor, jobs: Sequence[Job]) -> Iterator[tuple[Job, Future]]:
-    """Each job with its image in the making; a few are made ahead."""
-    futures: collections.deque[tuple[Job, Future]] = collections.deque()
-    for job in jobs:
-        futures.append((job, decoders.submit(read_image, job.path)))
-        if len(futures) > QUEUED:
-            yield futures.popleft()
-    yield from futures
+class WriteError(OSError):
+    """Results can't be written."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +187,20 @@ class Writer:
     labels: tuple[Label, ...]
 
     def write(self, job: Job, image: np.ndarray, segmentation: Segmentation):
-        """The overlay and the maps first, then the JSON, whose presence says that it is done."""
+        """The overlay and the maps first, then the JSON, whose presence says that it is done.
+
+        Raises:
+            WriteError: the disk is full or may not be written to.
+        """
+        try:
+            self.write_files(job, image, segmentation)
+        except OSError as error:
+            raise WriteError(
+                error.errno, error.strerror, str(error.filename or self.out)
+            ) from error
+
+    def write_files(self, job: Job, image: np.ndarray, segmentation: Segmentation):
+        """What `write` does."""
         names = [label.name for label in self.labels]
         if isinstance(segmentation, InstanceSegmentation):
             overlay = draw_instances(image, segmentation, names)
