@@ -165,7 +165,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} has no field {', '.join(unknown)}")
         if missing := sorted(required - set(value)):
             raise ValueError(f"{where} lacks the field {', '.join(missing)}")
-        return kind(
+        return typing.cast(type, kind)(
             **{key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()}
         )
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

@@ -104,7 +104,7 @@ class Mask2Former(nnx.Module):
 @functools.partial(jax.jit, static_argnames="all_layers")
 def forward(model: Mask2Former, pixel_values: Float[Array, "B H W 3"], *, all_layers: bool):
     """The whole network as one compiled function."""
-    precision = jax.config.jax_default_matmul_precision
+    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
     if precision is None and model.dtype == jnp.float32:
         precision = "highest"
     with jax.default_matmul_precision(precision):

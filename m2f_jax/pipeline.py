@@ -74,7 +74,7 @@ def _failed(error: Exception) -> Future:
     return future
 
 
-def _outcome(job: Job, future: Future) -> tuple[Job, Outcome | Exception]:
+def _outcome(job: Job, future: "Future[Outcome]") -> tuple[Job, Outcome | Exception]:
     try:
         return job, future.result()
     except (ValueError, OSError) as error:

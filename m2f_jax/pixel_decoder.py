@@ -52,8 +52,8 @@ class MSDeformAttn(nnx.Module):
         offsets = self.sampling_offsets(queries).reshape(
             batch, tokens, heads, NUM_LEVELS, points, 2
         )
-        pixels = np.array([(width, height) for height, width in sizes], np.float32)
-        places = reference_points(sizes)[:, None, None, None]
+        pixels = jnp.array([(width, height) for height, width in sizes], jnp.float32)
+        places = jnp.asarray(reference_points(sizes))[:, None, None, None]
         locations = places + offsets / pixels[:, None]
         weights = jax.nn.softmax(
             self.attention_weights(queries).reshape(batch, tokens, heads, NUM_LEVELS * points)

@@ -83,6 +83,8 @@ def measure(config: Mask2FormerConfig, size: tuple[int, int]) -> dict[str, Any]:
     model = abstract_model(config)
     image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
     memory = forward.lower(model, image, all_layers=False).compile().memory_analysis()
+    if memory is None:
+        raise ValueError(f"XLA reports no memory figures on {jax.default_backend()}")
     return {
         "device": jax.devices()[0].device_kind,
         "image": list(size),

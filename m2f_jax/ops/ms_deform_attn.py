@@ -110,7 +110,7 @@ def _corners(
         for first in range(0, num_points, points_at_once):
             points = slice(first, first + points_at_once)
             for corner in bilinear_corners(locations[:, :, level, points], (height, width)):
-                yield level, points, corner, (corner.index + start) * heads + head
+                yield level, points, corner, (corner.pixel + start) * heads + head
         start += height * width
 
 

@@ -1,4 +1,4 @@
-"""Bilinear sampling at normalised points, as PyTorch's `grid_sample` does it."""
+"""The corners of bilinear samples at normalised points, as PyTorch's `grid_sample` has them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 class Corner(NamedTuple):
     """One of the four pixels around each sampled point."""
 
-    index: Int[Array, "*points"]  # row-major pixel index, clipped into the image
+    pixel: Int[Array, "*points"]  # row-major pixel index, clipped into the image
     inside: Float[Array, "*points"]  # 1 inside the image, 0 outside
     weight_x: Float[Array, "*points"]
     weight_y: Float[Array, "*points"]
@@ -36,7 +36,7 @@ def bilinear_corners(points: Float[Array, "*points 2"], size: tuple[int, int]) -
             column, row = left + dx, top + dy
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
             yield Corner(
-                index=jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1),
+                pixel=jnp.clip(row, 0, height - 1) * width + jnp.clip(column, 0, width - 1),
                 inside=inside.astype(points.dtype),
                 weight_x=right_weight if dx else 1 - right_weight,
                 weight_y=bottom_weight if dy else 1 - bottom_weight,
@@ -56,8 +56,10 @@ def sample(
     """Bilinear samples of one image at `points` (x, y) in [0, 1]; zero outside."""
     height, width, _ = image.shape
     rows = jax.lax.collapse(image, 0, 2)
-    return sum(
-        take_rows(rows, corner.index)
+    corners = bilinear_corners(points, (height, width))
+    weighted = [
+        take_rows(rows, corner.pixel)
         * (corner.inside * corner.weight_x * corner.weight_y)[..., None]
-        for corner in bilinear_corners(points, (height, width))
-    )
+        for corner in corners
+    ]
+    return jnp.stack(weighted).sum(axis=0)
