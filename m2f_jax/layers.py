@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The exact GELU (with erf, not tanh), computed in float32."""
-    wide = x.astype(jnp.promote_types(x, jnp.float32))
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return (0.5 * wide * (1 + jax.lax.erf(wide * np.sqrt(0.5).astype(wide.dtype)))).astype(x.dtype)
 
 
@@ -90,7 +90,7 @@ def dot_product_attention(
     mask: Bool[Array, "B Q N"] | None,
 ) -> Float[Array, "B Q H D"]:
     """Softmax attention; logits and softmax in float32 at least."""
-    wide = jnp.promote_types(queries, jnp.float32)
+    wide = jnp.promote_types(queries.dtype, jnp.float32)
     logits = jnp.einsum("bqhd,bnhd->bhqn", queries, keys, preferred_element_type=wide)
     logits = logits * queries.shape[-1] ** -0.5
     if mask is not None:

@@ -52,7 +52,7 @@ class Segmenter:
         self.config = model.config
         self.processor = processor
         graph, state = nnx.split(model)
-        self._parameters = nnx.as_pure(state)  # jax.jit takes plain arrays with the least overhead
+        self.parameters = nnx.as_pure(state)  # jax.jit takes plain arrays with the least overhead
         self._predict = jax.jit(functools.partial(_predict, graph, processor.mean, processor.std))
 
     @classmethod
@@ -127,7 +127,7 @@ class Segmenter:
         processor = self.processor
         pixels, size = processor.prepare(image)
         target = size.original if target_size is None else target_size
-        predictions = self._predict(self._parameters, pixels, np.array(size.resized))
+        predictions = self._predict(self.parameters, pixels, np.array(size.resized))
         class_logits, mask_logits = predictions
         logits_size: Size = mask_logits.shape[1:]
 

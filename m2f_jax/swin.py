@@ -56,7 +56,7 @@ def window_attention(
 ) -> Float[Array, "B N heads T D"]:
     """Softmax attention inside each window; logits and softmax in float32."""
     queries, keys, values = qkv
-    wide = jnp.promote_types(qkv, jnp.float32)
+    wide = jnp.promote_types(qkv.dtype, jnp.float32)
     scale = queries.shape[-1] ** -0.5
     logits = jnp.einsum("bnhqd,bnhkd->bnhqk", queries, keys, preferred_element_type=wide)
     logits = logits * scale + bias.astype(wide)

@@ -21,7 +21,7 @@ def mask_logits(
     mask_embeddings: Float[Array, "B Q E"], per_pixel: Float[Array, "B H W E"]
 ) -> Float[Array, "B Q H W"]:
     """The product of each query's embedding with each pixel's, in float32 (Sec. 3.1)."""
-    wide = jnp.promote_types(per_pixel, jnp.float32)
+    wide = jnp.promote_types(per_pixel.dtype, jnp.float32)
     return jnp.einsum("bqe,bhwe->bqhw", mask_embeddings, per_pixel, preferred_element_type=wide)
 
 
@@ -84,7 +84,7 @@ class PredictionHeads(nnx.Module):
         queries = self.norm(queries)
         class_logits = self.class_head(queries)
         return Predictions(
-            class_logits.astype(jnp.promote_types(class_logits, jnp.float32)),
+            class_logits.astype(jnp.promote_types(class_logits.dtype, jnp.float32)),
             mask_logits(self.mask_head(queries), per_pixel),
         )
 

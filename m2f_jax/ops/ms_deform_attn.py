@@ -123,7 +123,7 @@ def _forward(
     points_at_once: int,
 ) -> Float[Array, "Q H D"]:
     rows = jax.lax.collapse(values, 0, 2)
-    result = jnp.zeros((), jnp.promote_types(values, jnp.float32))
+    result = jnp.zeros((), jnp.promote_types(values.dtype, jnp.float32))
     for level, points, corner, row in _corners(sizes, locations, points_at_once):
         weight = weights[:, :, level, points].astype(result.dtype)
         coefficient = corner.inside * corner.weight_x * corner.weight_y * weight
@@ -142,7 +142,7 @@ def _backward(
 ) -> tuple[Float[Array, "S H D"], Float[Array, "Q H L P 2"], Float[Array, "Q H L P"]]:
     """The derivatives; corners are computed again, whole rows are scattered into float32."""
     rows = jax.lax.collapse(values, 0, 2)
-    dtype = jnp.promote_types(values, jnp.float32)
+    dtype = jnp.promote_types(values.dtype, jnp.float32)
     gradient = gradient.astype(dtype)[:, :, None]
     d_rows = jnp.zeros(rows.shape, dtype)
     d_weights = jnp.zeros(weights.shape, dtype)

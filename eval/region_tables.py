@@ -1,0 +1,349 @@
+"""How many pixels the predictions of an image share with the regions of its ground truth.
+
+A region is all pixels of one instance id: an object, a group, or plain stuff. Regions cover the
+image without overlap, so the table of shared pixels (one row per prediction, one column per region)
+says everything that instance metrics need, and its rows sum to the areas of the predictions. There
+are three routes to the same integers: from bool masks and from run-length encodings on the host,
+where both become runs of pixels, and from packed or bool masks on the device.
+
+Axes: P predictions, R regions, C columns of a device's table (R or more), N runs, H W the image.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pycocotools.mask as coco_mask
+from jaxtyping import Array, Bool, Int, Int32, Int64, Integer, Shaped, UInt8, UInt32
+
+KNOWN_LABELS = range(-1, 34)  # Cityscapes label ids; -1 is the license plate
+FIRST_INSTANCE = 1000  # object k of class c has the id 1000 c + k; smaller ids are plain labels
+COLUMN_MULTIPLE = 64  # so that tables of different images seldom need a new compilation
+
+
+class Runs(NamedTuple):
+    """Runs of pixels in an image laid out flat: from `starts` up to, not including, `ends`."""
+
+    starts: Int64[np.ndarray, "N"]
+    ends: Int64[np.ndarray, "N"]
+    owners: Int64[np.ndarray, "N"]  # index of the prediction or region that the run belongs to
+
+
+class PixelCounts(NamedTuple):
+    """The shared pixels of one image, and all pixels of each prediction."""
+
+    table: Int32[np.ndarray, "P R"]
+    areas: Int64[np.ndarray, "P"]
+
+
+class DeviceCounts(NamedTuple):
+    """The same on the device; columns from the number of regions on mean nothing."""
+
+    table: Int32[Array, "P C"]
+    areas: Int32[Array, "P"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Regions:
+    """The regions of one image's ground truth, by ascending id.
+
+    Build it once per image with `Regions.of` and keep it, if an image is evaluated several times.
+
+    Attributes:
+        shape: height and width of the image.
+        ids: the instance id of each region.
+        areas: its pixels.
+        rows: the image as runs along its rows.
+    """
+
+    shape: tuple[int, int]
+    ids: Int32[np.ndarray, "R"]
+    areas: Int64[np.ndarray, "R"]
+    rows: Runs
+
+    @classmethod
+    def of(cls, instance_ids: np.ndarray) -> "Regions":
+        """The regions of an image as in `*_gtFine_instanceIds.png`, of any integer type.
+
+        Raises:
+            ValueError: the array isn't such an image.
+        """
+        if instance_ids.ndim != 2 or not instance_ids.size:
+            raise ValueError(f"instance ids must be [H, W], not {list(instance_ids.shape)}")
+        if instance_ids.dtype.kind not in "iu":
+            raise ValueError(
+                f"instance ids must be integers, not {instance_ids.dtype}; "
+                "np.asarray(Image.open(path)) reads them as they are"
+            )
+        starts, values = _constant_runs(instance_ids.ravel())
+        _check_known(values)
+        present = np.zeros(FIRST_INSTANCE * KNOWN_LABELS.stop + 1, bool)
+        present[values + 1] = True  # ids start at -1
+        owners = (np.cumsum(present) - 1)[values + 1]
+        rows = Runs(starts, np.append(starts[1:], instance_ids.size), owners)
+        return cls(
+            shape=(instance_ids.shape[0], instance_ids.shape[1]),
+            ids=(np.flatnonzero(present) - 1).astype(np.int32),
+            areas=_areas(rows, int(np.count_nonzero(present))),
+            rows=rows,
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def columns(self) -> Runs:
+        """The image as runs along its columns, as COCO lays images out. Computed once."""
+        flat = np.ascontiguousarray(self.index_map(self.shape).T).ravel()
+        starts, owners = _constant_runs(flat)
+        return Runs(starts, np.append(starts[1:], flat.size), owners)
+
+    @property
+    def num_columns(self) -> int:
+        """A number of table columns that fits these regions, for `count_on_device`."""
+        return len(self) + -len(self) % COLUMN_MULTIPLE
+
+    def index_map(
+        self, canvas: tuple[int, int]
+    ) -> UInt8[np.ndarray, "Hc Wc"] | Int32[np.ndarray, "Hc Wc"]:
+        """The index of every pixel's region, and beyond the image an index that counts nowhere.
+
+        Args:
+            canvas: height and width of the map; the image lies in its upper left corner.
+        """
+        dtype = np.uint8 if len(self) <= np.iinfo(np.uint8).max else np.int32
+        indices = np.full(canvas, len(self), dtype)
+        height, width = self.shape
+        flat = np.repeat(self.rows.owners.astype(dtype), self.rows.ends - self.rows.starts)
+        indices[:height, :width] = flat.reshape(self.shape)
+        return indices
+
+
+def count_masks(masks: np.ndarray, regions: Regions) -> PixelCounts:
+    """The shared pixels of bool masks [P, H, W].
+
+    Raises:
+        ValueError: the masks have another type or size.
+    """
+    if masks.dtype != bool:
+        raise ValueError(f"masks must be bool, not {masks.dtype}; logits > 0 or masks != 0 are")
+    if masks.ndim != 3 or masks.shape[1:] != regions.shape:
+        raise ValueError(
+            f"masks must be [P, {regions.shape[0]}, {regions.shape[1]}], as large as the instance "
+            f"ids, not {list(masks.shape)}"
+        )
+    return _count(_mask_runs(np.ascontiguousarray(masks)), regions.rows, len(masks), regions)
+
+
+def count_rles(rles: Sequence[Mapping[str, Any]], regions: Regions) -> PixelCounts:
+    """The shared pixels of COCO run-length encodings, compressed or not.
+
+    Raises:
+        ValueError: an encoding is broken or of another size.
+    """
+    encoded = [_rle_string(rle, regions.shape) for rle in rles]
+    return _count(_rle_runs(encoded, regions.shape), regions.columns, len(rles), regions)
+
+
+def _count(runs: Runs, region_runs: Runs, num_predictions: int, regions: Regions) -> PixelCounts:
+    table = _shared_pixels(runs, region_runs, num_predictions, len(regions))
+    return PixelCounts(table, _areas(runs, num_predictions))
+
+
+def _shared_pixels(
+    runs: Runs, region_runs: Runs, num_predictions: int, num_regions: int
+) -> Int32[np.ndarray, "P R"]:
+    """Cuts every run of a prediction at the borders of regions, and adds up the pieces."""
+    first = np.searchsorted(region_runs.starts, runs.starts, side="right") - 1
+    beyond = np.searchsorted(region_runs.starts, runs.ends, side="left")
+    pieces = beyond - first
+    last_piece = np.cumsum(pieces)
+    total = int(last_piece[-1]) if len(last_piece) else 0
+    region_run = np.arange(total) + np.repeat(beyond - last_piece, pieces)
+    starts = np.maximum(np.repeat(runs.starts, pieces), region_runs.starts[region_run])
+    ends = np.minimum(np.repeat(runs.ends, pieces), region_runs.ends[region_run])
+    cells = np.repeat(runs.owners * num_regions, pieces) + region_runs.owners[region_run]
+    # The sums are integers below 2**53, so float64 holds them exactly.
+    counts = np.bincount(cells, weights=ends - starts, minlength=num_predictions * num_regions)
+    return counts.astype(np.int32).reshape(num_predictions, num_regions)
+
+
+def _areas(runs: Runs, count: int) -> Int64[np.ndarray, "count"]:
+    pixels = np.bincount(runs.owners, weights=runs.ends - runs.starts, minlength=count)
+    return pixels.astype(np.int64)
+
+
+def _constant_runs(
+    flat: Shaped[np.ndarray, "pixels"],
+) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
+    """Where runs of one value start, and the values."""
+    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+    return starts, flat[starts].astype(np.int64)
+
+
+def _check_known(values: Int64[np.ndarray, "N"]):
+    labels = np.where(values < FIRST_INSTANCE, values, values // FIRST_INSTANCE)
+    unknown = values[(labels < KNOWN_LABELS.start) | (labels >= KNOWN_LABELS.stop)]
+    if unknown.size:
+        raise ValueError(
+            f"instance ids hold {np.unique(unknown)[:10].tolist()}, which no Cityscapes label "
+            "stands for; pass the values of *_gtFine_instanceIds.png: label ids from -1 to 33, and "
+            "1000 x label id + number for objects"
+        )
+
+
+def _mask_runs(masks: Bool[np.ndarray, "P H W"]) -> Runs:
+    """The runs of masks along rows; a run ends at the end of its row."""
+    width = masks.shape[2]
+    runs = []
+    for mask in masks:
+        top, bottom = _rough_rows(mask)
+        columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+        if not columns.size:
+            runs.append(np.zeros((0, 2), np.int64))
+            continue
+        left, right = int(columns[0]), int(columns[-1]) + 1
+        changes = np.zeros((bottom - top, right - left + 1), bool)
+        changes[:, :-1] = mask[top:bottom, left:right]
+        changes[:, 1:] ^= mask[top:bottom, left:right]
+        rows, columns = np.divmod(np.flatnonzero(changes), right - left + 1)
+        runs.append(((rows + top) * width + columns + left).reshape(-1, 2))
+    pixels = np.concatenate([np.zeros((0, 2), np.int64), *runs])
+    owners = np.repeat(np.arange(len(masks)), np.array([len(run) for run in runs], np.int64))
+    return Runs(pixels[:, 0].copy(), pixels[:, 1].copy(), owners)
+
+
+def _rough_rows(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int]:
+    """The rows between which the mask lies, to eight rows.
+
+    Eight rows of bytes are as many 64-bit words as a row has bytes; to read them as such is as fast
+    as the memory allows.
+    """
+    height, width = mask.shape
+    whole = height - height % 8
+    words = mask[:whole].reshape(-1).view(np.uint64).reshape(-1, width)
+    filled = np.flatnonzero(np.bitwise_or.reduce(words, axis=1)) * 8
+    bottom = height if mask[whole:].any() else int(filled[-1]) + 8 if filled.size else 0
+    return int(filled[0]) if filled.size else min(whole, bottom), bottom
+
+
+def _rle_string(rle: Mapping[str, Any], shape: tuple[int, int]) -> bytes:
+    """The compressed run lengths of an encoding."""
+    if not isinstance(rle, Mapping) or not {"size", "counts"} <= rle.keys():
+        raise ValueError("masks must be a bool array or COCO RLEs, {'size': [H, W], 'counts': ...}")
+    if list(rle["size"]) != list(shape):
+        raise ValueError(
+            f"an RLE has the size {list(rle['size'])}, but the instance ids have {list(shape)}"
+        )
+    counts = rle["counts"]
+    if not isinstance(counts, str | bytes):
+        uncompressed: Any = {"size": list(shape), "counts": list(counts)}
+        counts = coco_mask.frPyObjects(uncompressed, *shape)["counts"]
+    return counts.encode() if isinstance(counts, str) else counts
+
+
+def _rle_runs(encoded: Sequence[bytes], shape: tuple[int, int]) -> Runs:
+    """The runs of compressed encodings along columns, all of them decoded at once."""
+    counts, lengths = _decode_counts(encoded)
+    first = np.cumsum(lengths) - lengths
+    ends = np.cumsum(counts)
+    before = np.append(0, ends)[first]  # where each encoding's pixels start in the sum of all
+    sums = np.add.reduceat(counts, first) if len(first) else counts
+    if (counts < 0).any() or (sums != shape[0] * shape[1]).any():
+        raise ValueError(f"an RLE's runs don't cover its {shape[0]} x {shape[1]} pixels")
+    owners = np.repeat(np.arange(len(encoded)), lengths)
+    ends -= np.repeat(before, lengths)
+    position = np.arange(len(counts)) - np.repeat(first, lengths)
+    filled = (position % 2 == 1) & (counts > 0)
+    return Runs((ends - counts)[filled], ends[filled], owners[filled])
+
+
+def _decode_counts(
+    encoded: Sequence[bytes],
+) -> tuple[Int64[np.ndarray, "runs"], Int64[np.ndarray, "P"]]:
+    """The run lengths in COCO's compressed strings, one after another, and how many each has.
+
+    A number is written as groups of five bits, lowest first, with 32 added to all but the last; the
+    last group's highest bit is the sign. From the fourth on, numbers are differences to the last
+    but one.
+    """
+    lengths = np.array([len(string) for string in encoded], np.int64)
+    text = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)
+    is_last = (text & 32) == 0
+    last = np.flatnonzero(is_last)
+    if (text > 63).any() or not lengths.all() or not is_last[np.cumsum(lengths) - 1].all():
+        raise ValueError("an RLE's compressed counts are broken off or aren't COCO's")
+    first = np.append(-1, last[:-1])[: len(last)] + 1
+    digit = np.arange(len(text)) - np.repeat(first, last - first + 1)
+    if digit.max(initial=0) > 6:
+        raise ValueError("an RLE's compressed counts hold a number beyond 32 bits")
+    values = (text & 31).astype(np.int64) << (5 * digit)
+    values = np.add.reduceat(values, first) if len(first) else values
+    values -= ((text[last] & 16) != 0) * (np.int64(1) << (5 * (digit[last] + 1)))
+
+    runs_before = np.searchsorted(last, np.append(0, np.cumsum(lengths)))
+    runs = np.diff(runs_before)
+    position = np.arange(len(values)) - np.repeat(runs_before[:-1], runs)
+    for start in (1, 2):  # two chains of differences in every encoding
+        chain = np.flatnonzero((position % 2 == start % 2) & (position > 0))
+        sums = np.cumsum(values[chain])
+        links = np.maximum((runs - start + 1) // 2, 0)
+        before = np.append(0, sums)[np.cumsum(links) - links]
+        values[chain] = sums - np.repeat(before, links)
+    return values, runs
+
+
+@functools.partial(jax.jit, static_argnames="num_columns")
+def count_on_device(
+    masks: UInt8[Array, "P H W8"] | Bool[Array, "P H W"],
+    region_map: Integer[Array, "H Wc"],
+    num_regions: Int[Array, ""] | int,
+    *,
+    num_columns: int,
+) -> DeviceCounts:
+    """The shared pixels of masks on the device, without the masks leaving it.
+
+    One bitwise and with a region's packed pixels, and a count of bits, per prediction and region:
+    integers throughout, so exact on every device; nothing larger than the masks is ever made.
+
+    Args:
+        masks: bool, or packed eight pixels to a byte along the width as `postprocess.instances`
+            leaves them.
+        region_map: `Regions.index_map` of the masks' canvas.
+        num_regions: how many regions there are; not a shape, so it costs no compilation.
+        num_columns: columns of the result, at least as many; see `Regions.num_columns`.
+
+    Raises:
+        ValueError: the map isn't as large as the masks.
+    """
+    packed = jnp.packbits(masks, axis=-1) if masks.dtype == bool else masks
+    width = masks.shape[2] if masks.dtype == bool else masks.shape[2] * 8
+    if region_map.shape != (masks.shape[1], width):
+        raise ValueError(
+            f"the masks are {masks.shape[1]} x {width}, and the region map "
+            f"{region_map.shape[0]} x {region_map.shape[1]}; use Regions.index_map of their canvas"
+        )
+    words = _words(packed)
+
+    def add_region(region: Int[Array, ""], table: Int32[Array, "P C"]) -> Int32[Array, "P C"]:
+        pixels = _words(jnp.packbits(region_map == region.astype(region_map.dtype), axis=-1)[None])
+        return table.at[:, region].set(_count_bits(words & pixels))
+
+    table = jnp.zeros((len(masks), num_columns), jnp.int32)
+    return DeviceCounts(jax.lax.fori_loop(0, num_regions, add_region, table), _count_bits(words))
+
+
+def _words(packed: UInt8[Array, "P H W8"]) -> UInt32[Array, "P words"]:
+    """Packed pixels as 32-bit words, whose bits can be counted at once."""
+    flat = packed.reshape(len(packed), -1)
+    flat = jnp.pad(flat, ((0, 0), (0, -flat.shape[1] % 4)))
+    return jax.lax.bitcast_convert_type(flat.reshape(len(flat), -1, 4), jnp.uint32)
+
+
+def _count_bits(words: UInt32[Array, "P words"]) -> Int32[Array, "P"]:
+    return jax.lax.population_count(words).astype(jnp.int32).sum(axis=-1)

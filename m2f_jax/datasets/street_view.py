@@ -1,0 +1,150 @@
+"""How a street is seen: the camera, the light and the air.
+
+World coordinates are metres: x to the right, y up from the ground, z ahead. Streets are laid out
+straight; `bent` lays a point of such a plan into the bend of the street that is seen.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from m2f_jax.datasets.street_canvas import Colour, Polygon
+from m2f_jax.datasets.street_dice import Dice
+
+NEAREST = 0.5  # metres; what is nearer to the camera is drawn as if it were there
+
+Points = Float[np.ndarray, "n 3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weather:
+    """Light and air. The light on a surface is ambient + sun * cosine of the angle."""
+
+    ambient: Colour
+    sun: Colour
+    sun_direction: tuple[float, float, float]
+    zenith: Colour
+    horizon: Colour
+    clouds: float
+    clear_sight: float
+    """How far away, in metres, things look half like the haze."""
+    dark: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A pinhole camera in the weather."""
+
+    size: tuple[int, int]
+    focal: float
+    centre_x: float
+    centre_y: float
+    height: float
+    bend: float
+    weather: Weather
+
+    def bent(self, points: Points) -> Points:
+        """Points of the plan where the street's bend puts them."""
+        return points + np.stack(
+            [self.bend * points[:, 2] ** 2, 0 * points[:, 1], 0 * points[:, 2]], axis=1
+        )
+
+    def project(self, points: Points) -> Polygon:
+        """Points of the world as pixels."""
+        x, y, z = points.T
+        z = z.clip(NEAREST)
+        return np.stack(
+            [
+                self.centre_x + self.focal * x / z,
+                self.centre_y + self.focal * (self.height - y) / z,
+            ],
+            axis=1,
+        )
+
+    def project_plan(self, points: Sequence[tuple[float, float, float]] | Points) -> Polygon:
+        """Points of the plan as pixels."""
+        return self.project(self.bent(np.asarray(points, float)))
+
+    def scale(self, z: float) -> float:
+        """Pixels per metre at that distance."""
+        return self.focal / max(z, NEAREST)
+
+    def lit(self, colour: Colour, normal: tuple[float, float, float], sunlit: bool) -> Colour:
+        """A surface's colour in this light."""
+        cosine = sum(a * b for a, b in zip(normal, self.weather.sun_direction, strict=True))
+        light = self.weather.ambient * (0.86 + 0.14 * normal[1])
+        if sunlit:
+            light = light + self.weather.sun * max(cosine, 0)
+        return colour * light
+
+    def hazy(self, colour: Colour, z: float) -> Colour:
+        """A colour at a distance."""
+        return colour + (self.haze - colour) * self.haziness(np.array(z))
+
+    def haziness(self, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+        """The share of the haze in colours at a distance."""
+        return z * z / (z * z + self.weather.clear_sight**2)
+
+    @property
+    def haze(self) -> Colour:
+        """The colour of the air far away."""
+        return self.weather.horizon
+
+    def shadow_of(self, points: Points) -> Points:
+        """Where on the ground the shadows of points fall."""
+        x, y, z = points.T
+        sx, sy, sz = self.weather.sun_direction
+        return np.stack([x - y * sx / sy, 0 * y, (z - y * sz / sy)], axis=1)
+
+
+def random_view(dice: Dice, size: tuple[int, int]) -> View:
+    """A camera behind the windscreen of a car, on some day."""
+    height, width = size
+    scale = max(width, 2 * height)
+    return View(
+        size=size,
+        focal=scale * dice.uniform(0.98, 1.15),
+        centre_x=width / 2 + scale * dice.uniform(-0.06, 0.06),
+        centre_y=height * dice.uniform(0.40, 0.47),
+        height=dice.uniform(1.2, 1.45),
+        bend=dice.choose((0.0, 1.0, -1.0)) * dice.uniform(0.0003, 0.0018),
+        weather=random_weather(dice),
+    )
+
+
+def random_weather(dice: Dice) -> Weather:
+    """Sun, clouds, haze or dusk."""
+    kind = dice.weighted({"sunny": 3, "overcast": 4, "low sun": 1.5, "haze": 1, "dusk": 0.8})
+    azimuth = dice.uniform(0, 2 * math.pi)
+    elevation = math.radians(
+        dice.uniform(10, 20) if kind == "low sun" else dice.uniform(28, 62)
+    )
+    ambient, sun, zenith, horizon, clouds, sight = {
+        "sunny": ((0.50, 0.54, 0.61), (0.66, 0.61, 0.52), (0.30, 0.50, 0.80), (0.78, 0.86, 0.93),
+                  dice.uniform(0.1, 0.6), 500),
+        "overcast": ((0.84, 0.86, 0.88), (0.10, 0.10, 0.10), (0.74, 0.77, 0.81),
+                     (0.88, 0.89, 0.90), dice.uniform(0.6, 1.0), 300),
+        "low sun": ((0.44, 0.46, 0.54), (0.80, 0.62, 0.40), (0.42, 0.55, 0.76),
+                    (0.97, 0.87, 0.70), dice.uniform(0.1, 0.7), 300),
+        "haze": ((0.76, 0.77, 0.78), (0.18, 0.17, 0.15), (0.82, 0.84, 0.86), (0.86, 0.87, 0.87),
+                 dice.uniform(0.2, 0.5), 110),
+        "dusk": ((0.40, 0.42, 0.50), (0.03, 0.03, 0.03), (0.27, 0.34, 0.50), (0.66, 0.58, 0.58),
+                 dice.uniform(0.3, 0.9), 250),
+    }[kind]  # fmt: skip
+    return Weather(
+        ambient=np.array(ambient) * dice.uniform(0.92, 1.08),
+        sun=np.array(sun),
+        sun_direction=(
+            math.cos(elevation) * math.sin(azimuth),
+            math.sin(elevation),
+            math.cos(elevation) * math.cos(azimuth),
+        ),
+        zenith=dice.colour(zenith),
+        horizon=dice.colour(horizon, spread=0.04),
+        clouds=clouds,
+        clear_sight=sight * dice.uniform(0.8, 1.3),
+        dark=kind == "dusk",
+    )
