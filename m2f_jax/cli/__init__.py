@@ -1,16 +1,18 @@
 """The command line, `m2f`: one module per subcommand, imported when it runs."""
 
+import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import tyro
 
-from m2f_jax.cli.arguments import Convert, Info, Predict
+from m2f_jax.cli.arguments import Convert, Eval, Info, Predict
 
 USER_ERROR = 1
+COMMANDS = {"predict": Predict, "eval": Eval, "convert": Convert, "info": Info}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     do. 2: the arguments are wrong.
     """
     command = tyro.extras.subcommand_cli_from_dict(
-        {"predict": Predict, "convert": Convert, "info": Info},
+        COMMANDS,
         prog="m2f",
-        description="Mask2Former in JAX: segment images, convert checkpoints.",
+        description="Mask2Former in JAX: segment images, evaluate models, convert checkpoints.",
         args=arguments,
         config=(
             tyro.conf.OmitArgPrefixes,
@@ -31,26 +33,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ),
     )
     logging.basicConfig(format="m2f: %(message)s", level=logging.WARNING)
+    use_compilation_cache()
+    [name] = (name for name, kind in COMMANDS.items() if isinstance(command, kind))
     try:
-        return runner(command)(command)
+        return importlib.import_module(f"m2f_jax.cli.{name}").run(command)
     except (ValueError, OSError) as error:
         print(f"m2f: {describe(error)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("m2f: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
-
-
-def runner(command: Predict | Convert | Info) -> Callable:
-    """The function behind a subcommand."""
-    use_compilation_cache()
-    if isinstance(command, Predict):
-        from m2f_jax.cli.predict import run
-    elif isinstance(command, Convert):
-        from m2f_jax.cli.convert import run
-    else:
-        from m2f_jax.cli.info import run
-    return run
 
 
 def describe(error: Exception) -> str:

@@ -71,3 +71,71 @@ class Info:
     """Also compile for one image of this size here, and show the memory that it takes."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
+
+
+@dataclass(frozen=True)
+class EvalCityscapes:
+    """Score a model, or predictions in files, on a Cityscapes tree.
+
+    Every image's counts are kept as they are finished: run the same command again after an
+    interruption. A changed model, data set or setting starts anew.
+    """
+
+    root: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")]
+    """The folder with leftImg8bit and gtFine."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """The model to run: a folder, a Hugging Face id or an authors' .pkl file."""
+    predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Instead of a model: a folder of official text and PNG files, or what m2f predict wrote."""
+    task: TaskName = "instance"
+    """What to score."""
+    split: str = "val"
+    """The split of the data set."""
+    limit: int | None = None
+    """Only the first so many images."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write results.json."""
+    export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write the predictions in the official format, for other tools to score."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+
+
+@dataclass(frozen=True)
+class EvalCoco:
+    """Score a model on COCO, or on your own data in COCO's format.
+
+    Classes are matched by name. Every image's results are kept as they are finished, as for
+    Cityscapes.
+    """
+
+    annotations: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ANNOTATIONS")]
+    """instances_*.json, or panoptic_*.json for panoptic quality."""
+    images: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
+    """The folder of the images."""
+    model: Annotated[str, tyro.conf.arg(metavar="SOURCE")]
+    """The model to run: a folder, a Hugging Face id or an authors' .pkl file."""
+    task: Literal["instance", "panoptic"] = "instance"
+    """What to score."""
+    maps: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """The panoptic PNGs; by default the annotation file's name without .json, beside it."""
+    limit: int | None = None
+    """Only the first so many images."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write results.json."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Score a model on a data set."""
+
+    data: (
+        Annotated[EvalCityscapes, tyro.conf.subcommand("cityscapes", prefix_name=False)]
+        | Annotated[EvalCoco, tyro.conf.subcommand("coco", prefix_name=False)]
+    )

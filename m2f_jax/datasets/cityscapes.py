@@ -15,15 +15,19 @@ class CityscapesImage:
     image: Path
     ground_truth: Path  # without its ending
 
+    def ground_truth_file(self, ending: str) -> Path:
+        """The ground truth file with this ending, such as "_instanceIds.png"."""
+        return self.ground_truth.with_name(self.ground_truth.name + ending)
+
     @property
     def instance_ids(self) -> Path:
         """The 16-bit map of object ids: class id x 1000 + number, or a bare class id."""
-        return self.ground_truth.with_name(self.ground_truth.name + "_instanceIds.png")
+        return self.ground_truth_file("_instanceIds.png")
 
     @property
     def label_ids(self) -> Path:
         """The 8-bit map of class ids."""
-        return self.ground_truth.with_name(self.ground_truth.name + "_labelIds.png")
+        return self.ground_truth_file("_labelIds.png")
 
 
 def cityscapes_images(root: Path, split: str, endings: Sequence[str]) -> list[CityscapesImage]:
@@ -58,7 +62,7 @@ def cityscapes_images(root: Path, split: str, endings: Sequence[str]) -> list[Ci
             raise FileNotFoundError(f"{len(names)} {what}, the first one {names[0]}")
 
     for ending in endings:
-        wanted = {i.ground_truth.with_name(i.ground_truth.name + ending) for i in images}
+        wanted = {image.ground_truth_file(ending) for image in images}
         there = set(folders[1].glob(f"*/*_gtFine{ending}"))
         example("ground truth files are missing", sorted(wanted - there))
         example("ground truth files have no image", sorted(there - wanted))
