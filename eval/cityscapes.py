@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -11,9 +12,8 @@ from m2f_jax.config import Mask2FormerConfig, Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
 from m2f_jax.labels import CITYSCAPES, Label
 from m2f_jax.preprocess import read_image
-from m2f_jax.processor import FOR_EVALUATION
 from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.segmenter import Pending, Segmentation, Segmenter
+from m2f_jax.segmenter import Segmentation
 
 from .cityscapes_ap import CityscapesInstanceAP
 from .cityscapes_panoptic import panoptic_ground_truth
@@ -65,16 +65,13 @@ def check_labels(config: Mask2FormerConfig, task: Task):
 class Instances:
     """Instance AP. Of a panoptic model: the best 100, then the things among them."""
 
+    task: ClassVar[Task] = "instance"
     labels: tuple[Label, ...]
     export: Path | None = None
 
     def read(self, item: CityscapesImage) -> tuple[np.ndarray, Regions]:
         """The image and its regions."""
         return read_image(item.image), Regions.of(read_ids(item.instance_ids))
-
-    def submit(self, segmenter: Segmenter, image: np.ndarray) -> Pending:
-        """Starts the device, without a threshold."""
-        return segmenter.submit(image, "instance", threshold=FOR_EVALUATION)
 
     def measure(
         self, item: CityscapesImage, truth: Regions, segmentation: Segmentation
@@ -102,16 +99,13 @@ class Instances:
 class Panoptic:
     """Panoptic quality; the ground truth is built from instanceIds as by the official converter."""
 
+    task: ClassVar[Task] = "panoptic"
     labels: tuple[Label, ...]
     export: Path | None = None
 
     def read(self, item: CityscapesImage) -> tuple[np.ndarray, tuple[np.ndarray, list[dict]]]:
         """The image, and its panoptic map with the list of segments."""
         return read_image(item.image), panoptic_ground_truth(read_ids(item.instance_ids), item.name)
-
-    def submit(self, segmenter: Segmenter, image: np.ndarray) -> Pending:
-        """Starts the device."""
-        return segmenter.submit(image, "panoptic")
 
     def measure(
         self,
@@ -145,16 +139,13 @@ class Panoptic:
 class Semantic:
     """mIoU and iIoU."""
 
+    task: ClassVar[Task] = "semantic"
     labels: tuple[Label, ...]
     export: Path | None = None
 
     def read(self, item: CityscapesImage) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """The image, its label ids and its instance ids."""
         return read_image(item.image), (read_ids(item.label_ids), read_ids(item.instance_ids))
-
-    def submit(self, segmenter: Segmenter, image: np.ndarray) -> Pending:
-        """Starts the device."""
-        return segmenter.submit(image, "semantic")
 
     def measure(
         self,

@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 
-from m2f_jax.config import read_json
+from m2f_jax.config import Task, read_json
 from m2f_jax.labels import Label
 from m2f_jax.preprocess import read_image
-from m2f_jax.processor import FOR_EVALUATION
 from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.segmenter import Pending, Segmentation, Segmenter
+from m2f_jax.segmenter import Segmentation
 
 from .coco_ap import CocoAnnotations, CocoMaskAP
 from .panoptic_quality import PanopticQuality
@@ -80,16 +79,13 @@ def category_ids(labels: Sequence[Label], categories: Sequence[Mapping[str, Any]
 class CocoInstances:
     """Mask AP."""
 
+    task: ClassVar[Task] = "instance"
     annotations: CocoAnnotations
     categories: np.ndarray  # category id by class index
 
     def read(self, item: CocoImage) -> tuple[np.ndarray, None]:
         """The image; the ground truth is in memory already."""
         return read_image(item.image), None
-
-    def submit(self, segmenter: Segmenter, image: np.ndarray) -> Pending:
-        """Starts the device, without a threshold."""
-        return segmenter.submit(image, "instance", threshold=FOR_EVALUATION)
 
     def measure(self, item: CocoImage, truth: None, segmentation: Segmentation) -> CocoMaskAP:
         """The detections in one image."""
@@ -113,6 +109,7 @@ class CocoInstances:
 class CocoPanoptic:
     """Panoptic quality."""
 
+    task: ClassVar[Task] = "panoptic"
     labels: tuple[Label, ...]  # the categories of the annotations
     categories: np.ndarray  # category id by class index
     maps: Path
@@ -129,10 +126,6 @@ class CocoPanoptic:
         except (OSError, SyntaxError) as error:
             raise ValueError(f"{path} can't be read ({error})") from error
         return read_image(item.image), (ids, item.truth["segments_info"])
-
-    def submit(self, segmenter: Segmenter, image: np.ndarray) -> Pending:
-        """Starts the device."""
-        return segmenter.submit(image, "panoptic")
 
     def measure(
         self, item: CocoImage, truth: tuple[np.ndarray, list[dict]], segmentation: Segmentation

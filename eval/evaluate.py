@@ -14,8 +14,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from m2f_jax.config import Task
 from m2f_jax.pipeline import run_pipeline
-from m2f_jax.segmenter import Pending, Segmentation, Segmenter
+from m2f_jax.processor import FOR_EVALUATION
+from m2f_jax.segmenter import Segmentation, Segmenter
 
 
 class Item(Protocol):
@@ -40,12 +42,13 @@ class Metric(Protocol):
 class Evaluation(Protocol):
     """A data set's task: how to read an image and its truth, and how to measure a segmentation."""
 
-    def read(self, item: Any) -> tuple[np.ndarray, Any]:
-        """The image as uint8 [height, width, 3] and its ground truth."""
+    @property
+    def task(self) -> Task:
+        """What the model is to do."""
         ...
 
-    def submit(self, segmenter: Segmenter, image: np.ndarray) -> Pending:
-        """Starts the device on an image."""
+    def read(self, item: Any) -> tuple[np.ndarray, Any]:
+        """The image as uint8 [height, width, 3] and its ground truth."""
         ...
 
     def measure(self, item: Any, truth: Any, segmentation: Segmentation) -> Metric:
@@ -105,14 +108,11 @@ def measure_all(
 ) -> Iterator[tuple[Any, Exception | None]]:
     """Makes the tables of `items`; yields each of them as it is done, or with its error."""
 
-    def finish(item: Any, inputs: tuple[np.ndarray, Any], segmentation: Segmentation):
-        evaluation.measure(item, inputs[1], segmentation).save(table_of(tables, item))
+    def finish(item: Any, truth: Any, segmentation: Segmentation):
+        evaluation.measure(item, truth, segmentation).save(table_of(tables, item))
 
     outcomes = run_pipeline(
-        items,
-        read=evaluation.read,
-        submit=lambda inputs: evaluation.submit(segmenter, inputs[0]),
-        finish=finish,
+        segmenter, evaluation.task, FOR_EVALUATION, items, evaluation.read, finish
     )
     for item, outcome in outcomes:
         yield item, outcome if isinstance(outcome, Exception) else None

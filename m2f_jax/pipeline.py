@@ -1,34 +1,46 @@
-"""A pipeline over many images: read ahead of the device, finished behind it."""
+"""A pipeline over many images: read ahead of the devices, finished behind them."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from m2f_jax.segmenter import AHEAD, Pending, Segmentation
+from m2f_jax.config import Task
+from m2f_jax.segmenter import AHEAD, Pending, Prepared, Segmentation, Segmenter, batches
 
 Job = TypeVar("Job")
 Input = TypeVar("Input")
 Outcome = TypeVar("Outcome")
 
 READERS = 2  # threads; PIL and numpy let go of the interpreter while they work
-QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished
+QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished, for each device
 
 
 def run_pipeline(
+    segmenter: Segmenter,
+    task: Task,
+    threshold: float | None,
     jobs: Iterable[Job],
-    read: Callable[[Job], Input],
-    submit: Callable[[Input], Pending],
+    read: Callable[[Job], tuple[Any, Input]],
     finish: Callable[[Job, Input, Segmentation], Outcome],
 ) -> Iterator[tuple[Job, Outcome | Exception]]:
     """Each job with what `finish` made of it, in order, or with the error that it ended in.
 
     Args:
+        segmenter: what segments.
+        task: as for `Segmenter.submit`.
+        threshold: as for `Segmenter.submit`.
         jobs: what to do.
-        read: makes a job's input; runs in threads, a few jobs ahead.
-        submit: starts the device on it (`Segmenter.submit`).
-        finish: takes the segmentation; runs in a thread, behind the device.
+        read: a job's image (what `Segmenter.prepare` takes) and what else `finish` needs; runs in
+            threads, ahead of the devices.
+        finish: takes that and the segmentation; runs in a thread, behind the devices.
     """
+    devices = len(segmenter.devices)
+
+    def prepare(job: Job) -> tuple[Prepared, Input]:
+        image, extra = read(job)
+        return segmenter.prepare(image), extra
+
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as finisher:
         started: collections.deque[tuple[Job, Future, Pending | None]] = collections.deque()
         ending: collections.deque[tuple[Job, Future]] = collections.deque()
@@ -38,18 +50,21 @@ def run_pipeline(
             if pending is None:  # it failed on the way to the device
                 ending.append((job, reading))
                 return
-            result = pending.result()
-            ending.append((job, finisher.submit(finish, job, reading.result(), result)))
+            segmentation = pending.result()
+            extra = reading.result()[1]
+            ending.append((job, finisher.submit(finish, job, extra, segmentation)))
 
-        for job, reading in _read_ahead(readers, jobs, read):
-            try:
-                pending = submit(reading.result())
-            except (ValueError, OSError) as error:
-                reading, pending = _failed(error), None
-            started.append((job, reading, pending))
-            while len(started) >= AHEAD:
+        reads = _read_ahead(readers, jobs, prepare, QUEUED * devices)
+        for batch in batches(reads, devices, _bucket):
+            if batch[0][1].exception() is not None:
+                started.extend((job, reading, None) for job, reading in batch)
+            else:
+                images = [reading.result()[0] for _, reading in batch]
+                pending = segmenter.submit(images, task, threshold=threshold)
+                started.extend((*pair, p) for pair, p in zip(batch, pending, strict=True))
+            while len(started) > (AHEAD - 1) * devices:
                 collect()
-            while ending and (len(ending) > QUEUED or ending[0][1].done()):
+            while ending and (len(ending) > QUEUED * devices or ending[0][1].done()):
                 yield _outcome(*ending.popleft())
         while started:
             collect()
@@ -57,21 +72,21 @@ def run_pipeline(
             yield _outcome(*ending.popleft())
 
 
+def _bucket(pair: tuple[Any, Future]) -> Any:
+    """What images share that can share a batch; those that failed only share that."""
+    _, reading = pair
+    return None if reading.exception() is not None else reading.result()[0].bucket
+
+
 def _read_ahead(
-    readers: ThreadPoolExecutor, jobs: Iterable[Job], read: Callable[[Job], Input]
+    readers: ThreadPoolExecutor, jobs: Iterable[Job], read: Callable[[Job], Any], queued: int
 ) -> Iterator[tuple[Job, Future]]:
     waiting: collections.deque[tuple[Job, Future]] = collections.deque()
     for job in jobs:
         waiting.append((job, readers.submit(read, job)))
-        if len(waiting) > QUEUED:
+        if len(waiting) > queued:
             yield waiting.popleft()
     yield from waiting
-
-
-def _failed(error: Exception) -> Future:
-    future: Future = Future()
-    future.set_exception(error)
-    return future
 
 
 def _outcome(job: Job, future: "Future[Outcome]") -> tuple[Job, Outcome | Exception]:

@@ -25,23 +25,25 @@ CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cr
 INSTANCES_AT_ONCE = 4
 ROWS_AT_ONCE = 32
 
+AnyArray = Array | np.ndarray
+
 
 class Upsampling(NamedTuple):
     """The way from mask logits to the output, as matrices that are zero beyond the output."""
 
-    rows: Float[Array, "H h"]
-    columns: Float[Array, "W w"]
-    inside_rows: Bool[Array, "H"]
-    inside_columns: Bool[Array, "W"]
+    rows: Float[AnyArray, "H h"]
+    columns: Float[AnyArray, "W w"]
+    inside_rows: Bool[AnyArray, "H"]
+    inside_columns: Bool[AnyArray, "W"]
 
 
 class ScoreUpsampling(NamedTuple):
     """The way by the padded input, where semantic-only models compute class scores."""
 
-    rows: Float[Array, "H 2 h"]  # the two padded rows that an output row lies between
-    second_row_weight: Float[Array, "H"]
-    columns: Float[Array, "Wp w"]
-    output_columns: Float[Array, "W Wp"]
+    rows: Float[AnyArray, "H 2 h"]  # the two padded rows that an output row lies between
+    second_row_weight: Float[AnyArray, "H"]
+    columns: Float[AnyArray, "Wp w"]
+    output_columns: Float[AnyArray, "W Wp"]
 
 
 def canvas_size(size: Size) -> Size:
@@ -62,8 +64,8 @@ def upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
         to_padded = bilinear_matrix(logits[axis], size.padded[axis])[: size.resized[axis]]
         to_target = bilinear_matrix(size.resized[axis], target[axis])
         matrix = _to_canvas(to_target @ to_padded, canvas)
-        matrices.append(jnp.asarray(matrix, jnp.float32))
-        inside.append(jnp.arange(canvas) < target[axis])
+        matrices.append(matrix.astype(np.float32))
+        inside.append(np.arange(canvas) < target[axis])
     return Upsampling(matrices[0], matrices[1], inside[0], inside[1])
 
 
@@ -76,10 +78,10 @@ def score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsamp
     columns = np.zeros((canvas[1], size.padded[1]), np.float32)
     columns[: target[1], : size.resized[1]] = bilinear_matrix(size.resized[1], target[1])
     return ScoreUpsampling(
-        rows=jnp.asarray(_to_canvas(rows, canvas[0])),
-        second_row_weight=jnp.asarray(_to_canvas(taps.weight, canvas[0]), jnp.float32),
-        columns=jnp.asarray(to_padded[1]),
-        output_columns=jnp.asarray(columns),
+        rows=_to_canvas(rows, canvas[0]),
+        second_row_weight=_to_canvas(taps.weight.astype(np.float32), canvas[0]),
+        columns=to_padded[1],
+        output_columns=columns,
     )
 
 
@@ -150,13 +152,15 @@ def instances(
 
 
 def _upsample_rows(
-    mask_logits: Float[Array, "Q h w"], rows: Float[Array, "R h"], columns: Float[Array, "W w"]
+    mask_logits: Float[Array, "Q h w"],
+    rows: Float[AnyArray, "R h"],
+    columns: Float[AnyArray, "W w"],
 ) -> Float[Array, "Q R W"]:
     logits = jnp.einsum("qhw,Rh->qRw", mask_logits, rows)
     return jnp.einsum("qRw,Ww->qRW", logits, columns)
 
 
-def _blocks(x: Array) -> Array:
+def _blocks(x: AnyArray) -> AnyArray:
     """Rows of the canvas in blocks of `ROWS_AT_ONCE`."""
     return x.reshape(-1, ROWS_AT_ONCE, *x.shape[1:])
 

@@ -227,18 +227,23 @@ class ImageProcessor:
         target_sizes: Sequence[Size] | None = None,
     ) -> list[Int[np.ndarray, "height width"]]:
         """Each image's class indices."""
-        return [
-            collect_map(self.compute_semantic(classes, masks, size, target), target)
-            for classes, masks, size, target in self._each(predictions, sizes, target_sizes)
-        ]
+        results = []
+        for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
+            way = self.score_way(masks.shape[1:], size, target)
+            results.append(collect_map(self.compute_semantic(classes, masks, way), target))
+        return results
 
-    def compute_semantic(self, class_logits, mask_logits, size: ImageSize, target: Size):
+    def score_way(
+        self, logits_size: Size, size: ImageSize, target: Size
+    ) -> postprocess.Upsampling | postprocess.ScoreUpsampling:
+        """The way of semantic scores to the output: with the mask logits, or by themselves."""
+        way_of = postprocess.score_upsampling if self.resize_scores else postprocess.upsampling
+        return way_of(logits_size, size, target)
+
+    def compute_semantic(self, class_logits, mask_logits, way):
         """The device's part of a semantic map."""
-        logits_size = mask_logits.shape[1:]
         if self.resize_scores:
-            way = postprocess.score_upsampling(logits_size, size, target)
             return postprocess.semantic_map_from_scores(class_logits, mask_logits, way)
-        way = postprocess.upsampling(logits_size, size, target)
         return postprocess.semantic_map(class_logits, mask_logits, way)
 
     def _each(self, predictions, sizes, target_sizes):

@@ -3,7 +3,7 @@
 import collections
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt8
 
 from m2f_jax import postprocess
@@ -24,11 +25,12 @@ from m2f_jax.processor import (
     collect_panoptic,
 )
 from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.structures import Predictions, Size
+from m2f_jax.structures import ImageSize, Predictions, Size
 
 Segmentation = InstanceSegmentation | PanopticSegmentation | Int[np.ndarray, "height width"]
 
-AHEAD = 2  # images that `stream` has on the device at a time
+AHEAD = 2  # batches that are on the devices at a time
+IMAGES = "images"  # the axis of devices
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,55 @@ class Pending:
     """Waits for the device and returns the segmentation."""
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image that was resized and padded on the host.
+
+    Attributes:
+        pixels: uint8 RGB [padded height, padded width, 3].
+        size: what undoes the padding and the resizing.
+        target: the height and width of the result.
+    """
+
+    pixels: np.ndarray
+    size: ImageSize
+    target: Size
+
+    @property
+    def bucket(self) -> tuple[Size, Size]:
+        """Images of one bucket run through the same compiled programs, and can share a batch."""
+        return self.size.padded, postprocess.canvas_size(self.target)
+
+
 class Segmenter:
     """A model and its processor as one function of an image.
 
     Images are read, turned upright and resized on the host; all else happens on the device. The
     network is compiled once per padded size, post-processing once per task and output canvas
     (output sides rounded up to multiples of 128); `jax_compilation_cache_dir` keeps both between
-    runs.
+    runs. Several devices take an image each, and do what one device would.
     """
 
-    def __init__(self, model: Mask2Former, processor: ImageProcessor):
+    def __init__(
+        self,
+        model: Mask2Former,
+        processor: ImageProcessor,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        """A segmenter on `devices`, by default on the first one of this process."""
         self.config = model.config
         self.processor = processor
+        self.devices = tuple(devices or jax.local_devices()[:1])
+        mesh = Mesh(np.array(self.devices), (IMAGES,))
+        self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
+        self._everywhere = NamedSharding(mesh, PartitionSpec())
         graph, state = nnx.split(model)
-        self.parameters = nnx.as_pure(state)  # jax.jit takes plain arrays with the least overhead
-        self._predict = jax.jit(functools.partial(_predict, graph, processor.mean, processor.std))
+        # jax.jit takes plain arrays with the least overhead.
+        self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
+        self._predict = self._per_device(
+            functools.partial(_predict, graph, processor.mean, processor.std)
+        )
+        self._programs: dict[tuple[Task, int], Callable] = {}
 
     @classmethod
     def from_pretrained(
@@ -63,12 +99,13 @@ class Segmenter:
         *,
         revision: str | None = None,
         token: str | bool | None = None,
+        devices: Sequence[jax.Device] | None = None,
     ) -> "Segmenter":
         """A trained model with its processor; arguments as for `Mask2Former.from_pretrained`."""
         from m2f_jax.pretrained import load_checkpoint, load_model
 
         checkpoint = load_checkpoint(source, revision, token)
-        return cls(load_model(checkpoint, dtype), checkpoint.processor)
+        return cls(load_model(checkpoint, dtype), checkpoint.processor, devices)
 
     def __call__(
         self,
@@ -92,9 +129,9 @@ class Segmenter:
             ValueError: the image can't be read, or the task is unknown.
             FileNotFoundError: the image file is missing.
         """
-        return self.submit(
-            image, task, top_k=top_k, threshold=threshold, target_size=target_size
-        ).result()
+        prepared = self.prepare(image, target_size)
+        [pending] = self.submit([prepared], task, top_k=top_k, threshold=threshold)
+        return pending.result()
 
     def stream(
         self,
@@ -104,47 +141,125 @@ class Segmenter:
         top_k: int = 100,
         threshold: float | None = FOR_EVALUATION,
     ) -> Iterator[Segmentation]:
-        """The segmentations of many images in order; the next is prepared while one is computed."""
+        """The segmentations of many images in order, prepared while others are computed."""
         pending: collections.deque[Pending] = collections.deque()
-        for image in images:
-            pending.append(self.submit(image, task, top_k=top_k, threshold=threshold))
-            if len(pending) == AHEAD:
+        for batch in batches(map(self.prepare, images), len(self.devices), bucket_of):
+            pending.extend(self.submit(batch, task, top_k=top_k, threshold=threshold))
+            while len(pending) >= AHEAD * len(self.devices):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
 
+    def prepare(self, image: ImageSource, target_size: Size | None = None) -> Prepared:
+        """The host's part of the work; may run in a thread of its own."""
+        pixels, size = self.processor.prepare(image)
+        return Prepared(pixels, size, size.original if target_size is None else target_size)
+
     def submit(
         self,
-        image: ImageSource,
+        batch: Sequence[Prepared],
         task: Task | None = None,
         *,
         top_k: int = 100,
         threshold: float | None = FOR_EVALUATION,
-        target_size: Size | None = None,
-    ) -> Pending:
-        """Starts the work and returns at once; arguments as when called."""
-        task = task or self.config.task
-        processor = self.processor
-        pixels, size = processor.prepare(image)
-        target = size.original if target_size is None else target_size
-        predictions = self._predict(self.parameters, pixels, np.array(size.resized))
-        class_logits, mask_logits = predictions
-        logits_size: Size = mask_logits.shape[1:]
+    ) -> list[Pending]:
+        """Starts the devices on up to one image each, and returns at once.
 
+        Args:
+            batch: images of one bucket, no more than there are devices.
+            task: as when called, like the following.
+            top_k: at most so many instances.
+            threshold: the least score of an instance.
+        """
+        task = task or self.config.task
+        if task not in ("instance", "panoptic", "semantic"):
+            raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
+        # Devices without an image of their own repeat the last one.
+        filled = [batch[min(i, len(batch) - 1)] for i in range(len(self.devices))]
+        stacked = self._spread(
+            np.stack([image.pixels for image in filled]),
+            np.array([image.size.resized for image in filled]),
+        )
+        predictions = self._predict(self.parameters, *stacked)
+        logits_size: Size = predictions.mask_logits.shape[2:]
+        way_of = self.processor.score_way if task == "semantic" else postprocess.upsampling
+        ways = [way_of(logits_size, image.size, image.target) for image in filled]
+        [way] = self._spread(jax.tree.map(lambda *parts: np.stack(parts), *ways))
+        limit = np.float32(0 if threshold is None else threshold)
+        found = self._program(task, top_k)((self._is_thing, limit), *predictions, way)
+        return [
+            Pending(functools.partial(self._collect, task, found, i, image.target, threshold))
+            for i, image in enumerate(batch)
+        ]
+
+    @property
+    def _is_thing(self) -> np.ndarray:
+        return self.processor.is_thing(self.config.num_classes)
+
+    def _spread(self, *arrays: Any) -> list[Any]:
+        """Arrays with an image per device."""
+        return [jax.device_put(array, self._one_each) for array in arrays]
+
+    def _per_device(self, function: Callable) -> Callable:
+        """`function` of shared things and an image's arrays, with an image on each device."""
+
+        def on_one_device(shared: Any, *arrays: Any) -> Any:
+            result = function(shared, *jax.tree.map(lambda x: x[0], arrays))
+            return jax.tree.map(lambda x: x[None], result)
+
+        def spread(shared: Any, *arrays: Any) -> Any:
+            return jax.shard_map(
+                on_one_device,
+                mesh=self._one_each.mesh,
+                in_specs=(PartitionSpec(), *[PartitionSpec(IMAGES)] * len(arrays)),
+                out_specs=PartitionSpec(IMAGES),
+                check_vma=False,
+            )(shared, *arrays)
+
+        return jax.jit(spread)
+
+    def _program(self, task: Task, top_k: int) -> Callable:
+        """The compiled post-processing of a task."""
+        if (task, top_k) not in self._programs:
+
+            def post_process(shared, class_logits, mask_logits, way):
+                is_thing, limit = shared
+                if task == "instance":
+                    return postprocess.instances(class_logits, mask_logits, way, limit, top_k=top_k)
+                if task == "panoptic":
+                    return self.processor.compute_panoptic(class_logits, mask_logits, way, is_thing)
+                return self.processor.compute_semantic(class_logits, mask_logits, way)
+
+            self._programs[task, top_k] = self._per_device(post_process)
+        return self._programs[task, top_k]
+
+    def _collect(
+        self, task: Task, found: Any, i: int, target: Size, threshold: float | None
+    ) -> Segmentation:
+        """Waits for the device that had image `i`, and fetches its result."""
+        shard = jax.tree.map(lambda x: x.addressable_shards[i].data[0], found)
         if task == "instance":
-            limit = jnp.float32(0 if threshold is None else threshold)
-            way = postprocess.upsampling(logits_size, size, target)
-            found = postprocess.instances(class_logits, mask_logits, way, limit, top_k=top_k)
-            return Pending(lambda: processor.collect_instances(found, target, threshold))
+            return self.processor.collect_instances(shard, target, threshold)
         if task == "panoptic":
-            is_thing = processor.is_thing(self.config.num_classes)
-            way = postprocess.upsampling(logits_size, size, target)
-            segments = processor.compute_panoptic(class_logits, mask_logits, way, is_thing)
-            return Pending(lambda: collect_panoptic(segments, target, is_thing))
-        if task == "semantic":
-            canvas = processor.compute_semantic(class_logits, mask_logits, size, target)
-            return Pending(lambda: collect_map(canvas, target))
-        raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
+            return collect_panoptic(shard, target, self._is_thing)
+        return collect_map(shard, target)
+
+
+def bucket_of(image: Prepared) -> tuple[Size, Size]:
+    """The bucket of a prepared image."""
+    return image.bucket
+
+
+def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Iterator[list[Any]]:
+    """Neighbours of the same key, up to `size` at a time."""
+    batch: list[Any] = []
+    for item in items:
+        if batch and (len(batch) == size or key(item) != key(batch[0])):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 def _predict(
@@ -159,9 +274,8 @@ def _predict(
     inside = (jnp.arange(pixels.shape[0])[:, None] < size[0]) & (
         jnp.arange(pixels.shape[1]) < size[1]
     )
-    values = (pixels.astype(jnp.float32) - np.asarray(mean, np.float32)) / np.asarray(
-        std, np.float32
-    )
+    values = pixels.astype(jnp.float32) - np.asarray(mean, np.float32)
+    values = values / np.asarray(std, np.float32)
     values = jnp.where(inside[:, :, None], values, 0)
     class_logits, mask_logits = nnx.merge(graph, parameters)(values[None])
     return Predictions(class_logits[0], mask_logits[0])

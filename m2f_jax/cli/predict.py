@@ -154,12 +154,7 @@ def segment_all(
     """Runs the pipeline with a progress bar; returns the number of images that failed."""
     failed = 0
     with ImageProgress("segmenting", len(jobs), console) as progress:
-        outcomes = run_pipeline(
-            jobs,
-            read=lambda job: read_image(job.path),
-            submit=lambda image: segmenter.submit(image, task, threshold=threshold),
-            finish=writer.write,
-        )
+        outcomes = run_pipeline(segmenter, task, threshold, jobs, read_job, writer.write)
         for job, outcome in outcomes:
             if isinstance(outcome, WriteError):  # the disk won't get better with the next image
                 raise outcome
@@ -172,6 +167,12 @@ def segment_all(
     if failed:
         console.print(f"{failed} of {len(jobs)} images failed", style="red")
     return failed
+
+
+def read_job(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """The image, for the model and for drawing."""
+    image = read_image(job.path)
+    return image, image
 
 
 class WriteError(OSError):
