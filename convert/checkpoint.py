@@ -1,13 +1,12 @@
 """Opens a checkpoint of any known kind as one of ours, without copying its tensors."""
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple, get_args
 
 from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task, read_json
 from m2f_jax.labels import Label, numbered, published_labels
@@ -15,12 +14,14 @@ from m2f_jax.model import parameter_shapes
 from m2f_jax.presets import nearest_preset
 from m2f_jax.processor import PROCESSOR_FILE, ImageProcessor
 
-from . import huggingface, mask2former
+from . import huggingface, huggingface_config, mask2former
 from .formats import StoredTensor, open_tensors
 from .hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
-from .rules import SAME, Rule, check, expand
+from .rules import SAME, Rule, Shape, differences, expand, load
 
 logger = logging.getLogger("m2f_jax")
+
+UNFIT = f"{{}} doesn't fit the {CONFIG_FILE} beside it; get both from the same place"
 
 
 class Checkpoint(NamedTuple):
@@ -58,79 +59,119 @@ def open_checkpoint(
         ValueError: the checkpoint is damaged, or doesn't hold a Mask2Former on Swin.
     """
     path = locate(source, revision, token)
-    name = str(source) if path != Path(source) else path.name
+    name = str(source) if path != Path(source) else path.resolve().name
     if path.is_file():
-        return _open_authors(path, name, task, num_heads or 8)
+        return _open_authors(path, name, task, 8 if num_heads is None else num_heads)
     if num_heads is not None:
-        raise ValueError(f"{path}: its config.json says how many heads there are; leave it out")
-    config_file = path / CONFIG_FILE
-    if not config_file.is_file():
-        raise FileNotFoundError(
-            f"{path} has no {CONFIG_FILE}; expected one beside {WEIGHTS_FILE}, or name a .pkl file"
-        )
-    values = read_json(config_file)
-    kind = values.get("model_type") if isinstance(values, Mapping) else None
+        raise ValueError(f"{path}: its {CONFIG_FILE} says how many heads there are; drop num_heads")
+    values = _read_object(path / CONFIG_FILE)
+    kind = values.get("model_type")
     if kind == MODEL_TYPE:
         if task is not None:
-            raise ValueError(f"{path}: its config.json says what it was trained for; leave it out")
+            raise ValueError(f"{path}: its {CONFIG_FILE} names its task; drop task")
         return _open_ours(path)
     if kind == "mask2former":
         return _open_hugging_face(path, values, name, task)
     raise ValueError(
-        f'{config_file}: model_type is {kind!r}; expected "{MODEL_TYPE}" or "mask2former"'
+        f'{path / CONFIG_FILE}: model_type is {kind!r}; expected "{MODEL_TYPE}" or "mask2former"'
     )
 
 
 def _open_ours(folder: Path) -> Checkpoint:
-    config = Mask2FormerConfig.load(folder / CONFIG_FILE)
-    weights = folder / WEIGHTS_FILE
-    tensors = open_tensors(weights)
-    rules = [Rule((name,), (name,), SAME) for name in parameter_shapes(config)]
+    path = folder / CONFIG_FILE
+    with _about(path):
+        config = Mask2FormerConfig.load(path)
+    _read_object(folder / PROCESSOR_FILE)
+    processor = ImageProcessor.load(folder / PROCESSOR_FILE)
+    weights = _weights(folder, (WEIGHTS_FILE,))
+    rules = [Rule((name,), (name,), SAME) for name in _parameter_shapes(config, path)]
     return Checkpoint(
-        config,
-        ImageProcessor.load(folder / PROCESSOR_FILE),
-        _convert(tensors, rules, config, (), str(weights)),
+        config, processor, _converted(open_tensors(weights), rules, config, UNFIT.format(weights))
     )
 
 
 def _open_authors(path: Path, name: str, task: Task | None, num_heads: int) -> Checkpoint:
-    tensors = _respelled(open_tensors(path), mask2former.SPELLINGS, str(path))
+    if path.name in (CONFIG_FILE, *HUGGING_FACE_WEIGHTS) and (path.parent / CONFIG_FILE).is_file():
+        raise ValueError(f"{path} is one file of a model; name its folder, {path.parent}")
+    tensors = _respelled(open_tensors(path), mask2former.SPELLINGS, path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
-    classes = shapes.get(f"{mask2former.PREDICTOR}.class_embed.weight", (1,))[0] - 1
-    queries = shapes.get(f"{mask2former.PREDICTOR}.query_feat.weight", (0,))[0]
-    labels = published_labels(classes) or numbered(classes)
-    task = task or guess_task(labels, queries, name)
-    try:
+    with _about(path):
+        classes = mask2former.count_classes(shapes)
+        labels = published_labels(classes) or numbered(classes)
+        task = task or guess_task(labels, mask2former.count_queries(shapes), name)
         config = mask2former.infer_config(shapes, labels, task, num_heads)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    rules = expand(mask2former.RULES, _parameter_shapes(config, path))
+    unfit = f"{path} isn't, or isn't all of, a Mask2Former on Swin by the authors' code"
     return Checkpoint(
         config,
         ImageProcessor.for_model(config),
-        _convert(tensors, mask2former.RULES, config, mask2former.UNUSED, str(path)),
+        _converted(tensors, rules, config, unfit, mask2former.UNUSED),
     )
 
 
 def _open_hugging_face(
     folder: Path, values: Mapping[str, Any], name: str, task: Task | None
 ) -> Checkpoint:
-    try:
-        names = huggingface.class_names(values)
-        labels = adopt_labels(names)
-        hint = f"{values.get('_name_or_path', '')} {name}"
-        task = task or guess_task(labels, huggingface.field(values, "num_queries"), hint)
-        config = huggingface.config_from_huggingface(values, labels, task)
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from error
-    weights = next((folder / f for f in HUGGING_FACE_WEIGHTS if (folder / f).is_file()), None)
-    if weights is None:
-        raise FileNotFoundError(f"{folder} has none of {', '.join(HUGGING_FACE_WEIGHTS)}")
-    tensors = _respelled(open_tensors(weights), huggingface.SPELLINGS, str(weights))
+    with _about(folder):
+        labels = adopt_labels(huggingface_config.class_names(values))
+        queries = huggingface_config.field(values, "num_queries", int)
+        task = task or guess_task(labels, queries, name, str(values.get("_name_or_path")))
+        config = huggingface_config.config_from_huggingface(values, labels, task)
+    processor = _processor(folder, config)
+    weights = _weights(folder, HUGGING_FACE_WEIGHTS)
+    tensors = _respelled(open_tensors(weights), huggingface.SPELLINGS, weights)
+    rules = expand(huggingface.RULES, _parameter_shapes(config, folder / CONFIG_FILE))
     return Checkpoint(
         config,
-        _processor(folder, config),
-        _convert(tensors, huggingface.RULES, config, huggingface.UNUSED, str(weights)),
+        processor,
+        _converted(tensors, rules, config, UNFIT.format(weights), huggingface.UNUSED),
     )
+
+
+def _read_object(path: Path) -> Mapping[str, Any]:
+    """The JSON object in a file of a model's folder."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.parent} has no {path.name}, which a model's folder holds beside {WEIGHTS_FILE}"
+        )
+    values = read_json(path)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path} holds no JSON object but {values!r:.50}; download it again")
+    return values
+
+
+def _weights(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these files that is there."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder} has no {' or '.join(names)}, only {CONFIG_FILE}")
+
+
+@contextlib.contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Says in errors which file they are about."""
+    try:
+        yield
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape]:
+    """The shapes of a model whose sizes were read from a file.
+
+    Raises:
+        ValueError: there can't be such a model; the message begins with `where`.
+    """
+    for stage in (config.pixel_decoder, config.decoder):
+        if stage.num_heads < 1 or stage.dim % stage.num_heads:
+            raise ValueError(
+                f"{where}: {stage.num_heads} heads don't divide a width of {stage.dim}"
+            )
+    try:
+        return parameter_shapes(config)
+    except Exception as error:
+        raise ValueError(f"{where}: no network can have these sizes ({error})") from error
 
 
 def _processor(folder: Path, config: Mask2FormerConfig) -> ImageProcessor:
@@ -139,9 +180,8 @@ def _processor(folder: Path, config: Mask2FormerConfig) -> ImageProcessor:
     path = folder / PROCESSOR_FILE
     if not path.is_file():
         return processor
-    published = nearest_preset(config)
-    stored = huggingface.processor_from_huggingface(read_json(path), processor)
-    if published is None:
+    stored = huggingface_config.processor_from_huggingface(_read_object(path), processor, str(path))
+    if nearest_preset(config) is None:
         return stored
     if (stored.shortest_edge, stored.longest_edge) != (
         processor.shortest_edge,
@@ -174,21 +214,24 @@ def adopt_labels(names: Sequence[str]) -> tuple[Label, ...]:
     )
 
 
-def guess_task(labels: Sequence[Label], num_queries: int, hint: str) -> Task:
-    """What a model was trained for, from what it's called, else from its classes.
+def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str = "") -> Task:
+    """What a model was trained for: from its name, its classes, or the name of what it came from.
 
     Of the published models with stuff classes, those with 200 queries are panoptic, and those of
     ADE20K and Mapillary Vistas with 100 are semantic.
     """
+    tasks = re.compile("|".join(get_args(Task)))
+    if named := tasks.findall(name.lower()):
+        return named[-1]
     if all(label.is_thing for label in labels):
         return "instance"
-    if found := re.findall(r"instance|panoptic|semantic", hint):
-        return found[-1]
+    if named := tasks.findall(origin.lower()):
+        return named[-1]
     return "semantic" if num_queries == 100 and len(labels) in (65, 150) else "panoptic"
 
 
 def _respelled(
-    tensors: dict[str, StoredTensor], spellings: Iterable[tuple[str, str]], where: str
+    tensors: Mapping[str, StoredTensor], spellings: Iterable[tuple[str, str]], path: Path
 ) -> dict[str, StoredTensor]:
     """The tensors under their standard names."""
     result: dict[str, StoredTensor] = {}
@@ -197,44 +240,27 @@ def _respelled(
         for pattern, replacement in spellings:
             name = re.sub(f"^{pattern}", replacement, name)
         if name in result:
-            raise ValueError(f"{where} holds {name} twice, once as {original}")
+            raise ValueError(f"{path} holds {name} twice, once as {original}")
         result[name] = tensor
     return result
 
 
-def _convert(
-    source: dict[str, StoredTensor],
-    rules: Iterable[Rule],
-    config: Mask2FormerConfig,
-    unused: Iterable[str],
-    where: str,
-) -> dict[str, StoredTensor]:
-    """Our tensors, each of which reads and rearranges theirs when it's read."""
-    target = parameter_shapes(config)
-    expanded = expand(rules, target)
-    shapes = {name: tensor.shape for name, tensor in source.items()}
-    check(expanded, shapes, target, unused, where=where)
-    return {
-        name: tensor
-        for rule in expanded
-        for name, tensor in apply(rule.layout.load, rule.theirs, rule.ours, source, target).items()
-    }
-
-
-def apply(
-    rearrange: Callable[[tuple[np.ndarray, ...]], tuple[np.ndarray, ...]],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
+def _converted(
     source: Mapping[str, StoredTensor],
-    shapes: Mapping[str, tuple[int, ...]],
+    rules: Sequence[Rule],
+    config: Mask2FormerConfig,
+    unfit: str,
+    unused: Iterable[str] = (),
 ) -> dict[str, StoredTensor]:
-    """The outputs of one rule as tensors that are read on demand."""
-    needed = tuple(source[name] for name in inputs)
+    """Our tensors, each of which reads and rearranges theirs when it's read.
 
-    def reader(i: int) -> Callable[[], np.ndarray]:
-        return lambda: rearrange(tuple(tensor.read() for tensor in needed))[i]
-
-    return {
-        name: StoredTensor(shapes[name], needed[0].dtype, reader(i))
-        for i, name in enumerate(outputs)
-    }
+    Raises:
+        ValueError: they aren't the tensors of such a model; the message begins with `unfit`.
+    """
+    target = parameter_shapes(config)
+    if problems := differences(rules, source, target, unused):
+        raise ValueError(f"{unfit}:\n  " + "\n  ".join(problems))
+    tensors: dict[str, StoredTensor] = {}
+    for rule in rules:
+        tensors |= load(rule, source, target)
+    return tensors

@@ -1,8 +1,6 @@
 """Tensors in checkpoint files, read one at a time, without PyTorch and without trusting the file.
 
-Files are told apart by what is in them, so a pickle named .pth opens too. A pickle names functions
-to be called: the few that arrays need get stand-ins here that only keep data, and no other is
-looked up.
+Files are told apart by what is in them, so a pickle named .pth opens too.
 """
 
 import contextlib
@@ -10,33 +8,19 @@ import functools
 import json
 import math
 import os
-import pickle
 import secrets
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, NoReturn
+from typing import Any, BinaryIO
 
-import ml_dtypes
 import numpy as np
 from safetensors import safe_open
 
-_KINDS = (  # of numbers: the names by which safetensors, numpy and PyTorch store them
-    ("BOOL", np.bool_, "BoolStorage"),
-    ("U8", np.uint8, "ByteStorage"),
-    ("I8", np.int8, "CharStorage"),
-    ("I16", np.int16, "ShortStorage"),
-    ("I32", np.int32, "IntStorage"),
-    ("I64", np.int64, "LongStorage"),
-    ("F16", np.float16, "HalfStorage"),
-    ("BF16", ml_dtypes.bfloat16, "BFloat16Storage"),
-    ("F32", np.float32, "FloatStorage"),
-    ("F64", np.float64, "DoubleStorage"),
-)
-_DTYPES = {code: np.dtype(number) for code, number, _ in _KINDS}
-_PICKLED_DTYPES = {dtype.str[1:]: dtype for code, dtype in _DTYPES.items() if code != "BF16"}
+from .pickles import DTYPES, Array, RefusedError, Storage, View, unpickle
+
 _TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 _SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt or .bin"
 
@@ -82,7 +66,7 @@ def write_safetensors(
     They lie in the order given, but for wider dtypes before narrower ones: so each is aligned.
     """
     path = Path(path)
-    codes = {dtype: code for code, dtype in _DTYPES.items()}
+    codes = {dtype: code for code, dtype in DTYPES.items()}
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     end = 0
@@ -114,7 +98,8 @@ def write_safetensors(
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:  # a full disk does not say which file it was about
-        error.filename = error.filename or str(path)
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -168,10 +153,10 @@ def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
     with _explained(path, "a safetensors file"), safe_open(path, framework="numpy") as file:
         for name in file.keys():  # noqa: SIM118, it is not a dict
             tensor = file.get_slice(name)
-            if (code := tensor.get_dtype()) not in _DTYPES:
-                raise _RefusedError(f"holds {name} as {code}; save it as float32 and try again")
+            if (code := tensor.get_dtype()) not in DTYPES:
+                raise RefusedError(f"holds {name} as {code}; save it as float32 and try again")
             tensors[name] = StoredTensor(
-                tuple(tensor.get_shape()), _DTYPES[code], functools.partial(read, name)
+                tuple(tensor.get_shape()), DTYPES[code], functools.partial(read, name)
             )
     return tensors
 
@@ -182,10 +167,10 @@ def _open_shards(path: Path) -> dict[str, StoredTensor]:
             case {"weight_map": dict(weight_map)}:
                 pass
             case _:
-                raise _RefusedError("has no weight_map: it is not the index of a checkpoint")
+                raise RefusedError("has no weight_map: it is not the index of a checkpoint")
         for shard in weight_map.values():
             if not shard or shard != Path(shard).name:
-                raise _RefusedError(f"lists {shard!r}; shards lie in the same folder as the index")
+                raise RefusedError(f"lists {shard!r}; shards lie in the same folder as the index")
     tensors = {}
     for shard in dict.fromkeys(weight_map.values()):
         shard_path = path.with_name(shard)
@@ -204,7 +189,7 @@ def _open_shards(path: Path) -> dict[str, StoredTensor]:
 
 def _open_pickle(path: Path) -> dict[str, StoredTensor]:
     with _explained(path, "a pickle"), path.open("rb") as file:
-        weights = _weights(_Unpickler(file).load())
+        weights = _weights(unpickle(file))
         return {name: _held(name, value) for name, value in weights.items()}
 
 
@@ -217,15 +202,15 @@ def _open_torch(path: Path) -> dict[str, StoredTensor]:
         names = archive.namelist()
         pickles = [name for name in names if name.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise _RefusedError("is a zip file but not a checkpoint by PyTorch: it has no data.pkl")
+            raise RefusedError("is a zip file but not a checkpoint by PyTorch: it has no data.pkl")
         root = pickles[0].removesuffix("data.pkl")
         if root + "byteorder" in names and archive.read(root + "byteorder") == b"big":
-            raise _RefusedError("was written by a big-endian machine; save it as safetensors there")
+            raise RefusedError("was written by a big-endian machine; save it as safetensors there")
         with archive.open(pickles[0]) as entry:
-            weights = _weights(_Unpickler(entry).load())
+            weights = _weights(unpickle(entry))
         return {
             name: _placed(name, value, path, _storage_start(file, archive, root, value.storage))
-            if isinstance(value, _View)
+            if isinstance(value, View)
             else _held(name, value)
             for name, value in weights.items()
         }
@@ -236,34 +221,34 @@ def _weights(content: object) -> dict[str, Any]:
     match content:
         case {"model": dict(weights)} | {"state_dict": dict(weights)} | dict(weights):
             if not all(isinstance(name, str) for name in weights):
-                raise _RefusedError("names tensors by something other than strings")
+                raise RefusedError("names tensors by something other than strings")
             return weights
-    raise _RefusedError(f"holds a {type(content).__name__}, not a dict of tensors")
+    raise RefusedError(f"holds a {type(content).__name__}, not a dict of tensors")
 
 
 def _held(name: str, value: object) -> StoredTensor:
-    if not isinstance(value, _Array):
-        raise _RefusedError(
+    if not isinstance(value, Array):
+        raise RefusedError(
             f"has {name!r}, which is {type(value).__name__} and no tensor, and no dict of tensors "
             "under 'model' or 'state_dict'"
         )
     return StoredTensor.of(value.array)
 
 
-def _storage_start(file: BinaryIO, archive: zipfile.ZipFile, root: str, storage: "_Storage") -> int:
+def _storage_start(file: BinaryIO, archive: zipfile.ZipFile, root: str, storage: Storage) -> int:
     """Where the bytes of a storage begin in a zip file by PyTorch, which does not compress."""
     entry = archive.getinfo(f"{root}data/{storage.key}")
     file.seek(entry.header_offset)
     signature, name_length, extra_length = struct.unpack("<4s22xHH", file.read(30))
     start = file.tell() + name_length + extra_length
-    complete = entry.file_size >= storage.size * _DTYPES[storage.code].itemsize
+    complete = entry.file_size >= storage.size * DTYPES[storage.code].itemsize
     inside = start + entry.file_size <= os.fstat(file.fileno()).st_size
     if signature != b"PK\x03\x04" or entry.compress_type or not (complete and inside):
         raise ValueError(f"bad entry {entry.filename}")
     return start
 
 
-def _placed(name: str, view: "_View", path: Path, start: int) -> StoredTensor:
+def _placed(name: str, view: View, path: Path, start: int) -> StoredTensor:
     """The tensor that is a view of the storage which begins at a byte of a file."""
     numbers = (view.offset, *view.shape, *view.strides)
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
@@ -272,7 +257,7 @@ def _placed(name: str, view: "_View", path: Path, start: int) -> StoredTensor:
     span = 1 + sum(steps) if all(view.shape) else 0
     if view.offset + span > view.storage.size:
         raise ValueError(f"{name} reaches beyond its storage")
-    dtype = _DTYPES[view.storage.code]
+    dtype = DTYPES[view.storage.code]
 
     def read() -> np.ndarray:
         offset = start + view.offset * dtype.itemsize
@@ -286,16 +271,12 @@ def _placed(name: str, view: "_View", path: Path, start: int) -> StoredTensor:
     return StoredTensor(view.shape, dtype, read)
 
 
-class _RefusedError(ValueError):
-    """A file is whole but not what can be read; the message goes on from the file's name."""
-
-
 @contextlib.contextmanager
 def _explained(path: Path, kind: str) -> Iterator[None]:
     """Turns whatever reading may raise, which is anything where bytes are bad, into one error."""
     try:
         yield
-    except _RefusedError as error:
+    except RefusedError as error:
         raise ValueError(f"{path} {error}") from None
     except FileNotFoundError:
         raise
@@ -304,149 +285,3 @@ def _explained(path: Path, kind: str) -> Iterator[None]:
             f"{path} is {kind} that is incomplete or damaged "
             f"({type(error).__name__}: {error}); download it again"
         ) from error
-
-
-class _Dict(dict):
-    """Stands in for an ordered dict; attributes, such as a state dict's _metadata, are dropped."""
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-
-class _Dtype:
-    """Stands in for numpy.dtype: a number's kind and size, such as "f4", and its byte order."""
-
-    def __init__(self, kind: str, *_flags: object):
-        self.kind = kind
-        self.order: Any = "="
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = state[1]
-
-    def array(self, data: Any, shape: tuple, order: Any = "C") -> np.ndarray:
-        """An array over data, without a copy where the byte order is this machine's."""
-        if self.kind not in _PICKLED_DTYPES:
-            raise _RefusedError(f"holds an array of {self.kind}, not of numbers; remove it there")
-        if isinstance(data, str):  # as Python 2 wrote bytes
-            data = data.encode("latin1")
-        dtype = _PICKLED_DTYPES[self.kind].newbyteorder(self.order)
-        array = np.frombuffer(data, dtype).reshape(shape, order=order)
-        return array.astype(dtype.newbyteorder("="), copy=False)
-
-
-class _Array:
-    """Stands in for numpy's _reconstruct: an array that is filled when its state is set."""
-
-    array: np.ndarray
-
-    def __init__(self, *_prototype: object):
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
-        _version, shape, dtype, is_fortran, data = state
-        self.array = dtype.array(data, shape, "F" if is_fortran else "C")
-
-
-class _Storage(NamedTuple):
-    code: str
-    key: str
-    size: int
-
-
-class _View(NamedTuple):
-    """A tensor as PyTorch pickles it: part of a storage, in elements and not in bytes."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Function(NamedTuple):
-    """Something that a pickle can call, but, unlike a function, cannot give other defaults."""
-
-    function: Callable[..., Any]
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
-
-
-def _scalar(dtype: _Dtype, data: Any) -> bool | float:
-    return dtype.array(data, ()).item()
-
-
-def _frombuffer(data: Any, dtype: _Dtype, shape: tuple, order: str, axes: Any = None) -> _Array:
-    result = _Array()
-    if axes is None:
-        result.array = dtype.array(data, shape, order)
-    else:
-        result.array = dtype.array(data, shape).transpose(axes)
-    return result
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise _RefusedError(f"asks to encode text as {encoding}, where arrays are latin1")
-    return text.encode("latin1")
-
-
-def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: tuple, strides: tuple, _grad: bool, _hooks: Any
-) -> _View:  # a seventh argument would say that the numbers are to be negated or conjugated
-    return _View(storage, offset, tuple(shape), tuple(strides))
-
-
-def _rebuild_parameter(tensor: _View, *_: Any) -> _View:
-    return tensor
-
-
-_ADMITTED = {
-    **{("torch", storage): code for code, _, storage in _KINDS},
-    ("torch.storage", "UntypedStorage"): "U8",
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_parameter"): _Function(_rebuild_parameter),
-    ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor),
-    ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): "ndarray",  # only an argument of _reconstruct
-    ("numpy._core.multiarray", "_reconstruct"): _Array,
-    ("numpy._core.multiarray", "scalar"): _Function(_scalar),
-    ("numpy._core.numeric", "_frombuffer"): _Function(_frombuffer),
-    ("_codecs", "encode"): _Function(_encode),
-    ("__builtin__", "bytes"): bytes,  # called without arguments, for empty arrays
-    ("collections", "Counter"): _Dict,
-    ("collections", "OrderedDict"): _Dict,
-}
-
-
-class _Unpickler(pickle._Unpickler):
-    """Unpickles dicts, lists, strings and numbers, and _Array and _View for tensors.
-
-    A pickle can call, and set the state of, whatever find_class returns. So that is nothing of
-    Python's or numpy's that acts (numpy's own __setstate__ can be made to read any address), and
-    nothing that one pickle could alter for the next.
-
-    This is the form of pickle.Unpickler that is written in Python: the one in C lets a single bad
-    byte demand 64 GB (of a memo of 2**32 entries) and takes extension codes from a cache unasked.
-    """
-
-    def __init__(self, file: Any):
-        super().__init__(file, encoding="latin1")
-
-    def get_extension(self, code: int) -> NoReturn:
-        raise _RefusedError(f"uses extension code {code}, which arrays do not need")
-
-    def find_class(self, module: str, name: str) -> Any:
-        key = module.replace("numpy.core", "numpy._core"), name
-        if key not in _ADMITTED:
-            raise _RefusedError(
-                f"asks for {module}.{name}, which arrays do not need and which might run any code; "
-                "nothing was run. Get the file from a source that you trust, or open it where it "
-                "was made and save only its tensors, best as safetensors"
-            )
-        return _ADMITTED[key]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", str(code), str(key), _, int(size)) if code in _DTYPES:
-                return _Storage(code, key, size)
-        raise _RefusedError(f"refers to {pid!r}, which is no storage of a tensor")

@@ -1,22 +1,13 @@
-"""Hugging Face's checkpoints: their names, and their config.json in both directions."""
+"""Hugging Face's checkpoints: their tensors' names."""
 
-import dataclasses
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from m2f_jax.config import (
-    Mask2FormerConfig,
-    PixelDecoderConfig,
-    SwinConfig,
-    Task,
-    TransformerDecoderConfig,
-)
-from m2f_jax.labels import Label
-from m2f_jax.processor import ImageProcessor
+from m2f_jax.config import Mask2FormerConfig
 
+from .formats import StoredTensor
+from .huggingface_config import NO_OBJECT_WEIGHT
 from .rules import (
     CONVOLUTION,
     POINTWISE,
@@ -119,6 +110,7 @@ UNUSED = (
 )
 
 SPELLINGS = (  # the early conversions' names and those in transformers' memory, as on the hub
+    (r"module\.", ""),  # of a DistributedDataParallel
     (r"model\.pixel_level_module\.encoder\.(model|swin)\.", f"{SWIN}."),
     *(
         (rf"(.*)\.hidden_states_norms\.{stage}\.", rf"\1.hidden_states_norms.stage{stage + 1}.")
@@ -134,197 +126,13 @@ SPELLINGS = (  # the early conversions' names and those in transformers' memory,
 )
 
 
-NO_OBJECT_WEIGHT = 0.1
-REQUIRED = {  # fields whose other values mean another network
-    "common_stride": 4,
-    "pre_norm": False,
-    "enforce_input_projection": False,
-    "activation_function": "relu",
-    "feature_strides": [4, 8, 16, 32],
-}
-REQUIRED_OF_SWIN = {
-    "model_type": "swin",
-    "patch_size": 4,
-    "num_channels": 3,
-    "qkv_bias": True,
-    "hidden_act": "gelu",
-    "use_absolute_embeddings": False,
-    "layer_norm_eps": 1e-5,
-    "out_features": ["stage1", "stage2", "stage3", "stage4"],
-}
-
-
-def config_from_huggingface(
-    values: Mapping[str, Any], labels: tuple[Label, ...], task: Task
-) -> Mask2FormerConfig:
-    """Our config for one of theirs.
-
-    Raises:
-        ValueError: a field is missing, or has a value that means another network; it is named.
-    """
-    swin = field(values, "backbone_config")
-    check_fields(values, REQUIRED, "config.json")
-    check_fields(swin, REQUIRED_OF_SWIN, "config.json: backbone_config")
-    if field(values, "feature_size") != field(values, "hidden_dim"):
-        raise ValueError(
-            f"config.json: feature_size {values['feature_size']} and hidden_dim "
-            f"{values['hidden_dim']} differ; only models where they are equal are supported"
-        )
-    where = "backbone_config"
-    return Mask2FormerConfig(
-        labels=labels,
-        task=task,
-        backbone=SwinConfig(
-            embed_dim=field(swin, "embed_dim", where),
-            depths=tuple(field(swin, "depths", where)),
-            num_heads=tuple(field(swin, "num_heads", where)),
-            window_size=field(swin, "window_size", where),
-            mlp_ratio=swin.get("mlp_ratio", 4.0),
-            drop_path_rate=swin.get("drop_path_rate", 0.3),
-        ),
-        pixel_decoder=PixelDecoderConfig(
-            dim=values["feature_size"],
-            mask_dim=field(values, "mask_feature_size"),
-            num_layers=field(values, "encoder_layers"),
-            num_heads=field(values, "num_attention_heads"),
-            ffn_dim=values.get("encoder_feedforward_dim", 1024),
-        ),
-        decoder=TransformerDecoderConfig(
-            dim=values["hidden_dim"],
-            num_layers=field(values, "decoder_layers") - 1,
-            num_heads=values["num_attention_heads"],
-            ffn_dim=field(values, "dim_feedforward"),
-            num_queries=field(values, "num_queries"),
-        ),
-    )
-
-
-def field(values: Mapping[str, Any], key: str, where: str = "config.json") -> Any:
-    """A field that must be there."""
-    if key not in values:
-        raise ValueError(f"{where} lacks the field {key}; is it a Mask2Former's config.json?")
-    return values[key]
-
-
-def check_fields(values: Mapping[str, Any], required: Mapping[str, Any], where: str):
-    """Refuses a field that is there with another value than the only one supported."""
-    for key, value in required.items():
-        if values.get(key, value) != value:
-            raise ValueError(
-                f"{where}: {key} is {values[key]!r}; only models with {value!r} are supported"
-            )
-
-
-def class_names(values: Mapping[str, Any]) -> list[str]:
-    """The classes of a config, by index.
-
-    Raises:
-        ValueError: `id2label` is missing or doesn't number its classes from 0.
-    """
-    names = {int(key): str(name) for key, name in field(values, "id2label").items()}
-    if sorted(names) != list(range(len(names))):
-        raise ValueError("config.json: id2label doesn't number the classes 0, 1, 2, ...")
-    return [names[k] for k in range(len(names))]
-
-
-def config_to_huggingface(config: Mask2FormerConfig) -> dict[str, Any]:
-    """The config.json with which transformers builds the same network.
-
-    Raises:
-        ValueError: their configuration can't express the architecture; the message says which part.
-    """
-    pixel, decoder, swin = config.pixel_decoder, config.decoder, config.backbone
-    if pixel.num_heads != decoder.num_heads or pixel.num_points != 4:
-        raise ValueError(
-            "Hugging Face's configuration has one number of heads for both decoders and always 4 "
-            f"points; this model has {pixel.num_heads} and {decoder.num_heads} heads and "
-            f"{pixel.num_points} points"
-        )
-    names: Sequence[str] = [label.name for label in config.labels]
-    return {
-        "architectures": ["Mask2FormerForUniversalSegmentation"],
-        "model_type": "mask2former",
-        "backbone_config": {
-            **REQUIRED_OF_SWIN,
-            "embed_dim": swin.embed_dim,
-            "depths": list(swin.depths),
-            "num_heads": list(swin.num_heads),
-            "window_size": swin.window_size,
-            "mlp_ratio": swin.mlp_ratio,
-            "drop_path_rate": swin.drop_path_rate,
-            "image_size": 224 if swin.window_size == 7 else 384,
-        },
-        **REQUIRED,
-        "feature_size": pixel.dim,
-        "mask_feature_size": pixel.mask_dim,
-        "hidden_dim": decoder.dim,
-        "encoder_layers": pixel.num_layers,
-        "encoder_feedforward_dim": pixel.ffn_dim,
-        "num_attention_heads": decoder.num_heads,
-        "decoder_layers": decoder.num_layers + 1,
-        "dim_feedforward": decoder.ffn_dim,
-        "num_queries": decoder.num_queries,
-        "no_object_weight": NO_OBJECT_WEIGHT,
-        "dropout": 0.0,
-        "id2label": {str(k): name for k, name in enumerate(names)},
-        "label2id": {name: k for k, name in enumerate(names)},
-        "dtype": "float32",
-    }
-
-
-def processor_from_huggingface(
-    values: Mapping[str, Any], processor: ImageProcessor
-) -> ImageProcessor:
-    """`processor` with the input size, statistics and divisor of their preprocessor_config.json.
-
-    Their square {"height", "width"} distorts images; its side becomes the shortest edge here.
-    """
-    size = values.get("size") or {}
-    if not isinstance(size, Mapping):  # an early form: the shortest edge alone
-        size = {"shortest_edge": size}
-    sides = [size[key] for key in ("shortest_edge", "height", "width") if key in size]
-    longest = size.get("longest_edge", values.get("max_size", values.get("_max_size")))
-
-    def scaled(key: str, default: tuple[float, ...]) -> tuple[float, ...]:
-        stored = values.get(key)
-        return tuple(round(255 * x, 3) for x in stored) if stored else default
-
-    return dataclasses.replace(
-        processor,
-        shortest_edge=min(sides, default=processor.shortest_edge),
-        longest_edge=longest,
-        size_divisor=values.get("size_divisor", 32),
-        mean=scaled("image_mean", processor.mean),
-        std=scaled("image_std", processor.std),
-    )
-
-
-def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:
-    """A preprocessor_config.json for transformers with the same size and statistics."""
-    size = {"shortest_edge": processor.shortest_edge, "longest_edge": processor.longest_edge}
-    return {
-        "image_processor_type": "Mask2FormerImageProcessor",
-        "do_resize": processor.shortest_edge is not None,
-        "size": {key: value for key, value in size.items() if value is not None},
-        "size_divisor": processor.size_divisor,
-        "resample": 2,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": [x / 255 for x in processor.mean],
-        "image_std": [x / 255 for x in processor.std],
-        "ignore_index": 255,
-        "do_reduce_labels": False,
-    }
-
-
-def extra_tensors(config: Mask2FormerConfig) -> dict[str, np.ndarray]:
+def extra_tensors(config: Mask2FormerConfig) -> dict[str, StoredTensor]:
     """What transformers stores besides parameters of ours: the loss's weights, an unread norm."""
     width = config.backbone.dims[-1]
     weights = np.ones(config.num_classes + 1, np.float32)
     weights[-1] = NO_OBJECT_WEIGHT
     return {
-        "criterion.empty_weight": weights,
-        f"{SWIN}.swin.layernorm.weight": np.ones(width, np.float32),
-        f"{SWIN}.swin.layernorm.bias": np.zeros(width, np.float32),
+        "criterion.empty_weight": StoredTensor.of(weights),
+        f"{SWIN}.swin.layernorm.weight": StoredTensor.of(np.ones(width, np.float32)),
+        f"{SWIN}.swin.layernorm.bias": StoredTensor.of(np.zeros(width, np.float32)),
     }

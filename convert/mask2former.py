@@ -102,13 +102,24 @@ UNUSED = (
     r"criterion\.empty_weight",  # the loss's class weights
 )
 
-SPELLINGS = (  # older names of the same tensors
+SPELLINGS = (  # other names of the same tensors
+    (r"module\.", ""),  # of a DistributedDataParallel
     (r"sem_seg_head\.predictor\.static_query\.", f"{PREDICTOR}.query_feat."),
-    (
-        r"sem_seg_head\.(?=(input_proj|transformer|adapter_1|layer_1|mask_features)\b)",
+    (  # MaskFormer's, and what the authors' code makes of a file that states no version
+        r"sem_seg_head\.(pixel_decoder\.)*(?=(input_proj|transformer|adapter_1|layer_1|mask_features)\b)",
         f"{PIXEL}.",
     ),
 )
+
+
+def count_classes(shapes: Mapping[str, Shape]) -> int:
+    """K, without "no object"; a ValueError as of `infer_config`."""
+    return _shape(shapes, f"{PREDICTOR}.class_embed.weight", 2)[0] - 1
+
+
+def count_queries(shapes: Mapping[str, Shape]) -> int:
+    """The number of queries; a ValueError as of `infer_config`."""
+    return _shape(shapes, f"{PREDICTOR}.query_feat.weight", 2)[0]
 
 
 def infer_config(
@@ -123,50 +134,56 @@ def infer_config(
         ValueError: the tensors aren't those of a Mask2Former on Swin; the message says which lacks.
     """
 
-    def shape(name: str) -> Shape:
-        if name not in shapes:
-            raise ValueError(f"no Mask2Former on Swin: the tensor {name} is missing")
-        return shapes[name]
+    def count(prefix: str) -> int:
+        return len({m[1] for name in shapes if (m := re.match(rf"{prefix}\.(\d+)\.", name))})
 
-    def count(pattern: str) -> int:
-        found = {int(m[1]) for name in shapes if (m := re.match(pattern, name))}
-        return len(found)
-
-    depths = tuple(count(rf"backbone\.layers\.{stage}\.blocks\.(\d+)\.") for stage in range(4))
-    if 0 in depths:
-        raise ValueError(
-            "no Mask2Former on Swin: tensors named backbone.layers.0 to backbone.layers.3 are "
-            "missing (checkpoints on ResNet aren't supported)"
-        )
     tables = [
-        shape(f"backbone.layers.{stage}.blocks.0.attn.relative_position_bias_table")
+        _shape(shapes, f"backbone.layers.{stage}.blocks.0.attn.relative_position_bias_table", 2)
         for stage in range(4)
     ]
-    embed_dim = shape("backbone.patch_embed.proj.weight")[0]
-    weights, dim = shape(f"{ENCODER.format(0)}.self_attn.attention_weights.weight")
+    embed_dim = _shape(shapes, "backbone.patch_embed.proj.weight", 4)[0]
+    mlp_dim = _shape(shapes, "backbone.layers.0.blocks.0.mlp.fc1.weight", 2)[0]
+    weights, dim = _shape(shapes, f"{ENCODER.format(0)}.self_attn.attention_weights.weight", 2)
+    if num_heads < 1 or dim % num_heads or weights % (3 * num_heads):
+        raise ValueError(
+            f"num_heads {num_heads} doesn't divide the decoders' width of {dim} and their "
+            f"{weights // 3} attention weights per level"
+        )
     return Mask2FormerConfig(
         labels=labels,
         task=task,
         backbone=SwinConfig(
             embed_dim=embed_dim,
-            depths=depths,
+            depths=tuple(count(rf"backbone\.layers\.{stage}\.blocks") for stage in range(4)),
             num_heads=tuple(heads for _, heads in tables),
             window_size=(round(tables[0][0] ** 0.5) + 1) // 2,
-            mlp_ratio=shape("backbone.layers.0.blocks.0.mlp.fc1.weight")[0] / embed_dim,
+            mlp_ratio=mlp_dim / embed_dim,
         ),
         pixel_decoder=PixelDecoderConfig(
             dim=dim,
-            mask_dim=shape(f"{PIXEL}.mask_features.weight")[0],
-            num_layers=count(rf"{PIXEL}\.transformer\.encoder\.layers\.(\d+)\."),
+            mask_dim=_shape(shapes, f"{PIXEL}.mask_features.weight", 4)[0],
+            num_layers=count(rf"{PIXEL}\.transformer\.encoder\.layers"),
             num_heads=num_heads,
             num_points=weights // (3 * num_heads),
-            ffn_dim=shape(f"{ENCODER.format(0)}.linear1.weight")[0],
+            ffn_dim=_shape(shapes, f"{ENCODER.format(0)}.linear1.weight", 2)[0],
         ),
         decoder=TransformerDecoderConfig(
             dim=dim,
-            num_layers=count(rf"{PREDICTOR}\.transformer_ffn_layers\.(\d+)\."),
+            num_layers=count(rf"{PREDICTOR}\.transformer_ffn_layers"),
             num_heads=num_heads,
-            ffn_dim=shape(f"{PREDICTOR}.transformer_ffn_layers.0.linear1.weight")[0],
-            num_queries=shape(f"{PREDICTOR}.query_feat.weight")[0],
+            ffn_dim=_shape(shapes, f"{PREDICTOR}.transformer_ffn_layers.0.linear1.weight", 2)[0],
+            num_queries=count_queries(shapes),
         ),
     )
+
+
+def _shape(shapes: Mapping[str, Shape], name: str, ndim: int) -> Shape:
+    """The shape of a tensor that every Mask2Former on Swin has."""
+    shape = shapes.get(name)
+    if shape is None or len(shape) != ndim or 0 in shape:
+        problem = "is missing" if shape is None else f"has the shape {list(shape)}"
+        raise ValueError(
+            f"{name} {problem}, unlike in the authors' Mask2Former on Swin (a ResNet backbone, "
+            "MaskFormer or a backbone alone isn't supported)"
+        )
+    return shape

@@ -4,14 +4,20 @@ A rule is read in both directions, so the same table loads a checkpoint and writ
 every tensor of the source is claimed or listed as known-unused, every parameter is filled once.
 """
 
+import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from .formats import StoredTensor
+
 Arrays = tuple[np.ndarray, ...]
 Shape = tuple[int, ...]
+
+LISTED = 10  # differences of a kind that a message names
 
 
 class Layout(NamedTuple):
@@ -108,7 +114,8 @@ def expand(rules: Iterable[Rule], parameters: Iterable[str]) -> list[Rule]:
     """The rules with layer numbers filled in, one for each group of `parameters`.
 
     Raises:
-        KeyError: a parameter is the work of no rule or of two (a mistake in the table).
+        KeyError: a parameter is filled by no rule or by two, or one of their tensors is read by two
+            (a mistake in the table).
     """
     names = list(parameters)
     expanded = []
@@ -119,50 +126,93 @@ def expand(rules: Iterable[Rule], parameters: Iterable[str]) -> list[Rule]:
                 theirs = tuple(part.format(*match.groups()) for part in rule.theirs)
                 ours = tuple(part.format(*match.groups()) for part in rule.ours)
                 expanded.append(Rule(theirs, ours, rule.layout))
-    claimed = [name for rule in expanded for name in rule.ours]
-    if sorted(claimed) != sorted(names):
-        wrong = sorted(set(names) ^ set(claimed)) or sorted(
-            name for name in set(claimed) if claimed.count(name) > 1
-        )
-        raise KeyError(f"the table fills these parameters not exactly once: {', '.join(wrong)}")
+    filled = Counter(name for rule in expanded for name in rule.ours)
+    read = Counter(name for rule in expanded for name in rule.theirs)
+    wrong = {name for name, times in (*filled.items(), *read.items()) if times > 1}
+    wrong |= filled.keys() ^ set(names)
+    if wrong:
+        raise KeyError(f"the table doesn't name these exactly once: {', '.join(sorted(wrong))}")
     return expanded
 
 
-def check(
+def saved_shapes(rule: Rule, ours: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shapes of a rule's tensors on their side, given those on ours."""
+    inputs = tuple(np.broadcast_to(np.int8(0), ours[name]) for name in rule.ours)
+    outputs = zip(rule.theirs, rule.layout.save(inputs), strict=True)
+    return {name: array.shape for name, array in outputs}
+
+
+def differences(
     rules: Iterable[Rule],
-    source: Mapping[str, Shape],
+    source: Mapping[str, StoredTensor],
     target: Mapping[str, Shape],
     unused: Iterable[str] = (),
-    *,
-    where: str,
-):
-    """Compares what the expanded rules need with what the source has, both ways, before reading it.
+) -> list[str]:
+    """What keeps the expanded rules from filling the target, known before anything is read.
 
     `unused` are patterns of tensors that a checkpoint may hold and the model doesn't need.
-
-    Raises:
-        ValueError: one message with every tensor that is missing, unexpected or of another shape.
     """
-    needed = {name for rule in rules for name in rule.theirs}
-    known = re.compile("|".join(unused) or r"(?!)")
-    problems = [f"missing: {name}" for name in sorted(needed - set(source))]
-    problems += [
-        f"unexpected: {name} {list(source[name])}"
-        for name in sorted(set(source) - needed)
-        if not known.fullmatch(name)
-    ]
+    needed: dict[str, Shape] = {}
     for rule in rules:
-        if not set(rule.theirs) <= set(source):
-            continue
-        have = tuple(np.broadcast_to(np.float32(0), source[name]) for name in rule.theirs)
-        want = tuple(np.broadcast_to(np.float32(0), target[name]) for name in rule.ours)
-        for name, there, here in zip(rule.theirs, have, rule.layout.save(want), strict=True):
-            if there.shape != here.shape:
-                problems.append(
-                    f"shape: {name} is {list(there.shape)}, the model needs {list(here.shape)}"
-                )
-    if problems:
-        raise ValueError(
-            f"{where} doesn't fit the model ({len(problems)} differences):\n  "
-            + "\n  ".join(problems)
-        )
+        needed |= saved_shapes(rule, target)
+    known = re.compile("|".join(unused) or r"(?!)")
+    found = {name: source[name] for name in needed if name in source}
+    return [
+        *_listed(f"missing: {name}" for name in needed if name not in source),
+        *_listed(
+            f"unexpected: {name} {list(tensor.shape)}"
+            for name, tensor in source.items()
+            if name not in needed and not known.fullmatch(name)
+        ),
+        *_listed(
+            f"shape: {name} is {list(tensor.shape)}, the model needs {list(needed[name])}"
+            for name, tensor in found.items()
+            if tensor.shape != needed[name]
+        ),
+        *_listed(
+            f"numbers: {name} is {tensor.dtype}, the model needs floats"
+            for name, tensor in found.items()
+            if tensor.dtype.kind in "biu"
+        ),
+    ]
+
+
+def _listed(problems: Iterable[str]) -> list[str]:
+    """The first problems of a kind: another model's checkpoint has a thousand."""
+    problems = list(problems)
+    if len(problems) <= LISTED:
+        return problems
+    kind = problems[0].partition(":")[0]
+    return [*problems[:LISTED], f"{kind}: {len(problems) - LISTED} more"]
+
+
+def load(
+    rule: Rule, theirs: Mapping[str, StoredTensor], shapes: Mapping[str, Shape]
+) -> dict[str, StoredTensor]:
+    """Our tensors of one rule, each of which reads and rearranges theirs when it's read."""
+    inputs = [theirs[name] for name in rule.theirs]
+    return _rearranged(rule.layout.load, inputs, {name: shapes[name] for name in rule.ours})
+
+
+def save(rule: Rule, ours: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Their tensors of one rule, each of which reads and rearranges ours when it's read."""
+    inputs = {name: ours[name] for name in rule.ours}
+    shapes = saved_shapes(rule, {name: tensor.shape for name, tensor in inputs.items()})
+    return _rearranged(rule.layout.save, list(inputs.values()), shapes)
+
+
+def _rearranged(
+    layout: Callable[[Arrays], Arrays], inputs: Sequence[StoredTensor], shapes: Mapping[str, Shape]
+) -> dict[str, StoredTensor]:
+    dtypes = {tensor.dtype for tensor in inputs}
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+    return {
+        name: StoredTensor(shape, dtype, functools.partial(_read, layout, inputs, dtype, i))
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def _read(
+    layout: Callable[[Arrays], Arrays], inputs: Sequence[StoredTensor], dtype: np.dtype, i: int
+) -> np.ndarray:
+    return layout(tuple(tensor.read().astype(dtype, copy=False) for tensor in inputs))[i]

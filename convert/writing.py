@@ -1,23 +1,25 @@
 """Writes an open checkpoint: as a folder of ours, or as one that transformers loads."""
 
+import contextlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Literal, get_args
 
 from m2f_jax.config import Task
 from m2f_jax.model import parameter_shapes
 from m2f_jax.processor import PROCESSOR_FILE
 
-from . import huggingface
-from .checkpoint import Checkpoint, apply, open_checkpoint
-from .formats import StoredTensor, write_safetensors
+from . import huggingface, huggingface_config
+from .checkpoint import Checkpoint, open_checkpoint
+from .formats import write_safetensors
 from .hub import CONFIG_FILE, WEIGHTS_FILE
-from .rules import expand
+from .rules import expand, save
 
 Format = Literal["m2f_jax", "huggingface"]
+FILES = (CONFIG_FILE, WEIGHTS_FILE, PROCESSOR_FILE)
 
 
 def convert(
@@ -44,38 +46,40 @@ def convert(
         overwrite: replace a model that is there already.
 
     Returns:
-        The opened source.
+        The opened source; if `folder` is where it was, its tensors can't be read any more.
 
     Raises:
-        FileExistsError: `folder` holds a model.
+        FileExistsError: `folder` holds a model, or part of one.
         FileNotFoundError: there is no `source`.
         ValueError: the source is damaged, isn't a Mask2Former on Swin, or can't be expressed in
             the other format.
     """
+    if to not in get_args(Format):
+        raise ValueError(f"to is one of {get_args(Format)}, not {to!r}")
     folder = Path(folder)
-    if not overwrite and (folder / CONFIG_FILE).exists():
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not overwrite:
         raise FileExistsError(
-            f"{folder} holds a model already; name another folder, or overwrite it on purpose"
+            f"{folder} holds a model already ({', '.join(there)}); name another folder, or "
+            "overwrite it on purpose"
         )
     checkpoint = open_checkpoint(
         source, revision=revision, token=token, task=task, num_heads=num_heads
     )
     if to == "m2f_jax":
         save_checkpoint(checkpoint, folder, keep_processor=False)
-    elif to == "huggingface":
-        save_huggingface(checkpoint, folder)
     else:
-        raise ValueError(f'to is "m2f_jax" or "huggingface", not {to!r}')
+        save_huggingface(checkpoint, folder)
     return checkpoint
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, keep_processor: bool = True):
     """Writes a folder that `from_pretrained` takes; a processor already there may be kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / WEIGHTS_FILE, checkpoint.tensors, {"format": "m2f_jax"})
-    checkpoint.config.save(folder / CONFIG_FILE)
-    if not (keep_processor and (folder / PROCESSOR_FILE).exists()):
-        checkpoint.processor.save_pretrained(folder)
+    with _replaced_together(folder) as new:
+        write_safetensors(new / WEIGHTS_FILE, checkpoint.tensors, {"format": "m2f_jax"})
+        checkpoint.config.save(new / CONFIG_FILE)
+        if not (keep_processor and (folder / PROCESSOR_FILE).exists()):
+            checkpoint.processor.save_pretrained(new)
 
 
 def save_huggingface(checkpoint: Checkpoint, folder: Path):
@@ -84,19 +88,25 @@ def save_huggingface(checkpoint: Checkpoint, folder: Path):
     Raises:
         ValueError: transformers' configuration can't express the architecture.
     """
-    config = huggingface.config_to_huggingface(checkpoint.config)
-    rules = expand(huggingface.RULES, parameter_shapes(checkpoint.config))
-    tensors: dict[str, StoredTensor] = {}
-    for rule in rules:
-        inputs = tuple(checkpoint.tensors[name] for name in rule.ours)
-        zeros = tuple(np.broadcast_to(np.float32(0), tensor.shape) for tensor in inputs)
-        outputs = zip(rule.theirs, rule.layout.save(zeros), strict=True)
-        shapes = {name: array.shape for name, array in outputs}
-        tensors |= apply(rule.layout.save, rule.ours, rule.theirs, checkpoint.tensors, shapes)
-    for name, array in huggingface.extra_tensors(checkpoint.config).items():
-        tensors[name] = StoredTensor.of(array)
+    dtypes = {tensor.dtype.name for tensor in checkpoint.tensors.values()}
+    config = huggingface_config.config_to_huggingface(
+        checkpoint.config, dtypes.pop() if len(dtypes) == 1 else "float32"
+    )
+    processor = huggingface_config.processor_to_huggingface(checkpoint.processor)
+    tensors = huggingface.extra_tensors(checkpoint.config)
+    for rule in expand(huggingface.RULES, parameter_shapes(checkpoint.config)):
+        tensors |= save(rule, checkpoint.tensors)
+    with _replaced_together(folder) as new:
+        write_safetensors(new / WEIGHTS_FILE, tensors, {"format": "pt"})
+        (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        (new / PROCESSOR_FILE).write_text(json.dumps(processor, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _replaced_together(folder: Path) -> Iterator[Path]:
+    """A folder for new files, which then replace those of `folder`: none if writing one fails."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_safetensors(folder / WEIGHTS_FILE, tensors, {"format": "pt"})
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-    processor = huggingface.processor_to_huggingface(checkpoint.processor)
-    (folder / PROCESSOR_FILE).write_text(json.dumps(processor, indent=2) + "\n")
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
+        yield Path(new)
+        for file in Path(new).iterdir():
+            file.replace(folder / file.name)

@@ -12,7 +12,7 @@ import contextlib
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,10 @@ from .instance_report_data import InstanceAPResult
 from .region_tables import FIRST_INSTANCE, KNOWN_LABELS, Regions, count_masks, count_rles
 
 VOID_IDS = (-1, 0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
-EVERYWHERE = Counted(min_area=100)
-NEAR = {  # by metres
-    metres: Counted(min_area=1000, max_distance=metres, min_confidence=0.5) for metres in (100, 50)
+EVERYWHERE = Counted(min_area=100.0)
+NEAR = {
+    100: Counted(min_area=1000.0, max_distance=100.0, min_confidence=0.5),
+    50: Counted(min_area=1000.0, max_distance=50.0, min_confidence=0.5),
 }
 
 
@@ -63,7 +64,7 @@ class CityscapesInstanceAP:
     def add(
         self,
         instance_ids: np.ndarray | Regions,
-        masks: np.ndarray | Sequence[Mapping[str, Any]],
+        masks: np.ndarray | Sequence[Any],
         labels: ArrayLike,
         scores: ArrayLike,
         image: str = "",
@@ -201,11 +202,12 @@ class CityscapesInstanceAP:
 
 def _official_failures(pool: Pool, matches: Matches, where: str) -> list[str]:
     """The classes whose predictions are all ignored, and at which overlaps."""
-    return [
-        f"{name}{where} at overlap {', '.join(f'{overlap:.2f}' for overlap in OVERLAPS[row])}"
-        for name, row in zip(pool.class_names, only_ignored(pool, matches), strict=True)
-        if row.any()
-    ]
+    failures = []
+    for name, row in zip(pool.class_names, only_ignored(pool, matches), strict=True):
+        overlaps = "every overlap" if row.all() else ", ".join(f"{t:.2f}" for t in OVERLAPS[row])
+        if overlaps:
+            failures.append(f"{name}{where} at {overlaps}")
+    return failures
 
 
 def _pool(tables: Sequence[ImageTable]) -> Pool:

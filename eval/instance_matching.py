@@ -89,7 +89,7 @@ class Counted:
             out of range. The benchmark never does that.
     """
 
-    min_area: float = 100
+    min_area: float = 100.0
     max_area: float = math.inf
     max_distance: float = math.inf
     min_confidence: float = -math.inf
@@ -142,7 +142,7 @@ def match(pool: Pool, counted: Counted) -> Matches:
     strong = own[pool.pair_iou[own] > OVERLAPS[0]]
     region[pool.pair_prediction[strong]] = pool.pair_region[strong]
     iou[pool.pair_prediction[strong]] = pool.pair_iou[strong]
-    on_object = (region >= 0) & counts[region]
+    on_object = np.append(counts, False)[region]  # the last is for no region, -1
 
     # By object, the best score first; between equal scores the choice changes no number.
     rivals = np.lexsort((-iou, -pool.scores, region))

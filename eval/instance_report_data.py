@@ -1,6 +1,6 @@
 """What comes out of instance evaluation: the benchmark's numbers, and what a report shows besides.
 
-Axes: I images, P predictions, K the evaluated classes, T overlaps.
+Axes: I images, P predictions, K the evaluated classes, K1 these and none, T overlaps.
 """
 
 import math
@@ -25,7 +25,7 @@ from .instance_matching import (
     mean_ap,
 )
 
-SIZES = (100, 32**2, 96**2, math.inf)  # borders in pixels: COCO's, from the benchmark's least area
+SIZES = (100.0, 32.0**2, 96.0**2, math.inf)  # pixels: COCO's borders, from the least area on
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -72,22 +72,22 @@ class Calibration:
     """How often predictions of a score are true at overlap 0.5; ignored ones are left out.
 
     Attributes:
+        count: predictions in each bin.
         edges: borders of the bins. A score on a border belongs to the upper bin, one outside of 0
             to 1 to the outermost.
-        count: predictions in each bin.
-        mean_score: their mean score, NaN for an empty bin.
-        true_fraction: the part of them that is true, NaN for an empty bin.
+        mean_score: mean score in each bin, NaN where there are none.
+        true_fraction: the part that is true, NaN where there are none.
     """
 
-    edges: Float64[np.ndarray, "bins+1"]
     count: Int64[np.ndarray, "bins"]
+    edges: Float64[np.ndarray, "bins+1"]
     mean_score: Float64[np.ndarray, "bins"]
     true_fraction: Float64[np.ndarray, "bins"]
 
 
 def calibration(pool: Pool, matches: Matches, bins: int) -> Calibration:
     """Scores beside the truth, in bins of equal width, all classes together."""
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.arange(bins + 1) / bins
     judged = matches.status[:, 0] != Status.IGNORED
     scores = pool.scores[judged]
     is_true = matches.status[judged, 0] == Status.TRUE
@@ -98,14 +98,14 @@ def calibration(pool: Pool, matches: Matches, bins: int) -> Calibration:
     true = np.bincount(bin_[is_true], minlength=bins)
     divisor = np.where(count > 0, count, np.nan)
     return Calibration(
-        edges=edges,
         count=count.astype(np.int64),
+        edges=edges,
         mean_score=total / divisor,
         true_fraction=true / divisor,
     )
 
 
-def confusion(pool: Pool, matches: Matches, min_score: float) -> Int64[np.ndarray, "K+1 K+1"]:
+def confusion(pool: Pool, matches: Matches, min_score: float) -> Int64[np.ndarray, "K1 K1"]:
     """Predicted class (rows) by the class of the object that a prediction lies on (columns).
 
     A prediction lies on the object, of whatever class, with which it has an IoU above 0.5; there is
@@ -276,7 +276,7 @@ class InstanceAPResult:
         """How often predictions of a score are true at overlap 0.5."""
         return calibration(self.pool, self.matches, bins)
 
-    def confusion(self, min_score: float = -math.inf) -> Int64[np.ndarray, "K+1 K+1"]:
+    def confusion(self, min_score: float = -math.inf) -> Int64[np.ndarray, "K1 K1"]:
         """Predicted class by the class of the object underneath; see `confusion`."""
         return confusion(self.pool, self.matches, min_score)
 

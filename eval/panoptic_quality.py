@@ -143,8 +143,12 @@ def match_segments(
 
 def evaluate(categories: Sequence[Label], images: Iterable[ImageCounts]) -> PanopticQualityResult:
     """The qualities of counted images; sums run in the order of names, then of all else."""
+
+    def place(counts: ImageCounts) -> tuple[int, ImageCounts]:
+        return len(counts.image) if counts.image.isdecimal() else 0, counts  # 9 is before 10
+
     sums = {label.id: [0.0, 0, 0, 0] for label in categories}  # IoU, then tp, fp, fn
-    for counts in sorted(images):
+    for counts in sorted(images, key=place):
         for category, kind, intersection, union in counts.outcomes:
             sums[category][0] += intersection / union if kind == TP else 0.0
             sums[category][1 + kind] += 1
@@ -269,7 +273,7 @@ class PanopticQuality:
 
     def save(self, path: str | os.PathLike):
         """Writes everything into one .npz file, which is complete or not there at all."""
-        outcomes = [(k, *row) for k, (_, rows) in enumerate(self._images) for row in rows]
+        outcomes = [(k, *row) for k, (_, rows) in enumerate(sorted(self._images)) for row in rows]
         path = Path(path)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -280,7 +284,7 @@ class PanopticQuality:
                     ids=np.array([label.id for label in self.categories], np.int64),
                     names=np.array([label.name for label in self.categories], str),
                     is_thing=np.array([label.is_thing for label in self.categories], bool),
-                    images=np.array([counts.image for counts in self._images], str),
+                    images=np.array([counts.image for counts in sorted(self._images)], str),
                     outcomes=np.array(outcomes, np.int64).reshape(-1, 5),
                 )
             unfinished.replace(path)
@@ -314,6 +318,13 @@ class PanopticQuality:
             raise ValueError(f"the images {doubled[:5]} were added already; add every image once")
         self._images += images
         self._names |= names
+
+
+def coco_categories(labels: Iterable[Label]) -> list[dict[str, Any]]:
+    """Labels, such as `m2f_jax.labels.CITYSCAPES`, as the "categories" of a panoptic file."""
+    return [
+        {"id": label.id, "name": label.name, "isthing": int(label.is_thing)} for label in labels
+    ]
 
 
 def _label(category: Label | Mapping[str, Any]) -> Label:

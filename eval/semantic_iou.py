@@ -264,7 +264,7 @@ class SemanticIoU:
 
     def save(self, path: str | os.PathLike):
         """Writes everything into one .npz file, which is complete or not there at all."""
-        objects = [(k, *row) for k, (_, rows) in enumerate(self._images) for row in rows]
+        objects = [(k, *row) for k, (_, rows) in enumerate(sorted(self._images)) for row in rows]
         path = Path(path)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -276,7 +276,7 @@ class SemanticIoU:
                     ignore=-1 if self._labels is None else self._ignore,
                     confusion=self._confusion,
                     with_objects=-1 if self._with_objects is None else int(self._with_objects),
-                    images=np.array([counts.image for counts in self._images], str),
+                    images=np.array([counts.image for counts in sorted(self._images)], str),
                     objects=np.array(objects, np.int64).reshape(-1, 5),
                 )
             unfinished.replace(path)
@@ -342,22 +342,23 @@ class SemanticIoU:
 
 
 def _check_maps(maps: dict[str, Shaped[np.ndarray, "..."]], where: str):
+    size = maps["ground truth"].shape
     for name, values in maps.items():
         if values.ndim != 2 or values.dtype.kind not in "iu":
             raise ValueError(
-                f"{where}the {name} must be whole numbers [height, width], not {values.dtype} of "
-                f"the shape {values.shape}"
+                f"{where}for the {name}, whole numbers [height, width] are needed, not "
+                f"{values.dtype} of the shape {values.shape}"
             )
-        if values.shape != maps["ground truth"].shape:
+        if values.shape != size:
             raise ValueError(
-                f"{where}the {name}'s size is {values.shape}, but the ground truth's is "
-                f"{maps['ground truth'].shape}; bring the prediction to that size"
+                f"{where}the size of the {name} is {values.shape}, that of the ground truth {size}; "
+                "bring the prediction to the size of the ground truth"
             )
         largest = LARGEST_INSTANCE_ID if name == "instance ids" else LARGEST_VALUE
         low, high = int(values.min(initial=0)), int(values.max(initial=0))
         if low < 0 or high > largest:
             raise ValueError(
-                f"{where}the {name} has values from {low} to {high}, beyond 0 to {largest}"
+                f"{where}the values of the {name} go from {low} to {high}, beyond 0 to {largest}"
             )
 
 
@@ -384,7 +385,7 @@ def _categories(classes: Iterable[SemanticClass]) -> list[str]:
     return list(dict.fromkeys(row.category for row in classes if row.category))
 
 
-def _ratio(tp: float, fp: float, fn: float) -> float:
+def _ratio(tp: float | np.int64, fp: np.int64, fn: float | np.int64) -> float:
     union = tp + fp + fn
     return float(tp / union) if union else math.nan
 

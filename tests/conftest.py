@@ -4,13 +4,23 @@ import dataclasses
 import functools
 import importlib.util
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.model import Mask2Former
+from m2f_jax.config import (
+    Mask2FormerConfig,
+    PixelDecoderConfig,
+    SwinConfig,
+    TransformerDecoderConfig,
+)
+from m2f_jax.labels import numbered
+from m2f_jax.model import Mask2Former, abstract_model, fill, parameter_shapes
 from m2f_jax.processor import ImageProcessor
 from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 
@@ -136,3 +146,45 @@ def stages(request) -> Stages:
 def tiny() -> Golden:
     """One of the golden models, where any would do."""
     return load_golden("tiny_w4_aligned")
+
+
+MICRO = Mask2FormerConfig(
+    labels=numbered(2),
+    task="instance",
+    backbone=SwinConfig(
+        embed_dim=4, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=3, mlp_ratio=1.0
+    ),
+    pixel_decoder=PixelDecoderConfig(
+        dim=32, mask_dim=8, num_layers=1, num_heads=2, num_points=1, ffn_dim=8
+    ),
+    decoder=TransformerDecoderConfig(dim=32, num_layers=2, num_heads=2, ffn_dim=8, num_queries=5),
+)
+
+
+@pytest.fixture(scope="session")
+def micro() -> Mask2Former:
+    """A model of random weights that compiles as fast as one can."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: jnp.asarray(name.endswith("scale") + rng.normal(scale=0.3, size=shape), jnp.float32)
+        for name, shape in parameter_shapes(MICRO).items()
+    }
+    return fill(abstract_model(MICRO), arrays)
+
+
+@pytest.fixture(scope="session")
+def equations() -> Callable[[Any], Iterator[Any]]:
+    """All equations of a jaxpr, with those of the functions, loops and branches in it."""
+
+    def walk(jaxpr):
+        jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+        for equation in jaxpr.eqns:
+            yield equation
+            for value in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
+                if is_jaxpr(value):
+                    yield from walk(value)
+
+    def is_jaxpr(value):
+        return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+    return walk

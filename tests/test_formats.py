@@ -146,10 +146,15 @@ def full_disk():
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def odd_failure():
+    raise OSError("something else")
+
+
 @pytest.mark.parametrize(
     ("second", "error", "message"),
     [
         (StoredTensor((2,), np.dtype(np.float32), full_disk), OSError, r"left on device: .*out\."),
+        (StoredTensor((2,), np.dtype(np.float32), odd_failure), OSError, "^something else$"),
         (StoredTensor((2,), np.dtype(np.float32), lambda: np.ones(3)), ValueError, "second should"),
         (StoredTensor.of(np.array(["text"])), ValueError, "cannot hold second, which is <U4"),
     ],

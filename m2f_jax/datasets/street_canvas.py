@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Float, Int32
 
 SUBROWS = 4  # sample lines per row of pixels; along a line, coverage is exact
 GRID = 64  # vertices lie on 1/64 pixel, so rounding errors of trigonometry are gone
@@ -99,8 +99,8 @@ class Canvas:
     ):
         """Lays colours over the image where the patch is."""
         below = self.image[patch.window]
-        alpha = patch.alpha if isinstance(opacity, float) and opacity == 1 else patch.alpha * opacity
-        below += (colours.astype(np.float32) - below) * alpha.astype(np.float32)[..., None]
+        alpha = (patch.alpha * opacity).astype(np.float32)
+        below += (colours.astype(np.float32) - below) * alpha[..., None]
 
     def claim(self, patch: Patch, owner: int):
         """Gives the pixels of the patch to an owner."""
@@ -112,7 +112,7 @@ class Canvas:
             self.claim(patch, owner)
 
     def instance_ids(self, fewest: int) -> Int32[np.ndarray, "H W"]:
-        """Owners as Cityscapes writes them: objects as class * 1000 + k with k from 0 in each class.
+        """Owners as Cityscapes writes them: object k of a class, from 0, as class * 1000 + k.
 
         Args:
             fewest: an object with fewer visible pixels is part of its class's group instead.
@@ -185,10 +185,12 @@ def convex_hull(points: Polygon) -> Polygon:
     return np.array(hull)
 
 
-def inside(polygon: Polygon, x: float, y: float) -> Bool[np.ndarray, ""]:
+def inside(polygon: Polygon, x: float, y: float) -> bool:
     """Whether a point lies in a polygon."""
+    if (polygon.min(axis=0) > (x, y)).any() or (polygon.max(axis=0) < (x, y)).any():
+        return False
     x0, y0 = polygon.T
     x1, y1 = np.roll(polygon, -1, axis=0).T
     crossed = (y0 > y) != (y1 > y)
     at = x0 + (y - y0) * (x1 - x0) / np.where(crossed, y1 - y0, 1)
-    return np.array(np.count_nonzero(crossed & (at > x)) % 2 == 1)
+    return bool(np.count_nonzero(crossed & (at > x)) % 2)

@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Dice:
     """A stream of choices that a seed and a few numbers determine.
 
-    It reads the raw bits of PCG64, which numpy promises never to change; numpy makes no such promise
-    for the methods of its generators.
+    It reads the raw bits of PCG64, which numpy promises never to change; there is no such promise
+    for the methods of numpy's generators.
     """
 
     def __init__(self, seed: int, *key: int):

@@ -4,6 +4,7 @@ A limb is the hull of a few balls (x, y, z, radius), in metres: x to the right o
 rides, y up, z ahead.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +14,7 @@ from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Canvas, Colour, Polygon, convex_hull
 from m2f_jax.datasets.street_dice import Dice
-from m2f_jax.datasets.street_solids import Pose
-from m2f_jax.datasets.street_view import View
+from m2f_jax.datasets.street_view import Pose, View
 
 Ball = tuple[float, float, float, float]
 
@@ -32,12 +32,22 @@ TROUSERS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Limb:
     """Rounded parts of one colour; each is the hull of some balls."""
 
-    balls: Sequence[Sequence[Ball]]
     colour: Colour
+    hulls: Sequence[Sequence[Ball]]
+
+
+def limb(colour: Colour, *hulls: Sequence[Ball]) -> Limb:
+    """A limb of some hulls."""
+    return Limb(colour, hulls)
+
+
+def tube(*points: tuple[float, float, float], radius: float) -> list[list[Ball]]:
+    """The hulls of a bent tube."""
+    return [[(*a, radius), (*b, radius)] for a, b in itertools.pairwise(points)]
 
 
 def draw_limbs(
@@ -47,13 +57,13 @@ def draw_limbs(
     cos, sin = math.cos(pose.heading), math.sin(pose.heading)
 
     def distance(limb: Limb) -> float:
-        x, _, z, _ = np.array([ball for balls in limb.balls for ball in balls]).mean(axis=0)
+        x, _, z, _ = np.array([ball for hull in limb.hulls for ball in hull]).mean(axis=0)
         return float(np.hypot(pose.x + x * cos + z * sin, pose.z - x * sin + z * cos))
 
     side = view.weather.sun_direction[0] if sunlit else 0.25
     for limb in sorted(limbs, key=distance, reverse=True):
         shade = view.hazy(view.lit(limb.colour, (0.3 * side, 0.4, -0.6), sunlit), pose.z)
-        shapes = [hull_of_balls(view, np.array(balls, float), pose) for balls in limb.balls]
+        shapes = [hull_of_balls(view, np.array(balls, float), pose) for balls in limb.hulls]
         canvas.fill(shapes, shade, owner, tilt=(0.5 * side, -0.15))
 
 
@@ -71,115 +81,107 @@ def hull_of_balls(view: View, balls: Float[np.ndarray, "n 4"], pose: Pose) -> Po
 def walker(dice: Dice) -> list[Limb]:
     """Someone standing or walking."""
     height = dice.uniform(1.55, 1.92) if dice.chance(0.9) else dice.uniform(1.0, 1.4)
-    k = height / 1.75
     stride = dice.uniform(0.0, 0.34) if dice.chance(0.8) else 0.03
     broad = dice.uniform(0.92, 1.15)
     top, trousers = dice.colour(*CLOTHES), dice.colour(*TROUSERS)
     skin, hair = dice.colour(*SKINS), dice.colour(*HAIRS, spread=0.03)
     shoes = dice.colour((0.1, 0.1, 0.1), (0.8, 0.8, 0.8), (0.35, 0.22, 0.15))
     legs = skin if dice.chance(0.15) else trousers
-    coat = dice.uniform(0.5, 0.8) if dice.chance(0.4) else 0.92  # how far down it goes
-    bare_arms = dice.chance(0.25)
     limbs = []
     for side, step in ((-1, stride), (1, -stride)):
         hip, knee = (side * 0.09, 0.92, 0.0), (side * 0.10, 0.49, step * 0.5 + 0.06)
-        foot = (side * 0.10, 0.08, step)
-        limbs.append(Limb(balls=[[(*hip, 0.095 * broad), (*knee, 0.068)],
-                                 [(*knee, 0.066), (*foot, 0.05)]], colour=legs))  # fmt: skip
-        limbs.append(Limb(balls=[[(*foot, 0.055), (foot[0], 0.05, foot[2] + 0.15, 0.045)]],
-                          colour=shoes))  # fmt: skip
+        foot, toe = (side * 0.10, 0.08, step), (side * 0.10, 0.05, step + 0.15)
+        thigh = [(*hip, 0.095 * broad), (*knee, 0.068)]
+        limbs.append(limb(legs, thigh, [(*knee, 0.066), (*foot, 0.05)]))
+        limbs.append(limb(shoes, [(*foot, 0.055), (*toe, 0.045)]))
     shoulder = 0.175 * broad
-    torso = [(-shoulder, 1.40, 0.0, 0.075), (shoulder, 1.40, 0.0, 0.075), (0, 1.46, 0, 0.07)]
-    torso += [(-0.10 * broad, coat, 0.0, 0.10), (0.10 * broad, coat, 0.0, 0.10)]
-    if dice.chance(0.2):  # a skirt, or a long coat that widens
-        torso[3:] = [(x * 1.7, coat, z, r) for x, _, z, r in torso[3:]]
-    limbs.append(Limb(balls=[torso], colour=top))
-    busy = dice.chance(0.3)
+    low = dice.uniform(0.5, 0.8) if dice.chance(0.4) else 0.92  # the lower end of coat or jacket
+    hem = 0.17 if dice.chance(0.2) else 0.10
+    torso = [(side * shoulder, 1.40, 0.0, 0.075) for side in (-1, 1)]
+    torso += [(side * hem * broad, low, 0.0, 0.10) for side in (-1, 1)]
+    limbs.append(limb(top, [*torso, (0, 1.46, 0, 0.07)]))
+    busy, bare_arms = dice.chance(0.3), dice.chance(0.25)
     for side, swing in ((-1, -stride * 0.8), (1, stride * 0.8)):
         start = (side * (shoulder + 0.045), 1.38, 0.0)
         elbow = (side * (shoulder + 0.07), 1.10, swing * 0.3)
         hand = (side * (shoulder + 0.05), 0.86, swing + 0.08)
-        if busy:
+        if busy:  # with a phone
             hand = (side * 0.12, 1.12, 0.28)
-        sleeve = [[(*start, 0.055), (*elbow, 0.047)]]
-        forearm = [[(*elbow, 0.042), (*hand, 0.038)]]
-        limbs.append(Limb(balls=sleeve, colour=top * 0.93))
-        limbs.append(Limb(balls=forearm, colour=skin if bare_arms else top * 0.93))
-        limbs.append(Limb(balls=[[(*hand, 0.045)]], colour=skin))
-    if dice.chance(0.35):
-        bag = dice.colour(*CLOTHES)
-        if dice.chance(0.5):  # on the back
-            limbs.append(Limb(balls=[[(x, y, -0.17, 0.1) for x in (-0.08, 0.08) for y in (1.05, 1.32)]],
-                              colour=bag))  # fmt: skip
-        else:  # in a hand
-            limbs.append(Limb(balls=[[(0.27, y, z, 0.06) for y in (0.5, 0.72) for z in (-0.12, 0.16)]],
-                              colour=bag))  # fmt: skip
+        limbs.append(limb(top * 0.93, [(*start, 0.055), (*elbow, 0.047)]))
+        forearm = [(*elbow, 0.042), (*hand, 0.038)]
+        limbs.append(limb(skin if bare_arms else top * 0.93, forearm))
+        limbs.append(limb(skin, [(*hand, 0.045)]))
+    if dice.chance(0.18):
+        backpack = [(x, y, -0.17, 0.1) for x in (-0.08, 0.08) for y in (1.05, 1.32)]
+        limbs.append(limb(dice.colour(*CLOTHES), backpack))
+    elif dice.chance(0.2):
+        bag = [(0.27, y, z, 0.06) for y in (0.5, 0.72) for z in (-0.12, 0.16)]
+        limbs.append(limb(dice.colour(*CLOTHES), bag))
     limbs += head(dice, (0.0, 1.62, 0.02), skin, hair)
+    scale = height / 1.75
     return [
-        Limb(balls=[[(x * k, y * k, z * k, r * k) for x, y, z, r in balls] for balls in limb.balls],
-             colour=limb.colour) for limb in limbs
-    ]  # fmt: skip
+        Limb(
+            part.colour,
+            [
+                [(scale * x, scale * y, scale * z, scale * r) for x, y, z, r in h]
+                for h in part.hulls
+            ],
+        )
+        for part in limbs
+    ]
 
 
-def head(
-    dice: Dice, at: tuple[float, float, float], skin: Colour, hair: Colour
-) -> list[Limb]:
-    """Neck, face and hair, or a cap."""
+def head(dice: Dice, at: tuple[float, float, float], skin: Colour, hair: Colour) -> list[Limb]:
+    """Neck, face and hair."""
     x, y, z = at
     long = 0.14 if dice.chance(0.35) else 0.0
     return [
-        Limb(balls=[[(x, y - 0.14, z - 0.02, 0.05), (x, y, z, 0.05)]], colour=skin * 0.85),
-        Limb(balls=[[(x, y, z + 0.02, 0.088), (x, y - 0.06, z + 0.03, 0.065)]], colour=skin),
-        Limb(balls=[[(x, y + 0.055, z - 0.025, 0.096), (x, y - 0.02 - long, z - 0.05, 0.085)]],
-             colour=hair),
-    ]  # fmt: skip
+        limb(skin * 0.85, [(x, y - 0.14, z - 0.02, 0.05), (x, y, z, 0.05)]),
+        limb(skin, [(x, y, z + 0.02, 0.088), (x, y - 0.06, z + 0.03, 0.065)]),
+        limb(hair, [(x, y + 0.055, z - 0.025, 0.096), (x, y - 0.02 - long, z - 0.05, 0.085)]),
+    ]
 
 
 def cyclist(dice: Dice, *, motorised: bool) -> list[Limb]:
     """Someone on a bicycle or motorcycle, feet on the pedals or rests."""
     top, trousers = dice.colour(*CLOTHES), dice.colour(*TROUSERS)
     skin, hair = dice.colour(*SKINS), dice.colour(*HAIRS, spread=0.03)
-    shoes = np.array([0.1, 0.1, 0.1])
+    black = np.array([0.1, 0.1, 0.1])
     phase = dice.uniform(0, 2 * math.pi)
-    saddle = (0.86, -0.28) if motorised else (0.98, -0.22)
+    saddle_y, saddle_z = (0.86, -0.28) if motorised else (0.98, -0.22)
     lean = 0.15 if motorised else dice.uniform(0.12, 0.38)
     bulk = 1.2 if motorised else 1.0
     limbs = []
     for side, turn in ((-1, phase), (1, phase + math.pi)):
-        hip = (side * 0.10, saddle[0] + 0.02, saddle[1])
+        hip = (side * 0.10, saddle_y + 0.02, saddle_z)
         if motorised:
             foot, knee = (side * 0.24, 0.34, 0.02), (side * 0.25, 0.72, 0.22)
         else:
             foot = (side * 0.12, 0.30 + 0.17 * math.cos(turn), 0.02 + 0.17 * math.sin(turn))
             knee = (side * 0.13, (hip[1] + foot[1]) / 2 + 0.10, (hip[2] + foot[2]) / 2 + 0.25)
-        limbs.append(Limb(balls=[[(*hip, 0.10 * bulk), (*knee, 0.07 * bulk)],
-                                 [(*knee, 0.068 * bulk), (*foot, 0.05 * bulk)]],
-                          colour=trousers))  # fmt: skip
-        limbs.append(Limb(balls=[[(*foot, 0.05), (foot[0], foot[1] - 0.01, foot[2] + 0.14, 0.04)]],
-                          colour=shoes))  # fmt: skip
-    shoulder_y, shoulder_z = saddle[0] + 0.50 - 0.25 * lean, saddle[1] + 0.1 + lean
-    torso = [(side * 0.17 * bulk, shoulder_y, shoulder_z, 0.08) for side in (-1, 1)]
-    torso += [(side * 0.10 * bulk, saddle[0] + 0.05, saddle[1], 0.11) for side in (-1, 1)]
-    limbs.append(Limb(balls=[torso], colour=top))
+        thigh = [(*hip, 0.10 * bulk), (*knee, 0.07 * bulk)]
+        limbs.append(limb(trousers, thigh, [(*knee, 0.068 * bulk), (*foot, 0.05 * bulk)]))
+        toe = (foot[0], foot[1] - 0.01, foot[2] + 0.14)
+        limbs.append(limb(black, [(*foot, 0.05), (*toe, 0.04)]))
+    y, z = saddle_y + 0.50 - 0.25 * lean, saddle_z + 0.1 + lean  # the shoulders
+    torso = [(side * 0.17 * bulk, y, z, 0.08) for side in (-1, 1)]
+    torso += [(side * 0.10 * bulk, saddle_y + 0.05, saddle_z, 0.11) for side in (-1, 1)]
+    limbs.append(limb(top, torso))
     for side in (-1, 1):
-        start = (side * 0.21 * bulk, shoulder_y - 0.02, shoulder_z)
-        hand = (side * 0.27, 1.02, 0.36)
+        start, hand = (side * 0.21 * bulk, y - 0.02, z), (side * 0.27, 1.02, 0.36)
         elbow = (side * 0.31, (start[1] + hand[1]) / 2 - 0.05, (start[2] + hand[2]) / 2)
-        limbs.append(Limb(balls=[[(*start, 0.055 * bulk), (*elbow, 0.045 * bulk)],
-                                 [(*elbow, 0.045 * bulk), (*hand, 0.04 * bulk)]],
-                          colour=top * 0.92))  # fmt: skip
-        limbs.append(Limb(balls=[[(*hand, 0.045)]], colour=shoes if motorised else skin))
-    at = (0.0, shoulder_y + 0.24, shoulder_z + 0.07)
-    limbs += head(dice, at, skin, hair)
+        upper = [(*start, 0.055 * bulk), (*elbow, 0.045 * bulk)]
+        limbs.append(limb(top * 0.92, upper, [(*elbow, 0.045 * bulk), (*hand, 0.04 * bulk)]))
+        limbs.append(limb(black if motorised else skin, [(*hand, 0.045)]))
+    face = (0.0, y + 0.24, z + 0.07)
+    limbs += head(dice, face, skin, hair)
     if motorised or dice.chance(0.4):
-        helmet = dice.colour(*CLOTHES, (0.9, 0.9, 0.9))
-        low = 0.07 if motorised else -0.05
-        size = 0.135 if motorised else 0.115
-        limbs.append(Limb(balls=[[(at[0], at[1] + 0.05, at[2] - 0.02, size),
-                                  (at[0], at[1] - low, at[2] - 0.02, size * 0.95)]],
-                          colour=helmet))  # fmt: skip
+        size, low = (0.135, 0.07) if motorised else (0.115, -0.05)
+        at = face[1], face[2] - 0.02
+        helmet = [(0, at[0] + 0.05, at[1], size), (0, at[0] - low, at[1], size * 0.95)]
+        limbs.append(limb(dice.colour(*CLOTHES, (0.9, 0.9, 0.9)), helmet))
     elif dice.chance(0.3):
-        limbs.append(Limb(balls=[[(x, y, shoulder_z - 0.2 - (shoulder_y - y) * lean, 0.1)
-                                  for x in (-0.08, 0.08) for y in (shoulder_y - 0.3, shoulder_y)]],
-                          colour=dice.colour(*CLOTHES)))  # fmt: skip
+        low = y - 0.3, z - 0.2 - 0.3 * lean
+        backpack = [(x, *at, 0.1) for x in (-0.08, 0.08) for at in (low, (y, z - 0.2))]
+        limbs.append(limb(dice.colour(*CLOTHES), backpack))
     return limbs

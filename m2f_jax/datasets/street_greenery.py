@@ -6,7 +6,7 @@ from jaxtyping import Float
 from m2f_jax.datasets.street_canvas import Canvas, Colour, Polygon, rasterise
 from m2f_jax.datasets.street_dice import Dice
 from m2f_jax.datasets.street_stage import Footprint, Item, box_points
-from m2f_jax.datasets.street_texture import noise
+from m2f_jax.datasets.street_texture import mix, noise
 from m2f_jax.datasets.street_view import View
 
 VEGETATION = 21
@@ -33,21 +33,18 @@ def tree(dice: Dice, x: float, z: float, leaves: Colour, height: float) -> Item:
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
         colour = view.hazy(view.lit(bark, (0, 0, -1), sunlit), z)
-        outline = [(x - thickness * 1.3, 0, z), (x - thickness * 0.7, trunk * 1.4, z),
-                   (x + thickness * 0.7, trunk * 1.4, z), (x + thickness * 1.3, 0, z)]  # fmt: skip
+        outline = [(x - thickness * 1.3, 0, z), (x - thickness * 0.7, trunk * 1.4, z)]
+        outline += [(x + thickness * 0.7, trunk * 1.4, z), (x + thickness * 1.3, 0, z)]
         tilt = (0.8 * view.weather.sun_direction[0], 0.2)
         canvas.fill([view.project_plan(outline)], colour, VEGETATION, tilt=tilt)
         middle = (trunk + height) / 2
         bunches = Dice(seed)
         count = 9
         turns = bunches.fractions(count) * 2 * np.pi
-        reach = 0.35 + 0.35 * bunches.fractions(count)
-        radii = (0.5 + 0.25 * bunches.fractions(count))
-        lobes = np.stack(
-            [x + width * reach * np.cos(turns) * 0.9,
-             middle + (height - trunk) / 2 * reach * np.sin(turns) * 0.9,
-             width * radii], axis=1
-        )  # fmt: skip
+        reach = 0.32 + 0.32 * bunches.fractions(count)
+        across = x + width * reach * np.cos(turns)
+        up = middle + (height - trunk) / 2 * reach * np.sin(turns)
+        lobes = np.stack([across, up, width * (0.5 + 0.25 * bunches.fractions(count))], axis=1)
         lobes = np.concatenate([lobes, [[x, middle, width * 0.75]]])
         draw_foliage(canvas, view, lobes, z, leaves, bunches, sunlit)
 
@@ -57,6 +54,7 @@ def tree(dice: Dice, x: float, z: float, leaves: Colour, height: float) -> Item:
         footprint=(foot[0] - 0.2, foot[1] + 0.2, foot[2] - 0.2, foot[3] + 0.2),
         draw=draw,
         shadow=(shadow, box_points(foot, trunk * 1.5)),
+        overhang=width * 1.2,
     )
 
 
@@ -87,8 +85,8 @@ def hedge(dice: Dice, footprint: Footprint, leaves: Colour, height: float) -> It
             ]
             draw_foliage(canvas, view, np.array(lobes), z, leaves, bunches, sunlit, low=0.0)
 
-    return Item(footprint=footprint, draw=draw, shadow=(box_points(footprint, height),),
-                contact=True)  # fmt: skip
+    shadow = (box_points(footprint, height),)
+    return Item(footprint=footprint, draw=draw, shadow=shadow, contact=True)
 
 
 def draw_foliage(
@@ -116,58 +114,36 @@ def draw_foliage(
     scale = view.scale(z)
     centres = view.project_plan(np.stack([lobes[:, 0], lobes[:, 1], 0 * lobes[:, 0] + z], axis=1))
     sizes = lobes[:, 2] * scale
+    low_corner, high_corner = (centres - 1.4 * sizes[:, None]), (centres + 1.4 * sizes[:, None])
+    if (high_corner.max(axis=0) < 0).any() or (low_corner.min(axis=0) > view.size[::-1]).any():
+        return
     ground = view.project_plan([(0, low or 0, z)])[0, 1]
-    outline = bunches_of_leaves(centres, sizes, dice, rough=0.16)
-    # Little bunches along the rim make it ragged.
-    rim = scatter(centres, sizes, 14 if sizes.max() > 12 else 4, dice, inner=0.85)
-    small = np.concatenate([0.16 + 0.14 * dice.fractions(len(rim))]) * sizes.mean()
-    outline += bunches_of_leaves(rim, small, dice, rough=0.3)
-    if low is not None:
-        outline = [np.stack([p[:, 0], p[:, 1].clip(None, ground)], axis=1) for p in outline]
-    patch = rasterise(outline, view.size)
-    if patch is None:
-        return
     sun_x, sun_y, _ = view.weather.sun_direction
-    dark = view.lit(leaves * 0.62, (0, 0, 0), sunlit=False)
-    bright = view.lit(leaves * 1.25, (sun_x * 0.3, sun_y * 0.3 + 0.7, 0), sunlit)
-    middle = (dark + bright) / 2
-    dark, middle, bright = (view.hazy(colour, z) for colour in (dark, middle, bright))
-    unit = 0.035 * scale
-    texture = noise(patch.columns / unit, patch.rows / unit, fine=True)
-    canvas.paint(patch, dark * (1 + 0.45 * texture[..., None]))
-    canvas.claim(patch, VEGETATION)
-    if sizes.max() < 3:
-        return
-    towards = np.array([sun_x, -abs(sun_y) - 0.5]) * 0.28
-    count = int(min(26, 6 + sizes.max() / 4))
-    for colour, shift, share in ((middle, 0.5, 1.0), (bright, 1.0, 0.6)):
-        at = scatter(centres, sizes, int(count * share), dice, inner=0.0)
-        at = at + np.repeat(sizes, int(count * share))[:, None] * towards * shift
-        radii = sizes.mean() * (0.09 + 0.13 * dice.fractions(len(at)))
-        shapes = bunches_of_leaves(at, radii, dice, rough=0.4)
-        if light := rasterise(shapes, view.size):
-            grain = noise(light.columns / unit, light.rows / unit, fine=True)
-            covered = within(patch.alpha, (patch.top, patch.left), light.alpha.shape,
-                             (light.top, light.left))  # fmt: skip
-            canvas.paint(light, colour * (1 + 0.4 * grain[..., None]), 0.75 * covered)
-
-
-def within(
-    alpha: Float[np.ndarray, "h w"],
-    corner: tuple[int, int],
-    size: tuple[int, ...],
-    at: tuple[int, int],
-) -> Float[np.ndarray, "h2 w2"]:
-    """Another window on the same coverage; 0 outside."""
-    result = np.zeros(size)
-    top, left = max(corner[0], at[0]), max(corner[1], at[1])
-    bottom = min(corner[0] + alpha.shape[0], at[0] + size[0])
-    right = min(corner[1] + alpha.shape[1], at[1] + size[1])
-    if bottom > top and right > left:
-        result[top - at[0] : bottom - at[0], left - at[1] : right - at[1]] = alpha[
-            top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]
-        ]
-    return result
+    dark = view.hazy(view.lit(leaves * 0.58, (0, 0, 0), sunlit=False), z)
+    bright = view.hazy(view.lit(leaves * 1.30, (sun_x * 0.4, sun_y * 0.4 + 0.6, 0), sunlit), z)
+    unit = max(0.035 * scale, 1.0)  # pixels; finer details than a pixel would be mere noise
+    grain = min(unit, view.size[1] / 700 + 0.5)
+    shift = 512 * dice.fractions(2)
+    leafy = 15 if sizes.max() > 8 else 2
+    # The light comes from above, so lower balls are under higher ones.
+    for k in np.argsort(-centres[:, 1], kind="stable").tolist():
+        centre, size = centres[k], sizes[k]
+        rim = scatter(centre[None], size[None], leafy, dice, inner=0.85)
+        small = (0.08 + 0.14 * dice.fractions(leafy)) * size
+        outline = bunches_of_leaves(centre[None], size[None] * 0.95, dice, rough=0.14)
+        outline += bunches_of_leaves(rim, small, dice, rough=0.3)
+        if low is not None:
+            outline = [np.stack([p[:, 0], p[:, 1].clip(None, ground)], axis=1) for p in outline]
+        patch = rasterise(outline, view.size)
+        if patch is None:
+            continue
+        x, y = patch.columns, patch.rows
+        towards_light = 0.45 * sun_x * (x - centre[0]) / size - 0.8 * (y - centre[1]) / size
+        clumps = noise(x / unit * 3 + shift[0], y / unit * 3 + shift[1])
+        single = noise(x / grain + shift[1], y / grain + shift[0], fine=True)
+        light = (0.48 + 0.34 * towards_light + 0.55 * clumps + 0.22 * single).clip(0, 1.2)
+        canvas.paint(patch, mix(dark, bright, light.astype(np.float32)))
+        canvas.claim(patch, VEGETATION)
 
 
 def scatter(

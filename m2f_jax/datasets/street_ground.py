@@ -19,7 +19,7 @@ from m2f_jax.datasets.street_texture import mix, noise, stripes
 from m2f_jax.datasets.street_view import Points, View
 
 RAIL_TRACK, ROAD, SIDEWALK, PARKING_SPACE, TERRAIN, SKY = 10, 7, 8, 9, 22, 23
-NEAR, FAR = 1.0, 1500.0
+NEAR, FAR = 1.0, 500.0
 UP = (0.0, 1.0, 0.0)
 
 
@@ -55,7 +55,7 @@ def strip(view: View, x: tuple[float, float], z: tuple[float, float]) -> Polygon
 
 def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
     """Everything flat."""
-    asphalt = dice.colour((0.40, 0.40, 0.41), (0.34, 0.34, 0.36), (0.46, 0.45, 0.43))
+    asphalt = dice.colour((0.40, 0.40, 0.41), (0.34, 0.34, 0.36), (0.46, 0.45, 0.43), spread=0.03)
     paving = dice.colour((0.55, 0.53, 0.50), (0.48, 0.47, 0.46), (0.60, 0.53, 0.47))
     kerbstone = dice.colour((0.62, 0.61, 0.59))
     grass = dice.colour((0.33, 0.42, 0.18), (0.42, 0.43, 0.22), (0.47, 0.42, 0.28))
@@ -64,8 +64,11 @@ def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
     def lay(colour: Colour, label: int, x: tuple[float, float], z: tuple[float, float]):
         canvas.fill([strip(view, x, z)], view.lit(colour, UP, True), label)
 
-    lay(grass if street.kind != "city" else paving, TERRAIN if street.kind != "city" else SIDEWALK,
-        (-400, 400), (NEAR, FAR))  # fmt: skip
+    height, width = view.size
+    top = view.centre_y
+    everywhere = np.array([(0, top), (width, top), (width, height), (0, height)], float)
+    base, label = (paving, SIDEWALK) if street.kind == "city" else (grass, TERRAIN)
+    canvas.fill([everywhere], view.lit(base, UP, True), label)
     lay(asphalt, ROAD, (left, right), (NEAR, FAR))
     for side in street.sides:
         for plot in side.plots:
@@ -79,9 +82,12 @@ def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
                     lay(paving, SIDEWALK, (side.x(0.1), side.x(60)), (pavement, pavement + 2.2))
                     lay(kerbstone, SIDEWALK, (side.x(0.1), side.x(60)), (edge - 0.08, edge + 0.08))
                 continue
-            lay(grass if plot.kind == "park" or side.garden else paving,
+            lay(
+                grass if plot.kind == "park" or side.garden else paving,
                 TERRAIN if plot.kind == "park" or side.garden else SIDEWALK,
-                (side.x(0), side.x(70)), z)  # fmt: skip
+                (side.x(0), side.x(70)),
+                z,
+            )
             lay(paving, SIDEWALK, (side.kerb, side.x(side.walkway[1])), z)
             pave(canvas, view, side, z, slab=0.5)
             if side.verge:
@@ -107,9 +113,7 @@ def pave(canvas: Canvas, view: View, side: Side, z: tuple[float, float], slab: f
     canvas.paint(patch, np.zeros(3), 0.35 * joints.clip(0, 1))
 
 
-def ground_depth(
-    view: View, rows: Float[np.ndarray, "h 1"]
-) -> Float[np.ndarray, "h 1"]:
+def ground_depth(view: View, rows: Float[np.ndarray, "h 1"]) -> Float[np.ndarray, "h 1"]:
     """How far away the ground is that is seen in those rows."""
     return view.focal * view.height / (rows - view.centre_y).clip(view.focal * view.height / FAR)
 
@@ -205,9 +209,7 @@ def dashes(
 ) -> list[Polygon]:
     """A broken line along the street."""
     starts = np.arange(phase - period, end, period).tolist()
-    return [
-        strip(view, (x - 0.07, x + 0.07), (z, z + length)) for z in starts if z + length > NEAR
-    ]
+    return [strip(view, (x - 0.07, x + 0.07), (z, z + length)) for z in starts if z + length > NEAR]
 
 
 def add_texture(canvas: Canvas, view: View, dice: Dice):
@@ -246,7 +248,6 @@ def draw_shadows(
         cast: for every shadow, points of the body that throws it.
         contact: rectangles (left, right, near, far) of the plan that bodies stand on.
     """
-    height, width = view.size
     dark = np.zeros(view.size)
     hulls = []
     for points in cast:
@@ -266,7 +267,7 @@ def draw_shadows(
         if shapes and (patch := rasterise(shapes, view.size)):
             dark[patch.window] = 1 - (1 - dark[patch.window]) * (1 - patch.alpha * share)
     ground = canvas.owner != SKY
-    radius = max(1, width // 600)
+    radius = max(1, view.size[1] // 600)
     for _ in range(2):
         dark = box_blur(box_blur(dark, radius).T, radius).T
     tint = np.array([1.03, 1.0, 0.94])  # what is left is light of the sky

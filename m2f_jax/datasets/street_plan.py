@@ -100,12 +100,11 @@ def plan_street(dice: Dice) -> Street:
     lanes = [Lane(x=left_edge + CAR_LANE * (k + 0.5), direction=1) for k in range(ahead)]
     tracks: tuple[float, ...] = ()
     bed = False
-    if kind != "suburb" and coming and dice.chance(0.3):
+    if kind != "suburb" and coming and dice.chance(0.38):
         bed = dice.chance(0.5)
         tracks = (left_edge - 1.7, left_edge - 4.9)
         left_edge -= 6.6
-    for k in range(coming):
-        lanes.append(Lane(x=left_edge - CAR_LANE * (k + 0.5), direction=-1))
+    lanes += [Lane(x=left_edge - CAR_LANE * (k + 0.5), direction=-1) for k in range(coming)]
     left_edge -= CAR_LANE * coming
 
     end = dice.uniform(90, 190)

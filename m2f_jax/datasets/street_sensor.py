@@ -20,19 +20,21 @@ def draw_own_car(canvas: Canvas, view: View, dice: Dice):
     edge = top + side * (2 * x - 1) ** 4 * dice.uniform(1, 3) + side * 0.4 * (2 * x - 1) ** 2
     points = np.stack([x * width, edge], axis=1)
     outline = np.concatenate([points, [[1.1 * width, 1.2 * height], [-0.1 * width, 1.2 * height]]])
-    colour = view.lit(dice.colour((0.10, 0.10, 0.11), (0.45, 0.46, 0.48), (0.12, 0.15, 0.22)),
-                      (0, 1, 0), True)  # fmt: skip
+    colour = view.lit(
+        dice.colour((0.10, 0.10, 0.11), (0.45, 0.46, 0.48), (0.12, 0.15, 0.22)), (0, 1, 0), True
+    )
     sky = view.weather.zenith
     canvas.fill([outline], colour * 0.6 + 0.4 * sky * 0.7, EGO_VEHICLE, tilt=(0.1, -0.9))
-    rim = np.concatenate([points, points[::-1] + [0, max(height / 250, 1)]])
+    below = points[::-1] + np.array([0, max(height / 250, 1)])
+    rim = np.concatenate([points, below])
     canvas.fill([rim], colour * 0.5, opacity=0.7)
 
 
 def add_frame(canvas: Canvas, dice: Dice):
     """The edge of the image that rectification leaves dark or that isn't annotated."""
-    height, width = canvas.size
-    thickness = max(1, round(width / 400))
-    for edge in (np.s_[:, :thickness], np.s_[:, -thickness:], np.s_[:thickness], np.s_[-thickness:]):
+    width = canvas.size[1]
+    wide = max(1, round(width / 400))
+    for edge in (np.s_[:, :wide], np.s_[:, -wide:], np.s_[:wide], np.s_[-wide:]):
         canvas.owner[edge] = OUT_OF_ROI
     if dice.chance(0.5):
         line = max(1, round(width / 900))
@@ -61,9 +63,9 @@ def photograph(canvas: Canvas, view: View, dice: Dice) -> UInt8[np.ndarray, "H W
     image *= (gain * balance).astype(np.float32)
     image = tone(image, dice.uniform(0.05, 0.45))
     raw = dice.octets(image.size * 3).reshape(3, *image.shape)
-    grain = (raw[0].astype(np.float32) + raw[1] + raw[2]) * np.float32(1 / 221.7) - np.float32(1.725)
-    amount = dice.uniform(0.8, 3.0) + (2.0 if view.weather.dark else 0.0)
-    image = image * np.float32(255) + grain * (np.float32(amount) * (0.6 + 0.6 * image))
+    grain = raw[0].astype(np.float32) + raw[1] + raw[2] - np.float32(382.5)  # deviation 128
+    amount = np.float32((dice.uniform(0.8, 3.0) + (2.0 if view.weather.dark else 0.0)) / 128)
+    image = image * np.float32(255) + grain * (amount * (0.6 + 0.6 * image))
     return (image + np.float32(0.5)).clip(0, 255).astype(np.uint8)
 
 
@@ -72,9 +74,7 @@ def blur(image: Float32[np.ndarray, "H W 3"], amount: float) -> Float32[np.ndarr
     side = np.float32(min(amount, 1.0) / 4)
     for axis in (0, 1):
         padded = np.pad(image, [(1, 1) if k == axis else (0, 0) for k in range(3)], mode="edge")
-        before, after = (
-            (padded[:-2], padded[2:]) if axis == 0 else (padded[:, :-2], padded[:, 2:])
-        )
+        before, after = (padded[:-2], padded[2:]) if axis == 0 else (padded[:, :-2], padded[:, 2:])
         image = image * (1 - 2 * side) + (before + after) * side
     return image
 

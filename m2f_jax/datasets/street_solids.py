@@ -10,8 +10,24 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.street_canvas import Canvas, Colour, convex_hull
-from m2f_jax.datasets.street_view import Points, View
+from m2f_jax.datasets.street_canvas import Colour
+from m2f_jax.datasets.street_view import Points
+
+PAINTS = (
+    (0.07, 0.07, 0.08), (0.10, 0.10, 0.12), (0.75, 0.76, 0.77), (0.55, 0.56, 0.58),
+    (0.38, 0.39, 0.41), (0.86, 0.86, 0.85), (0.88, 0.88, 0.88), (0.12, 0.16, 0.30),
+    (0.16, 0.25, 0.45), (0.45, 0.07, 0.08), (0.62, 0.10, 0.09), (0.18, 0.27, 0.20),
+    (0.50, 0.45, 0.36), (0.65, 0.50, 0.15), (0.30, 0.22, 0.18), (0.22, 0.23, 0.25),
+)  # fmt: skip
+LIVERIES = (
+    (0.80, 0.15, 0.12), (0.88, 0.88, 0.86), (0.90, 0.75, 0.15), (0.15, 0.30, 0.60),
+    (0.20, 0.50, 0.30), (0.85, 0.80, 0.66), (0.35, 0.37, 0.40), (0.75, 0.40, 0.12),
+)  # fmt: skip
+BLACK = np.array([0.06, 0.06, 0.07])
+DARK = np.array([0.16, 0.16, 0.17])
+WHITE = np.array([0.80, 0.80, 0.78])
+TAIL_LIGHT = np.array([0.60, 0.05, 0.05])
+LAMP = np.array([0.85, 0.86, 0.88])
 
 GLASS = np.array([0.10, 0.11, 0.13])
 TYRE = np.array([0.09, 0.09, 0.10])
@@ -41,12 +57,10 @@ class Face:
         point = (a + (b - a) * across) * (1 - along) + (d + (c - d) * across) * along
         return point.tolist()
 
-    def add(
-        self, colour: Colour, *boxes: tuple[float, float, float, float], kind: str = "paint"
-    ):
+    def add(self, colour: Colour, *boxes: tuple[float, float, float, float], kind: str = "paint"):
         """Puts boxes on it: from, to across (left to right) and from, to along, each 0 to 1."""
         shapes = [
-            np.array([self.place(a0, b0), self.place(a1, b0), self.place(a1, b1), self.place(a0, b1)])
+            np.array([self.place(*at) for at in ((a0, b0), (a1, b0), (a1, b1), (a0, b1))])
             for a0, a1, b0, b1 in boxes
         ]
         self.decals.append(Decal(shapes=shapes, colour=colour, kind=kind))
@@ -76,7 +90,7 @@ class Part:
         colour: Colour,
         *shapes: Sequence[tuple[float, float]],
         width: float | None = None,
-        slope: tuple[float, float, float] | None = None,
+        lean: float = 0.0,
         kind: str = "paint",
     ):
         """Puts shapes of points (z, y) on both sides.
@@ -84,19 +98,17 @@ class Part:
         Args:
             colour: of all of them.
             shapes: their corners.
-            width: how far from the middle they are; by default as far as the widest point.
-            slope: (y, width, change of width per metre of height), for sides that lean.
+            width: how far from the middle they are at the ground; by default the widest point.
+            lean: how much that changes per metre of height.
             kind: of the decal.
         """
-        widest = float(self.right.points[:, 0].max()) if width is None else width
+        if width is None:
+            width = float(self.right.points[:, 0].max())
         for face, sign in ((self.left, -1), (self.right, 1)):
-            placed = []
-            for shape in shapes:
-                points = [
-                    (sign * (slope[1] + slope[2] * (y - slope[0]) if slope else widest), y, z)
-                    for z, y in shape
-                ]
-                placed.append(np.array(points, float))
+            placed = [
+                np.array([(sign * (width + lean * y), y, z) for z, y in shape], float)
+                for shape in shapes
+            ]
             face.decals.append(Decal(shapes=placed, colour=colour, kind=kind))
 
 
@@ -144,117 +156,44 @@ def extrude(
     return Part(strips, left, right)
 
 
-def box(
-    width: float, y: tuple[float, float], z: tuple[float, float], colour: Colour
-) -> Part:
+def box(width: float, y: tuple[float, float], z: tuple[float, float], colour: Colour) -> Part:
     """A part like a box: back, top and front are its strips."""
     half = width / 2
-    return extrude([(z[0], y[0], half), (z[0], y[1], half), (z[1], y[1], half), (z[1], y[0], half)],
-                   colour)  # fmt: skip
+    return extrude(
+        [(z[0], y[0], half), (z[0], y[1], half), (z[1], y[1], half), (z[1], y[0], half)], colour
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pose:
-    """Where a body stands in the plan, and how far it is turned; 0 looks ahead, pi/2 right."""
-
-    x: float
-    z: float
-    heading: float
-
-    def world(self, points: Points) -> Points:
-        """Points of the body in the plan."""
-        x, y, z = points.T
-        cos, sin = math.cos(self.heading), math.sin(self.heading)
-        return np.stack([self.x + x * cos + z * sin, y, self.z - x * sin + z * cos], axis=1)
-
-    def footprint(self, width: float, length: float) -> tuple[float, float, float, float]:
-        """The rectangle of the plan around a body of that size."""
-        cos, sin = abs(math.cos(self.heading)), abs(math.sin(self.heading))
-        x, z = (width * cos + length * sin) / 2, (width * sin + length * cos) / 2
-        return self.x - x, self.x + x, self.z - z, self.z + z
+def rectangle(z0: float, z1: float, y0: float, y1: float) -> list[tuple[float, float]]:
+    """A shape for the sides of a part."""
+    return [(z0, y0), (z0, y1), (z1, y1), (z1, y0)]
 
 
-def draw_vehicle(
-    canvas: Canvas, view: View, vehicle: Vehicle, pose: Pose, owner: int, sunlit: bool
+def arch(z: float, y: float, radius: float) -> list[tuple[float, float]]:
+    """A shape for the sides of a part: what is dark around a wheel."""
+    turns = np.linspace(-0.3, np.pi + 0.3, 12).tolist()
+    return [(z + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
+
+
+def windows_along(
+    part: Part, z: tuple[float, float], y: tuple[float, float], pane: float, gap: float = 0.12
 ):
-    """Draws a vehicle: wheels of the far side, bodies from far to near, wheels of the near side."""
-    eye = np.array([0, view.height, 0])
-    middle = view.bent(pose.world(np.zeros((1, 3))))[0]
-    right = view.bent(pose.world(np.array([[1.0, 0, 0]])))[0] - middle
-    near_side = 1 if float((right * (eye - middle)).sum()) > 0 else -1
-    for wheel in vehicle.wheels:
-        draw_wheel(canvas, view, wheel, pose, -near_side, owner, sunlit)
-
-    def distance(part: Part) -> float:
-        return float(np.hypot(*(view.bent(pose.world(part.centre[None]))[0] - eye)[[0, 2]]))
-
-    for part in sorted(vehicle.parts, key=distance, reverse=True):
-        draw_part(canvas, view, part, pose, owner, sunlit, eye)
-    for wheel in vehicle.wheels:
-        draw_wheel(canvas, view, wheel, pose, near_side, owner, sunlit)
+    """A row of windows on both sides, each about as long as `pane`."""
+    count = max(round((z[1] - z[0]) / pane), 1)
+    step = (z[1] - z[0]) / count
+    starts = [z[0] + k * step for k in range(count)]
+    panes = [rectangle(start, start + step - gap, *y) for start in starts]
+    part.add_sides(GLASS, *panes, kind="glass")
 
 
-def draw_part(
-    canvas: Canvas,
-    view: View,
-    part: Part,
-    pose: Pose,
-    owner: int,
-    sunlit: bool,
-    eye: Float[np.ndarray, "3"],
-):
-    """Draws the faces that look at the camera."""
-    inside = view.bent(pose.world(part.centre[None]))[0]
-    visible = []
-    for face in part.faces:
-        points = view.bent(pose.world(face.points))
-        centre = points.mean(axis=0)
-        normal = np.cross(points, np.roll(points, -1, axis=0)).sum(axis=0)
-        normal = normal / max(float(np.sqrt((normal**2).sum())), 1e-9)
-        if float((normal * (centre - inside)).sum()) < 0:
-            normal = -normal
-        if float((normal * (eye - centre)).sum()) > 0:
-            visible.append((float(((centre - eye) ** 2).sum()), face, points, normal))
-    for _, face, points, normal in sorted(visible, key=lambda entry: -entry[0]):
-        z = float(points[:, 2].mean())
-        direction = tuple(normal.tolist())
-        colour = view.lit(face.colour, direction, sunlit)
-        colour = colour + (view.weather.zenith - colour) * (0.05 + 0.22 * max(normal[1], 0))
-        canvas.fill([view.project(points)], view.hazy(colour, z), owner, tilt=(0.06, -0.30))
-        for decal in face.decals:
-            shapes = [view.project_plan(pose.world(shape)) for shape in decal.shapes]
-            shapes = [shape for shape in shapes if np.ptp(shape, axis=0).max() > 0.7]
-            if not shapes:
-                continue
-            tilt = (0.0, -0.2)
-            if decal.kind == "glow":
-                shade = decal.colour
-            elif decal.kind == "glass":
-                sky = view.weather.horizon * view.weather.ambient.mean()
-                shade = decal.colour + sky * (0.12 + 0.3 * max(normal[1], 0))
-                tilt = (0.25, -0.9)
-            else:
-                shade = view.lit(decal.colour, direction, sunlit)
-            canvas.fill(shapes, view.hazy(shade, z), tilt=tilt)
-
-
-def draw_wheel(
-    canvas: Canvas, view: View, wheel: Wheel, pose: Pose, side: int, owner: int, sunlit: bool
-):
-    """Draws the wheel on one side of an axle."""
-    turns = np.linspace(0, 2 * np.pi, 18, endpoint=False)
-    circle = np.stack([0 * turns, np.cos(turns), np.sin(turns)], axis=1)
-
-    def disc(x: float, radius: float) -> np.ndarray:
-        centre = np.array([side * x, wheel.radius, wheel.z])
-        return view.project_plan(pose.world(centre + circle * radius))
-
-    colour = view.hazy(view.lit(TYRE, (0, 0, -1), sunlit), pose.z)
-    inner, outer = disc(wheel.x - 0.22, wheel.radius), disc(wheel.x, wheel.radius)
-    canvas.fill([convex_hull(np.concatenate([inner, outer]))], colour, owner)
-    if np.ptp(outer[:, 0]) > 2:
-        canvas.fill([disc(wheel.x + 0.01, wheel.radius * 0.95)], colour * 1.4)
-        rim = view.hazy(view.lit(wheel.rim, (0, 0.3, -0.9), sunlit), pose.z)
-        canvas.fill([disc(wheel.x + 0.01, wheel.radius * 0.66)], rim, tilt=(0, -0.4))
-        canvas.fill([disc(wheel.x + 0.01, wheel.radius * 0.48)], rim * 0.6)
-        canvas.fill([disc(wheel.x + 0.01, wheel.radius * 0.22)], rim)
+def mirrors(
+    width: float, y: tuple[float, float], z: tuple[float, float], colour: Colour
+) -> list[Part]:
+    """Two mirrors, that stick out of a body of that width."""
+    parts = []
+    for sign in (-1, 1):
+        part = box(0.2, y, z, colour)
+        for face in part.faces:
+            face.points[:, 0] += sign * (width / 2 + 0.1)
+        parts.append(part)
+    return parts

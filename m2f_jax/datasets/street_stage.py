@@ -1,15 +1,15 @@
-"""Things that stand on the ground of a street scene, and the order in which they hide each other."""
+"""Things that stand on the ground of a street scene, and which of them hides which."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
 
 from m2f_jax.datasets.street_canvas import Canvas
 from m2f_jax.datasets.street_view import Points, View
 
 Footprint = tuple[float, float, float, float]  # left, right, near, far, in metres of the plan
+Drawing = Callable[[Canvas, View, bool], None]  # the last one says whether the sun shines on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +17,13 @@ class Item:
     """One thing: where it stands, how it is drawn, and what throws its shadow."""
 
     footprint: Footprint
-    draw: Callable[[Canvas, View, bool], None]
-    """Draws it; the last argument says whether the sun shines on it."""
+    draw: Drawing
     shadow: tuple[Points, ...] = ()
     """Points of convex bodies of the plan."""
     contact: bool = False
     """Whether it darkens the ground that it stands on."""
+    overhang: float = 0.0
+    """How far, in metres, it reaches out over its footprint to the left and right."""
 
 
 def box_points(footprint: Footprint, height: float, base: float = 0.0) -> Points:
@@ -33,24 +34,38 @@ def box_points(footprint: Footprint, height: float, base: float = 0.0) -> Points
     )
 
 
-def drawing_order(footprints: Sequence[Footprint]) -> list[int]:
-    """Indices such that nothing is drawn before what is behind it."""
-    count = len(footprints)
+def drawing_order(items: Sequence[Item], bend: float) -> list[int]:
+    """Indices such that nothing is drawn before what is behind it.
+
+    Args:
+        items: the things.
+        bend: of the street; things that don't meet on the screen may be drawn in any order.
+    """
+    count = len(items)
+    footprints = [item.footprint for item in items]
+    corners = np.array(footprints)
+    depths = corners[:, 2:].clip(1)
+    overhang = np.array([item.overhang for item in items])[:, None, None]
+    sides = corners[:, :2, None] + overhang * np.array([[-1], [1]])
+    slopes = (sides / depths[:, None] + bend * depths[:, None]).reshape(count, 4)
+    left, right = slopes.min(axis=1), slopes.max(axis=1)
+    meet = (left[:, None] < right) & (left < right[:, None])
+
     behind = np.zeros((count, count), bool)  # [i, j]: i must be drawn before j
-    for i in range(count):
-        for j in range(i):
-            j_hides = hides(footprints[j], footprints[i])
-            behind[i, j], behind[j, i] = j_hides, not j_hides
-    far = np.array([footprint[3] for footprint in footprints])
+    for i, j in zip(*np.nonzero(np.triu(meet, 1)), strict=True):
+        hidden = hides(footprints[j], footprints[i])
+        behind[i, j], behind[j, i] = hidden, not hidden
     order: list[int] = []
-    left = np.ones(count, bool)
-    while left.any():
-        waiting: Bool[np.ndarray, "count"] = left & ~behind[left].any(axis=0)
-        # Three may hide each other in a circle; then the farthest goes first.
-        candidates = np.flatnonzero(waiting if waiting.any() else left)
-        chosen = int(candidates[far[candidates].argmax()])
+    blockers = behind.sum(axis=0)
+    waiting = np.ones(count, bool)
+    while waiting.any():
+        ready = waiting & (blockers == 0)
+        # A few may hide each other in a circle; then the farthest goes first.
+        candidates = np.flatnonzero(ready if ready.any() else waiting)
+        chosen = int(candidates[corners[candidates, 3].argmax()])
         order.append(chosen)
-        left[chosen] = False
+        waiting[chosen] = False
+        blockers -= behind[chosen]
     return order
 
 

@@ -7,11 +7,10 @@ from m2f_jax.datasets.street_furniture import (
     bollard,
     lamp,
     static_thing,
-    traffic_light,
-    traffic_sign,
 )
 from m2f_jax.datasets.street_greenery import bush, hedge, random_leaves, tree
 from m2f_jax.datasets.street_plan import Plot, Side, Street
+from m2f_jax.datasets.street_signs import traffic_light, traffic_sign
 from m2f_jax.datasets.street_stage import Item
 
 NEAREST = 3.5  # metres; nothing stands nearer to the camera
@@ -35,7 +34,8 @@ def surroundings(dice: Dice, street: Street) -> list[Item]:
             while z < street.end:
                 plot = side.plot_at(z)
                 if plot and plot.kind != "side street" and dice.chance(0.85):
-                    items.append(tree(dice, side.x(offset), z, leaves, height * dice.uniform(0.85, 1.15)))
+                    tall = height * dice.uniform(0.85, 1.15)
+                    items.append(tree(dice, side.x(offset), z, leaves, tall))
                 z += step * dice.uniform(0.8, 1.2)
     return items
 
@@ -48,7 +48,8 @@ def close_street(dice: Dice, street: Street) -> list[Item]:
     if green:
         leaves = random_leaves(dice)
         while x < street.right.kerb + 75:
-            items.append(tree(dice, x, street.end + dice.uniform(0, 25), leaves, dice.uniform(8, 18)))
+            z = street.end + dice.uniform(0, 25)
+            items.append(tree(dice, x, z, leaves, dice.uniform(8, 18)))
             x += dice.uniform(3, 6)
     else:
         while x < street.right.kerb + 75:
@@ -84,10 +85,9 @@ def houses(dice: Dice, street: Street, side: Side, plot: Plot) -> list[Item]:
             items.append(building(side.sign, line, z, far, random_style(dice, street.kind)))
         if gap and z > NEAREST:
             for _ in range(dice.whole(0, 2)):
-                items.append(
-                    tree(dice, side.x(side.building_line + dice.uniform(0, 6)), far + gap / 2,
-                         random_leaves(dice), dice.uniform(4, 9))
-                )  # fmt: skip
+                x = side.x(side.building_line + dice.uniform(0, 6))
+                leaves = random_leaves(dice)
+                items.append(tree(dice, x, far + gap / 2, leaves, dice.uniform(4, 9)))
         z = far + gap
     if side.garden:
         items += garden(dice, side, plot)
@@ -104,8 +104,14 @@ def garden(dice: Dice, side: Side, plot: Plot) -> list[Item]:
         kind = dice.weighted({"hedge": 3, "fence": 2.5, "wall": 1.5, "open": 1})
         if kind == "hedge":
             at = side.x(edge), side.x(edge + 0.8)
-            items.append(hedge(dice, (min(at), max(at), z, far - 1.5), random_leaves(dice),
-                               dice.uniform(0.8, 1.7)))  # fmt: skip
+            items.append(
+                hedge(
+                    dice,
+                    (min(at), max(at), z, far - 1.5),
+                    random_leaves(dice),
+                    dice.uniform(0.8, 1.7),
+                )
+            )
         elif kind != "open":
             ends = (side.x(edge), far - 1.2), (side.x(edge), z)
             items.append(barrier(dice, *ends, solid=kind == "wall"))
@@ -137,8 +143,9 @@ def park(dice: Dice, side: Side, plot: Plot) -> list[Item]:
     if dice.chance(0.7):  # a belt of trees closes the view
         z = near
         while z < plot.far:
-            items.append(tree(dice, side.x(start + dice.uniform(15, 24)), z, leaves,
-                              dice.uniform(9, 16)))  # fmt: skip
+            items.append(
+                tree(dice, side.x(start + dice.uniform(15, 24)), z, leaves, dice.uniform(9, 16))
+            )
             z += dice.uniform(3, 6)
     return items
 

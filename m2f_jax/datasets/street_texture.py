@@ -48,7 +48,8 @@ def noise(
 ) -> Float[np.ndarray, "..."]:
     """The noise at points in units of its smallest detail; the shapes are broadcast."""
     tile = grain_tile() if fine else noise_tile()
-    return tile[np.floor(y).astype(np.int64) & (TILE - 1), np.floor(x).astype(np.int64) & (TILE - 1)]
+    row, column = (np.floor(at).astype(np.int32) & (TILE - 1) for at in (y, x))
+    return tile.take(row * TILE + column)
 
 
 def stripes(
@@ -82,4 +83,4 @@ def mix(
     share: Float[np.ndarray, "..."],
 ) -> Float[np.ndarray, "... 3"]:
     """Colours with a share of another one in them."""
-    return colours + (other - colours) * share[..., None]
+    return colours + (other.astype(colours.dtype) - colours) * share[..., None]

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from m2f_jax.datasets.street_canvas import Canvas
+from m2f_jax.datasets.street_cars import CAR, car
 from m2f_jax.datasets.street_cycles import (
     BICYCLE,
-    MOTORCYCLE,
     Cycle,
     bicycle,
     draw_cycle,
@@ -17,10 +17,12 @@ from m2f_jax.datasets.street_dice import Dice
 from m2f_jax.datasets.street_figures import Limb, cyclist, draw_limbs, walker
 from m2f_jax.datasets.street_furniture import dynamic_thing
 from m2f_jax.datasets.street_plan import PARKING, Side, Street
-from m2f_jax.datasets.street_solids import Pose, Vehicle, draw_vehicle
+from m2f_jax.datasets.street_solids import Vehicle
 from m2f_jax.datasets.street_stage import Footprint, Item, box_points
-from m2f_jax.datasets.street_vehicles import CAR, bus, car, towed, tram, truck
-from m2f_jax.datasets.street_view import View
+from m2f_jax.datasets.street_transit import bus, tram
+from m2f_jax.datasets.street_trucks import towed, truck
+from m2f_jax.datasets.street_vehicle_drawing import draw_vehicle
+from m2f_jax.datasets.street_view import Pose, View
 
 PERSON, RIDER = 24, 25
 BESIDE = math.pi / 2
@@ -37,10 +39,12 @@ class Traffic:
         """Whether nothing is there."""
         left, right, near, far = footprint
         return not any(
-            left - gap < other[1] and other[0] < right + gap
-            and near - gap < other[3] and other[2] < far + gap
+            left - gap < other[1]
+            and other[0] < right + gap
+            and near - gap < other[3]
+            and other[2] < far + gap
             for other in self.taken
-        )  # fmt: skip
+        )
 
     def add(self, item: Item, gap: float = 0.3) -> bool:
         """Puts an item there, unless the place is taken."""
@@ -108,15 +112,15 @@ def traffic(dice: Dice, street: Street) -> list[Item]:
     for side in street.sides:
         if side.parking:
             place_parked(dice, street, placed, side, busy)
-    place_riders(dice, street, placed, busy)
+    place_riders(dice, street, placed)
     for side in street.sides:
-        place_pavement(dice, street, placed, side, busy)
+        place_pavement(dice, placed, side, busy)
     return placed.items
 
 
 def place_special(dice: Dice, street: Street, placed: Traffic):
     """Trams, buses, trucks and what they tow: rare in life, and so made a little more frequent."""
-    if street.tracks and dice.chance(0.55):
+    if street.tracks and dice.chance(0.65):
         for k, x in enumerate(street.tracks):
             if dice.chance(0.65):
                 vehicle = tram(dice)
@@ -128,7 +132,7 @@ def place_special(dice: Dice, street: Street, placed: Traffic):
     for make in makers:
         vehicle = make(dice)
         lane = dice.choose(street.lanes)
-        near = 11 if abs(lane.x) < 1 else 5.5
+        near = 12 if abs(lane.x) < 1 else 7
         z = near + 38 * dice.uniform(0, 1) ** 1.5 + vehicle.length / 2
         heading = (0.0 if lane.direction == 1 else math.pi) + dice.uniform(-0.03, 0.03)
         placed.add(vehicle_item(vehicle, Pose(x=lane.x, z=z, heading=heading)), gap=1.0)
@@ -151,15 +155,15 @@ def place_crossing(dice: Dice, street: Street, placed: Traffic):
                 placed.add(vehicle_item(make(dice), pose), gap=0.6)
     if street.zebra:
         for _ in range(dice.weighted({0: 2, 1: 3, 2: 3, 3: 2, 4: 1})):
-            pose = Pose(x=dice.uniform(street.left.kerb, street.right.kerb),
-                        z=street.zebra + dice.uniform(0.4, 2.8),
-                        heading=dice.sign() * BESIDE + dice.uniform(-0.3, 0.3))  # fmt: skip
+            pose = Pose(
+                x=dice.uniform(street.left.kerb, street.right.kerb),
+                z=street.zebra + dice.uniform(0.4, 2.8),
+                heading=dice.sign() * BESIDE + dice.uniform(-0.3, 0.3),
+            )
             placed.add(person_item(walker(dice), pose))
 
 
-def place_lane(
-    dice: Dice, street: Street, placed: Traffic, x: float, direction: int, busy: float
-):
+def place_lane(dice: Dice, street: Street, placed: Traffic, x: float, direction: int, busy: float):
     """Cars and a few motorcycles in one lane."""
     own = abs(x) < 1
     z = dice.uniform(8, 30) if own else dice.uniform(4, 25)
@@ -170,7 +174,9 @@ def place_lane(
         if dice.chance(0.55 * busy):
             if dice.chance(0.07) and not far:
                 rider = cyclist(dice, motorised=True)
-                placed.add(cycle_item(motorcycle(dice), Pose(x=pose_x, z=z, heading=heading), rider))
+                placed.add(
+                    cycle_item(motorcycle(dice), Pose(x=pose_x, z=z, heading=heading), rider)
+                )
             else:
                 vehicle = car(dice)
                 pose = Pose(x=pose_x, z=z + vehicle.length / 2, heading=heading)
@@ -194,8 +200,11 @@ def place_parked(dice: Dice, street: Street, placed: Traffic, side: Side, busy: 
             make = dice.weighted({car: 30, truck: 0.7, towed: 0.35})
             vehicle = make(dice)
             heading = 0.0 if (side.sign == 1) == dice.chance(0.93) else math.pi
-            pose = Pose(x=x + dice.uniform(-0.12, 0.12), z=z + vehicle.length / 2,
-                        heading=heading + dice.uniform(-0.03, 0.03))  # fmt: skip
+            pose = Pose(
+                x=x + dice.uniform(-0.12, 0.12),
+                z=z + vehicle.length / 2,
+                heading=heading + dice.uniform(-0.03, 0.03),
+            )
             if pose.z - vehicle.length / 2 > 1.2:
                 grouped = z > limit and vehicle.label_id == CAR
                 placed.add(vehicle_item(vehicle, pose, grouped=grouped), gap=0.2)
@@ -204,9 +213,9 @@ def place_parked(dice: Dice, street: Street, placed: Traffic, side: Side, busy: 
             z += dice.uniform(3, 7)
 
 
-def place_riders(dice: Dice, street: Street, placed: Traffic, busy: float):
+def place_riders(dice: Dice, street: Street, placed: Traffic):
     """Cyclists at the edge of the road, now and then a motorcyclist or one who crosses."""
-    for _ in range(dice.weighted({0: 3, 1: 3.2, 2: 2, 3: 1, 4: 0.5})):
+    for _ in range(dice.weighted({0: 2, 1: 3.2, 2: 2.4, 3: 1.3, 4: 0.7})):
         side = dice.choose(street.sides)
         inward = (PARKING + 0.7) if side.parking else dice.uniform(0.5, 1.1)
         on_pavement = dice.chance(0.25)
@@ -217,15 +226,17 @@ def place_riders(dice: Dice, street: Street, placed: Traffic, busy: float):
         if dice.chance(0.2):
             heading += dice.sign() * dice.uniform(0.6, BESIDE)
         if dice.chance(0.85):
-            item = cycle_item(bicycle(dice), Pose(x=x, z=z, heading=heading),
-                              cyclist(dice, motorised=False))  # fmt: skip
+            item = cycle_item(
+                bicycle(dice), Pose(x=x, z=z, heading=heading), cyclist(dice, motorised=False)
+            )
         else:
-            item = cycle_item(motorcycle(dice), Pose(x=x, z=z, heading=heading),
-                              cyclist(dice, motorised=True))  # fmt: skip
+            item = cycle_item(
+                motorcycle(dice), Pose(x=x, z=z, heading=heading), cyclist(dice, motorised=True)
+            )
         placed.add(item)
 
 
-def place_pavement(dice: Dice, street: Street, placed: Traffic, side: Side, busy: float):
+def place_pavement(dice: Dice, placed: Traffic, side: Side, busy: float):
     """People alone, in twos and threes, and in crowds; parked bicycles; prams and dogs."""
     near, far = side.walkway
     near, far = near + 0.5, far - 0.4
@@ -233,7 +244,7 @@ def place_pavement(dice: Dice, street: Street, placed: Traffic, side: Side, busy
     def somewhere() -> tuple[float, float]:
         return side.x(dice.uniform(near, max(far, near + 0.2))), 5 + 55 * dice.uniform(0, 1) ** 1.7
 
-    for _ in range(int(dice.uniform(0, 5.5) * busy)):
+    for _ in range(round(dice.uniform(0.5, 8.5) * busy)):
         x, z = somewhere()
         heading = dice.choose((0.0, math.pi)) + dice.uniform(-0.3, 0.3)
         if dice.chance(0.2):
@@ -244,13 +255,19 @@ def place_pavement(dice: Dice, street: Street, placed: Traffic, side: Side, busy
     if dice.chance(0.3):
         x, z = somewhere()
         for _ in range(dice.whole(6, 12)):
-            pose = Pose(x=x + dice.uniform(-1.3, 1.3), z=max(z, 14) + dice.uniform(-1.5, 1.5),
-                        heading=dice.uniform(0, 2 * math.pi))  # fmt: skip
+            pose = Pose(
+                x=x + dice.uniform(-1.3, 1.3),
+                z=max(z, 14) + dice.uniform(-1.5, 1.5),
+                heading=dice.uniform(0, 2 * math.pi),
+            )
             placed.add(person_item(walker(dice), pose, grouped=True), gap=-0.1)
-    if dice.chance(0.4):
+    if dice.chance(0.25):
         for _ in range(dice.whole(3, 8)):
-            pose = Pose(x=side.x(dice.uniform(near, max(far, near + 0.2))), z=dice.uniform(60, 100),
-                        heading=dice.uniform(0, 2 * math.pi))  # fmt: skip
+            pose = Pose(
+                x=side.x(dice.uniform(near, max(far, near + 0.2))),
+                z=dice.uniform(60, 100),
+                heading=dice.uniform(0, 2 * math.pi),
+            )
             placed.add(person_item(walker(dice), pose, grouped=True), gap=0.0)
     if dice.chance(0.22):
         x, z = side.x(far if dice.chance(0.5) else near), 7 + 25 * dice.uniform(0, 1)
@@ -258,13 +275,10 @@ def place_pavement(dice: Dice, street: Street, placed: Traffic, side: Side, busy
         for k in range(dice.whole(4, 9)):
             pose = Pose(x=x, z=z + 0.55 * k, heading=across + dice.uniform(-0.1, 0.1))
             placed.add(cycle_item(bicycle(dice), pose, grouped=True), gap=-0.25)
-    for _ in range(dice.weighted({0: 3, 1: 2.5, 2: 1.2, 3: 0.5})):
+    for _ in range(dice.weighted({0: 2, 1: 2.5, 2: 2, 3: 1.3, 4: 0.7})):
         x, z = side.x(far if dice.chance(0.6) else near), 5 + 35 * dice.uniform(0, 1) ** 1.5
         heading = dice.choose((0.0, math.pi, BESIDE)) + dice.uniform(-0.2, 0.2)
         make = motorcycle if dice.chance(0.18) else bicycle
         placed.add(cycle_item(make(dice), Pose(x=x, z=z, heading=heading)), gap=0.1)
     if dice.chance(0.3):
         placed.add(dynamic_thing(dice, *somewhere()))
-
-
-__all__ = ["MOTORCYCLE", "traffic"]

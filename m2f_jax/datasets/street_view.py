@@ -48,21 +48,17 @@ class View:
 
     def bent(self, points: Points) -> Points:
         """Points of the plan where the street's bend puts them."""
-        return points + np.stack(
-            [self.bend * points[:, 2] ** 2, 0 * points[:, 1], 0 * points[:, 2]], axis=1
-        )
+        moved = points.copy()
+        moved[:, 0] += self.bend * points[:, 2] ** 2
+        return moved
 
     def project(self, points: Points) -> Polygon:
         """Points of the world as pixels."""
-        x, y, z = points.T
-        z = z.clip(NEAREST)
-        return np.stack(
-            [
-                self.centre_x + self.focal * x / z,
-                self.centre_y + self.focal * (self.height - y) / z,
-            ],
-            axis=1,
-        )
+        pixels = np.empty((len(points), 2))
+        scale = self.focal / points[:, 2].clip(NEAREST)
+        pixels[:, 0] = self.centre_x + scale * points[:, 0]
+        pixels[:, 1] = self.centre_y + scale * (self.height - points[:, 1])
+        return pixels
 
     def project_plan(self, points: Sequence[tuple[float, float, float]] | Points) -> Polygon:
         """Points of the plan as pixels."""
@@ -100,6 +96,27 @@ class View:
         return np.stack([x - y * sx / sy, 0 * y, (z - y * sz / sy)], axis=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Where a body stands in the plan, and how far it is turned; 0 looks ahead, pi/2 right."""
+
+    x: float
+    z: float
+    heading: float
+
+    def world(self, points: Points) -> Points:
+        """Points of the body in the plan."""
+        x, y, z = points.T
+        cos, sin = math.cos(self.heading), math.sin(self.heading)
+        return np.stack([self.x + x * cos + z * sin, y, self.z - x * sin + z * cos], axis=1)
+
+    def footprint(self, width: float, length: float) -> tuple[float, float, float, float]:
+        """The rectangle of the plan around a body of that size."""
+        cos, sin = abs(math.cos(self.heading)), abs(math.sin(self.heading))
+        x, z = (width * cos + length * sin) / 2, (width * sin + length * cos) / 2
+        return self.x - x, self.x + x, self.z - z, self.z + z
+
+
 def random_view(dice: Dice, size: tuple[int, int]) -> View:
     """A camera behind the windscreen of a car, on some day."""
     height, width = size
@@ -119,21 +136,49 @@ def random_weather(dice: Dice) -> Weather:
     """Sun, clouds, haze or dusk."""
     kind = dice.weighted({"sunny": 3, "overcast": 4, "low sun": 1.5, "haze": 1, "dusk": 0.8})
     azimuth = dice.uniform(0, 2 * math.pi)
-    elevation = math.radians(
-        dice.uniform(10, 20) if kind == "low sun" else dice.uniform(28, 62)
-    )
+    elevation = math.radians(dice.uniform(10, 20) if kind == "low sun" else dice.uniform(28, 62))
     ambient, sun, zenith, horizon, clouds, sight = {
-        "sunny": ((0.50, 0.54, 0.61), (0.66, 0.61, 0.52), (0.30, 0.50, 0.80), (0.78, 0.86, 0.93),
-                  dice.uniform(0.1, 0.6), 500),
-        "overcast": ((0.84, 0.86, 0.88), (0.10, 0.10, 0.10), (0.74, 0.77, 0.81),
-                     (0.88, 0.89, 0.90), dice.uniform(0.6, 1.0), 300),
-        "low sun": ((0.44, 0.46, 0.54), (0.80, 0.62, 0.40), (0.42, 0.55, 0.76),
-                    (0.97, 0.87, 0.70), dice.uniform(0.1, 0.7), 300),
-        "haze": ((0.76, 0.77, 0.78), (0.18, 0.17, 0.15), (0.82, 0.84, 0.86), (0.86, 0.87, 0.87),
-                 dice.uniform(0.2, 0.5), 110),
-        "dusk": ((0.40, 0.42, 0.50), (0.03, 0.03, 0.03), (0.27, 0.34, 0.50), (0.66, 0.58, 0.58),
-                 dice.uniform(0.3, 0.9), 250),
-    }[kind]  # fmt: skip
+        "sunny": (
+            (0.50, 0.54, 0.61),
+            (0.66, 0.61, 0.52),
+            (0.30, 0.50, 0.80),
+            (0.78, 0.86, 0.93),
+            dice.uniform(0.1, 0.6),
+            500,
+        ),
+        "overcast": (
+            (0.84, 0.86, 0.88),
+            (0.10, 0.10, 0.10),
+            (0.74, 0.77, 0.81),
+            (0.88, 0.89, 0.90),
+            dice.uniform(0.6, 1.0),
+            300,
+        ),
+        "low sun": (
+            (0.44, 0.46, 0.54),
+            (0.80, 0.62, 0.40),
+            (0.42, 0.55, 0.76),
+            (0.97, 0.87, 0.70),
+            dice.uniform(0.1, 0.7),
+            300,
+        ),
+        "haze": (
+            (0.76, 0.77, 0.78),
+            (0.18, 0.17, 0.15),
+            (0.82, 0.84, 0.86),
+            (0.86, 0.87, 0.87),
+            dice.uniform(0.2, 0.5),
+            110,
+        ),
+        "dusk": (
+            (0.40, 0.42, 0.50),
+            (0.03, 0.03, 0.03),
+            (0.27, 0.34, 0.50),
+            (0.66, 0.58, 0.58),
+            dice.uniform(0.3, 0.9),
+            250,
+        ),
+    }[kind]
     return Weather(
         ambient=np.array(ambient) * dice.uniform(0.92, 1.08),
         sun=np.array(sun),

@@ -1,11 +1,17 @@
-"""Street scenes, drawn."""
+"""Street scenes with exact labels, drawn by rule: training and test data for machines without any.
+
+A scene has Cityscapes' classes, ids, view and rough frequencies, so that whatever reads, trains on
+or evaluates Cityscapes can be tried out: occlusion, truncation, groups and void included.
+The rest of the drawing is in the `street_*` modules: first a plan seen from above (`street_plan`,
+`street_surroundings`, `street_traffic`), then a view of it, painted from far to near.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from m2f_jax.datasets.street_canvas import Canvas, inside
+from m2f_jax.datasets.street_canvas import Canvas, convex_hull, inside
 from m2f_jax.datasets.street_dice import Dice
 from m2f_jax.datasets.street_ground import draw_ground, draw_shadows, draw_sky
 from m2f_jax.datasets.street_plan import plan_street
@@ -14,34 +20,75 @@ from m2f_jax.datasets.street_stage import drawing_order
 from m2f_jax.datasets.street_surroundings import surroundings
 from m2f_jax.datasets.street_traffic import traffic
 from m2f_jax.datasets.street_view import random_view
-from m2f_jax.datasets.street_canvas import convex_hull
-FEWEST = 25
+
+SMALLEST = 128, 256
+FEWEST_PIXELS = 25  # an object that shows less is part of its class's group
+
 
 @dataclass(frozen=True)
 class StreetScene:
+    """A picture of a street, and whose every pixel is."""
+
     image: UInt8[np.ndarray, "H W 3"]
     instance_ids: Int32[np.ndarray, "H W"]
+    """As in *_gtFine_instanceIds.png: class * 1000 + k for objects, else the plain label id."""
+
+    @property
+    def label_ids(self) -> UInt8[np.ndarray, "H W"]:
+        """As in *_gtFine_labelIds.png."""
+        ids = self.instance_ids
+        return np.where(ids < 1000, ids, ids // 1000).astype(np.uint8)
+
 
 def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> StreetScene:
-    view = random_view(Dice(seed, index, 0), size)
-    street = plan_street(Dice(seed, index, 1))
-    backdrop = surroundings(Dice(seed, index, 2), street)
-    moving = traffic(Dice(seed, index, 3), street)
-    items = backdrop + moving
+    """One scene of an endless data set; the same on every platform and with every numpy version.
+
+    A scene of another size is the same street, drawn larger or smaller.
+
+    Args:
+        seed: of the data set.
+        index: of the scene in it.
+        size: height and width in pixels, from 128 x 256.
+
+    Raises:
+        ValueError: the size is too small, or a number is negative.
+    """
+    check_size(size)
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed and index of a street scene start at 0; got {seed} and {index}")
+    # A stream of its own for each part: what one of them takes doesn't change the others.
+    dice = [Dice(seed, index, part) for part in range(8)]
+    view = random_view(dice[0], size)
+    street = plan_street(dice[1])
+    backdrop = surroundings(dice[2], street)
+    items = backdrop + traffic(dice[3], street)
+
     canvas = Canvas(size)
-    draw_sky(canvas, view, Dice(seed, index, 4))
-    draw_ground(canvas, view, street, Dice(seed, index, 5))
+    draw_sky(canvas, view, dice[4])
+    draw_ground(canvas, view, street, dice[5])
     cast = [points for item in items for points in item.shadow]
-    contact = [item.footprint for item in items if item.contact]
-    draw_shadows(canvas, view, cast, contact)
-    shadows = [convex_hull(view.shadow_of(p)[:, [0, 2]]) for item in backdrop for p in item.shadow]
-    for i in drawing_order([item.footprint for item in items]):
-        item = items[i]
-        left, right, near, far = item.footprint
+    draw_shadows(canvas, view, cast, [item.footprint for item in items if item.contact])
+
+    shadows = [
+        convex_hull(view.shadow_of(points)[:, [0, 2]])
+        for item in backdrop
+        for points in item.shadow
+    ]
+    for i in drawing_order(items, view.bend):
+        left, right, near, far = items[i].footprint
         x, z = (left + right) / 2, (near + far) / 2
-        sunlit = item in backdrop or not any(bool(inside(s, x, z)) for s in shadows)
-        item.draw(canvas, view, sunlit)
-    draw_own_car(canvas, view, Dice(seed, index, 6))
-    add_frame(canvas, Dice(seed, index, 7))
-    ids = canvas.instance_ids(FEWEST)
-    return StreetScene(photograph(canvas, view, Dice(seed, index, 8)), ids)
+        shaded = i >= len(backdrop) and any(inside(shadow, x, z) for shadow in shadows)
+        items[i].draw(canvas, view, not shaded)
+
+    draw_own_car(canvas, view, dice[6])
+    add_frame(canvas, dice[6])
+    return StreetScene(photograph(canvas, view, dice[7]), canvas.instance_ids(FEWEST_PIXELS))
+
+
+def check_size(size: tuple[int, int]):
+    """Raises a ValueError if scenes can't be that small."""
+    if size[0] < SMALLEST[0] or size[1] < SMALLEST[1]:
+        raise ValueError(
+            f"a street scene has at least {SMALLEST[0]} x {SMALLEST[1]} pixels (height x width); "
+            f"got {size[0]} x {size[1]}"
+        )

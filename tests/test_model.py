@@ -1,0 +1,192 @@
+"""The whole model: presets by their shapes, what it refuses, and how JAX transforms it."""
+
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.model import Mask2Former, abstract_model, parameter_shapes
+from m2f_jax.presets import PRESETS
+
+
+def images(batch=2, height=40, width=50):
+    return np.random.default_rng(0).normal(size=(batch, height, width, 3)).astype(np.float32)
+
+
+# --- Presets -------------------------------------------------------------------------------------
+
+PARAMETERS = {"tiny": 47_403_139, "large": 215_503_485}  # with 8 classes, and 100 and 200 queries
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_parameters(name):
+    config = PRESETS[name].config
+    shapes = parameter_shapes(config)
+    queries, classes = config.decoder.num_queries, config.num_classes
+    assert shapes["decoder.queries"] == shapes["decoder.query_positions"] == (queries, 256)
+    assert shapes["decoder.heads.class_head.kernel"] == (256, classes + 1)
+    backbone = name.split("-")[1]
+    if backbone in PARAMETERS:
+        like_cityscapes = PARAMETERS[backbone] + (classes - 8) * (256 + 1)
+        like_cityscapes += (queries - (200 if backbone == "large" else 100)) * 2 * 256
+        assert sum(map(math.prod, shapes.values())) == like_cityscapes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "swin-tiny-coco-panoptic",
+        "swin-small-cityscapes-instance",
+        "swin-base-IN21k-ade-semantic",
+        "swin-large-mapillary-vistas-panoptic",
+    ],
+)
+def test_preset_outputs(name):
+    config = PRESETS[name].config
+    model = abstract_model(config)
+    for (height, width), (h, w) in {(97, 131): (25, 33), (32, 1333): (8, 334)}.items():
+        pixel_values = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+        predictions = jax.eval_shape(lambda model, x: model(x), model, pixel_values)
+        queries, classes = config.decoder.num_queries, config.num_classes
+        assert predictions.class_logits.shape == (2, queries, classes + 1)
+        assert predictions.mask_logits.shape == (2, queries, h, w)
+
+
+# --- Input ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pixel_values", "message"),
+    [
+        (images().transpose(0, 3, 1, 2), r"\(2, 3, 40, 50\).*channels-first.*transpose"),
+        (images()[0], r"\(40, 50, 3\); expected \[batch.*pixel_values\[None\]"),
+        (images()[..., :1], r"\(2, 40, 50, 1\); expected \[batch, height, width, 3\]$"),
+        (images().astype(np.uint8), "dtype uint8; expected normalised floats. ImageProcessor"),
+        (images(height=31), "31 x 50; both sides must be at least 32"),
+        (images(width=0), "40 x 0; both sides"),
+    ],
+)
+def test_other_inputs_are_refused(micro, pixel_values, message):
+    with pytest.raises(ValueError, match=message):
+        micro(pixel_values)
+    with pytest.raises(ValueError, match=message):
+        jax.jit(lambda x: micro(x))(pixel_values)
+
+
+def test_numpy_and_jax_arrays_are_the_same(micro):
+    ours = micro(images())
+    jax.tree.map(np.testing.assert_array_equal, ours, micro(jnp.asarray(images())))
+    assert [x.shape for x in ours] == [(2, 5, 3), (2, 5, 10, 13)]
+
+
+# --- Transformations -----------------------------------------------------------------------------
+
+
+def close(ours, theirs):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=0, atol=1e-4), ours, theirs)
+
+
+def test_jit_and_vmap(micro):
+    want = micro(images())
+    close(jax.jit(lambda model, x: model(x))(micro, images()), want)
+    one_by_one = jax.vmap(lambda x: jax.tree.map(lambda y: y[0], micro(x[None])))
+    close(one_by_one(jnp.asarray(images())), want)
+
+
+def test_grad_reaches_every_parameter(micro):
+    def loss(model):
+        every_layer = model(images(1), all_layers=True)
+        return sum((x.class_logits**2).mean() + (x.mask_logits**2).mean() for x in every_layer)
+
+    gradients = jax.tree_util.tree_leaves_with_path(jax.grad(loss)(micro))
+    assert len(gradients) == len(parameter_shapes(micro.config))
+    assert all(np.isfinite(gradient).all() for _, gradient in gradients)
+    untouched = {jax.tree_util.keystr(path) for path, gradient in gradients if not gradient.any()}
+    assert untouched == set()
+
+
+# --- Numbers -------------------------------------------------------------------------------------
+
+
+def precisions(equations, model):
+    jaxpr = jax.make_jaxpr(lambda x: model(x))(images())
+    products = [e for e in equations(jaxpr) if "precision" in e.params]
+    assert len(products) > 50
+    return {e.params["precision"] for e in products}
+
+
+def test_float32_means_float32_unless_told_otherwise(equations, micro):
+    highest = jax.lax.Precision.HIGHEST
+    assert precisions(equations, micro) == {(highest, highest)}
+    with jax.default_matmul_precision("bfloat16"):
+        assert precisions(equations, micro) == {(jax.lax.Precision.DEFAULT,) * 2}
+
+
+@pytest.fixture(scope="module")
+def in_bfloat16(micro, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    micro.save_pretrained(folder)
+    return Mask2Former.from_pretrained(folder, "bfloat16")
+
+
+def test_bfloat16_is_as_float32_but_for_rounding(micro, in_bfloat16):
+    first = in_bfloat16(images(), all_layers=True)[0]  # before any mask decides where to look
+    want = micro(images(), all_layers=True)[0]
+    for ours, theirs in zip(first, want, strict=True):
+        assert ours.dtype == jnp.float32
+        error = abs(ours - theirs).max() / abs(theirs).max()
+        assert 1e-5 < error < 0.05
+
+
+def test_bfloat16_products_are_fast_and_places_exact(equations, in_bfloat16):
+    assert (jax.lax.Precision.HIGHEST,) * 2 not in precisions(equations, in_bfloat16)
+    parameters = jax.tree_util.tree_leaves_with_path(in_bfloat16)
+    for path, parameter in parameters:
+        name = jax.tree_util.keystr(path)
+        where = "sampling_offsets" in name or "attention_weights" in name
+        assert parameter.dtype == (jnp.float32 if where else jnp.bfloat16), name
+
+
+# --- Config --------------------------------------------------------------------------------------
+
+
+def test_config_survives_a_file(micro, tmp_path):
+    micro.config.save(tmp_path / "config.json")
+    assert Mask2FormerConfig.load(tmp_path / "config.json") == micro.config
+    assert hash(micro.config) == hash(Mask2FormerConfig.from_dict(micro.config.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"backbone": {"window": 7}}, r"Mask2FormerConfig\.backbone has no field window"),
+        ({"backbone": {"depths": [2, 2, "6", 2]}}, r"\.backbone\.depths\[2\] has the value '6'"),
+        ({"backbone": {"depths": [2, 2, 6]}}, "need 4 entries, one per stage.*got 3 and 4"),
+        ({"backbone": {"embed_dim": 100}}, "3 heads do not divide a stage of width 100"),
+        ({"backbone": 7}, r"\.backbone needs an object, not 7"),
+        ({"decoder": {"num_queries": True}}, r"\.decoder\.num_queries has the value True"),
+        ({"decoder": {"dim": 128}}, "pixel_decoder.dim and decoder.dim must be equal.*256, 128"),
+        ({"task": "detection"}, "task is one of .*'detection'"),
+        ({"labels": []}, "labels is empty"),
+        ({"labels": [{"id": 1, "name": "a"}]}, r"\.labels\[0\] lacks the field is_thing"),
+        ({"labels": None}, r"\.labels needs a list, not None"),
+    ],
+)
+def test_bad_configs_are_refused_by_field(change, message):
+    values = json.loads(json.dumps(PRESETS["swin-tiny-cityscapes-instance"].config.to_dict()))
+    with pytest.raises(ValueError, match=message):
+        Mask2FormerConfig.from_dict(values | change)
+
+
+def test_missing_fields_and_broken_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Mask2FormerConfig lacks the field labels, task"):
+        Mask2FormerConfig.from_dict({})
+    path = tmp_path / "config.json"
+    for text in ("{", "\xff"):
+        path.write_bytes(text.encode("latin-1"))
+        with pytest.raises(ValueError, match=r"config\.json is not valid JSON"):
+            Mask2FormerConfig.load(path)

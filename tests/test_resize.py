@@ -1,0 +1,77 @@
+"""Bilinear resizing is PyTorch's, with half-pixel centres and without smoothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m2f_jax.ops.resize import bilinear_matrix, bilinear_taps, resize_bilinear
+
+SIZES = [  # up, down, by odd factors, one axis alone, from and to one pixel
+    ((8, 12), (16, 24)),
+    ((16, 24), (8, 12)),
+    ((16, 24), (2, 3)),
+    ((25, 33), (7, 9)),
+    ((7, 9), (13, 17)),
+    ((5, 6), (5, 11)),
+    ((1, 1), (3, 4)),
+    ((6, 7), (1, 1)),
+]
+
+
+def test_hand_values():
+    row = jnp.array([0.0, 4.0, 8.0]).reshape(1, 1, 3, 1)
+    twice = resize_bilinear(row, (1, 6)).ravel()
+    np.testing.assert_array_equal(twice, [0, 1, 3, 5, 7, 8])  # the ends are continued
+    third = resize_bilinear(row, (1, 1)).ravel()
+    np.testing.assert_array_equal(third, [4])
+    column = jnp.arange(6.0).reshape(1, 6, 1, 1)
+    np.testing.assert_array_equal(resize_bilinear(column, (2, 1)).ravel(), [1, 4])  # no smoothing
+    np.testing.assert_array_equal(resize_bilinear(column, (3, 1)).ravel(), [0.5, 2.5, 4.5])
+
+
+def test_the_same_size_is_the_same_array():
+    x = jnp.arange(24.0).reshape(1, 4, 3, 2)
+    np.testing.assert_array_equal(resize_bilinear(x, (4, 3)), x)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_equals_pytorch(source, target):
+    import torch
+
+    x = np.random.default_rng(0).normal(size=(2, *source, 3)).astype(np.float32)
+    channels_first = torch.from_numpy(x).double().permute(0, 3, 1, 2)
+    theirs = torch.nn.functional.interpolate(
+        channels_first, target, mode="bilinear", align_corners=False
+    ).permute(0, 2, 3, 1)
+    ours = jax.jit(resize_bilinear, static_argnums=1)(x, target)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("source", "target"), SIZES)
+def test_the_matrices_do_the_same(source, target):
+    x = np.random.default_rng(0).normal(size=(2, *source, 3)).astype(np.float32)
+    rows, columns = (bilinear_matrix(s, t) for s, t in zip(source, target, strict=True))
+    product = np.einsum("bhwc,Hh,Ww->bHWc", x, rows, columns)
+    ours = resize_bilinear(jnp.asarray(x), target)
+    np.testing.assert_allclose(ours, product, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-12)
+
+
+def test_taps_are_neighbours_inside_the_source():
+    for source, target in [(1, 5), (5, 1), (7, 13), (13, 7), (3, 1000), (1000, 3)]:
+        first, second, weight = bilinear_taps(source, target)
+        assert len(first) == len(second) == len(weight) == target
+        assert first.min() >= 0
+        assert second.max() < source
+        assert set(second - first) <= {0, 1}
+        assert weight.min() >= 0
+        assert weight.max() < 1
+
+
+def test_keeps_the_dtype_and_has_a_gradient():
+    x = jnp.ones((1, 4, 4, 1), jnp.bfloat16)
+    assert resize_bilinear(x, (6, 3)).dtype == jnp.bfloat16
+    gradient = jax.grad(lambda x: resize_bilinear(x, (2, 2)).sum())(jnp.ones((1, 8, 4, 1)))
+    np.testing.assert_allclose(gradient[0, :, 0, 0], [0, 0.25, 0.25, 0] * 2)  # 2 of every 4 rows
