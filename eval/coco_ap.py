@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -312,8 +312,8 @@ class CocoMaskAP:
 
         The official tool reports on its work; meanwhile, what is printed is lost.
         """
-        chosen = self._detections if self.images == "added" else self.annotations.sizes
-        truth, found = _numbered(self.annotations, self._detections, set(chosen))
+        evaluated = self._detections if self.images == "added" else self.annotations.sizes
+        truth, found = _numbered(self.annotations, self._detections, evaluated)
         coco, evaluator = _tool(self.backend)
 
         def dataset(annotations: list[dict[str, Any]]) -> Any:
@@ -437,14 +437,15 @@ def _counts(segmentation: Any, size: tuple[int, int], where: str) -> str:
 def _numbered(
     annotations: CocoAnnotations,
     detections: Mapping[ImageId, Sequence[Detection]],
-    chosen: set[ImageId],
+    evaluated: Container[ImageId],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """An annotation file's and a results file's content for some images, all ids counted from 1.
+    """The content of an annotation file and of a results file, with all ids counted from 1.
 
-    So a tool that takes the id 0 for "no match" is right whatever ids a file has.
+    So a tool that takes the id 0 for "no match" is right whatever ids a file has. Images that are
+    not evaluated have no objects, which leaves them out.
     """
-    sizes = [(image, size) for image, size in annotations.sizes.items() if image in chosen]
-    images = {image: number for number, (image, _) in enumerate(sizes, 1)}
+    sizes = annotations.sizes.items()
+    images = {image: number for number, image in enumerate(annotations.sizes, 1)}
     categories = {category: number for number, category in enumerate(annotations.names, 1)}
     results = [
         {
@@ -467,7 +468,7 @@ def _numbered(
             "category_id": categories[entry["category_id"]],
         }
         for number, entry in enumerate(annotations.objects, 1)
-        if entry["image_id"] in chosen
+        if entry["image_id"] in evaluated
     ]
     truth = {
         "images": [{"id": images[image], "height": h, "width": w} for image, (h, w) in sizes],

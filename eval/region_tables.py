@@ -334,7 +334,7 @@ def count_on_device(
 
     def add_regions(i: Int[Array, ""], table: Int32[Array, "P C8"]) -> Int32[Array, "P C8"]:
         first = i * REGIONS_AT_ONCE
-        chosen = (first + jnp.arange(REGIONS_AT_ONCE)).astype(region_map.dtype)
+        chosen = (first + jnp.arange(REGIONS_AT_ONCE, dtype=jnp.int32)).astype(region_map.dtype)
         pixels = _words(jnp.packbits(region_map == chosen[:, None, None], axis=-1))
         return jax.lax.dynamic_update_slice(table, _count_bits(words[:, None] & pixels), (0, first))
 
@@ -353,4 +353,4 @@ def _words(packed: UInt8[Array, "P H W8"]) -> UInt32[Array, "P words"]:
 
 
 def _count_bits(words: UInt32[Array, "*axes words"]) -> Int32[Array, "*axes"]:
-    return jax.lax.population_count(words).astype(jnp.int32).sum(axis=-1)
+    return jax.lax.population_count(words).sum(axis=-1, dtype=jnp.int32)

@@ -31,8 +31,10 @@ from .report_page import (
     table,
     tag,
 )
-from .report_pictures import Picture, picture_section
+from .report_pictures import Picture, picture_section, worst_images, worst_pictures
 from .semantic_iou import SemanticIoUResult
+
+__all__ = ["Picture", "worst_images", "worst_pictures", "write_report"]
 
 MOST_CLASSES = 40  # in a confusion table
 NO_OBJECT = f"{MISSING} means that there is none, and that no average contains it."
@@ -97,7 +99,7 @@ def headline(numbers: Mapping[str, float], published: Mapping[str, float]) -> Ma
                 note += f" ({100 * value - published[name]:+.1f})"
         cards.append(card(name, percent(value), note))
     note = "In percent."
-    if not published:
+    if not published.keys() & numbers.keys():
         note += " There is no published number to compare with."
     else:
         note += " Published are the authors' numbers for the whole validation set."

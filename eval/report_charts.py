@@ -149,7 +149,7 @@ def axes(frame: Frame, x_ticks: Sequence[tuple[float, str]], x_label: str, y_lab
             parts.append(text(left - 5, frame.y(value) + 4, f"{100 * value:.0f}", "end"))
     for value, label in x_ticks:
         for i, row in enumerate(label.split("\n")):
-            parts.append(text(frame.x(value), bottom + 14 + 13 * i, row, "middle"))
+            parts.append(text(frame.x(value), bottom + 15 + 14 * i, row, "middle"))
     middle = frame.top + (bottom - frame.top) / 2
     turned = f"rotate(-90 9 {middle:.1f})"
     parts.append(text((left + right) / 2, frame.height - 4, x_label, "middle", "name"))

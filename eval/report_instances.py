@@ -61,18 +61,18 @@ def classes(result: InstanceAPResult) -> Markup:
         for name, aps, row in zip(result.pool.class_names, result.ap_matrix, numbers, strict=True)
     ]
     totals = [str(number) for number in numbers.sum(axis=0).tolist()]
-    rows.append(["average, total", percent(result.ap), percent(result.ap50), *totals])
+    rows.append(["all", percent(result.ap), percent(result.ap50), *totals])
     return section(
         "Classes",
-        f"{len(counts.images)} images. AP is the average precision in percent over the overlaps 0.5 to 0.95, AP50 that at 0.5. "
-        "Objects and predictions are those that count: not groups, tiny objects, and predictions "
-        "on places that aren't evaluated. The last three columns look only at predictions with a "
-        f"score of at least {FOR_DISPLAY} and at overlap 0.5: right and missed add up to the "
-        f"objects. {NO_OBJECT}",
+        f"{len(counts.images)} images. AP is the average precision in percent over the overlaps "
+        "0.5 to 0.95, AP50 that at 0.5. Objects and predictions are those that count: not groups, "
+        "tiny objects, and predictions on places that aren't evaluated. The last three columns "
+        f"look only at predictions with a score of at least {FOR_DISPLAY} and at overlap 0.5: "
+        f"right and missed add up to the objects. {NO_OBJECT}",
         table(
             ["class", "AP", "AP50", "objects", "predictions", "right", "false", "missed"],
             rows,
-            over_header=[("", 5), (f"with a score of {FOR_DISPLAY} or more", 3)],
+            over_header=[("", 5), (f"score from {FOR_DISPLAY}", 3)],
             total_rows=1,
         ),
     )
@@ -164,14 +164,14 @@ def sizes(result: InstanceAPResult) -> Markup:
     parts = result.size_aps()
     names = ["small", "medium", "large"]
     sides = ["{0:.0f} x {0:.0f} px".format(math.sqrt(border)) for border in SIZES[1:-1]]
-    ranges = [f"below {sides[0]}", f"below {sides[1]}", "above"]
+    ranges = [f"below {sides[0]}", f"below {sides[1]}", f"from {sides[1]}"]
     bars, ticks = [], []
     for i, part in enumerate(parts):
         for style, left, value in (("first", i + 0.14, part.ap), ("second", i + 0.52, part.ap50)):
             label = percent(value)
             bars.append(Bar(style=style, left=left, right=left + 0.34, height=value, label=label))
-        ticks.append((i + 0.5, f"{names[i]}: {ranges[i]}\n{part.num_objects.sum()} objects"))
-    frame = Frame(width=520, height=230, x_range=(0, 3), top=18, bottom=50)
+        ticks.append((i + 0.5, f"{names[i]}\n{ranges[i]}\n{part.num_objects.sum()} objects"))
+    frame = Frame(width=520, height=250, x_range=(0, 3), top=18, bottom=68)
     rows = []
     for k, name in enumerate(result.pool.class_names):
         cells: list[str | Cell] = []

@@ -91,9 +91,11 @@ svg text.label { fill: var(--ink); }
   main { padding: 1rem 0.8rem 3rem; }
   .pair div { grid-template-columns: 1fr; }
   .grid { grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 0.8rem; }
-  th, td { padding: 0.25rem 0.45rem; }
-  .heat td { min-width: 2.1rem; padding: 0.25rem 0.2rem; }
-  table { font-size: 0.85rem; }
+  th, td { padding: 0.25rem 0.3rem; }
+  .heat td { min-width: 1.9rem; padding: 0.25rem 0.1rem; }
+  table { font-size: 0.78rem; }
+  .beside > section, .beside > .chart { flex-basis: 100%; }
+  svg text { font-size: 14px; }
 }
 @media print {
   :root {

@@ -17,6 +17,20 @@ Task = Literal["instance", "panoptic", "semantic"]
 MODEL_TYPE = "m2f_jax"  # what tells our config.json from anybody else's
 
 
+def check_positive(config: Any):
+    """Refuses sizes and counts of a config that are 0 or less, by name."""
+    for name, value in vars(config).items():
+        values = value if isinstance(value, tuple) else (value,)
+        if name != "drop_path_rate" and min(values, default=0) <= 0:
+            raise ValueError(f"{type(config).__name__}: {name} must be above 0, not {value}")
+
+
+def check_heads(where: str, dim: int, num_heads: int):
+    """Refuses attention whose width the heads can't share."""
+    if dim % num_heads:
+        raise ValueError(f"{where}: {num_heads} heads don't divide a width of {dim}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class SwinConfig:
     """A Swin Transformer (Liu et al., ICCV 2021); the defaults are Swin-T."""
@@ -34,9 +48,9 @@ class SwinConfig:
                 "SwinConfig: depths and num_heads need 4 entries, one per stage (strides 4 to 32); "
                 f"got {len(self.depths)} and {len(self.num_heads)}"
             )
+        check_positive(self)
         for dim, heads in zip(self.dims, self.num_heads, strict=True):
-            if dim % heads:
-                raise ValueError(f"SwinConfig: {heads} heads do not divide a stage of width {dim}")
+            check_heads("SwinConfig", dim, heads)
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -55,6 +69,10 @@ class PixelDecoderConfig:
     num_points: int = 4
     ffn_dim: int = 1024
 
+    def __post_init__(self):
+        check_positive(self)
+        check_heads("PixelDecoderConfig", self.dim, self.num_heads)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerDecoderConfig:
@@ -68,6 +86,10 @@ class TransformerDecoderConfig:
     num_heads: int = 8
     ffn_dim: int = 2048
     num_queries: int = 100
+
+    def __post_init__(self):
+        check_positive(self)
+        check_heads("TransformerDecoderConfig", self.dim, self.num_heads)
 
 
 @dataclass(frozen=True, kw_only=True)

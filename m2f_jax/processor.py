@@ -105,7 +105,9 @@ class ImageProcessor:
         Raises:
             ValueError: the file isn't JSON, or a field is unknown or of a wrong type.
         """
-        values = dict(read_json(path))
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} needs an object, not {type(values).__name__}")
         values.pop("processor_type", None)
         return from_plain(cls, values, str(path))
 

@@ -152,12 +152,12 @@ MICRO = Mask2FormerConfig(
     labels=numbered(2),
     task="instance",
     backbone=SwinConfig(
-        embed_dim=4, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=3, mlp_ratio=1.0
+        embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=3, mlp_ratio=1.0
     ),
     pixel_decoder=PixelDecoderConfig(
         dim=32, mask_dim=8, num_layers=1, num_heads=2, num_points=1, ffn_dim=8
     ),
-    decoder=TransformerDecoderConfig(dim=32, num_layers=2, num_heads=2, ffn_dim=8, num_queries=5),
+    decoder=TransformerDecoderConfig(dim=32, num_layers=1, num_heads=2, ffn_dim=8, num_queries=5),
 )
 
 

@@ -128,7 +128,7 @@ def test_the_other_backends_give_the_same(package):
             expected = evaluated(dataset, detections, images=images).result()
             result = evaluated(dataset, detections, images=images, backend=backend).result()
             np.testing.assert_allclose(numbers(result), numbers(expected), rtol=0, atol=1e-15)
-    for images in ("all", "added"):  # without any image, a tool may take all instead
+    for images in ("all", "added"):  # if it is told of no image, a tool may take all of them
         empty, expected = (
             CocoMaskAP(make_scene(0)[0], backend=tool, images=images).result()
             for tool in (backend, "pycocotools")
@@ -158,6 +158,24 @@ def test_without_detections_categories_with_objects_have_zero():
     for category in dataset["categories"]:
         expected = 0 if category["id"] in have_objects else math.nan
         np.testing.assert_equal(result.per_category[category["name"]].ap, expected)
+
+
+def test_a_hundred_detections_of_a_category_count():
+    rng = np.random.default_rng(0)
+    masks = np.array([square((40, 400), 0, 13 * k, 12) for k in range(30)])
+    dataset = one_object() | {
+        "images": [{"id": 7, "height": 40, "width": 400}],
+        "annotations": [
+            {"id": n, "image_id": 7, "category_id": 3, "segmentation": encode_rle(mask)}
+            | {"area": 144, "iscrowd": 0}
+            for n, mask in enumerate(masks, 1)
+        ],
+    }
+    found = np.concatenate([masks, *[masks[::-1] & (rng.random(masks.shape) < 0.7)] * 4])
+    detections = {7: (found, [3] * 150, np.linspace(0, 1, 150).round(2).tolist())}
+    result = evaluated(dataset, detections).result()
+    assert_equal(result, official(dataset, detections))
+    assert result.ar1 < result.ar10 < result.ar100
 
 
 def square(size, top, left, length):

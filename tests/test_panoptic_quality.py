@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from conftest import GOLDEN
 from m2f_jax.eval.cityscapes_panoptic import panoptic_ground_truth
-from m2f_jax.eval.panoptic_quality import PanopticQuality, coco_categories
+from m2f_jax.eval.panoptic_quality import (
+    TP,
+    ImageCounts,
+    PanopticQuality,
+    coco_categories,
+    evaluate,
+)
 
 from m2f_jax.labels import CITYSCAPES
 
@@ -146,6 +152,25 @@ def test_images_without_names_come_in_any_order_too(golden):
             metric.add(*golden.image(image))
         results.append(metric.result())
     assert results[0] == results[1]
+
+
+def test_the_order_of_lists_changes_no_bit():
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(1, 61), rng.integers(10, 30, 60))[None]
+    map = np.where(rng.random(truth.shape) < 0.8, truth, 0)
+    segments = [segment(id, 2) for id in range(1, 61)]
+    expected = quality((truth, segments, map, segments))
+    assert counts(expected) == (60, 0, 0)
+    for _ in range(5):
+        shuffled = [rng.permutation(segments).tolist() for _ in range(2)]
+        assert quality((truth, shuffled[0], map, shuffled[1])) == expected
+
+
+def test_numbered_images_are_added_up_by_their_numbers():
+    images = [ImageCounts(f"{name}", ((2, TP, n, 11),)) for name, n in ((10, 8), (8, 6), (9, 7))]
+    result = evaluate(PanopticQuality(CATEGORIES).categories, images)
+    assert result.per_class["car"].sq == ((6 / 11 + 7 / 11) + 8 / 11) / 3
+    assert (6 / 11 + 7 / 11) + 8 / 11 != (8 / 11 + 6 / 11) + 7 / 11
 
 
 def test_save_and_load(golden, tmp_path):

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import tyro
 
-from m2f_jax.cli.arguments import Convert, Eval, Info, Predict
+from m2f_jax.cli.arguments import Convert, Eval, Info, Predict, Streets
 
 USER_ERROR = 1
-COMMANDS = {"predict": Predict, "eval": Eval, "convert": Convert, "info": Info}
+COMMANDS = {
+    "predict": Predict,
+    "eval": Eval,
+    "convert": Convert,
+    "info": Info,
+    "streets": Streets,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

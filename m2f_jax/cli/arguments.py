@@ -139,3 +139,22 @@ class Eval:
         Annotated[EvalCityscapes, tyro.conf.subcommand("cityscapes", prefix_name=False)]
         | Annotated[EvalCoco, tyro.conf.subcommand("coco", prefix_name=False)]
     )
+
+
+@dataclass(frozen=True)
+class Streets:
+    """Draw street scenes with exact labels into a Cityscapes tree, to try things out on.
+
+    Interrupted, it goes on where it stopped when run again.
+    """
+
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """The root of the tree: a new or empty folder, or one that this command has written."""
+    images: Annotated[int, tyro.conf.arg(metavar="N")]
+    """How many images the split has in the end."""
+    size: Annotated[str, tyro.conf.arg(metavar="HxW")] = "512x1024"
+    """Height and width in pixels, at least 128x256."""
+    seed: int = 0
+    """Which streets; another one for each split."""
+    split: Literal["train", "val", "test"] = "val"
+    """The split of the data set."""

@@ -1,5 +1,6 @@
 """`m2f eval`: a model, or predictions in files, against ground truth."""
 
+import functools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,8 @@ from m2f_jax.eval.evaluate import (
     tables_of,
     unfinished,
 )
+from m2f_jax.eval.instance_report_data import InstanceAPResult
+from m2f_jax.eval.report import Picture, worst_pictures, write_report
 from m2f_jax.labels import Label
 from m2f_jax.presets import nearest_preset
 from m2f_jax.segmenter import Segmenter
@@ -154,7 +157,10 @@ def score_model(
     same = preset is not None and preset.config == segmenter.config
     published = dict(preset.scores) if preset is not None and same else {}
     result = merged(evaluation, tables, items).result()
-    return finish(command.out, command.task, result, settings, published, console)
+    pictures = tuple
+    if isinstance(result, InstanceAPResult):
+        pictures = functools.partial(worst_pictures, segmenter, items, result)
+    return finish(command.out, command.task, result, settings, published, console, pictures)
 
 
 def finish(
@@ -164,8 +170,9 @@ def finish(
     settings: Mapping[str, Any],
     published: Mapping[str, float],
     console: Console,
+    pictures: Callable[[], Sequence[Picture]] = tuple,
 ) -> int:
-    """Prints the table; writes results.json: official keys, headline numbers, what they are of."""
+    """Prints the table; writes results.json and report.html: the numbers and what they are of."""
     print_scores(result, published)
     if out is not None:
         folder = Path(out)
@@ -180,6 +187,14 @@ def finish(
         temporary = folder / "results.json.tmp"
         temporary.write_text(json.dumps(values, indent=2) + "\n")
         os.replace(temporary, folder / "results.json")
+        write_report(
+            folder / "report.html",
+            result,
+            title=f"{task.capitalize()} segmentation of {settings['data']}",
+            settings=settings,
+            published=published,
+            pictures=pictures(),
+        )
         console.print(f"results are in {folder}")
     return 0
 

@@ -43,7 +43,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         ValueError: it is something else.
     """
-    match = re.fullmatch(r"\s*([0-9]+)\s*[x×]\s*([0-9]+)\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]+)\s*x\s*([0-9]+)\s*", text, re.IGNORECASE)
     if match is None:
         raise ValueError(f"--size is height x width in pixels, such as 512x1024; got {text!r}")
     height, width = match.groups()

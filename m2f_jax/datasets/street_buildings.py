@@ -3,7 +3,7 @@
 import numpy as np
 
 from m2f_jax.datasets.street_canvas import Canvas
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_facades import BUILDING, Style, draw_wall
 from m2f_jax.datasets.street_stage import Item, box_points
 from m2f_jax.datasets.street_view import View
@@ -42,7 +42,7 @@ def random_style(dice: Dice, kind: str) -> Style:
     )
 
 
-def building(sign: int, line: float, near: float, far: float, style: Style) -> Item:
+def building(sign: int, line: Number, near: Number, far: Number, style: Style) -> Item:
     """A building along the street, whose facade is at x = line and looks at the road."""
     depth = 11.0
     footprint = (min(line, line + sign * depth), max(line, line + sign * depth), near, far)
@@ -66,7 +66,7 @@ def building(sign: int, line: float, near: float, far: float, style: Style) -> I
     return Item(footprint=footprint, draw=draw, shadow=(box_points(footprint, top),))
 
 
-def closing_building(x: tuple[float, float], z: float, style: Style) -> Item:
+def closing_building(x: tuple[Number, Number], z: Number, style: Style) -> Item:
     """A building across the end of the street."""
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
@@ -84,9 +84,9 @@ def draw_roof(
     canvas: Canvas,
     view: View,
     sign: int,
-    line: float,
-    z: tuple[float, float],
-    depth: float,
+    line: Number,
+    z: tuple[Number, Number],
+    depth: Number,
     style: Style,
     sunlit: bool,
 ):

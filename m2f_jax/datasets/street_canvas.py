@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int32
 
+from m2f_jax.datasets.street_dice import Number
+
 SUBROWS = 4  # sample lines per row of pixels; along a line, coverage is exact
 GRID = 64  # vertices lie on 1/64 pixel, so rounding errors of trigonometry are gone
 FIRST_OBJECT = 1000
@@ -25,7 +27,7 @@ class Patch:
     top: int
     left: int
     alpha: Float[np.ndarray, "h w"]
-    box: tuple[float, float, float, float]
+    box: tuple[Number, Number, Number, Number]
     """Left, top, right, bottom of the shapes, parts off the canvas included."""
 
     @property
@@ -65,8 +67,8 @@ class Canvas:
         colour: Colour,
         owner: int | None = None,
         *,
-        tilt: tuple[float, float] = (0.0, 0.0),
-        opacity: float = 1.0,
+        tilt: tuple[Number, Number] = (0.0, 0.0),
+        opacity: Number = 1.0,
     ):
         """Fills shapes.
 
@@ -95,7 +97,7 @@ class Canvas:
         self,
         patch: Patch,
         colours: Float[np.ndarray, "3"] | Float[np.ndarray, "h w 3"],
-        opacity: float | Float[np.ndarray, "h w"] = 1.0,
+        opacity: Number | Float[np.ndarray, "h w"] = 1.0,
     ):
         """Lays colours over the image where the patch is."""
         below = self.image[patch.window]
@@ -174,7 +176,7 @@ def convex_hull(points: Polygon) -> Polygon:
         return np.array(ordered + ordered[-1:] * (3 - len(ordered)))
     hull = []
     for run in (ordered, ordered[::-1]):
-        chain: list[tuple[float, float]] = []
+        chain: list[tuple[Number, Number]] = []
         for x, y in run:
             while len(chain) > 1 and (chain[-1][0] - chain[-2][0]) * (y - chain[-2][1]) <= (
                 chain[-1][1] - chain[-2][1]
@@ -185,7 +187,7 @@ def convex_hull(points: Polygon) -> Polygon:
     return np.array(hull)
 
 
-def inside(polygon: Polygon, x: float, y: float) -> bool:
+def inside(polygon: Polygon, x: Number, y: Number) -> bool:
     """Whether a point lies in a polygon."""
     if (polygon.min(axis=0) > (x, y)).any() or (polygon.max(axis=0) < (x, y)).any():
         return False

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2f_jax.datasets.street_canvas import Colour
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_solids import (
     BLACK,
     DARK,
@@ -44,17 +44,17 @@ CAR_SHAPES = {
 class CarShape:
     """The side view of a car, in metres; z runs from the rear, -length/2, to the front."""
 
-    length: float
-    height: float
-    half: float
+    length: Number
+    height: Number
+    half: Number
     """Half the width."""
-    waist: float
+    waist: Number
     """The height of the lower edge of the windows."""
-    rear: float
+    rear: Number
     """The z of the lower end of the rear window."""
-    roof: tuple[float, float]
+    roof: tuple[Number, Number]
     """The z of the roof's ends."""
-    screen: float
+    screen: Number
     """The z of the lower end of the windscreen."""
 
     @property
@@ -111,7 +111,7 @@ def car(dice: Dice) -> Vehicle:
 
 
 def lower_body(
-    dice: Dice, shape: CarShape, paint: Colour, axles: tuple[float, float], radius: float
+    dice: Dice, shape: CarShape, paint: Colour, axles: tuple[Number, Number], radius: Number
 ) -> Part:
     """Everything below the windows, with lights, plates, bumpers and doors."""
     half, waist, rear, screen = shape.half, shape.waist, shape.rear, shape.screen
@@ -191,7 +191,7 @@ def cabin(dice: Dice, shape: CarShape, paint: Colour, *, closed: bool) -> Part:
     body.strips[0].add(GLASS, (0.09, 0.91, 0.12, 0.9), kind="glass")
     body.strips[4].add(GLASS, (0.05, 0.95, 0.06, 0.97), kind="glass")
 
-    def ends(y: float) -> tuple[float, float]:
+    def ends(y: Number) -> tuple[Number, Number]:
         share = (y - waist) / (height - waist)
         return rear + (roof_rear - rear) * share + 0.1, screen + (roof_front - screen) * share - 0.1
 

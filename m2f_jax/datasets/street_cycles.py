@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2f_jax.datasets.street_canvas import Canvas, Colour, Polygon
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_figures import Ball, Limb, draw_limbs, hull_of_balls, limb, tube
 from m2f_jax.datasets.street_view import Pose, View
 
@@ -26,10 +26,10 @@ class Cycle:
     """A two-wheeler: its wheels, its other parts, and the outline of what it encloses."""
 
     label_id: int
-    wheels: tuple[float, float]
+    wheels: tuple[Number, Number]
     """The z of the axles."""
-    radius: float
-    tyre: float
+    radius: Number
+    tyre: Number
     """Half the thickness of a tyre."""
     rim: Colour
     spokes: bool
@@ -154,7 +154,7 @@ def draw_cycle(canvas: Canvas, view: View, cycle: Cycle, pose: Pose, owner: int,
     draw_limbs(canvas, view, cycle.limbs, pose, owner, sunlit)
 
 
-def circle(view: View, pose: Pose, z: float, height: float, radius: float) -> Polygon:
+def circle(view: View, pose: Pose, z: Number, height: Number, radius: Number) -> Polygon:
     """A circle in the plane of the cycle, as pixels."""
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     y, along = height + radius * np.sin(turns), z + radius * np.cos(turns)
@@ -162,14 +162,16 @@ def circle(view: View, pose: Pose, z: float, height: float, radius: float) -> Po
     return view.project_plan(pose.world(points))
 
 
-def ring(view: View, pose: Pose, z: float, radius: float, outer: float, inner: float) -> Polygon:
+def ring(
+    view: View, pose: Pose, z: Number, radius: Number, outer: Number, inner: Number
+) -> Polygon:
     """A ring between two shares of the radius, as one polygon that goes round and back inside."""
     outside = circle(view, pose, z, radius, radius * outer)
     inside = circle(view, pose, z, radius, radius * inner)
     return np.concatenate([outside, outside[:1], inside[:1], inside[::-1]])
 
 
-def rays(view: View, pose: Pose, z: float, radius: float) -> list[Polygon]:
+def rays(view: View, pose: Pose, z: Number, radius: Number) -> list[Polygon]:
     """Thin spokes."""
     rim = circle(view, pose, z, radius, radius * 0.92)[::2]
     hub = circle(view, pose, z, radius, radius * 0.06)[::2]

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 T = TypeVar("T")
+Number = float | int
 
 
 class Dice:
@@ -28,7 +29,7 @@ class Dice:
         """Numbers from 0 to 255."""
         return self._bits.random_raw(-(-count // 8)).astype("<u8").view(np.uint8)[:count]
 
-    def uniform(self, low: float, high: float) -> float:
+    def uniform(self, low: Number, high: Number) -> float:
         """A number between the two."""
         return low + (high - low) * (int(self._bits.random_raw()) >> 11) * 2.0**-53
 
@@ -36,7 +37,7 @@ class Dice:
         """A whole number from `low` to `high`, both included."""
         return int(self.uniform(low, high + 1))
 
-    def chance(self, probability: float) -> bool:
+    def chance(self, probability: Number) -> bool:
         """True that often."""
         return self.uniform(0, 1) < probability
 
@@ -48,17 +49,15 @@ class Dice:
         """One of them, all equally likely."""
         return options[self.whole(0, len(options) - 1)]
 
-    def weighted(self, weights: Mapping[T, float]) -> T:
+    def weighted(self, weights: Mapping[T, Number]) -> T:
         """One of the keys, each as likely as its value says."""
-        rest = self.uniform(0, sum(weights.values()))
-        for option, weight in weights.items():  # noqa: B007 - the last one is left over
-            rest -= weight
-            if rest < 0:
-                break
-        return option
+        options = list(weights)
+        bounds = np.cumsum(list(weights.values()))
+        at = self.uniform(0, float(bounds[-1]))
+        return options[min(int(np.searchsorted(bounds, at, side="right")), len(options) - 1)]
 
     def colour(
-        self, *palette: tuple[float, float, float], spread: float = 0.06
+        self, *palette: tuple[Number, Number, Number], spread: Number = 0.06
     ) -> Float[np.ndarray, "3"]:
         """About one of the colours: lighter or darker, and a little off in hue."""
         base = np.array(self.choose(palette))

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Canvas, Colour
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_planes import Plane, upright
 from m2f_jax.datasets.street_texture import band, mix, noise, stripes
 from m2f_jax.datasets.street_view import View
@@ -18,21 +18,21 @@ BUILDING = 11
 class Style:
     """What a facade looks like; lengths are metres."""
 
-    height: float
+    height: Number
     wall: Colour
     trim: Colour
-    floor: float
-    bay: float
+    floor: Number
+    bay: Number
     """From the middle of one window to that of the next."""
-    window: tuple[float, float]
+    window: tuple[Number, Number]
     """Width and height, as shares of a bay and of a floor."""
-    ground_floor: float
+    ground_floor: Number
     shops: bool
     bricks: bool
     modern: bool
     """Bands of glass instead of single windows."""
     balconies: bool
-    roof: float
+    roof: Number
     """The height of a pitched roof; 0 for a flat one."""
     roof_colour: Colour
     seed: int
@@ -46,10 +46,10 @@ class Style:
 def draw_wall(
     canvas: Canvas,
     view: View,
-    start: tuple[float, float],
-    end: tuple[float, float],
+    start: tuple[Number, Number],
+    end: tuple[Number, Number],
     style: Style,
-    normal: tuple[float, float, float],
+    normal: tuple[Number, Number, Number],
     *,
     plain: bool,
 ):
@@ -64,7 +64,7 @@ def draw_wall(
 
 
 def wall_colours(
-    wall: Plane, style: Style, view: View, normal: tuple[float, float, float], *, plain: bool
+    wall: Plane, style: Style, view: View, normal: tuple[Number, Number, Number], *, plain: bool
 ) -> Float[np.ndarray, "h w 3"]:
     """The colours of a wall's pixels in this light."""
     u, v, du, dv = wall.u, wall.v, wall.du, wall.dv
@@ -92,7 +92,7 @@ def wall_colours(
     cell = (upper / style.floor).clip(0, floors).astype(int), (u / bay).clip(0, bays).astype(int)
     chance = chances[cell[0], cell[1]]
 
-    def opening(margin: float) -> np.ndarray:
+    def opening(margin: Number) -> np.ndarray:
         across = stripes(u, du, bay, left - margin, left + pane_width + margin)
         return over * across * stripes(upper, dv, style.floor, low - margin, high + margin)
 

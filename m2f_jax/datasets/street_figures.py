@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Canvas, Colour, Polygon, convex_hull
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_view import Pose, View
 
-Ball = tuple[float, float, float, float]
+Ball = tuple[Number, Number, Number, Number]
 
 SKINS = ((0.85, 0.66, 0.55), (0.78, 0.58, 0.46), (0.60, 0.42, 0.32), (0.38, 0.26, 0.20))
 HAIRS = ((0.10, 0.08, 0.07), (0.25, 0.16, 0.10), (0.50, 0.38, 0.22), (0.62, 0.60, 0.58),
@@ -45,7 +45,7 @@ def limb(colour: Colour, *hulls: Sequence[Ball]) -> Limb:
     return Limb(colour, hulls)
 
 
-def tube(*points: tuple[float, float, float], radius: float) -> list[list[Ball]]:
+def tube(*points: tuple[Number, Number, Number], radius: Number) -> list[list[Ball]]:
     """The hulls of a bent tube."""
     return [[(*a, radius), (*b, radius)] for a, b in itertools.pairwise(points)]
 
@@ -131,7 +131,7 @@ def walker(dice: Dice) -> list[Limb]:
     ]
 
 
-def head(dice: Dice, at: tuple[float, float, float], skin: Colour, hair: Colour) -> list[Limb]:
+def head(dice: Dice, at: tuple[Number, Number, Number], skin: Colour, hair: Colour) -> list[Limb]:
     """Neck, face and hair."""
     x, y, z = at
     long = 0.14 if dice.chance(0.35) else 0.0

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Canvas, Colour
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_planes import upright
 from m2f_jax.datasets.street_shapes import METALS, bar, disc, panel, post_item
 from m2f_jax.datasets.street_stage import Footprint, Item, box_points
@@ -14,7 +14,7 @@ from m2f_jax.datasets.street_view import View
 STATIC, DYNAMIC, WALL, FENCE, POLE = 4, 5, 12, 13, 17
 
 
-def lamp(dice: Dice, x: float, z: float, over: int) -> Item:
+def lamp(dice: Dice, x: Number, z: Number, over: int) -> Item:
     """A street lamp with an arm to the left (over = -1) or right (1)."""
     height, reach = dice.uniform(6, 9), dice.uniform(0.8, 2.2)
     metal = dice.colour(*METALS)
@@ -35,7 +35,7 @@ def lamp(dice: Dice, x: float, z: float, over: int) -> Item:
     return post_item(x, z, height, draw, overhang=reach + 0.5)
 
 
-def bollard(dice: Dice, x: float, z: float) -> Item:
+def bollard(dice: Dice, x: Number, z: Number) -> Item:
     """A short post."""
     metal = dice.colour(*METALS, (0.55, 0.2, 0.18))
 
@@ -48,7 +48,7 @@ def bollard(dice: Dice, x: float, z: float) -> Item:
 
 
 def barrier(
-    dice: Dice, start: tuple[float, float], end: tuple[float, float], *, solid: bool
+    dice: Dice, start: tuple[Number, Number], end: tuple[Number, Number], *, solid: bool
 ) -> Item:
     """A wall (solid) or a fence over a line between two points (x, z) of the plan, far to near."""
     height = dice.uniform(0.8, 2.0) if solid else dice.uniform(0.9, 1.5)
@@ -79,13 +79,13 @@ def barrier(
 def draw_barrier(
     canvas: Canvas,
     view: View,
-    line: list[tuple[float, float]],
+    line: list[tuple[Number, Number]],
     colour: Colour,
-    height: float,
-    gap: float | None,
+    height: Number,
+    gap: Number | None,
 ):
     """A straight piece; bars that far apart, or a wall if that is None."""
-    plane = upright(view, *line, height)
+    plane = upright(view, line[0], line[1], height)
     if plane is None:
         return
     u, v, du, dv = plane.u, plane.v, plane.du, plane.dv
@@ -102,7 +102,7 @@ def draw_barrier(
     canvas.claim(plane.patch, WALL if gap is None else FENCE)
 
 
-def static_thing(dice: Dice, x: float, z: float) -> Item:
+def static_thing(dice: Dice, x: Number, z: Number) -> Item:
     """A bin, a switch box, a bench, an advertising column: void, label "static"."""
     kind = dice.choose(("bin", "box", "bench", "column", "bin"))
     sizes = {"bin": (0.55, 0.95), "box": (0.9, 1.25), "bench": (1.7, 0.85), "column": (1.25, 3.1)}
@@ -142,7 +142,7 @@ def static_thing(dice: Dice, x: float, z: float) -> Item:
     )
 
 
-def dynamic_thing(dice: Dice, x: float, z: float) -> Item:
+def dynamic_thing(dice: Dice, x: Number, z: Number) -> Item:
     """A pram, a suitcase or a dog: void, label "dynamic"."""
     kind = dice.choose(("pram", "suitcase", "dog"))
     colour = dice.colour((0.3, 0.2, 0.15), (0.25, 0.3, 0.45), (0.6, 0.5, 0.4), (0.15, 0.15, 0.15))

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Canvas, Colour, Polygon, rasterise
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_stage import Footprint, Item, box_points
 from m2f_jax.datasets.street_texture import mix, noise
 from m2f_jax.datasets.street_view import View
@@ -22,7 +22,7 @@ def random_leaves(dice: Dice) -> Colour:
     return dice.colour(*LEAVES, spread=0.05)
 
 
-def tree(dice: Dice, x: float, z: float, leaves: Colour, height: float) -> Item:
+def tree(dice: Dice, x: Number, z: Number, leaves: Colour, height: Number) -> Item:
     """A tree with a trunk."""
     seed = dice.whole(0, 2**31)
     trunk = height * dice.uniform(0.22, 0.38)
@@ -58,12 +58,12 @@ def tree(dice: Dice, x: float, z: float, leaves: Colour, height: float) -> Item:
     )
 
 
-def bush(dice: Dice, x: float, z: float, leaves: Colour, size: float) -> Item:
+def bush(dice: Dice, x: Number, z: Number, leaves: Colour, size: Number) -> Item:
     """A bush."""
     return hedge(dice, (x - size / 2, x + size / 2, z - size / 2, z + size / 2), leaves, size)
 
 
-def hedge(dice: Dice, footprint: Footprint, leaves: Colour, height: float) -> Item:
+def hedge(dice: Dice, footprint: Footprint, leaves: Colour, height: Number) -> Item:
     """Bushes in a row; a footprint longer in z runs along the street."""
     seed = dice.whole(0, 2**31)
     left, right, near, far = footprint
@@ -93,11 +93,11 @@ def draw_foliage(
     canvas: Canvas,
     view: View,
     lobes: Float[np.ndarray, "n 3"],
-    z: float,
+    z: Number,
     leaves: Colour,
     dice: Dice,
     sunlit: bool,
-    low: float | None = None,
+    low: Number | None = None,
 ):
     """Balls of leaves (x, y, radius) in the plane at z, brighter where the light falls.
 
@@ -151,7 +151,7 @@ def scatter(
     sizes: Float[np.ndarray, "n"],
     count: int,
     dice: Dice,
-    inner: float,
+    inner: Number,
 ) -> Float[np.ndarray, "m 2"]:
     """Points in every circle, or near its rim."""
     turns = dice.fractions(len(centres), count) * 2 * np.pi
@@ -161,7 +161,7 @@ def scatter(
 
 
 def bunches_of_leaves(
-    centres: Float[np.ndarray, "n 2"], radii: Float[np.ndarray, "n"], dice: Dice, rough: float
+    centres: Float[np.ndarray, "n 2"], radii: Float[np.ndarray, "n"], dice: Dice, rough: Number
 ) -> list[Polygon]:
     """Round shapes with rough edges."""
     turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)

@@ -13,7 +13,7 @@ from m2f_jax.datasets.street_canvas import (
     convex_hull,
     rasterise,
 )
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_plan import CAR_LANE, PARKING, Side, Street
 from m2f_jax.datasets.street_texture import mix, noise, stripes
 from m2f_jax.datasets.street_view import Points, View
@@ -44,7 +44,7 @@ def draw_sky(canvas: Canvas, view: View, dice: Dice):
     canvas.claim(sky, SKY)
 
 
-def strip(view: View, x: tuple[float, float], z: tuple[float, float]) -> Polygon:
+def strip(view: View, x: tuple[Number, Number], z: tuple[Number, Number]) -> Polygon:
     """A rectangle of the plan as pixels, bent with the street."""
     near, far = max(z[0], NEAR), z[1]
     steps = 2 if view.bend == 0 or far - near < 4 else 14
@@ -61,7 +61,7 @@ def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
     grass = dice.colour((0.33, 0.42, 0.18), (0.42, 0.43, 0.22), (0.47, 0.42, 0.28))
     left, right = street.left.kerb, street.right.kerb
 
-    def lay(colour: Colour, label: int, x: tuple[float, float], z: tuple[float, float]):
+    def lay(colour: Colour, label: int, x: tuple[Number, Number], z: tuple[Number, Number]):
         canvas.fill([strip(view, x, z)], view.lit(colour, UP, True), label)
 
     height, width = view.size
@@ -101,7 +101,7 @@ def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
     add_texture(canvas, view, dice)
 
 
-def pave(canvas: Canvas, view: View, side: Side, z: tuple[float, float], slab: float):
+def pave(canvas: Canvas, view: View, side: Side, z: tuple[Number, Number], slab: Number):
     """Joints between the slabs of the pavement."""
     patch = rasterise([strip(view, (side.x(0.18), side.x(side.walkway[1])), z)], view.size)
     if patch is None:
@@ -205,7 +205,7 @@ def draw_markings(canvas: Canvas, view: View, street: Street, dice: Dice):
 
 
 def dashes(
-    view: View, x: float, length: float, period: float, phase: float, end: float
+    view: View, x: Number, length: Number, period: Number, phase: Number, end: Number
 ) -> list[Polygon]:
     """A broken line along the street."""
     starts = np.arange(phase - period, end, period).tolist()
@@ -238,7 +238,7 @@ def draw_shadows(
     canvas: Canvas,
     view: View,
     cast: Sequence[Points],
-    contact: Sequence[tuple[float, float, float, float]],
+    contact: Sequence[tuple[Number, Number, Number, Number]],
 ):
     """Darkens the ground.
 

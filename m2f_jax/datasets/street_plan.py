@@ -5,7 +5,7 @@ Distances are metres from the camera, x to the right and z along the street.
 
 from dataclasses import dataclass
 
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 
 CAR_LANE = 3.2
 PARKING = 2.1
@@ -15,7 +15,7 @@ PARKING = 2.1
 class Lane:
     """A lane of traffic: its middle, and 1 if traffic goes ahead, -1 if it comes."""
 
-    x: float
+    x: Number
     direction: int
 
 
@@ -24,8 +24,8 @@ class Plot:
     """A piece of land beside the pavement: "houses", "park", or a "side street"."""
 
     kind: str
-    near: float
-    far: float
+    near: Number
+    far: Number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,24 +34,24 @@ class Side:
 
     sign: int
     """-1 on the left, 1 on the right."""
-    kerb: float
+    kerb: Number
     """The x of the edge of the road."""
     parking: bool
     """Whether cars stand along the kerb, on the road."""
-    verge: float
+    verge: Number
     """The width of the green strip behind the kerb; 0: there is none."""
-    pavement: float
+    pavement: Number
     """The width of the pavement behind that."""
-    garden: float
+    garden: Number
     """The width of front gardens between pavement and houses."""
     plots: tuple[Plot, ...]
 
-    def x(self, distance: float) -> float:
+    def x(self, distance: Number) -> float:
         """The x of what lies that far from the kerb, away from the road."""
         return self.kerb + self.sign * distance
 
     @property
-    def walkway(self) -> tuple[float, float]:
+    def walkway(self) -> tuple[Number, Number]:
         """How far from the kerb the pavement begins and ends."""
         return self.verge, self.verge + self.pavement
 
@@ -60,7 +60,7 @@ class Side:
         """How far from the kerb the houses stand."""
         return self.verge + self.pavement + self.garden
 
-    def plot_at(self, z: float) -> Plot | None:
+    def plot_at(self, z: Number) -> Plot | None:
         """The plot at that distance."""
         return next((plot for plot in self.plots if plot.near <= z < plot.far), None)
 
@@ -72,15 +72,15 @@ class Street:
     kind: str
     """ "city", "suburb" or "avenue"."""
     lanes: tuple[Lane, ...]
-    tracks: tuple[float, ...]
+    tracks: tuple[Number, ...]
     """The x of the middle of tram tracks."""
     track_bed: bool
     """Whether the tracks lie in gravel of their own instead of the road."""
     left: Side
     right: Side
-    zebra: float | None
+    zebra: Number | None
     """The z at which a zebra crossing begins."""
-    end: float
+    end: Number
     """The z of what closes the street."""
 
     @property
@@ -98,7 +98,7 @@ def plan_street(dice: Dice) -> Street:
     left_edge = -CAR_LANE * (own - 0.5)
     right_edge = CAR_LANE * (ahead - own + 0.5)
     lanes = [Lane(x=left_edge + CAR_LANE * (k + 0.5), direction=1) for k in range(ahead)]
-    tracks: tuple[float, ...] = ()
+    tracks: tuple[Number, ...] = ()
     bed = False
     if kind != "suburb" and coming and dice.chance(0.38):
         bed = dice.chance(0.5)
@@ -136,7 +136,7 @@ def plan_street(dice: Dice) -> Street:
     )
 
 
-def plan_plots(dice: Dice, kind: str, junction: float | None, end: float) -> tuple[Plot, ...]:
+def plan_plots(dice: Dice, kind: str, junction: Number | None, end: Number) -> tuple[Plot, ...]:
     """The plots along one side."""
     green = {"city": 0.12, "suburb": 0.3, "avenue": 0.4}[kind]
     plots = []

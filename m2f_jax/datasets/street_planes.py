@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Patch, rasterise
+from m2f_jax.datasets.street_dice import Number
 from m2f_jax.datasets.street_view import View
 
 
@@ -24,11 +25,11 @@ class Plane:
     """How high a pixel is."""
     z: Float[np.ndarray, "1 w"]
     """How far away it is."""
-    length: float
+    length: Number
 
 
 def upright(
-    view: View, start: tuple[float, float], end: tuple[float, float], height: float
+    view: View, start: tuple[Number, Number], end: tuple[Number, Number], height: Number
 ) -> Plane | None:
     """The rectangle over the line between two points (x, z) of the plan; None if it isn't seen."""
     (x0, z0), (x1, z1) = start, end

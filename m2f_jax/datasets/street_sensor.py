@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from m2f_jax.datasets.street_canvas import Canvas
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_texture import noise
 from m2f_jax.datasets.street_view import View
 
@@ -69,7 +69,7 @@ def photograph(canvas: Canvas, view: View, dice: Dice) -> UInt8[np.ndarray, "H W
     return (image + np.float32(0.5)).clip(0, 255).astype(np.uint8)
 
 
-def blur(image: Float32[np.ndarray, "H W 3"], amount: float) -> Float32[np.ndarray, "H W 3"]:
+def blur(image: Float32[np.ndarray, "H W 3"], amount: Number) -> Float32[np.ndarray, "H W 3"]:
     """Slightly out of focus; the amount is the share that goes to each neighbour, over 4."""
     side = np.float32(min(amount, 1.0) / 4)
     for axis in (0, 1):
@@ -79,7 +79,7 @@ def blur(image: Float32[np.ndarray, "H W 3"], amount: float) -> Float32[np.ndarr
     return image
 
 
-def tone(image: Float32[np.ndarray, "H W 3"], contrast: float) -> Float32[np.ndarray, "H W 3"]:
+def tone(image: Float32[np.ndarray, "H W 3"], contrast: Number) -> Float32[np.ndarray, "H W 3"]:
     """A soft shoulder instead of clipped highlights, and more or less contrast."""
     image = image * (1 + 0.18 * image) / (1 + 0.28 * image * image)
     image = image.clip(0, 1)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from m2f_jax.datasets.street_canvas import Canvas, Polygon
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_shapes import METALS, bar, disc, panel, post_item
 from m2f_jax.datasets.street_stage import Item
 from m2f_jax.datasets.street_view import View
@@ -12,7 +12,7 @@ POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN = 17, 19, 20
 LAMPS = ((0.95, 0.2, 0.12), (0.98, 0.7, 0.15), (0.2, 0.9, 0.5))
 
 
-def traffic_light(dice: Dice, x: float, z: float, over: int, *, arm: bool) -> Item:
+def traffic_light(dice: Dice, x: Number, z: Number, over: int, *, arm: bool) -> Item:
     """A traffic light beside the road, and one above it on an arm."""
     metal = dice.colour(*METALS)
     lit = dice.choose((0, 2, 2, 1))
@@ -38,7 +38,7 @@ def traffic_light(dice: Dice, x: float, z: float, over: int, *, arm: bool) -> It
     return post_item(x, z, height if arm else 3.5, draw, overhang=reach + 0.5)
 
 
-def traffic_sign(dice: Dice, x: float, z: float) -> Item:
+def traffic_sign(dice: Dice, x: Number, z: Number) -> Item:
     """One or two signs on a post, some seen from behind."""
     metal = dice.colour(*METALS)
     kinds = [dice.choose(("ban", "warning", "blue", "yield", "board", "priority", "back"))]
@@ -61,9 +61,9 @@ def traffic_sign(dice: Dice, x: float, z: float) -> Item:
 def draw_sign(
     canvas: Canvas,
     view: View,
-    at: tuple[float, float, float],
+    at: tuple[Number, Number, Number],
     kind: str,
-    motif: tuple[float, float],
+    motif: tuple[Number, Number],
     sunlit: bool,
 ):
     """One sign."""

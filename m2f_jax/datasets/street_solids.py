@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Colour
+from m2f_jax.datasets.street_dice import Number
 from m2f_jax.datasets.street_view import Points
 
 PAINTS = (
@@ -51,13 +52,15 @@ class Face:
     colour: Colour
     decals: list[Decal] = field(default_factory=list)
 
-    def place(self, across: float, along: float) -> list[float]:
+    def place(self, across: Number, along: Number) -> list[Number]:
         """A point of a face with four corners; 0 to 1 from the first corner each way."""
         a, b, c, d = self.points
         point = (a + (b - a) * across) * (1 - along) + (d + (c - d) * across) * along
         return point.tolist()
 
-    def add(self, colour: Colour, *boxes: tuple[float, float, float, float], kind: str = "paint"):
+    def add(
+        self, colour: Colour, *boxes: tuple[Number, Number, Number, Number], kind: str = "paint"
+    ):
         """Puts boxes on it: from, to across (left to right) and from, to along, each 0 to 1."""
         shapes = [
             np.array([self.place(*at) for at in ((a0, b0), (a1, b0), (a1, b1), (a0, b1))])
@@ -88,9 +91,9 @@ class Part:
     def add_sides(
         self,
         colour: Colour,
-        *shapes: Sequence[tuple[float, float]],
-        width: float | None = None,
-        lean: float = 0.0,
+        *shapes: Sequence[tuple[Number, Number]],
+        width: Number | None = None,
+        lean: Number = 0.0,
         kind: str = "paint",
     ):
         """Puts shapes of points (z, y) on both sides.
@@ -116,10 +119,10 @@ class Part:
 class Wheel:
     """Two wheels, left and right, of an axle."""
 
-    x: float
+    x: Number
     """The outside of the tyres."""
-    z: float
-    radius: float
+    z: Number
+    radius: Number
     rim: Colour
 
 
@@ -130,13 +133,13 @@ class Vehicle:
     label_id: int
     parts: list[Part]
     wheels: list[Wheel]
-    length: float
-    width: float
-    height: float
+    length: Number
+    width: Number
+    height: Number
 
 
 def extrude(
-    profile: Sequence[tuple[float, float, float]], colours: Colour | Sequence[Colour]
+    profile: Sequence[tuple[Number, Number, Number]], colours: Colour | Sequence[Colour]
 ) -> Part:
     """A part from its side view: points (z, y, half width) from the back over the top to the front.
 
@@ -156,7 +159,7 @@ def extrude(
     return Part(strips, left, right)
 
 
-def box(width: float, y: tuple[float, float], z: tuple[float, float], colour: Colour) -> Part:
+def box(width: Number, y: tuple[Number, Number], z: tuple[Number, Number], colour: Colour) -> Part:
     """A part like a box: back, top and front are its strips."""
     half = width / 2
     return extrude(
@@ -164,19 +167,19 @@ def box(width: float, y: tuple[float, float], z: tuple[float, float], colour: Co
     )
 
 
-def rectangle(z0: float, z1: float, y0: float, y1: float) -> list[tuple[float, float]]:
+def rectangle(z0: Number, z1: Number, y0: Number, y1: Number) -> list[tuple[Number, Number]]:
     """A shape for the sides of a part."""
     return [(z0, y0), (z0, y1), (z1, y1), (z1, y0)]
 
 
-def arch(z: float, y: float, radius: float) -> list[tuple[float, float]]:
+def arch(z: Number, y: Number, radius: Number) -> list[tuple[Number, Number]]:
     """A shape for the sides of a part: what is dark around a wheel."""
     turns = np.linspace(-0.3, np.pi + 0.3, 12).tolist()
     return [(z + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
 
 
 def windows_along(
-    part: Part, z: tuple[float, float], y: tuple[float, float], pane: float, gap: float = 0.12
+    part: Part, z: tuple[Number, Number], y: tuple[Number, Number], pane: Number, gap: Number = 0.12
 ):
     """A row of windows on both sides, each about as long as `pane`."""
     count = max(round((z[1] - z[0]) / pane), 1)
@@ -187,7 +190,7 @@ def windows_along(
 
 
 def mirrors(
-    width: float, y: tuple[float, float], z: tuple[float, float], colour: Colour
+    width: Number, y: tuple[Number, Number], z: tuple[Number, Number], colour: Colour
 ) -> list[Part]:
     """Two mirrors, that stick out of a body of that width."""
     parts = []

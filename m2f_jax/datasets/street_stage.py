@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from m2f_jax.datasets.street_canvas import Canvas
+from m2f_jax.datasets.street_dice import Number
 from m2f_jax.datasets.street_view import Points, View
 
-Footprint = tuple[float, float, float, float]  # left, right, near, far, in metres of the plan
+Footprint = tuple[Number, Number, Number, Number]  # left, right, near, far, in metres of the plan
 Drawing = Callable[[Canvas, View, bool], None]  # the last one says whether the sun shines on it
 
 
@@ -22,11 +23,11 @@ class Item:
     """Points of convex bodies of the plan."""
     contact: bool = False
     """Whether it darkens the ground that it stands on."""
-    overhang: float = 0.0
+    overhang: Number = 0.0
     """How far, in metres, it reaches out over its footprint to the left and right."""
 
 
-def box_points(footprint: Footprint, height: float, base: float = 0.0) -> Points:
+def box_points(footprint: Footprint, height: Number, base: Number = 0.0) -> Points:
     """The corners of a box over a footprint."""
     left, right, near, far = footprint
     return np.array(
@@ -34,7 +35,7 @@ def box_points(footprint: Footprint, height: float, base: float = 0.0) -> Points
     )
 
 
-def drawing_order(items: Sequence[Item], bend: float) -> list[int]:
+def drawing_order(items: Sequence[Item], bend: Number) -> list[int]:
     """Indices such that nothing is drawn before what is behind it.
 
     Args:

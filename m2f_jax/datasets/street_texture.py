@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 
 TILE = 512
 
@@ -55,9 +55,9 @@ def noise(
 def stripes(
     x: Float[np.ndarray, "*xs"],
     width: Float[np.ndarray, "*widths"],
-    period: float,
-    low: float,
-    high: float,
+    period: Number,
+    low: Number,
+    high: Number,
 ) -> Float[np.ndarray, "..."]:
     """The share of [x - width/2, x + width/2] in [low, high] + any multiple of the period."""
 
@@ -69,7 +69,7 @@ def stripes(
 
 
 def band(
-    x: Float[np.ndarray, "*xs"], width: Float[np.ndarray, "*widths"], low: float, high: float
+    x: Float[np.ndarray, "*xs"], width: Float[np.ndarray, "*widths"], low: Number, high: Number
 ) -> Float[np.ndarray, "..."]:
     """The share of [x - width/2, x + width/2] in [low, high]."""
     return (((x - low) / width + 0.5).clip(0, 1) + ((high - x) / width + 0.5).clip(0, 1) - 1).clip(

@@ -13,7 +13,7 @@ from m2f_jax.datasets.street_cycles import (
     draw_cycle,
     motorcycle,
 )
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_figures import Limb, cyclist, draw_limbs, walker
 from m2f_jax.datasets.street_furniture import dynamic_thing
 from m2f_jax.datasets.street_plan import PARKING, Side, Street
@@ -35,7 +35,7 @@ class Traffic:
     items: list[Item] = field(default_factory=list)
     taken: list[Footprint] = field(default_factory=list)
 
-    def free(self, footprint: Footprint, gap: float = 0.3) -> bool:
+    def free(self, footprint: Footprint, gap: Number = 0.3) -> bool:
         """Whether nothing is there."""
         left, right, near, far = footprint
         return not any(
@@ -46,7 +46,7 @@ class Traffic:
             for other in self.taken
         )
 
-    def add(self, item: Item, gap: float = 0.3) -> bool:
+    def add(self, item: Item, gap: Number = 0.3) -> bool:
         """Puts an item there, unless the place is taken."""
         if not self.free(item.footprint, gap):
             return False
@@ -163,7 +163,9 @@ def place_crossing(dice: Dice, street: Street, placed: Traffic):
             placed.add(person_item(walker(dice), pose))
 
 
-def place_lane(dice: Dice, street: Street, placed: Traffic, x: float, direction: int, busy: float):
+def place_lane(
+    dice: Dice, street: Street, placed: Traffic, x: Number, direction: int, busy: Number
+):
     """Cars and a few motorcycles in one lane."""
     own = abs(x) < 1
     z = dice.uniform(8, 30) if own else dice.uniform(4, 25)
@@ -188,7 +190,7 @@ def place_lane(dice: Dice, street: Street, placed: Traffic, x: float, direction:
         z += dice.uniform(7, 22)
 
 
-def place_parked(dice: Dice, street: Street, placed: Traffic, side: Side, busy: float):
+def place_parked(dice: Dice, street: Street, placed: Traffic, side: Side, busy: Number):
     """A row of cars at the kerb; far away they are a group."""
     x = side.x(-PARKING / 2 - 0.05)
     full = dice.uniform(0.45, 0.95) * min(busy + 0.3, 1)
@@ -236,12 +238,12 @@ def place_riders(dice: Dice, street: Street, placed: Traffic):
         placed.add(item)
 
 
-def place_pavement(dice: Dice, placed: Traffic, side: Side, busy: float):
+def place_pavement(dice: Dice, placed: Traffic, side: Side, busy: Number):
     """People alone, in twos and threes, and in crowds; parked bicycles; prams and dogs."""
     near, far = side.walkway
     near, far = near + 0.5, far - 0.4
 
-    def somewhere() -> tuple[float, float]:
+    def somewhere() -> tuple[Number, Number]:
         return side.x(dice.uniform(near, max(far, near + 0.2))), 5 + 55 * dice.uniform(0, 1) ** 1.7
 
     for _ in range(round(dice.uniform(0.5, 8.5) * busy)):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from m2f_jax.datasets.street_canvas import Colour
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_solids import (
     BLACK,
     DARK,
@@ -117,7 +117,13 @@ def tram(dice: Dice) -> Vehicle:
 
 
 def tram_body(
-    z: tuple[float, float], half: float, height: float, colour: Colour, *, rear: bool, front: bool
+    z: tuple[Number, Number],
+    half: Number,
+    height: Number,
+    colour: Colour,
+    *,
+    rear: bool,
+    front: bool,
 ) -> Part:
     """One car of a tram; the ends of the tram are rounded and lean back."""
     behind, ahead = (1.0 if end else 0.25 for end in (rear, front))
@@ -138,7 +144,7 @@ def tram_body(
 
 
 def dress_tram(
-    body: Part, z: tuple[float, float], height: float, colour: Colour, *, rear: bool, front: bool
+    body: Part, z: tuple[Number, Number], height: Number, colour: Colour, *, rear: bool, front: bool
 ):
     """Windows, doors and stripes on the sides."""
     ends = z[0] + (0.9 if rear else 0.25), z[1] - (0.9 if front else 0.25)
@@ -155,7 +161,7 @@ def dress_tram(
 def face_of_tram(screen: Face, bumper: Face, lights: Colour, *, upwards: bool):
     """The window, the sign and the lights of one end, whose faces run upwards or downwards."""
 
-    def span(low: float, high: float) -> tuple[float, float]:
+    def span(low: Number, high: Number) -> tuple[Number, Number]:
         return (1 - high, 1 - low) if upwards else (low, high)
 
     screen.add(GLASS, (0.06, 0.94, *span(0.12, 0.8)), kind="glass")

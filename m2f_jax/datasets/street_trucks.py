@@ -3,7 +3,7 @@
 import numpy as np
 
 from m2f_jax.datasets.street_canvas import Colour
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_solids import (
     BLACK,
     DARK,
@@ -50,7 +50,7 @@ def truck(dice: Dice) -> Vehicle:
     )
 
 
-def truck_cab(paint: Colour, z: tuple[float, float], half: float, top: float) -> Part:
+def truck_cab(paint: Colour, z: tuple[Number, Number], half: Number, top: Number) -> Part:
     """The driver's cab."""
     back, front = z
     cab = extrude(
@@ -74,7 +74,7 @@ def truck_cab(paint: Colour, z: tuple[float, float], half: float, top: float) ->
     return cab
 
 
-def truck_load(dice: Dice, z: tuple[float, float], width: float, height: float) -> list[Part]:
+def truck_load(dice: Dice, z: tuple[Number, Number], width: Number, height: Number) -> list[Part]:
     """What a truck carries, between two z."""
     back, front = z
     half = width / 2

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Canvas, Polygon, convex_hull
+from m2f_jax.datasets.street_dice import Number
 from m2f_jax.datasets.street_solids import TYRE, Part, Vehicle, Wheel
 from m2f_jax.datasets.street_view import Pose, View
 
@@ -75,7 +76,7 @@ def draw_part(
             canvas.fill(shapes, view.hazy(shade, z), tilt=tilt)
 
 
-def wheel_disc(view: View, wheel: Wheel, pose: Pose, x: float, radius: float) -> Polygon:
+def wheel_disc(view: View, wheel: Wheel, pose: Pose, x: Number, radius: Number) -> Polygon:
     """A disc in a wheel, at that x of the body, as pixels."""
     turns = np.linspace(0, 2 * np.pi, 18, endpoint=False)
     circle = np.stack(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.datasets.street_canvas import Colour, Polygon
-from m2f_jax.datasets.street_dice import Dice
+from m2f_jax.datasets.street_dice import Dice, Number
 
 NEAREST = 0.5  # metres; what is nearer to the camera is drawn as if it were there
 
@@ -25,11 +25,11 @@ class Weather:
 
     ambient: Colour
     sun: Colour
-    sun_direction: tuple[float, float, float]
+    sun_direction: tuple[Number, Number, Number]
     zenith: Colour
     horizon: Colour
-    clouds: float
-    clear_sight: float
+    clouds: Number
+    clear_sight: Number
     """How far away, in metres, things look half like the haze."""
     dark: bool
 
@@ -39,11 +39,11 @@ class View:
     """A pinhole camera in the weather."""
 
     size: tuple[int, int]
-    focal: float
-    centre_x: float
-    centre_y: float
-    height: float
-    bend: float
+    focal: Number
+    centre_x: Number
+    centre_y: Number
+    height: Number
+    bend: Number
     weather: Weather
 
     def bent(self, points: Points) -> Points:
@@ -60,15 +60,15 @@ class View:
         pixels[:, 1] = self.centre_y + scale * (self.height - points[:, 1])
         return pixels
 
-    def project_plan(self, points: Sequence[tuple[float, float, float]] | Points) -> Polygon:
+    def project_plan(self, points: Sequence[tuple[Number, Number, Number]] | Points) -> Polygon:
         """Points of the plan as pixels."""
         return self.project(self.bent(np.asarray(points, float)))
 
-    def scale(self, z: float) -> float:
+    def scale(self, z: Number) -> float:
         """Pixels per metre at that distance."""
         return self.focal / max(z, NEAREST)
 
-    def lit(self, colour: Colour, normal: tuple[float, float, float], sunlit: bool) -> Colour:
+    def lit(self, colour: Colour, normal: tuple[Number, Number, Number], sunlit: bool) -> Colour:
         """A surface's colour in this light."""
         cosine = sum(a * b for a, b in zip(normal, self.weather.sun_direction, strict=True))
         light = self.weather.ambient * (0.86 + 0.14 * normal[1])
@@ -76,7 +76,7 @@ class View:
             light = light + self.weather.sun * max(cosine, 0)
         return colour * light
 
-    def hazy(self, colour: Colour, z: float) -> Colour:
+    def hazy(self, colour: Colour, z: Number) -> Colour:
         """A colour at a distance."""
         return colour + (self.haze - colour) * self.haziness(np.array(z))
 
@@ -100,9 +100,9 @@ class View:
 class Pose:
     """Where a body stands in the plan, and how far it is turned; 0 looks ahead, pi/2 right."""
 
-    x: float
-    z: float
-    heading: float
+    x: Number
+    z: Number
+    heading: Number
 
     def world(self, points: Points) -> Points:
         """Points of the body in the plan."""
@@ -110,7 +110,7 @@ class Pose:
         cos, sin = math.cos(self.heading), math.sin(self.heading)
         return np.stack([self.x + x * cos + z * sin, y, self.z - x * sin + z * cos], axis=1)
 
-    def footprint(self, width: float, length: float) -> tuple[float, float, float, float]:
+    def footprint(self, width: Number, length: Number) -> tuple[Number, Number, Number, Number]:
         """The rectangle of the plan around a body of that size."""
         cos, sin = abs(math.cos(self.heading)), abs(math.sin(self.heading))
         x, z = (width * cos + length * sin) / 2, (width * sin + length * cos) / 2
