@@ -19,11 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pycocotools.mask as coco_mask
-from jaxtyping import Array, Bool, Int, Int32, Int64, Integer, Shaped, UInt8, UInt32
+from jaxtyping import Array, Bool, Int32, Int64, Integer, Shaped, UInt8, UInt32
 
 KNOWN_LABELS = range(-1, 34)  # Cityscapes label ids; -1 is the license plate
 FIRST_INSTANCE = 1000  # object k of class c has the id 1000 c + k; smaller ids are plain labels
-REGIONS_AT_ONCE = 8  # on the device
 COLUMN_MULTIPLE = 64  # so that tables of different images seldom need a new compilation
 
 
@@ -43,7 +42,7 @@ class PixelCounts(NamedTuple):
 
 
 class DeviceCounts(NamedTuple):
-    """The same on the device; columns from the number of regions on mean nothing."""
+    """The same on the device; columns beyond the number of regions mean nothing."""
 
     table: Int32[Array, "P C"]
     areas: Int32[Array, "P"]
@@ -303,22 +302,20 @@ def _decode_counts(
 def count_on_device(
     masks: UInt8[Array, "P H W8"] | Bool[Array, "P H W"],
     region_map: Integer[Array, "H Wc"],
-    num_regions: Int[Array, ""] | int,
     *,
     num_columns: int,
 ) -> DeviceCounts:
     """The shared pixels of masks on the device, without the masks leaving it.
 
-    One bitwise and with a region's packed pixels, and a count of bits, per prediction and region:
-    integers throughout, so exact on every device, and no array larger than the masks. A CPU is
-    faster with `count_masks`.
+    A bitwise and with the packed pixels of every region, then a count of bits: integers throughout,
+    so exact on every device. On a CPU, `count_masks` is ten times as fast.
 
     Args:
         masks: bool, or packed eight pixels to a byte along the width as `postprocess.instances`
             leaves them.
         region_map: `Regions.index_map` of the masks' canvas.
-        num_regions: how many regions there are; not a shape, so it costs no compilation.
-        num_columns: columns of the result, at least as many; see `Regions.num_columns`.
+        num_columns: columns of the result, at least as many as there are regions. One compilation
+            serves all images with the same `Regions.num_columns`.
 
     Raises:
         ValueError: the map isn't as large as the masks.
@@ -330,27 +327,19 @@ def count_on_device(
             f"the masks are {masks.shape[1]} x {width}, and the region map "
             f"{region_map.shape[0]} x {region_map.shape[1]}; use Regions.index_map of their canvas"
         )
+    columns = jnp.arange(num_columns, dtype=region_map.dtype)
+    regions = _words(jnp.packbits(region_map == columns[:, None, None], axis=-1))
     words = _words(packed)
-
-    def add_regions(i: Int[Array, ""], table: Int32[Array, "P C8"]) -> Int32[Array, "P C8"]:
-        first = i * REGIONS_AT_ONCE
-        chosen = (first + jnp.arange(REGIONS_AT_ONCE, dtype=jnp.int32)).astype(region_map.dtype)
-        pixels = _words(jnp.packbits(region_map == chosen[:, None, None], axis=-1))
-        return jax.lax.dynamic_update_slice(table, _count_bits(words[:, None] & pixels), (0, first))
-
-    columns = num_columns + -num_columns % REGIONS_AT_ONCE
-    table = jnp.zeros((len(masks), columns), jnp.int32)
-    steps = (num_regions + REGIONS_AT_ONCE - 1) // REGIONS_AT_ONCE
-    table = jax.lax.fori_loop(0, steps, add_regions, table)
-    return DeviceCounts(table[:, :num_columns], _count_bits(words))
+    table = jax.lax.map(lambda mask: _count_bits(mask & regions), words)
+    return DeviceCounts(table, _count_bits(words))
 
 
-def _words(packed: UInt8[Array, "P H W8"]) -> UInt32[Array, "P words"]:
+def _words(packed: UInt8[Array, "n H W8"]) -> UInt32[Array, "n words"]:
     """Packed pixels as 32-bit words, whose bits can be counted at once."""
     flat = packed.reshape(len(packed), -1)
     flat = jnp.pad(flat, ((0, 0), (0, -flat.shape[1] % 4)))
     return jax.lax.bitcast_convert_type(flat.reshape(len(flat), -1, 4), jnp.uint32)
 
 
-def _count_bits(words: UInt32[Array, "*axes words"]) -> Int32[Array, "*axes"]:
+def _count_bits(words: UInt32[Array, "n words"]) -> Int32[Array, "n"]:
     return jax.lax.population_count(words).sum(axis=-1, dtype=jnp.int32)

@@ -229,6 +229,6 @@ def _(result: SemanticIoUResult) -> list[Markup]:
         "(column). A perfect result has 100 on the diagonal; · is less than 0.05. “Other” are "
         "classes that aren't evaluated"
         + (f", and all but the {MOST_CLASSES} largest." if len(evaluated) > len(shown) else "."),
-        table(["truth, predicted as", *names, "other"], rows, style="heat"),
+        table(["truth, predicted as", *names, "other"], rows, style="heat turned"),
     )
     return [classes, confusion]

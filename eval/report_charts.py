@@ -116,7 +116,7 @@ def bar_chart(
                 x=f"{left:.1f}",
                 y=f"{top:.1f}",
                 width=f"{right - left:.1f}",
-                height=f"{frame.y(0) - top:.1f}",
+                height=f"{frame.y(0.0) - top:.1f}",
                 class_=f"bar {bar.style}",
             )
         )
@@ -139,7 +139,7 @@ def drawing(frame: Frame, *content: Markup, title: str) -> Markup:
 def axes(frame: Frame, x_ticks: Sequence[tuple[float, str]], x_label: str, y_label: str) -> Markup:
     """Grid lines, ticks and the names of both axes."""
     left, right = frame.left, frame.width - frame.right
-    bottom = frame.y(0)
+    bottom = frame.y(0.0)
     parts = []
     for value in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = f"{frame.y(value):.1f}"
@@ -153,7 +153,7 @@ def axes(frame: Frame, x_ticks: Sequence[tuple[float, str]], x_label: str, y_lab
     middle = frame.top + (bottom - frame.top) / 2
     turned = f"rotate(-90 9 {middle:.1f})"
     parts.append(text((left + right) / 2, frame.height - 4, x_label, "middle", "name"))
-    parts.append(text(9, middle, y_label, "middle", "name", transform=turned))
+    parts.append(text(9.0, middle, y_label, "middle", "name", transform=turned))
     return joined(*parts)
 
 

@@ -92,14 +92,14 @@ def worst(result: InstanceAPResult) -> Markup:
     return section(
         "Worst images",
         f"The images with the most faults at overlap 0.5 and a score of at least {FOR_DISPLAY}; "
-        f"{np.count_nonzero(faults == 0)} of {len(faults)} images have no fault at all.",
+        f"{np.count_nonzero(faults == 0)} of {len(faults)} have none at all.",
         table(["image", "missed", "false", "right"], rows, style="names"),
     )
 
 
 def curves(result: InstanceAPResult) -> Markup:
     """Precision and recall of each class."""
-    frame = Frame(width=250, height=190)
+    frame = Frame(width=250.0, height=190.0)
     panels = []
     for k, name in enumerate(result.pool.class_names):
         at = [(style, result.curve(name, t)) for style, t in (("first", 0.5), ("second", 0.75))]
@@ -109,7 +109,7 @@ def curves(result: InstanceAPResult) -> Markup:
             if not np.isnan(result.ap_matrix[k, 0]) and len(curve.scores)
         ]
         aps = [percent(result.ap_matrix[k, t]) for t in (0, 5)]
-        note = f"{aps[0]} and {aps[1]}" if lines else "no object"
+        note = f"{aps[0]} / {aps[1]}" if lines else "no object"
         if not lines and not np.isnan(result.ap_matrix[k, 0]):
             note = "no prediction"
         chart = line_chart(
@@ -171,7 +171,7 @@ def sizes(result: InstanceAPResult) -> Markup:
             label = percent(value)
             bars.append(Bar(style=style, left=left, right=left + 0.34, height=value, label=label))
         ticks.append((i + 0.5, f"{names[i]}\n{ranges[i]}\n{part.num_objects.sum()} objects"))
-    frame = Frame(width=520, height=250, x_range=(0, 3), top=18, bottom=68)
+    frame = Frame(width=520.0, height=250.0, x_range=(0.0, 3.0), top=18.0, bottom=68.0)
     rows = []
     for k, name in enumerate(result.pool.class_names):
         cells: list[str | Cell] = []
@@ -221,7 +221,7 @@ def calibration(result: InstanceAPResult) -> Markup:
         "the short line their mean score, the number above how many they are. A bar that "
         "ends below its line means that such predictions are right less often than they claim.",
         bar_chart(
-            Frame(width=520, height=250, top=20),
+            Frame(width=520.0, height=250.0, top=20.0),
             bars,
             ticks,
             "score",

@@ -51,6 +51,7 @@ th[colspan] { text-align: center; }
 th:first-child { text-align: left; }
 tbody th { font-weight: 500; white-space: nowrap; }
 .total > * { font-weight: 700; border-top: 2px solid var(--faint); }
+.total + .total > * { border-top: 0; }
 .facts th { color: var(--faint); vertical-align: top; }
 .facts td { text-align: left; overflow-wrap: anywhere; }
 .heat td { text-align: center; padding: 0.28rem 0.35rem; min-width: 2.6rem; }

@@ -73,19 +73,27 @@ def to_rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]
             f"{name} holds 32-bit numbers (mode {image.mode}), whose range is unknown; "
             "convert it to 8-bit RGB first"
         )
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # PIL wants this step
     return np.asarray(image.convert("RGB"))
 
 
 def resized_size(size: Size, shortest_edge: int | None, longest_edge: int | None) -> Size:
     """The size with `shortest_edge`, or less where the other edge would exceed `longest_edge`.
 
-    As detectron2's ResizeShortestEdge; with neither, the size itself.
+    As detectron2's ResizeShortestEdge, with its roundings; with neither, the size itself.
     """
-    height, width = size
-    scale = 1.0 if shortest_edge is None else shortest_edge / min(size)
-    if longest_edge is not None:
-        scale = min(scale, longest_edge / max(size))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    height, width = map(float, size)
+    if shortest_edge is not None:
+        scale = shortest_edge / min(size)
+        if height < width:
+            height, width = float(shortest_edge), scale * width
+        else:
+            height, width = scale * height, float(shortest_edge)
+    if longest_edge is not None and max(height, width) > longest_edge:
+        scale = longest_edge / max(height, width)
+        height, width = height * scale, width * scale
+    return max(1, int(height + 0.5)), max(1, int(width + 0.5))
 
 
 def padded_size(size: Size, divisor: int) -> Size:

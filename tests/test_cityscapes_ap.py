@@ -149,7 +149,6 @@ def add_by_device(metric, image):
     counts = count_on_device(
         jnp.asarray(packed),
         jnp.asarray(regions.index_map((128, 128))),
-        len(regions),
         num_columns=64,
     )
     kept = slice(len(image.masks))

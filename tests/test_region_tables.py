@@ -77,8 +77,8 @@ def test_every_route_counts_the_same_pixels(size, seed):
         count_rles([encode_rle(mask) for mask in masks], regions),
         count_rles([coco_mask.encode(np.asfortranarray(mask)) for mask in masks], regions),
         count_rles(uncompressed, regions),
-        count_on_device(jnp.asarray(masks), mapped, len(regions), num_columns=16),
-        count_on_device(packed, jnp.asarray(byte_map), len(regions), num_columns=16),
+        count_on_device(jnp.asarray(masks), mapped, num_columns=16),
+        count_on_device(packed, jnp.asarray(byte_map), num_columns=16),
     ):
         np.testing.assert_array_equal(to_columns(counts.table, regions), want)
         np.testing.assert_array_equal(counts.areas, areas)
@@ -100,18 +100,19 @@ def test_more_regions_than_a_byte_counts():
     assert regions.num_columns == 320
     packed = np.zeros((2, 16, 3), np.uint8)
     packed[:, :15] = np.packbits(masks, axis=-1)
-    counts = count_on_device(jnp.asarray(packed), jnp.asarray(indices), 300, num_columns=320)
-    want = np.pad(expected_table(ids, masks), ((0, 0), (0, 20)))
-    np.testing.assert_array_equal(counts.table, want)
+    counts = count_on_device(jnp.asarray(packed), jnp.asarray(indices), num_columns=320)
+    np.testing.assert_array_equal(to_columns(counts.table, regions), expected_table(ids, masks))
 
 
-def test_a_region_on_the_device_costs_no_compilation():
-    masks = jnp.ones((2, 8, 8), bool)
-    region_map = jnp.zeros((8, 8), jnp.uint8)
-    count_on_device(masks, region_map, 3, num_columns=64)
+def test_one_compilation_serves_images_with_other_regions():
+    masks = jnp.ones((2, 6, 10), bool)
     compiled = count_on_device._cache_size()
-    count_on_device(masks, region_map, 5, num_columns=64)
-    assert count_on_device._cache_size() == compiled
+    for num_regions in (1, 5, 60):
+        regions = Regions.of(np.arange(60).reshape(6, 10) % num_regions + 26000)
+        region_map = jnp.asarray(regions.index_map((6, 10)))
+        counts = count_on_device(masks, region_map, num_columns=regions.num_columns)
+        assert to_columns(counts.table, regions).tolist() == [regions.areas.tolist()] * 2
+    assert count_on_device._cache_size() == compiled + 1
 
 
 def test_masks_of_the_pipeline_are_counted_where_they_are():
@@ -128,9 +129,7 @@ def test_masks_of_the_pipeline_are_counted_where_they_are():
         top_k=7,
     )
     region_map = jnp.asarray(regions.index_map(postprocess.canvas_size(size)))
-    counts = count_on_device(
-        found.packed_masks, region_map, len(regions), num_columns=regions.num_columns
-    )
+    counts = count_on_device(found.packed_masks, region_map, num_columns=regions.num_columns)
     assert isinstance(counts.table, jax.Array)
     masks = np.unpackbits(np.asarray(found.packed_masks)[:, :90], axis=-1, count=150).view(bool)
     assert masks.any()
@@ -189,5 +188,5 @@ def test_encodings_that_are_none():
 def test_a_map_of_another_canvas_is_refused():
     with pytest.raises(ValueError, match="the masks are 8 x 16, and the region map 8 x 10"):
         count_on_device(
-            jnp.zeros((1, 8, 2), jnp.uint8), jnp.zeros((8, 10), jnp.uint8), 1, num_columns=8
+            jnp.zeros((1, 8, 2), jnp.uint8), jnp.zeros((8, 10), jnp.uint8), num_columns=8
         )

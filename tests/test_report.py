@@ -221,7 +221,7 @@ def test_file_is_whole_or_not_there(tmp_path, monkeypatch):
 
 
 def test_thinned_lines_stay_close():
-    x = np.linspace(0, 100, 5000)
+    x = np.linspace(0, 100, 20000)
     y = 50 + 40 * np.sin(x)
     kept = thinned(x, y)
     assert kept[0] == 0

@@ -155,6 +155,8 @@ def rasterise(polygons: Sequence[Polygon], size: tuple[int, int]) -> Patch | Non
     first = np.ceil(np.minimum(y0, y1) * SUBROWS - 0.5).clip(*limits).astype(int)
     counts = np.ceil(np.maximum(y0, y1) * SUBROWS - 0.5).clip(*limits).astype(int) - first
     edge = np.repeat(np.arange(len(points)), counts)
+    if not len(edge):
+        return None
     line = np.arange(len(edge)) + np.repeat(first - np.cumsum(counts) + counts, counts)
     slope = (x1 - x0) / np.where(y1 == y0, 1, y1 - y0)
     x = (x0[edge] + ((line + 0.5) / SUBROWS - y0[edge]) * slope[edge] - left).clip(0, width)

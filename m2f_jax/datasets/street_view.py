@@ -78,7 +78,7 @@ class View:
 
     def hazy(self, colour: Colour, z: Number) -> Colour:
         """A colour at a distance."""
-        return colour + (self.haze - colour) * self.haziness(np.array(z))
+        return colour + (self.haze - colour) * self.haziness(np.array([z], float))
 
     def haziness(self, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
         """The share of the haze in colours at a distance."""
