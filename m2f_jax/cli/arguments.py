@@ -94,7 +94,7 @@ class EvalCityscapes:
     limit: int | None = None
     """Only the first so many images."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write results.json."""
+    """Where to write results.json and report.html."""
     export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write the predictions in the official format, for other tools to score."""
     dtype: Literal["float32", "bfloat16"] | None = None
@@ -124,7 +124,7 @@ class EvalCoco:
     limit: int | None = None
     """Only the first so many images."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write results.json."""
+    """Where to write results.json and report.html."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
     revision: str | None = None
