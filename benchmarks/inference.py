@@ -5,6 +5,8 @@
 The weights are random, made by transformers, saved, and loaded by both. Both must give the same
 logits; then calls of all peers take turns, so that a machine that slows down slows down for all.
 README.md beside this file says what each row means.
+
+Every framework is imported where it is used: a process that measures one holds no other.
 """
 
 import argparse
@@ -22,20 +24,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
-from flax import nnx
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.config import Mask2FormerConfig
-from m2f_jax.preprocess import ImageSource
 from m2f_jax.presets import preset
-from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
+
+if TYPE_CHECKING:
+    from m2f_jax import FeaturePyramid, ImageSize, Predictions
 
 OURS = "m2f-jax"
 NEEDS = {  # the packages of each peer, and how to get them
@@ -44,7 +44,7 @@ NEEDS = {  # the packages of each peer, and how to get them
 }
 MULTIPLE = 32  # sides that every peer takes as they are
 ENLARGED = 1.25  # the images, compared with the network's input
-MOST_FLIPPED = 1e-3  # of all mask pixels, if the peers compute the same function in float32
+MOST_FLIPPED = 1e-3  # of all mask pixels, if two networks are the same function in float32
 PAUSE = 0.05  # seconds in which the threads of the last call go to sleep
 
 Call = Callable[[], Any]
@@ -64,25 +64,20 @@ class Settings(NamedTuple):
     threads: int
     peers: tuple[str, ...]
 
-    @property
-    def precision(self) -> str:
-        """Of float32 matrix products."""
-        return "tensorfloat32" if self.tf32 else "highest"
-
 
 class Inputs(NamedTuple):
     """What the calls are given: images, and what one stage hands to the next."""
 
     images: list[np.ndarray]
-    sizes: tuple[ImageSize, ...]
+    sizes: "tuple[ImageSize, ...]"
     pixel_values: np.ndarray
-    features: tuple[jax.Array, ...]
-    pyramid: FeaturePyramid
-    predictions: Predictions
+    features: tuple[Any, ...]
+    pyramid: "FeaturePyramid"
+    predictions: "Predictions"
 
 
 class Row(NamedTuple):
-    """One line of the table: what each peer took, and our part of theirs."""
+    """One line of the table: what each peer took, and ours divided by theirs."""
 
     name: str
     unit: str
@@ -90,243 +85,241 @@ class Row(NamedTuple):
     ratios: dict[str, float]
 
 
-# What is measured
+# The peers. Each loads the weights in a folder, and has `network`, a call of the whole network;
+# `calls`, one per row of the table; and `peak_device_bytes`.
 
 
-class Ours:
-    """This project's model, and its calls."""
+class OnJax:
+    """What both peers on JAX share."""
+
+    def __init__(self, settings: Settings):
+        import jax
+
+        self.settings = settings
+        self.device = jax.devices(settings.device)[0]
+
+    def run(self, function: Callable[..., Any], *inputs: Any) -> Call:
+        """`function` of inputs on the device, at the precision of the settings, and waited for."""
+        import jax
+
+        placed = jax.device_put(inputs, self.device)
+        precision = "tensorfloat32" if self.settings.tf32 else "highest"
+
+        def call() -> Any:
+            with jax.default_matmul_precision(precision):
+                return jax.block_until_ready(function(*placed))
+
+        return call
+
+    def peak_device_bytes(self) -> int:
+        return (self.device.memory_stats() or {})["peak_bytes_in_use"]
+
+
+class Ours(OnJax):
+    """This project."""
 
     def __init__(self, folder: Path, settings: Settings):
-        self.settings = settings
-        self.device = jax.devices("cuda" if settings.device == "cuda" else "cpu")[0]
+        super().__init__(settings)
+        import jax
+        from flax import nnx
+
+        from m2f_jax import ImageProcessor, Mask2Former
+
         with jax.default_device(self.device):
             self.model = Mask2Former.from_pretrained(folder, settings.dtype)
         jax.block_until_ready(nnx.state(self.model))
-        height, width = settings.size
+        self.stages: dict[str, tuple[Callable[..., Any], Any]] = {}
         self.processor = ImageProcessor(
-            shortest_edge=min(height, width), longest_edge=max(height, width)
+            shortest_edge=min(settings.size), longest_edge=max(settings.size)
         )
 
     def network(self, pixel_values: np.ndarray) -> Call:
-        """The whole forward pass."""
-        placed = jax.device_put(pixel_values, self.device)
-
-        def call() -> Predictions:
-            with jax.default_matmul_precision(self.settings.precision):
-                return jax.block_until_ready(self.model(placed))
-
-        return call
+        return self.run(self.model, pixel_values)
 
     def stage(self, name: str, inputs: Any) -> Call:
-        """One stage as a compiled function of the parameters and the inputs."""
-        graph, state = nnx.split(getattr(self.model, name))
-        compiled = jax.jit(lambda state, inputs: nnx.merge(graph, state)(inputs))
-        inputs = jax.device_put(inputs, self.device)
+        """One stage, as a compiled function of its parameters and its inputs."""
+        import jax
+        from flax import nnx
 
-        def call() -> Any:
-            with jax.default_matmul_precision(self.settings.precision):
-                return jax.block_until_ready(compiled(state, inputs))
-
-        return call
+        if name not in self.stages:
+            graph, state = nnx.split(getattr(self.model, name))
+            compiled = jax.jit(lambda state, inputs: nnx.merge(graph, state)(inputs))
+            self.stages[name] = compiled, state
+        return self.run(*self.stages[name], inputs)
 
     def inputs(self, images: list[np.ndarray]) -> Inputs:
-        """What every stage is given, by our own pipeline."""
-        batch = self.processor(images_of(images))
-        pixel_values = batch.pixel_values.astype(self.model.dtype)
-        features = self.stage("backbone", pixel_values)()
+        """What every peer is given at every stage."""
+        batch = self.processor(list(images))
+        pixel_values = np.asarray(batch.pixel_values)
+        features = self.stage("backbone", pixel_values.astype(self.model.dtype))()
         pyramid = self.stage("pixel_decoder", features)()
-        predictions = self.network(np.asarray(batch.pixel_values))()
-        return Inputs(
-            images, batch.sizes, np.asarray(batch.pixel_values), features, pyramid, predictions
-        )
+        predictions = self.network(pixel_values)()
+        return Inputs(images, batch.sizes, pixel_values, features, pyramid, predictions)
 
     def calls(self, inputs: Inputs) -> dict[str, Call]:
-        """By the name of the row."""
         queries = inputs.predictions.class_logits.shape[1]
+        network = self.network(inputs.pixel_values)
+        compiled = {"whole forward, torch.compile": network} if self.settings.compiled else {}
         return {
-            "whole forward": self.network(inputs.pixel_values),
+            "whole forward": network,
+            **compiled,
             "backbone": self.stage("backbone", inputs.pixel_values.astype(self.model.dtype)),
             "pixel decoder": self.stage("pixel_decoder", inputs.features),
             "Transformer decoder": self.stage("decoder", inputs.pyramid),
-            "preprocessing": lambda: self.processor(images_of(inputs.images)),
+            "preprocessing": lambda: self.processor(list(inputs.images)),
             "post-processing": lambda: self.processor.post_process_instance_segmentation(
                 inputs.predictions, inputs.sizes, top_k=queries
             ),
         }
 
-    def peak_device_bytes(self) -> int:
-        """Of the GPU's memory, in this process."""
-        return (self.device.memory_stats() or {})["peak_bytes_in_use"]
-
 
 class Transformers:
-    """Hugging Face's Mask2Former, and the same calls."""
+    """Hugging Face's Mask2Former on PyTorch."""
 
     def __init__(self, folder: Path, settings: Settings):
         import torch
         from transformers import Mask2FormerForUniversalSegmentation
 
+        quieten_transformers()
+        torch.set_num_threads(settings.threads)
+        torch.backends.cuda.matmul.allow_tf32 = settings.tf32
+        torch.backends.cudnn.allow_tf32 = settings.tf32
         self.settings = settings
         self.dtype = getattr(torch, settings.dtype)
-        self.model = Mask2FormerForUniversalSegmentation.from_pretrained(folder, dtype=self.dtype)
-        self.model.eval().to(settings.device)
+        model: Any = Mask2FormerForUniversalSegmentation.from_pretrained(folder, dtype=self.dtype)
+        self.model = model.eval().to(settings.device)
         self.wait()
 
     def wait(self):
         """Until the device is done."""
-        if self.settings.device == "cuda":
-            import torch
-
-            torch.cuda.synchronize()
-
-    def place(self, maps: Any) -> Any:
-        """Channels-last maps as theirs: channels first, in their dtype, on their device."""
         import torch
 
-        array = np.array(np.moveaxis(np.asarray(maps).astype(np.float32), -1, 1), order="C")
-        return torch.from_numpy(array).to(self.settings.device, self.dtype)
+        if self.settings.device == "cuda":
+            torch.cuda.synchronize()
 
-    def call(self, function: Callable[..., Any], *inputs: Any, **named: Any) -> Call:
+    def run(self, function: Callable[..., Any], *inputs: Any, **named: Any) -> Call:
         """`function` without gradients, and waited for."""
         import torch
 
-        def run() -> Any:
+        def call() -> Any:
             with torch.inference_mode():
                 result = function(*inputs, **named)
             self.wait()
             return result
 
-        return run
+        return call
+
+    def place(self, maps: Any) -> Any:
+        """Channels-last maps as theirs: channels first, in their dtype, on their device."""
+        import torch
+
+        array = np.moveaxis(np.asarray(maps).astype(np.float32), -1, 1).copy()
+        return torch.from_numpy(array).to(self.settings.device, self.dtype)
 
     def network(self, pixel_values: np.ndarray) -> Call:
-        """The whole forward pass."""
-        return self.call(self.model, pixel_values=self.place(pixel_values))
+        return self.run(self.model, pixel_values=self.place(pixel_values))
 
-    def predictions(self, pixel_values: np.ndarray) -> Predictions:
-        """What the network computes, in our form."""
+    def predictions(self, pixel_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Class and mask logits."""
         output = self.network(pixel_values)()
-        return Predictions(
-            output.class_queries_logits.float().cpu().numpy(),
-            output.masks_queries_logits.float().cpu().numpy(),
-        )
-
-    def calls(self, inputs: Inputs) -> dict[str, Call]:
-        """By the name of the row."""
-        import torch
-        from transformers.models.mask2former.modeling_mask2former import (
-            Mask2FormerForUniversalSegmentationOutput,
-        )
-
-        processor = self.processor()
-        pixels, inner = self.model.model.pixel_level_module, self.model.model.transformer_module
-        predictions = Mask2FormerForUniversalSegmentationOutput(
-            class_queries_logits=torch.tensor(np.asarray(inputs.predictions.class_logits)),
-            masks_queries_logits=torch.tensor(np.asarray(inputs.predictions.mask_logits)),
-        )
-        for name in ("class_queries_logits", "masks_queries_logits"):
-            setattr(predictions, name, getattr(predictions, name).to(self.settings.device))
-        targets = [image.shape[:2] for image in inputs.images]
-
-        def post_process() -> list[np.ndarray]:
-            results = processor.post_process_instance_segmentation(
-                predictions, threshold=0.0, target_sizes=targets, return_binary_maps=True
-            )
-            return [result["segmentation"].cpu().numpy() for result in results]
-
-        calls = {
-            "whole forward": self.network(inputs.pixel_values),
-            "backbone": self.call(pixels.encoder, self.place(inputs.pixel_values)),
-            "pixel decoder": self.call(
-                pixels.decoder,
-                [self.place(maps) for maps in inputs.features],
-                output_hidden_states=False,
-            ),
-            "Transformer decoder": self.call(
-                inner,
-                multi_scale_features=[self.place(maps) for maps in inputs.pyramid.features],
-                mask_features=self.place(inputs.pyramid.per_pixel),
-                output_hidden_states=True,
-            ),
-            "preprocessing": lambda: processor(images=inputs.images, return_tensors="pt"),
-            "post-processing": self.call(post_process),
-        }
-        if self.settings.compiled:
-            compiled = torch.compile(self.model)
-            calls["whole forward, torch.compile"] = self.call(
-                compiled, pixel_values=self.place(inputs.pixel_values)
-            )
-        return calls
+        logits = output.class_queries_logits, output.masks_queries_logits
+        return logits[0].float().cpu().numpy(), logits[1].float().cpu().numpy()
 
     def processor(self) -> Any:
-        """Their image processor for this size: the faster one, where torchvision is installed."""
+        """Their image processor for this size: the newer one where torchvision is installed."""
+        height, width = self.settings.size
         if importlib.util.find_spec("torchvision"):
             from transformers import Mask2FormerImageProcessor as Processor
         else:
             from transformers.models.mask2former.image_processing_pil_mask2former import (
                 Mask2FormerImageProcessorPil as Processor,
             )
-        height, width = self.settings.size
         return Processor(size={"height": height, "width": width})
 
+    def calls(self, inputs: Inputs) -> dict[str, Call]:
+        import torch
+        from transformers.models.mask2former.modeling_mask2former import (
+            Mask2FormerForUniversalSegmentationOutput as Output,
+        )
+
+        processor = self.processor()
+        pixel_module, transformer = (
+            self.model.model.pixel_level_module,
+            self.model.model.transformer_module,
+        )
+        logits = [
+            torch.tensor(np.asarray(x), device=self.settings.device) for x in inputs.predictions
+        ]
+        output = Output(class_queries_logits=logits[0], masks_queries_logits=logits[1])
+        targets = [image.shape[:2] for image in inputs.images]
+
+        def post_process() -> list[np.ndarray]:
+            results = processor.post_process_instance_segmentation(
+                output, threshold=0.0, target_sizes=targets, return_binary_maps=True
+            )
+            return [result["segmentation"].cpu().numpy() for result in results]
+
+        calls = {
+            "whole forward": self.network(inputs.pixel_values),
+            "backbone": self.run(pixel_module.encoder, self.place(inputs.pixel_values)),
+            "pixel decoder": self.run(
+                pixel_module.decoder,
+                [self.place(maps) for maps in inputs.features],
+                output_hidden_states=False,
+            ),
+            "Transformer decoder": self.run(
+                transformer,
+                multi_scale_features=[self.place(maps) for maps in inputs.pyramid.features],
+                mask_features=self.place(inputs.pyramid.per_pixel),
+                output_hidden_states=True,
+            ),
+            "preprocessing": lambda: processor(images=inputs.images, return_tensors="pt"),
+            "post-processing": self.run(post_process),
+        }
+        if self.settings.compiled:
+            calls["whole forward, torch.compile"] = self.run(
+                torch.compile(self.model), pixel_values=self.place(inputs.pixel_values)
+            )
+        return calls
+
     def peak_device_bytes(self) -> int:
-        """Of the GPU's memory, in this process."""
         import torch
 
         return torch.cuda.max_memory_allocated()
 
 
-class ZeroModels:
-    """ZeroModels' Mask2Former in Keras on JAX, with its own random weights."""
+class ZeroModels(OnJax):
+    """ZeroModels' Mask2Former in Keras on JAX, with random weights of its own."""
 
-    def __init__(self, folder: Path, settings: Settings):
+    def __init__(self, folder: Path, settings: Settings):  # noqa: ARG002 - as the other peers
+        super().__init__(settings)
         os.environ["KERAS_BACKEND"] = "jax"
-        import keras
-        from zeromodels.models.mask2former import (  # pyright: ignore[reportMissingImports]
-            Mask2FormerConfig as TheirConfig,
-        )
-        from zeromodels.models.mask2former import (  # pyright: ignore[reportMissingImports]
-            Mask2FormerUniversalSegment,
-        )
+        keras: Any = importlib.import_module("keras")
+        theirs: Any = importlib.import_module("zeromodels.models.mask2former")
+        import jax
 
-        del folder
-        self.settings = settings
-        self.device = jax.devices("cuda" if settings.device == "cuda" else "cpu")[0]
         keras.config.set_dtype_policy(settings.dtype)
-        backbone, decoder = settings.config.backbone, settings.config.decoder
-        model = Mask2FormerUniversalSegment(
-            TheirConfig(
-                image_size=settings.size,
-                backbone_embed_dim=backbone.embed_dim,
-                backbone_depths=backbone.depths,
-                backbone_num_heads=backbone.num_heads,
-                backbone_window_size=backbone.window_size,
-                num_queries=decoder.num_queries,
-                num_classes=settings.config.num_classes,
-            )
+        backbone = settings.config.backbone
+        config = theirs.Mask2FormerConfig(
+            image_size=settings.size,
+            backbone_embed_dim=backbone.embed_dim,
+            backbone_depths=backbone.depths,
+            backbone_num_heads=backbone.num_heads,
+            backbone_window_size=backbone.window_size,
+            num_queries=settings.config.decoder.num_queries,
+            num_classes=settings.config.num_classes,
         )
-        self.weights = (
-            [variable.value for variable in model.trainable_variables],
-            [variable.value for variable in model.non_trainable_variables],
-        )
-        self.compiled = jax.jit(lambda weights, x: model.stateless_call(*weights, x)[0])
+        with jax.default_device(self.device):
+            model = theirs.Mask2FormerUniversalSegment(config)
+        variables = model.trainable_variables, model.non_trainable_variables
+        self.weights = [[variable.value for variable in group] for group in variables]
+        self.forward = jax.jit(lambda weights, x: model.stateless_call(*weights, x)[0])
 
     def network(self, pixel_values: np.ndarray) -> Call:
-        """The whole forward pass."""
-        placed = jax.device_put(pixel_values, self.device)
-
-        def call() -> Any:
-            with jax.default_matmul_precision(self.settings.precision):
-                return jax.block_until_ready(self.compiled(self.weights, placed))
-
-        return call
+        return self.run(self.forward, self.weights, pixel_values)
 
     def calls(self, inputs: Inputs) -> dict[str, Call]:
-        """By the name of the row."""
         return {"whole forward": self.network(inputs.pixel_values)}
-
-    def peak_device_bytes(self) -> int:
-        """Of the GPU's memory, in this process."""
-        return (self.device.memory_stats() or {})["peak_bytes_in_use"]
 
 
 PEERS: Mapping[str, Callable[[Path, Settings], Any]] = {
@@ -336,9 +329,15 @@ PEERS: Mapping[str, Callable[[Path, Settings], Any]] = {
 }
 
 
-def images_of(images: list[np.ndarray]) -> list[ImageSource]:
-    """Images as what the processor takes."""
-    return list(images)
+def quieten_transformers():
+    """No progress bars and advice between ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+# What they are given
 
 
 def draw_images(settings: Settings) -> list[np.ndarray]:
@@ -348,7 +347,7 @@ def draw_images(settings: Settings) -> list[np.ndarray]:
     images = []
     for _ in range(settings.batch):
         colours = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
-        blurred = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+        blurred = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC))
         noisy = blurred + rng.normal(scale=8, size=blurred.shape)
         images.append(np.clip(noisy, 0, 255).astype(np.uint8))
     return images
@@ -363,32 +362,38 @@ def save_random_weights(config: Mask2FormerConfig, folder: Path):
     from transformers import Mask2FormerConfig as TheirConfig
     from transformers import Mask2FormerForUniversalSegmentation, SwinConfig
 
-    backbone, pixels, decoder = config.backbone, config.pixel_decoder, config.decoder
+    quieten_transformers()
+    backbone: dict[str, Any] = {
+        "embed_dim": config.backbone.embed_dim,
+        "depths": list(config.backbone.depths),
+        "num_heads": list(config.backbone.num_heads),
+        "window_size": config.backbone.window_size,
+        "mlp_ratio": config.backbone.mlp_ratio,
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    }
+    rest: dict[str, Any] = {
+        "feature_size": config.pixel_decoder.dim,
+        "mask_feature_size": config.pixel_decoder.mask_dim,
+        "encoder_feedforward_dim": config.pixel_decoder.ffn_dim,
+        "encoder_layers": config.pixel_decoder.num_layers,
+        "hidden_dim": config.decoder.dim,
+        "dim_feedforward": config.decoder.ffn_dim,
+        "decoder_layers": config.decoder.num_layers + 1,
+        "num_attention_heads": config.decoder.num_heads,
+        "num_queries": config.decoder.num_queries,
+        "num_labels": config.num_classes,
+    }
     torch.manual_seed(0)
     model = Mask2FormerForUniversalSegmentation(
-        TheirConfig(
-            backbone_config=SwinConfig(
-                embed_dim=backbone.embed_dim,
-                depths=list(backbone.depths),
-                num_heads=list(backbone.num_heads),
-                window_size=backbone.window_size,
-                mlp_ratio=backbone.mlp_ratio,
-                out_features=["stage1", "stage2", "stage3", "stage4"],
-            ),
-            feature_size=pixels.dim,
-            mask_feature_size=pixels.mask_dim,
-            hidden_dim=decoder.dim,
-            encoder_feedforward_dim=pixels.ffn_dim,
-            encoder_layers=pixels.num_layers,
-            dim_feedforward=decoder.ffn_dim,
-            decoder_layers=decoder.num_layers + 1,
-            num_attention_heads=decoder.num_heads,
-            num_queries=decoder.num_queries,
-            num_labels=config.num_classes,
-        )
+        TheirConfig(backbone_config=SwinConfig(**backbone), **rest)
     )
-    spread = {"sampling_offsets": 0.02, "attention_weights": 0.02, "relative_position_bias": 0.2}
-    spread |= {"queries_features": 1.0, "queries_embedder": 1.0, "level_embed": 1.0}
+    spread = {
+        "sampling_offsets": 0.02,
+        "attention_weights": 0.02,
+        "relative_position_bias": 0.2,
+        "queries_": 1.0,
+        "level_embed": 1.0,
+    }
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             std = next((std for part, std in spread.items() if part in name), 0.0)
@@ -420,51 +425,56 @@ def timed_row(name: str, seconds: Mapping[str, list[float]]) -> Row:
         for peer, theirs in seconds.items()
         if peer != OURS
     }
-    values = {peer: 1e3 * statistics.median(times) for peer, times in seconds.items()}
+    values = {peer: 1000 * statistics.median(times) for peer, times in seconds.items()}
     return Row(name, "ms", values, ratios)
 
 
-def alone(folder: Path, name: str, settings: Settings) -> dict[str, float]:
-    """What a peer needs in a process of its own."""
-    start = time.perf_counter()
-    peer = PEERS[name](folder, settings)
-    loaded = time.perf_counter()
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(settings.batch, *settings.size, 3)).astype(np.float32)
-    call = peer.network(values)
-    before = time.perf_counter()
-    call()
-    first = time.perf_counter()
-    call()
-    on_gpu = settings.device == "cuda"
-    peak = peer.peak_device_bytes() if on_gpu else peak_host_bytes()
+def measure_together(folder: Path, settings: Settings) -> tuple[dict[str, float], list[Row]]:
+    """How far the logits are apart, and the rows of calls that take turns."""
+    say("loading all into one process")
+    peers = {name: PEERS[name](folder, settings) for name in (OURS, *settings.peers)}
+    inputs = peers[OURS].inputs(draw_images(settings))
+    agreement = {}
+    if "transformers" in peers:
+        theirs = peers["transformers"].predictions(inputs.pixel_values)
+        agreement = compare(inputs.predictions, theirs, settings)
+    calls = {name: peer.calls(inputs) for name, peer in peers.items()}
+    rows = []
+    for name in calls[OURS]:
+        say(name)
+        turns = {peer: named[name] for peer, named in calls.items() if name in named}
+        rows.append(timed_row(name, take_turns(turns, settings.repeats)))
+    return agreement, rows
+
+
+def compare(
+    ours: "Predictions", theirs: tuple[np.ndarray, np.ndarray], settings: Settings
+) -> dict[str, float]:
+    """How far the logits are apart.
+
+    Raises:
+        SystemExit: these aren't the same function.
+    """
+    differences = [float(abs(np.asarray(a) - b).max()) for a, b in zip(ours, theirs, strict=True)]
+    masks = np.asarray(ours.mask_logits)
+    flipped = int(((masks >= 0) != (theirs[1] >= 0)).sum())
+    if settings.dtype == "float32" and not settings.tf32 and flipped > MOST_FLIPPED * masks.size:
+        raise SystemExit(f"the networks differ in {flipped} of {masks.size} mask pixels")
     return {
-        "load, s": loaded - start,
-        "first call, s": first - before,
-        "peak memory, MiB": peak / 2**20,
+        "largest difference of class logits": differences[0],
+        "largest difference of mask logits": differences[1],
+        "mask pixels that flip": flipped,
+        "mask pixels": masks.size,
     }
-
-
-def peak_host_bytes() -> int:
-    """The most memory that this process has held."""
-    with contextlib.suppress(OSError):  # Linux; there, getrusage counts the parent's memory too
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def measure_alone(folder: Path, arguments: Sequence[str], settings: Settings) -> Iterator[Row]:
     """Load time, first call and peak memory of every peer, each in a fresh process."""
     found = {}
-    environment = dict(os.environ)
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    (folder / "architecture.json").write_text(json.dumps(settings.config.to_dict()))
+    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     for name in (OURS, *settings.peers):
         say(f"{name} in a process of its own")
-        (folder / "settings.json").write_text(json.dumps(settings.config.to_dict()))
         done = subprocess.run(
             [sys.executable, __file__, *arguments, "--alone", name, "--folder", str(folder)],
             env=environment,
@@ -475,50 +485,42 @@ def measure_alone(folder: Path, arguments: Sequence[str], settings: Settings) ->
         if done.returncode:
             raise SystemExit(f"{name} failed in a process of its own; see above")
         found[name] = json.loads(done.stdout.splitlines()[-1])
-    for key in next(iter(found.values())):
+    for key in found[OURS]:
         values = {name: figures[key] for name, figures in found.items()}
         ratios = {name: values[OURS] / values[name] for name in settings.peers}
-        label, _, unit = key.partition(", ")
+        label, unit = key.split(", ")
         yield Row(label, unit, values, ratios)
 
 
-def check_agreement(ours: Predictions, theirs: Predictions, settings: Settings) -> dict[str, Any]:
-    """How far the logits are apart; float32 models that aren't the same function are an error."""
-    masks = np.asarray(ours.mask_logits)
-    flipped = int(((masks >= 0) != (theirs.mask_logits >= 0)).sum())
-    agreement = {
-        "class logits, max abs difference": float(
-            np.abs(np.asarray(ours.class_logits) - theirs.class_logits).max()
-        ),
-        "mask logits, max abs difference": float(np.abs(masks - theirs.mask_logits).max()),
-        "mask logits, max abs": float(np.abs(masks).max()),
-        "mask pixels that differ": flipped,
-        "mask pixels": masks.size,
+def measure_this_process(folder: Path, name: str, settings: Settings) -> dict[str, float]:
+    """What `measure_alone` wants of one peer."""
+    start = time.perf_counter()
+    peer = PEERS[name](folder, settings)
+    loaded = time.perf_counter()
+    rng = np.random.default_rng(0)
+    call = peer.network(rng.normal(size=(settings.batch, *settings.size, 3)).astype(np.float32))
+    ready = time.perf_counter()
+    call()
+    first = time.perf_counter()
+    call()
+    peak = peer.peak_device_bytes() if settings.device == "cuda" else peak_host_bytes()
+    return {
+        "import and load, s": loaded - start,
+        "first call, s": first - ready,
+        "peak memory, MiB": peak / 2**20,
     }
-    exact = settings.dtype == "float32" and not settings.tf32
-    if exact and flipped > MOST_FLIPPED * masks.size:
-        raise SystemExit(f"the peers don't compute the same function: {agreement}")
-    return agreement
 
 
-def measure(folder: Path, settings: Settings) -> tuple[dict[str, Any], list[Row]]:
-    """The agreement of the networks, and the rows of calls that take turns."""
-    say("loading every peer into one process")
-    peers = {name: PEERS[name](folder, settings) for name in (OURS, *settings.peers)}
-    inputs = peers[OURS].inputs(draw_images(settings))
-    agreement: dict[str, Any] = {}
-    if "transformers" in peers:
-        theirs = peers["transformers"].predictions(inputs.pixel_values)
-        agreement = check_agreement(inputs.predictions, theirs, settings)
-    calls = {name: peer.calls(inputs) for name, peer in peers.items()}
-    if settings.compiled:
-        calls[OURS]["whole forward, torch.compile"] = calls[OURS]["whole forward"]
-    rows = []
-    for name in calls[OURS]:
-        say(name)
-        turns = {peer: those[name] for peer, those in calls.items() if name in those}
-        rows.append(timed_row(name, take_turns(turns, settings.repeats)))
-    return agreement, rows
+def peak_host_bytes() -> int:
+    """The most memory that this process has held."""
+    with contextlib.suppress(OSError):  # on Linux, where getrusage counts the parent's memory too
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 # What is printed
@@ -538,37 +540,29 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def describe(settings: Settings) -> dict[str, Any]:
+def describe(settings: Settings) -> dict[str, dict[str, Any]]:
     """Machine, versions and settings."""
-    machine = {
-        "processor": processor_name(),
-        "threads of each peer": settings.threads,
-        "system": platform.system(),
-    }
+    machine = {"CPU": processor_name(), "system": platform.system()}
     packages = ["m2f-jax", "jax", "jaxlib", "flax", "numpy"]
-    if "transformers" in settings.peers:
+    for peer in settings.peers:
+        packages += NEEDS[peer][0]
+    if settings.device == "cuda":
         import torch
 
-        packages += ["torch", "transformers"]
-        if settings.device == "cuda":
-            machine["gpu"] = torch.cuda.get_device_name()
-    if "zeromodels" in settings.peers:
-        packages += ["zeromodels", "keras"]
+        machine["GPU"] = torch.cuda.get_device_name()
+    shown = settings._asdict() | {
+        "float32 products": "TensorFloat-32" if settings.tf32 else "full precision"
+    }
+    for hidden in ("config", "tf32", "peers"):
+        del shown[hidden]
     return {
-        "machine": machine,
+        "machine": machine | {"load before": round(os.getloadavg()[0], 1)},
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
-        "settings": {
-            "size": settings.size,
-            "batch": settings.batch,
-            "dtype": settings.dtype,
-            "device": settings.device,
-            "float32 matrix products": "TF32" if settings.tf32 else "float32",
-            "repeats": settings.repeats,
-        },
+        "settings": shown,
     }
 
 
-def show(title: str, description: Mapping[str, Any], agreement: Mapping, rows: Sequence[Row]):
+def show(title: str, description: Mapping[str, Mapping[str, Any]], rows: Sequence[Row]):
     """The table, and below it what it was measured with."""
     peers = list(rows[0].ratios)
     table = Table(title=title)
@@ -578,27 +572,28 @@ def show(title: str, description: Mapping[str, Any], agreement: Mapping, rows: S
     for row in rows:
         cells = [f"{row.name}, {row.unit}", f"{row.values[OURS]:,.1f}"]
         for peer in peers:
-            present = peer in row.values
-            cells += [
-                f"{row.values[peer]:,.1f}" if present else "",
-                f"{row.ratios[peer]:.2f}" if present else "",
-            ]
+            if peer in row.values:
+                cells += [f"{row.values[peer]:,.1f}", f"{row.ratios[peer]:.2f}"]
+            else:
+                cells += ["", ""]
         table.add_row(*cells)
-    # Wide enough that a table in a file or a pipe isn't cut.
+    # In a file or a pipe, wide enough that nothing is cut.
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
     console.print(table)
-    for name, values in (*description.items(), ("agreement", agreement)):
-        text = ", ".join(f"{key} {value}" for key, value in values.items())
-        console.print(f"{name}: {text}", soft_wrap=True)
+    for name, values in description.items():
+        shown = ", ".join(
+            f"{key} {value:.2g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in values.items()
+        )
+        console.print(f"{name}: {shown}", soft_wrap=True)
 
 
 # From the command line
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The command line."""
-    assert __doc__
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """The options."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--preset", default="swin-tiny-coco-instance", help="a published model")
     parser.add_argument(
         "--size",
@@ -611,94 +606,85 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1, help="images at a time")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), help="by default the GPU, if every peer finds one"
+        "--device", choices=("cpu", "cuda"), help="by default cuda, where every peer has it"
     )
-    parser.add_argument("--tf32", action="store_true", help="on a GPU, for float32 products")
-    parser.add_argument("--compile", action="store_true", help="also torch.compile for their model")
+    parser.add_argument("--tf32", action="store_true", help="for float32 products on a GPU")
+    parser.add_argument("--compile", action="store_true", help="add torch.compile to theirs")
     parser.add_argument("--repeats", type=int, default=5, help="medians of so many")
-    parser.add_argument("--threads", type=int, help="of the CPU, for every peer; by default all")
-    parser.add_argument("--peers", default="transformers", help="transformers, zeromodels or both")
+    parser.add_argument("--threads", type=int, help="on the CPU, of every peer; by default all")
+    parser.add_argument("--peers", default="transformers", help="transformers,zeromodels")
     parser.add_argument("--json", metavar="FILE", help="also write everything here")
-    parser.add_argument("--alone", help=argparse.SUPPRESS)  # a peer, in a process of its own
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)  # the peer of this process
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # of the weights
+    options = parser.parse_args(arguments)
+    options.peers = tuple(options.peers.split(","))
+    if unknown := sorted(set(options.peers) - set(NEEDS)):
+        parser.error(f"--peers: choose from {', '.join(NEEDS)}, not {', '.join(unknown)}")
+    if any(side < MULTIPLE or side % MULTIPLE for side in options.size):
+        parser.error(f"--size: multiples of {MULTIPLE}, not {options.size[0]} {options.size[1]}")
+    if min(options.batch, options.repeats) < 1:
+        parser.error("--batch and --repeats: 1 or more")
+    return options
 
 
-def check_peers(names: Sequence[str]):
-    """Refuses peers that are unknown or not installed."""
-    for name in names:
-        if name not in NEEDS:
-            raise SystemExit(f"--peers knows {', '.join(NEEDS)}, not {name!r}")
-    for name in ("transformers", *names):  # which also makes the weights
-        packages, remedy = NEEDS[name]
-        if missing := [p for p in packages if importlib.util.find_spec(p) is None]:
-            raise SystemExit(f"{name} needs {' and '.join(missing)}: {remedy}")
+def check_installed(peers: Sequence[str]):
+    """Refuses to begin without a package; transformers makes the weights, so it's always needed."""
+    for peer in ("transformers", *peers):
+        packages, remedy = NEEDS[peer]
+        if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+            raise SystemExit(f"{peer} needs {' and '.join(missing)}: {remedy}")
 
 
-def choose_device(wanted: str | None, peers: Sequence[str]) -> str:
-    """The device that was asked for, or a GPU if there's one for all."""
+def choose_device(wanted: str | None) -> str:
+    """The device that was asked for, or a GPU that both frameworks see."""
     if wanted == "cpu":
         return wanted
+    import jax
     import torch
 
-    missing = [] if torch.cuda.is_available() or "transformers" not in peers else ["PyTorch"]
+    blind = []
+    if not torch.cuda.is_available():
+        blind.append("PyTorch")
     try:
         jax.devices("cuda")
     except RuntimeError:
-        missing.append("JAX (pip install 'm2f-jax[cuda12]')")
-    if missing and wanted == "cuda":
-        raise SystemExit(f"no CUDA device for {' and '.join(missing)}")
-    return "cpu" if missing else "cuda"
+        blind.append("JAX (pip install 'm2f-jax[cuda12]')")
+    if wanted and blind:
+        raise SystemExit(f"--device cuda: there is no CUDA device for {' and '.join(blind)}")
+    return "cpu" if blind else "cuda"
 
 
 def limit_threads(wanted: int | None) -> int:
-    """Keeps this process and its children on so many processors, and says how many."""
-    if not hasattr(os, "sched_getaffinity"):
-        if wanted is not None:
+    """Keeps this process and its children to so many processors, and says how many."""
+    if not hasattr(os, "sched_setaffinity"):
+        if wanted:
             raise SystemExit("--threads works on Linux only")
         return os.cpu_count() or 1
     available = sorted(os.sched_getaffinity(0))
-    if wanted is not None:
+    if wanted:
         if not 1 <= wanted <= len(available):
-            raise SystemExit(f"--threads is 1 to {len(available)} here, not {wanted}")
+            raise SystemExit(f"--threads: 1 to {len(available)} here, not {wanted}")
         os.sched_setaffinity(0, available[:wanted])
     return wanted or len(available)
 
 
-def prepare(options: argparse.Namespace, config: Mask2FormerConfig) -> Settings:
-    """Sets both frameworks up alike. It comes before anything touches a device.
-
-    Raises:
-        SystemExit: a peer isn't there, or an option is out of range.
-    """
-    peers = tuple(name for name in options.peers.split(",") if name)
-    check_peers(peers)
-    if any(side < MULTIPLE or side % MULTIPLE for side in options.size):
-        raise SystemExit(f"--size takes multiples of {MULTIPLE}, not {options.size}")
-    if min(options.batch, options.repeats) < 1:
-        raise SystemExit("--batch and --repeats are 1 or more")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the GPU is shared
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    threads = limit_threads(options.threads)
+def settle(options: argparse.Namespace, config: Mask2FormerConfig) -> Settings:
+    """The settings, made known to both frameworks before they start."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # a GPU's memory is shared
     if options.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-
-    import torch
-
-    torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = options.tf32
-    torch.backends.cudnn.allow_tf32 = options.tf32
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    threads = limit_threads(options.threads)
     return Settings(
         config=config,
         size=tuple(options.size),
         batch=options.batch,
         dtype=options.dtype,
-        device=choose_device(options.device, peers),
+        device=options.device if options.alone else choose_device(options.device),
         tf32=options.tf32,
         compiled=options.compile,
         repeats=options.repeats,
         threads=threads,
-        peers=peers,
+        peers=options.peers,
     )
 
 
@@ -707,28 +693,28 @@ def main(arguments: Sequence[str] | None = None):
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
     if options.alone:
-        folder = Path(options.folder)
-        config = Mask2FormerConfig.load(folder / "settings.json")
-        print(json.dumps(alone(folder, options.alone, prepare(options, config))))
+        settings = settle(options, Mask2FormerConfig.load(options.folder / "architecture.json"))
+        print(json.dumps(measure_this_process(options.folder, options.alone, settings)))
         return
+    check_installed(options.peers)
     try:
         config = preset(options.preset).config
     except ValueError as error:
         raise SystemExit(f"--preset: {error}") from error
-    settings = prepare(options, config)
+    settings = settle(options, config)
+    description = describe(settings)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         say(f"random weights for {options.preset}")
         save_random_weights(config, folder)
-        single = list(measure_alone(folder, [*arguments, "--device", settings.device], settings))
-        agreement, rows = measure(folder, settings)
-    rows += single
-    description = describe(settings)
-    title = f"{options.preset}, {settings.batch} x {settings.size[0]} x {settings.size[1]}"
-    show(title, description, agreement, rows)
+        alone = list(measure_alone(folder, [*arguments, "--device", settings.device], settings))
+        agreement, rows = measure_together(folder, settings)
+    rows += alone
+    description["agreement"] = agreement
+    height, width = settings.size
+    show(f"{options.preset}, {settings.batch} x {height} x {width}", description, rows)
     if options.json:
-        report = {"preset": options.preset, **description, "agreement": agreement}
-        report["rows"] = [row._asdict() for row in rows]
+        report = {"preset": options.preset, **description, "rows": [row._asdict() for row in rows]}
         Path(options.json).write_text(json.dumps(report, indent=2) + "\n")
 
 

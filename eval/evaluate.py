@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from m2f_jax.processor import FOR_EVALUATION
 from m2f_jax.segmenter import Segmentation, Segmenter
 
 
+@runtime_checkable
 class Item(Protocol):
     """An image of a data set."""
 
@@ -29,6 +30,7 @@ class Item(Protocol):
         ...
 
 
+@runtime_checkable
 class Metric(Protocol):
     """What all metrics have in common."""
 
@@ -39,6 +41,7 @@ class Metric(Protocol):
         """Writes one file, complete whenever it is there."""
 
 
+@runtime_checkable
 class Evaluation(Protocol):
     """A data set's task: how to read an image and its truth, and how to measure a segmentation."""
 

@@ -175,7 +175,8 @@ class Curve:
     def average_precision(self) -> float:
         """The benchmark's integral: trapezoids under the raw curve.
 
-        The operations are the official script's, so that not even the last bit differs.
+        The operations are the official script's, so that not even the last bit differs. The order
+        in which `np.dot` adds is the processor's, for the official script and here.
         """
         padded = np.concatenate([self.recall[:1], self.recall, [0.0]])
         return float(np.dot(self.precision, np.convolve(padded, [-0.5, 0, 0.5], "valid")))

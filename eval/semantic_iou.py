@@ -351,8 +351,8 @@ def _check_maps(maps: dict[str, Shaped[np.ndarray, "..."]], where: str):
             )
         if values.shape != size:
             raise ValueError(
-                f"{where}the size of the {name} is {values.shape}, that of the ground truth {size}; "
-                "bring the prediction to the size of the ground truth"
+                f"{where}the size of the {name} is {values.shape}, that of the ground truth {size};"
+                " bring it to the size of the ground truth"
             )
         largest = LARGEST_INSTANCE_ID if name == "instance ids" else LARGEST_VALUE
         low, high = int(values.min(initial=0)), int(values.max(initial=0))

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not TORCH and item.get_closest_marker("torch"):
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory):
+    """What one test compiled serves the others of this run, also those in other processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
+    jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,3 +199,15 @@ def equations() -> Callable[[Any], Iterator[Any]]:
         return hasattr(value, "eqns") or hasattr(value, "jaxpr")
 
     return walk
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Any]:
+    """Compiles a function in half the time, and calls it; at full precision unless it says so."""
+
+    def compile_and_call(function, *arguments):
+        with jax.default_matmul_precision("highest"):
+            lowered = jax.jit(function).lower(*arguments)
+        return lowered.compile({"xla_backend_optimization_level": 0})(*arguments)
+
+    return compile_and_call

@@ -53,10 +53,11 @@ def load_golden():
     as its `evaluateImgLists` on PNG and text files written for the purpose, with a new cache file
     each time. Scenes hold void, groups, small objects, caravans, several classes, and predictions
     that are perfect, shifted, doubled, of wrong classes, random, empty, of labels that aren't
-    evaluated, and of exactly 9/20 to 20/20 of an object; scores come in ties and may be negative or
-    infinite. `distances` went into the script's gtInstances.json, with distanceAvailable on. Where
-    the script fails (`official_fails`, an IndexError), the numbers are those of the script with
-    `yTrueSortedCumsum[-1]` replaced by 0 for an empty curve.
+    evaluated, of exactly 9/20 to 20/20 of an object, and with as much on void or a group; scores
+    come in ties and may be negative or infinite. `distances` went into the script's
+    gtInstances.json, with distanceAvailable on. Where the script fails (`official_fails`, an
+    IndexError), the numbers are those of the script with `yTrueSortedCumsum[-1]` replaced by 0 for
+    an empty curve. `dots` are what numpy.dot gave on that machine; see `same_dot_products`.
     """
     arrays = dict(np.load(GOLDEN))
     height, width = arrays["instance_ids"].shape[1:]

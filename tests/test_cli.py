@@ -17,11 +17,6 @@ GOLDEN = Path(__file__).parent / "golden"
 MODEL = str(GOLDEN / "tiny_w7_odd" / "hf")
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "xla"))
-
-
 @pytest.fixture
 def image(tmp_path):
     path = tmp_path / "street.png"

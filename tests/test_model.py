@@ -93,12 +93,12 @@ def test_jit_of_vmap(micro):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
-def test_grad_reaches_every_parameter(micro):
+def test_grad_reaches_every_parameter(micro, run):
     def loss(model):
         predictions = model(images())
         return (predictions.class_logits**2).mean() + (predictions.mask_logits**2).mean()
 
-    gradients = jax.tree_util.tree_leaves_with_path(jax.grad(loss)(micro))
+    gradients = jax.tree_util.tree_leaves_with_path(run(jax.grad(loss), micro))
     assert len(gradients) == len(parameter_shapes(micro.config))
     assert all(np.isfinite(gradient).all() for _, gradient in gradients)
     untouched = {jax.tree_util.keystr(path) for path, gradient in gradients if not gradient.any()}

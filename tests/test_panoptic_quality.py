@@ -137,7 +137,7 @@ def test_the_order_of_images_and_merges_changes_no_bit(golden, tmp_path):
         merged.merge(golden.metric(number, order[30:]))
         merged.merge(golden.metric(number, order[7:30]))
         assert len(merged) == 60
-        assert merged.result() == expected
+        assert merged.result().to_json() == expected.to_json()
         merged.save(tmp_path / "merged.npz")
         saved = (tmp_path / "expected.npz").read_bytes()
         assert (tmp_path / "merged.npz").read_bytes() == saved
@@ -150,7 +150,7 @@ def test_images_without_names_come_in_any_order_too(golden):
         metric = PanopticQuality(golden.categories(number))
         for image in images:
             metric.add(*golden.image(image))
-        results.append(metric.result())
+        results.append(metric.result().to_json())
     assert results[0] == results[1]
 
 
@@ -163,14 +163,15 @@ def test_the_order_of_lists_changes_no_bit():
     assert counts(expected) == (60, 0, 0)
     for _ in range(5):
         shuffled = [rng.permutation(segments).tolist() for _ in range(2)]
-        assert quality((truth, shuffled[0], map, shuffled[1])) == expected
+        result = quality((truth, shuffled[0], map, shuffled[1]))
+        assert result.to_json() == expected.to_json()
 
 
 def test_numbered_images_are_added_up_by_their_numbers():
-    images = [ImageCounts(f"{name}", ((2, TP, n, 11),)) for name, n in ((10, 8), (8, 6), (9, 7))]
+    images = [ImageCounts(f"{name}", ((2, TP, n, 9),)) for name, n in ((10, 8), (8, 6), (9, 5))]
     result = evaluate(PanopticQuality(CATEGORIES).categories, images)
-    assert result.per_class["car"].sq == ((6 / 11 + 7 / 11) + 8 / 11) / 3
-    assert (6 / 11 + 7 / 11) + 8 / 11 != (8 / 11 + 6 / 11) + 7 / 11
+    assert result.per_class["car"].sq == ((6 / 9 + 5 / 9) + 8 / 9) / 3
+    assert ((6 / 9 + 5 / 9) + 8 / 9) / 3 != ((8 / 9 + 6 / 9) + 5 / 9) / 3
 
 
 def test_save_and_load(golden, tmp_path):
@@ -180,7 +181,7 @@ def test_save_and_load(golden, tmp_path):
     metric.save(path)
     assert [entry.name for entry in tmp_path.iterdir()] == ["metric.npz"]
     loaded = PanopticQuality.load(path)
-    assert loaded.result() == metric.result()
+    assert loaded.result().to_json() == metric.result().to_json()
     assert len(loaded) == len(metric)
     with pytest.raises(ValueError, match=r"the images \['00000'.* were added already"):
         metric.merge(loaded)
@@ -292,14 +293,14 @@ def test_maps_of_any_integer_type_and_layout():
     rng = np.random.default_rng(0)
     truth, map = rng.integers(0, 4, (2, 30, 40))
     lists = [segment(1, 1), segment(2, 2), segment(3, 7)]
-    expected = quality((truth, lists, map, lists))
+    expected = quality((truth, lists, map, lists)).to_json()
     for kind in (np.uint8, np.uint16, np.int32, np.uint32, np.int64, np.uint64):
         left, right = truth.astype(kind), np.asfortranarray(map.astype(kind))
-        assert quality((left, lists, right, lists)) == expected
-    assert quality((truth[:, ::-1], lists, map[:, ::-1], lists)) == expected
+        assert quality((left, lists, right, lists)).to_json() == expected
+    assert quality((truth[:, ::-1], lists, map[:, ::-1], lists)).to_json() == expected
     large = [segment(2**24 - entry["id"], entry["category_id"]) for entry in lists]
     as_large = np.where(map > 0, 2**24 - map, 0)
-    assert quality((truth, lists, as_large, large)) == expected
+    assert quality((truth, lists, as_large, large)).to_json() == expected
 
 
 GOOD = ([[5, 5], [0, 7]], [segment(5, 2), segment(7, 7)], [[1, 1], [0, 0]], [segment(1, 2)])

@@ -125,7 +125,9 @@ def score_model(
     """Runs the model over the images that have no table yet, and prints the result of all."""
     assert command.model is not None
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    segmenter = Segmenter.from_pretrained(command.model, dtype, revision=command.revision)
+    segmenter = Segmenter.from_pretrained(
+        command.model, dtype, revision=command.revision, devices=jax.local_devices()
+    )
     evaluation, data = prepare(segmenter.config)
     settings = {
         "model": command.model,

@@ -53,7 +53,9 @@ def run(command: Predict) -> int:
     if not jobs:
         return 1
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    segmenter = Segmenter.from_pretrained(command.model, dtype, revision=command.revision)
+    segmenter = Segmenter.from_pretrained(
+        command.model, dtype, revision=command.revision, devices=jax.local_devices()
+    )
     if command.native:
         segmenter.processor = dataclasses.replace(
             segmenter.processor, shortest_edge=None, longest_edge=None

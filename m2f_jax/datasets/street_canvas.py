@@ -24,27 +24,21 @@ Colour = Float[np.ndarray, "3"]  # RGB, 0 to 1
 class Patch:
     """Where shapes lie on the canvas: how much of each pixel in a window they cover."""
 
-    top: int
-    left: int
+    window: tuple[slice, slice]
+    """Rows and columns."""
     alpha: Float[np.ndarray, "h w"]
     box: tuple[Number, Number, Number, Number]
     """Left, top, right, bottom of the shapes, parts off the canvas included."""
 
     @property
-    def window(self) -> tuple[slice, slice]:
-        """The rows and columns."""
-        height, width = self.alpha.shape
-        return slice(self.top, self.top + height), slice(self.left, self.left + width)
-
-    @property
     def rows(self) -> Float[np.ndarray, "h 1"]:
         """The y of the pixels' centres."""
-        return np.arange(self.top, self.top + len(self.alpha))[:, None] + 0.5
+        return np.arange(self.window[0].start, self.window[0].stop)[:, None] + 0.5
 
     @property
     def columns(self) -> Float[np.ndarray, "1 w"]:
         """The x of the pixels' centres."""
-        return np.arange(self.left, self.left + self.alpha.shape[1])[None] + 0.5
+        return np.arange(self.window[1].start, self.window[1].stop)[None] + 0.5
 
 
 class Canvas:
@@ -73,7 +67,7 @@ class Canvas:
         """Fills shapes.
 
         Args:
-            polygons: the shapes; where they overlap, they are one.
+            polygons: the shapes; where they overlap, what they cover adds up to 1.
             colour: of all of them.
             owner: whose the pixels are then; None leaves that as it is.
             tilt: how much brighter they get from left to right, and from top to bottom.
@@ -132,7 +126,7 @@ class Canvas:
 
 
 def rasterise(polygons: Sequence[Polygon], size: tuple[int, int]) -> Patch | None:
-    """How much of every pixel lies in any of the polygons; None if they are off the canvas."""
+    """How much of every pixel the polygons cover; None if they are off the canvas."""
     lengths = np.array([len(polygon) for polygon in polygons])
     ends = np.cumsum(lengths)
     starts = ends - lengths
@@ -168,7 +162,7 @@ def rasterise(polygons: Sequence[Polygon], size: tuple[int, int]) -> Patch | Non
     steps += np.bincount(index + 1, sign * fraction, height * (width + 2))
     alpha = np.cumsum(steps.reshape(height, width + 2), axis=1)[:, :width]
     box = float(x0.min()), float(y0.min()), float(x0.max()), float(y0.max())
-    return Patch(top, left, alpha.clip(0, 1), box)
+    return Patch((slice(top, bottom), slice(left, right)), alpha.clip(0, 1), box)
 
 
 def convex_hull(points: Polygon) -> Polygon:
@@ -191,8 +185,6 @@ def convex_hull(points: Polygon) -> Polygon:
 
 def inside(polygon: Polygon, x: Number, y: Number) -> bool:
     """Whether a point lies in a polygon."""
-    if (polygon.min(axis=0) > (x, y)).any() or (polygon.max(axis=0) < (x, y)).any():
-        return False
     x0, y0 = polygon.T
     x1, y1 = np.roll(polygon, -1, axis=0).T
     crossed = (y0 > y) != (y1 > y)

@@ -1,5 +1,6 @@
 """Random choices that are the same on every platform and with every numpy version."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ class Dice:
 
     def fractions(self, *shape: int) -> Float[np.ndarray, "..."]:
         """Numbers in [0, 1)."""
-        raw = self._bits.random_raw(int(np.prod(shape)))
+        raw = self._bits.random_raw(math.prod(shape))
         return ((raw >> np.uint64(11)) * 2.0**-53).reshape(shape)
 
     def octets(self, count: int) -> UInt8[np.ndarray, "count"]:

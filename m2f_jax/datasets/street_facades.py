@@ -59,7 +59,7 @@ def draw_wall(
         return
     colours = wall_colours(plane, style, view, normal, plain=plain)
     haze = np.broadcast_to(view.haziness(plane.z), plane.v.shape)
-    canvas.paint(plane.patch, mix(colours, view.haze, haze))
+    canvas.paint(plane.patch, mix(colours, view.weather.horizon, haze))
     canvas.claim(plane.patch, BUILDING)
 
 

@@ -16,6 +16,9 @@ from m2f_jax.datasets.street_canvas import Canvas, Colour, Polygon, convex_hull
 from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_view import Pose, View
 
+TURNS = np.arange(14) * (2 * np.pi / 14)
+CIRCLE = np.stack([np.cos(TURNS), np.sin(TURNS)], axis=1)
+
 Ball = tuple[Number, Number, Number, Number]
 
 SKINS = ((0.85, 0.66, 0.55), (0.78, 0.58, 0.46), (0.60, 0.42, 0.32), (0.38, 0.26, 0.20))
@@ -58,12 +61,16 @@ def draw_limbs(
 
     def distance(limb: Limb) -> float:
         x, _, z, _ = np.array([ball for hull in limb.hulls for ball in hull]).mean(axis=0)
-        return float(np.hypot(pose.x + x * cos + z * sin, pose.z - x * sin + z * cos))
+        # Rounded, so that errors of the last digit don't decide between a left and a right hand.
+        return round(math.hypot(pose.x + x * cos + z * sin, pose.z - x * sin + z * cos), 5)
 
     side = view.weather.sun_direction[0] if sunlit else 0.25
     for limb in sorted(limbs, key=distance, reverse=True):
         shade = view.hazy(view.lit(limb.colour, (0.3 * side, 0.4, -0.6), sunlit), pose.z)
         shapes = [hull_of_balls(view, np.array(balls, float), pose) for balls in limb.hulls]
+        shapes = [shape for shape in shapes if np.ptp(shape, axis=0).max() > 0.8]
+        if not shapes:
+            continue
         canvas.fill(shapes, shade, owner, tilt=(0.5 * side, -0.15))
 
 
@@ -72,9 +79,7 @@ def hull_of_balls(view: View, balls: Float[np.ndarray, "n 4"], pose: Pose) -> Po
     world = pose.world(balls[:, :3])
     centres = view.project_plan(world)
     radii = balls[:, 3] * view.focal / world[:, 2].clip(0.5)
-    corners = 8 if radii.max() < 6 else 14
-    turns = np.arange(corners) * (2 * np.pi / corners)
-    circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    circle = CIRCLE if radii.max() > 5 else CIRCLE[::2]
     return convex_hull((centres[:, None] + circle * radii[:, None, None]).reshape(-1, 2))
 
 

@@ -98,13 +98,13 @@ def draw_barrier(
         rails = stripes(v, dv, height - 0.3, 0.1, 0.18)
         opacity = (bars + rails).clip(0, 1)
     haze = np.broadcast_to(view.haziness(plane.z), v.shape)
-    canvas.paint(plane.patch, mix(colour * stain[..., None], view.haze, haze), opacity)
+    canvas.paint(plane.patch, mix(colour * stain[..., None], view.weather.horizon, haze), opacity)
     canvas.claim(plane.patch, WALL if gap is None else FENCE)
 
 
 def static_thing(dice: Dice, x: Number, z: Number) -> Item:
     """A bin, a switch box, a bench, an advertising column: void, label "static"."""
-    kind = dice.choose(("bin", "box", "bench", "column", "bin"))
+    kind = dice.choose(("bin", "bin", "box", "box", "bench", "column"))
     sizes = {"bin": (0.55, 0.95), "box": (0.9, 1.25), "bench": (1.7, 0.85), "column": (1.25, 3.1)}
     width, height = sizes[kind]
     colour = dice.colour(

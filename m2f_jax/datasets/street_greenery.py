@@ -54,7 +54,7 @@ def tree(dice: Dice, x: Number, z: Number, leaves: Colour, height: Number) -> It
         footprint=(foot[0] - 0.2, foot[1] + 0.2, foot[2] - 0.2, foot[3] + 0.2),
         draw=draw,
         shadow=(shadow, box_points(foot, trunk * 1.5)),
-        overhang=width * 1.2,
+        overhang=width * 1.5,
     )
 
 
@@ -86,7 +86,9 @@ def hedge(dice: Dice, footprint: Footprint, leaves: Colour, height: Number) -> I
             draw_foliage(canvas, view, np.array(lobes), z, leaves, bunches, sunlit, low=0.0)
 
     shadow = (box_points(footprint, height),)
-    return Item(footprint=footprint, draw=draw, shadow=shadow, contact=True)
+    return Item(
+        footprint=footprint, draw=draw, shadow=shadow, contact=True, overhang=0.5 * height + 0.3
+    )
 
 
 def draw_foliage(
@@ -124,16 +126,20 @@ def draw_foliage(
     unit = max(0.035 * scale, 1.0)  # pixels; finer details than a pixel would be mere noise
     grain = min(unit, view.size[1] / 700 + 0.5)
     shift = 512 * dice.fractions(2)
-    leafy = 15 if sizes.max() > 8 else 2
-    # The light comes from above, so lower balls are under higher ones.
-    for k in np.argsort(-centres[:, 1], kind="stable").tolist():
-        centre, size = centres[k], sizes[k]
-        rim = scatter(centre[None], size[None], leafy, dice, inner=0.85)
-        small = (0.08 + 0.14 * dice.fractions(leafy)) * size
-        outline = bunches_of_leaves(centre[None], size[None] * 0.95, dice, rough=0.14)
+    # The light comes from above, so lower balls are under higher ones; small ones are as one.
+    large = sizes.max() > 7
+    order = np.argsort(-centres[:, 1].round(3), kind="stable")
+    for ball in order[:, None] if large else order[None]:
+        leafy = 15 if large else 2
+        rim = scatter(centres[ball], sizes[ball], leafy, dice, inner=0.85)
+        small = (0.08 + 0.14 * dice.fractions(len(rim))) * sizes[ball].max()
+        outline = bunches_of_leaves(centres[ball], sizes[ball] * 0.95, dice, rough=0.14)
         outline += bunches_of_leaves(rim, small, dice, rough=0.3)
+        centre = centres[ball].mean(axis=0)
+        size = float(np.ptp(centres[ball][:, 1]) / 2 + sizes[ball].mean())
         if low is not None:
-            outline = [np.stack([p[:, 0], p[:, 1].clip(None, ground)], axis=1) for p in outline]
+            for polygon in outline:
+                polygon[:, 1] = polygon[:, 1].clip(None, ground)
         patch = rasterise(outline, view.size)
         if patch is None:
             continue

@@ -27,7 +27,9 @@ def draw_sky(canvas: Canvas, view: View, dice: Dice):
     """A gradient with clouds; it covers everything above the horizon, and a little below."""
     weather = view.weather
     height = min(int(view.centre_y) + 2, view.size[0])
-    sky = Patch(0, 0, np.ones((height, view.size[1])), (0, 0, view.size[1], height))
+    width = view.size[1]
+    window = slice(0, height), slice(0, width)
+    sky = Patch(window, np.ones((height, width)), (0, 0, width, height))
     above = (view.centre_y - sky.rows).clip(0) / view.focal  # tangent of the elevation
     rise = (above / (above + 0.25))[..., None] * 1.6
     colours = weather.horizon + (weather.zenith - weather.horizon) * rise.clip(0, 1)
@@ -215,9 +217,9 @@ def dashes(
 def add_texture(canvas: Canvas, view: View, dice: Dice):
     """Grain, stains, blades of grass; and haze far away."""
     top = min(max(int(view.centre_y) + 1, 0), view.size[0])
-    window = np.s_[top:, :]
+    window = slice(top, view.size[0]), slice(0, view.size[1])
     owner = canvas.owner[window]
-    patch = Patch(top, 0, np.ones(owner.shape), (0, 0, 0, 0))
+    patch = Patch(window, np.ones(owner.shape), (0, 0, 0, 0))
     depth = ground_depth(view, patch.rows)
     x = (patch.columns - view.centre_x) * depth / view.focal + dice.uniform(0, 99)
     z = depth + dice.uniform(0, 99)
@@ -231,7 +233,7 @@ def add_texture(canvas: Canvas, view: View, dice: Dice):
     image *= (1 + change.astype(np.float32))[..., None]
     image += (0.10 * np.where(grassy, stains, 0)[..., None] * np.array([1, 0.4, 0])).astype("f4")
     haze = view.haziness(depth)[..., None].astype(np.float32)
-    image += (view.haze.astype(np.float32) - image) * haze
+    image += (view.weather.horizon.astype(np.float32) - image) * haze
 
 
 def draw_shadows(

@@ -108,4 +108,4 @@ def draw_sign(
 
 def turned(square: Polygon) -> Polygon:
     """A square standing on a corner."""
-    return (square + np.roll(square, -1, axis=0)) / 2 * 1.0
+    return (square + np.roll(square, -1, axis=0)) / 2

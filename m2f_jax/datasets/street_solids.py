@@ -52,18 +52,18 @@ class Face:
     colour: Colour
     decals: list[Decal] = field(default_factory=list)
 
-    def place(self, across: Number, along: Number) -> list[Number]:
-        """A point of a face with four corners; 0 to 1 from the first corner each way."""
+    def place(self, across: Float[np.ndarray, "n"], along: Float[np.ndarray, "n"]) -> Points:
+        """Points of a face with four corners; 0 to 1 from the first corner each way."""
         a, b, c, d = self.points
-        point = (a + (b - a) * across) * (1 - along) + (d + (c - d) * across) * along
-        return point.tolist()
+        across, along = across[:, None], along[:, None]
+        return (a + (b - a) * across) * (1 - along) + (d + (c - d) * across) * along
 
     def add(
         self, colour: Colour, *boxes: tuple[Number, Number, Number, Number], kind: str = "paint"
     ):
         """Puts boxes on it: from, to across (left to right) and from, to along, each 0 to 1."""
         shapes = [
-            np.array([self.place(*at) for at in ((a0, b0), (a1, b0), (a1, b1), (a0, b1))])
+            self.place(np.array([a0, a1, a1, a0], float), np.array([b0, b0, b1, b1], float))
             for a0, a1, b0, b1 in boxes
         ]
         self.decals.append(Decal(shapes=shapes, colour=colour, kind=kind))

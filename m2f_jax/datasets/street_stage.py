@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from m2f_jax.datasets.street_canvas import Canvas
 from m2f_jax.datasets.street_dice import Number
@@ -23,7 +24,7 @@ class Item:
     """Points of convex bodies of the plan."""
     contact: bool = False
     """Whether it darkens the ground that it stands on."""
-    overhang: Number = 0.0
+    overhang: Number = 0.3
     """How far, in metres, it reaches out over its footprint to the left and right."""
 
 
@@ -35,30 +36,22 @@ def box_points(footprint: Footprint, height: Number, base: Number = 0.0) -> Poin
     )
 
 
-def drawing_order(items: Sequence[Item], bend: Number) -> list[int]:
-    """Indices such that nothing is drawn before what is behind it.
-
-    Args:
-        items: the things.
-        bend: of the street; things that don't meet on the screen may be drawn in any order.
-    """
-    count = len(items)
-    footprints = [item.footprint for item in items]
-    corners = np.array(footprints)
-    depths = corners[:, 2:].clip(1)
+def drawing_order(items: Sequence[Item], view: View) -> list[int]:
+    """Indices of the items that may be seen, such that none comes before what is behind it."""
+    corners = np.array([item.footprint for item in items], float)
+    depths = corners[:, None, 2:].clip(1)
     overhang = np.array([item.overhang for item in items])[:, None, None]
     sides = corners[:, :2, None] + overhang * np.array([[-1], [1]])
-    slopes = (sides / depths[:, None] + bend * depths[:, None]).reshape(count, 4)
-    left, right = slopes.min(axis=1), slopes.max(axis=1)
-    meet = (left[:, None] < right) & (left < right[:, None])
-
-    behind = np.zeros((count, count), bool)  # [i, j]: i must be drawn before j
-    for i, j in zip(*np.nonzero(np.triu(meet, 1)), strict=True):
-        hidden = hides(footprints[j], footprints[i])
-        behind[i, j], behind[j, i] = hidden, not hidden
+    columns = view.centre_x + view.focal * (sides / depths + view.bend * depths)
+    left, right = columns.min(axis=(1, 2)), columns.max(axis=(1, 2))
+    waiting = (left < view.size[1]) & (right > 0) & (corners[:, 3] > 1)
+    # Only what meets on the screen has to be in order.
+    meet = (left[:, None] < right) & (left < right[:, None]) & waiting[:, None] & waiting
+    before = np.triu(nearer(corners), 1)
+    before |= np.triu(~before, 1).T
+    behind = meet & before.T  # [i, j]: i must be drawn before j
     order: list[int] = []
     blockers = behind.sum(axis=0)
-    waiting = np.ones(count, bool)
     while waiting.any():
         ready = waiting & (blockers == 0)
         # A few may hide each other in a circle; then the farthest goes first.
@@ -70,12 +63,16 @@ def drawing_order(items: Sequence[Item], bend: Number) -> list[int]:
     return order
 
 
-def hides(a: Footprint, b: Footprint) -> bool:
-    """Whether a may hide b, rather than b hide a, from the camera at 0."""
-    if a[3] <= b[2] or b[3] <= a[2]:  # one is wholly nearer
-        return a[3] <= b[2]
-    if a[0] >= b[1]:  # a is to the right of b, so the one on the side of the camera is in front
-        return a[0] + b[1] < 0
-    if b[0] >= a[1]:
-        return b[0] + a[1] >= 0
-    return a[2] + a[3] < b[2] + b[3]
+def nearer(footprints: Float[np.ndarray, "n 4"]) -> Bool[np.ndarray, "n n"]:
+    """Whether [i] may hide [j], rather than [j] hide [i], from the camera at x = 0."""
+    left, right, near, far = footprints.T[:, :, None]
+    others_left, others_right, others_near, others_far = footprints.T[:, None, :]
+    return np.select(
+        [
+            (far <= others_near) | (others_far <= near),  # one is wholly nearer
+            left >= others_right,  # what is on the camera's side of a line between them is in front
+            others_left >= right,
+        ],
+        [far <= others_near, left + others_right < 0, others_left + right >= 0],
+        near + far < others_near + others_far,
+    )

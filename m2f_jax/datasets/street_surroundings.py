@@ -159,9 +159,10 @@ def furniture(dice: Dice, street: Street, side: Side) -> list[Item]:
         while z < street.end:
             items.append(lamp(dice, side.x(kerb + 0.1), z, -side.sign))
             z += step
+    z = dice.uniform(7, 25)
     for _ in range(dice.weighted({0: 1, 1: 2, 2: 3, 3: 2, 4: 1})):
-        z = 6 + 55 * dice.uniform(0, 1) ** 1.6
         items.append(traffic_sign(dice, side.x(kerb), z))
+        z += dice.uniform(3, 22)
     for plot in side.plots:
         if plot.kind == "side street" and plot.near > 8 and dice.chance(0.8):
             arm = dice.chance(0.4)

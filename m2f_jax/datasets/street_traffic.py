@@ -6,13 +6,7 @@ from dataclasses import dataclass, field
 
 from m2f_jax.datasets.street_canvas import Canvas
 from m2f_jax.datasets.street_cars import CAR, car
-from m2f_jax.datasets.street_cycles import (
-    BICYCLE,
-    Cycle,
-    bicycle,
-    draw_cycle,
-    motorcycle,
-)
+from m2f_jax.datasets.street_cycles import BICYCLE, Cycle, bicycle, draw_cycle, motorcycle
 from m2f_jax.datasets.street_dice import Dice, Number
 from m2f_jax.datasets.street_figures import Limb, cyclist, draw_limbs, walker
 from m2f_jax.datasets.street_furniture import dynamic_thing
@@ -119,7 +113,7 @@ def traffic(dice: Dice, street: Street) -> list[Item]:
 
 
 def place_special(dice: Dice, street: Street, placed: Traffic):
-    """Trams, buses, trucks and what they tow: rare in life, and so made a little more frequent."""
+    """Trams, buses and trucks: rare in Cityscapes, and made a little more frequent here."""
     if street.tracks and dice.chance(0.65):
         for k, x in enumerate(street.tracks):
             if dice.chance(0.65):
@@ -133,7 +127,7 @@ def place_special(dice: Dice, street: Street, placed: Traffic):
         vehicle = make(dice)
         lane = dice.choose(street.lanes)
         near = 12 if abs(lane.x) < 1 else 7
-        z = near + 38 * dice.uniform(0, 1) ** 1.5 + vehicle.length / 2
+        z = distance(dice, near, near + 38) + vehicle.length / 2
         heading = (0.0 if lane.direction == 1 else math.pi) + dice.uniform(-0.03, 0.03)
         placed.add(vehicle_item(vehicle, Pose(x=lane.x, z=z, heading=heading)), gap=1.0)
 
@@ -175,10 +169,9 @@ def place_lane(
         far = z > 75
         if dice.chance(0.55 * busy):
             if dice.chance(0.07) and not far:
+                pose = Pose(x=pose_x, z=z, heading=heading)
                 rider = cyclist(dice, motorised=True)
-                placed.add(
-                    cycle_item(motorcycle(dice), Pose(x=pose_x, z=z, heading=heading), rider)
-                )
+                placed.add(cycle_item(motorcycle(dice), pose, rider))
             else:
                 vehicle = car(dice)
                 pose = Pose(x=pose_x, z=z + vehicle.length / 2, heading=heading)
@@ -222,65 +215,83 @@ def place_riders(dice: Dice, street: Street, placed: Traffic):
         inward = (PARKING + 0.7) if side.parking else dice.uniform(0.5, 1.1)
         on_pavement = dice.chance(0.25)
         x = side.x(dice.uniform(0.6, max(side.walkway[1] - 0.8, 1)) if on_pavement else -inward)
-        z = 6 + 40 * dice.uniform(0, 1) ** 1.5
+        z = distance(dice, 6, 46)
         heading = 0.0 if side.sign == 1 else math.pi
         heading += dice.uniform(-0.25, 0.25) + (math.pi if dice.chance(0.1) else 0)
         if dice.chance(0.2):
             heading += dice.sign() * dice.uniform(0.6, BESIDE)
-        if dice.chance(0.85):
-            item = cycle_item(
-                bicycle(dice), Pose(x=x, z=z, heading=heading), cyclist(dice, motorised=False)
-            )
-        else:
-            item = cycle_item(
-                motorcycle(dice), Pose(x=x, z=z, heading=heading), cyclist(dice, motorised=True)
-            )
-        placed.add(item)
+        motorised = dice.chance(0.15)
+        cycle = motorcycle(dice) if motorised else bicycle(dice)
+        pose = Pose(x=x, z=z, heading=heading)
+        placed.add(cycle_item(cycle, pose, cyclist(dice, motorised=motorised)))
 
 
 def place_pavement(dice: Dice, placed: Traffic, side: Side, busy: Number):
     """People alone, in twos and threes, and in crowds; parked bicycles; prams and dogs."""
     near, far = side.walkway
-    near, far = near + 0.5, far - 0.4
-
-    def somewhere() -> tuple[Number, Number]:
-        return side.x(dice.uniform(near, max(far, near + 0.2))), 5 + 55 * dice.uniform(0, 1) ** 1.7
-
-    for _ in range(round(dice.uniform(0.5, 8.5) * busy)):
-        x, z = somewhere()
-        heading = dice.choose((0.0, math.pi)) + dice.uniform(-0.3, 0.3)
-        if dice.chance(0.2):
-            heading += BESIDE
+    x = Spread(side.x(near + 0.5), side.x(max(far - 0.4, near + 0.7)))
+    for _ in range(round(dice.uniform(0.5, 11) * busy)):
+        start = Pose(
+            x=x.somewhere(dice),
+            z=distance(dice, 5, 55),
+            heading=dice.choose((0.0, math.pi, 0.0, math.pi, BESIDE)) + dice.uniform(-0.3, 0.3),
+        )
         for k in range(dice.weighted({1: 6, 2: 3, 3: 1})):
-            pose = Pose(x=x + side.sign * 0.62 * k, z=z + dice.uniform(-0.3, 0.3), heading=heading)
+            beside, z = start.x + side.sign * 0.62 * k, start.z + dice.uniform(-0.3, 0.3)
+            pose = Pose(x=beside, z=z, heading=start.heading)
             placed.add(person_item(walker(dice), pose), gap=0.02)
     if dice.chance(0.3):
-        x, z = somewhere()
-        for _ in range(dice.whole(6, 12)):
-            pose = Pose(
-                x=x + dice.uniform(-1.3, 1.3),
-                z=max(z, 14) + dice.uniform(-1.5, 1.5),
-                heading=dice.uniform(0, 2 * math.pi),
-            )
-            placed.add(person_item(walker(dice), pose, grouped=True), gap=-0.1)
+        centre = x.somewhere(dice)
+        around = Spread(centre - 1.3, centre + 1.3)
+        place_crowd(dice, placed, around, distance(dice, 14, 55), dice.whole(6, 12))
     if dice.chance(0.25):
-        for _ in range(dice.whole(3, 8)):
-            pose = Pose(
-                x=side.x(dice.uniform(near, max(far, near + 0.2))),
-                z=dice.uniform(60, 100),
-                heading=dice.uniform(0, 2 * math.pi),
-            )
-            placed.add(person_item(walker(dice), pose, grouped=True), gap=0.0)
+        place_crowd(dice, placed, x, dice.uniform(60, 100), dice.whole(3, 8), deep=20)
+    place_parked_cycles(dice, placed, x)
+    if dice.chance(0.3):
+        placed.add(dynamic_thing(dice, x.somewhere(dice), distance(dice, 5, 55)))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A range of x."""
+
+    low: Number
+    high: Number
+
+    def somewhere(self, dice: Dice) -> float:
+        """An x in it."""
+        return dice.uniform(self.low, self.high)
+
+
+def distance(dice: Dice, low: Number, high: Number) -> float:
+    """A distance in that range; near ones are likelier."""
+    return low + (high - low) * dice.uniform(0, 1) ** 1.6
+
+
+def place_crowd(dice: Dice, placed: Traffic, x: Spread, z: Number, count: int, deep: Number = 1.5):
+    """People so close together, or so far away, that they are a group."""
+    for _ in range(count):
+        pose = Pose(
+            x=x.somewhere(dice),
+            z=z + dice.uniform(-deep, deep),
+            heading=dice.uniform(0, 2 * math.pi),
+        )
+        placed.add(person_item(walker(dice), pose, grouped=True), gap=-0.1)
+
+
+def place_parked_cycles(dice: Dice, placed: Traffic, x: Spread):
+    """Bicycles and motorcycles at the edges of the pavement, or many in a rack, as a group."""
     if dice.chance(0.22):
-        x, z = side.x(far if dice.chance(0.5) else near), 7 + 25 * dice.uniform(0, 1)
+        edge, z = dice.choose((x.low, x.high)), dice.uniform(7, 32)
         across = BESIDE + dice.uniform(-0.2, 0.2)
         for k in range(dice.whole(4, 9)):
-            pose = Pose(x=x, z=z + 0.55 * k, heading=across + dice.uniform(-0.1, 0.1))
+            pose = Pose(x=edge, z=z + 0.55 * k, heading=across + dice.uniform(-0.1, 0.1))
             placed.add(cycle_item(bicycle(dice), pose, grouped=True), gap=-0.25)
-    for _ in range(dice.weighted({0: 2, 1: 2.5, 2: 2, 3: 1.3, 4: 0.7})):
-        x, z = side.x(far if dice.chance(0.6) else near), 5 + 35 * dice.uniform(0, 1) ** 1.5
-        heading = dice.choose((0.0, math.pi, BESIDE)) + dice.uniform(-0.2, 0.2)
-        make = motorcycle if dice.chance(0.18) else bicycle
-        placed.add(cycle_item(make(dice), Pose(x=x, z=z, heading=heading)), gap=0.1)
-    if dice.chance(0.3):
-        placed.add(dynamic_thing(dice, *somewhere()))
+    for _ in range(dice.weighted({0: 1.5, 1: 2.5, 2: 2.2, 3: 1.6, 4: 1})):
+        pose = Pose(
+            x=dice.choose((x.low, x.high)),
+            z=distance(dice, 5, 40),
+            heading=dice.choose((0.0, math.pi, BESIDE)) + dice.uniform(-0.2, 0.2),
+        )
+        make = motorcycle if dice.chance(0.25) else bicycle
+        placed.add(cycle_item(make(dice), pose), gap=0.1)

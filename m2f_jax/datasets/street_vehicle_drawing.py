@@ -1,5 +1,7 @@
 """How vehicles are drawn: the faces that look at the camera, and wheels."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -7,6 +9,9 @@ from m2f_jax.datasets.street_canvas import Canvas, Polygon, convex_hull
 from m2f_jax.datasets.street_dice import Number
 from m2f_jax.datasets.street_solids import TYRE, Part, Vehicle, Wheel
 from m2f_jax.datasets.street_view import Pose, View
+
+TURNS = np.linspace(0, 2 * np.pi, 18, endpoint=False)
+CIRCLE = np.stack([0 * TURNS, np.cos(TURNS), np.sin(TURNS)], axis=1)
 
 
 def draw_vehicle(
@@ -22,7 +27,8 @@ def draw_vehicle(
             draw_tread(canvas, view, wheel, pose, side, owner, sunlit)
 
     def distance(part: Part) -> float:
-        return float(np.hypot(*(view.bent(pose.world(part.centre[None]))[0] - eye)[[0, 2]]))
+        x, _, z = view.bent(pose.world(part.centre[None]))[0].tolist()
+        return round(math.hypot(x, z), 5)
 
     for part in sorted(vehicle.parts, key=distance, reverse=True):
         draw_part(canvas, view, part, pose, owner, sunlit, eye)
@@ -58,7 +64,10 @@ def draw_part(
         direction = tuple(normal.tolist())
         colour = view.lit(face.colour, direction, sunlit)
         colour = colour + (view.weather.zenith - colour) * (0.05 + 0.22 * max(normal[1], 0))
-        canvas.fill([view.project(points)], view.hazy(colour, z), owner, tilt=(0.06, -0.30))
+        outline = view.project(points)
+        canvas.fill([outline], view.hazy(colour, z), owner, tilt=(0.06, -0.30))
+        if np.ptp(outline, axis=0).max() < 4:
+            continue
         for decal in face.decals:
             shapes = [view.project_plan(pose.world(shape)) for shape in decal.shapes]
             shapes = [shape for shape in shapes if np.ptp(shape, axis=0).max() > 0.7]
@@ -78,12 +87,7 @@ def draw_part(
 
 def wheel_disc(view: View, wheel: Wheel, pose: Pose, x: Number, radius: Number) -> Polygon:
     """A disc in a wheel, at that x of the body, as pixels."""
-    turns = np.linspace(0, 2 * np.pi, 18, endpoint=False)
-    circle = np.stack(
-        [0 * turns + x, wheel.radius + radius * np.cos(turns), wheel.z + radius * np.sin(turns)],
-        axis=1,
-    )
-    return view.project_plan(pose.world(circle))
+    return view.project_plan(pose.world(CIRCLE * radius + np.array([x, wheel.radius, wheel.z])))
 
 
 def draw_tread(

@@ -62,7 +62,12 @@ class View:
 
     def project_plan(self, points: Sequence[tuple[Number, Number, Number]] | Points) -> Polygon:
         """Points of the plan as pixels."""
-        return self.project(self.bent(np.asarray(points, float)))
+        x, y, z = np.asarray(points, float).T
+        pixels = np.empty((len(x), 2))
+        scale = self.focal / z.clip(NEAREST)
+        pixels[:, 0] = self.centre_x + scale * (x + self.bend * z**2)
+        pixels[:, 1] = self.centre_y + scale * (self.height - y)
+        return pixels
 
     def scale(self, z: Number) -> float:
         """Pixels per metre at that distance."""
@@ -78,16 +83,12 @@ class View:
 
     def hazy(self, colour: Colour, z: Number) -> Colour:
         """A colour at a distance."""
-        return colour + (self.haze - colour) * self.haziness(np.array([z], float))
+        share = z * z / (z * z + self.weather.clear_sight**2)
+        return colour + (self.weather.horizon - colour) * share
 
     def haziness(self, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """The share of the haze in colours at a distance."""
+        """The share of the horizon's colour in what is seen at distances."""
         return z * z / (z * z + self.weather.clear_sight**2)
-
-    @property
-    def haze(self) -> Colour:
-        """The colour of the air far away."""
-        return self.weather.horizon
 
     def shadow_of(self, points: Points) -> Points:
         """Where on the ground the shadows of points fall."""

@@ -69,15 +69,15 @@ def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> 
     cast = [points for item in items for points in item.shadow]
     draw_shadows(canvas, view, cast, [item.footprint for item in items if item.contact])
 
-    shadows = [
-        convex_hull(view.shadow_of(points)[:, [0, 2]])
-        for item in backdrop
-        for points in item.shadow
-    ]
-    for i in drawing_order(items, view.bend):
+    shadows = [view.shadow_of(points)[:, [0, 2]] for item in backdrop for points in item.shadow]
+    low, high = (np.array([end(shadow, axis=0) for shadow in shadows]) for end in (np.min, np.max))
+    for i in drawing_order(items, view):
         left, right, near, far = items[i].footprint
         x, z = (left + right) / 2, (near + far) / 2
-        shaded = i >= len(backdrop) and any(inside(shadow, x, z) for shadow in shadows)
+        shaded = i >= len(backdrop) and any(
+            inside(convex_hull(shadows[k]), x, z)
+            for k in np.flatnonzero(((low < (x, z)) & (high > (x, z))).all(axis=1))
+        )
         items[i].draw(canvas, view, not shaded)
 
     draw_own_car(canvas, view, dice[6])

@@ -1,0 +1,91 @@
+"""The benchmarks run."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from m2f_jax import presets
+from m2f_jax.config import (
+    Mask2FormerConfig,
+    PixelDecoderConfig,
+    SwinConfig,
+    TransformerDecoderConfig,
+)
+from m2f_jax.labels import numbered
+from m2f_jax.presets import Preset
+
+MICRO = Mask2FormerConfig(
+    labels=numbered(2),
+    task="instance",
+    backbone=SwinConfig(
+        embed_dim=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=3, mlp_ratio=1.0
+    ),
+    pixel_decoder=PixelDecoderConfig(dim=32, mask_dim=8, num_layers=1, num_heads=2, ffn_dim=8),
+    decoder=TransformerDecoderConfig(dim=32, num_layers=1, num_heads=2, ffn_dim=8, num_queries=5),
+)
+
+
+@pytest.fixture
+def inference() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / "inference.py"
+    spec = importlib.util.spec_from_file_location("inference", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_inference(inference, monkeypatch, tmp_path, capsys):
+    micro = Preset(
+        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
+    )
+    monkeypatch.setattr(presets, "PRESETS", {"micro": micro})
+    report = tmp_path / "report.json"
+    inference.main(
+        ["--preset", "micro", "--size", "32", "64", "--repeats", "1", "--device", "cpu"]
+        + ["--json", str(report)]
+    )
+    table = capsys.readouterr().out
+    rows = {row["name"]: row for row in json.loads(report.read_text())["rows"]}
+    assert set(rows) == {
+        "whole forward",
+        "backbone",
+        "pixel decoder",
+        "Transformer decoder",
+        "preprocessing",
+        "post-processing",
+        "import and load",
+        "first call",
+        "peak memory",
+    }
+    for name, row in rows.items():
+        assert name in table
+        assert min(row["values"].values()) > 0
+        assert set(row["ratios"]) == {"transformers"}
+    assert json.loads(report.read_text())["agreement"]["largest difference of mask logits"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "33", "64"], "--size: multiples of 32, not 33 64"),
+        (["--peers", "detectron2"], "--peers: choose from transformers, zeromodels"),
+        (["--repeats", "0"], "--batch and --repeats: 1 or more"),
+    ],
+)
+def test_inference_refuses(inference, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        inference.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_inference_names_what_is_missing(inference, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    with pytest.raises(SystemExit, match=r"needs torch and transformers: pip install 'm2f-jax"):
+        inference.main([])
