@@ -91,7 +91,8 @@ def check_instances(golden, i, found, keep=slice(None)):
 
 
 def check_panoptic(golden, i, found):
-    np.testing.assert_array_equal(found.segment_map, golden.post[f"panoptic_seg_{i}"])
+    # One pixel's probability may be within rounding of 0.5.
+    assert np.count_nonzero(found.segment_map != golden.post[f"panoptic_seg_{i}"]) <= 1
     segments = [(segment.id, segment.label, segment.is_thing) for segment in found.segments]
     np.testing.assert_array_equal(segments, golden.post[f"panoptic_segments_{i}"])
 

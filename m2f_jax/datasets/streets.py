@@ -41,9 +41,10 @@ class StreetScene:
 
 
 def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> StreetScene:
-    """One scene of an endless data set; the same on every platform and with every numpy version.
+    """One scene of an endless data set.
 
-    A scene of another size is the same street, drawn larger or smaller.
+    Its labels are the same on every platform and with every version of numpy, and so is its image
+    but for rounding. A scene of another size is the same street, drawn larger or smaller.
 
     Args:
         seed: of the data set.
