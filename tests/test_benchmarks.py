@@ -47,7 +47,18 @@ def test_inference(inference, monkeypatch, tmp_path, capsys):
     )
     monkeypatch.setattr(presets, "PRESETS", {"micro": micro})
     report = tmp_path / "report.json"
-    arguments = "--preset micro --size 32 64 --repeats 1 --device cpu --json".split()
+    arguments = [
+        "--preset",
+        "micro",
+        "--size",
+        "32",
+        "64",
+        "--repeats",
+        "1",
+        "--device",
+        "cpu",
+        "--json",
+    ]
     inference.main([*arguments, str(report)])
     table = capsys.readouterr().out
     rows = {row["name"]: row for row in json.loads(report.read_text())["rows"]}

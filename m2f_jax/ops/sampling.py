@@ -47,7 +47,11 @@ def bilinear_corners(points: Float[Array, "*points 2"], size: tuple[int, int]) -
 
 def take_rows(rows: Float[Array, "N C"], index: Int[Array, "*points"]) -> Float[Array, "*points C"]:
     """Rows by index in float32; every index must be in bounds."""
-    return rows.at[index].get(mode="promise_in_bounds").astype(jnp.promote_types(rows.dtype, jnp.float32))
+    return (
+        rows.at[index]
+        .get(mode="promise_in_bounds")
+        .astype(jnp.promote_types(rows.dtype, jnp.float32))
+    )
 
 
 def sample(
