@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -40,15 +40,15 @@ class Metric(Protocol):
     def save(self, path: Path, /) -> None:
         """Writes one file, complete whenever it is there."""
 
+    def result(self) -> Any:
+        """The numbers for all images."""
+
 
 @runtime_checkable
 class Evaluation(Protocol):
     """A data set's task: how to read an image and its truth, and how to measure a segmentation."""
 
-    @property
-    def task(self) -> Task:
-        """What the model is to do."""
-        ...
+    task: ClassVar[Task]
 
     def read(self, item: Any) -> tuple[np.ndarray, Any]:
         """The image as uint8 [height, width, 3] and its ground truth."""
@@ -83,7 +83,7 @@ def digest_of_model(segmenter: Segmenter) -> str:
     digest.update(repr(segmenter.processor).encode())
     for path, array in jax.tree_util.tree_leaves_with_path(segmenter.parameters):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(array).view(np.uint8))
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

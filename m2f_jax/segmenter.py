@@ -74,7 +74,7 @@ class Segmenter:
         self,
         model: Mask2Former,
         processor: ImageProcessor,
-        devices: Sequence[jax.Device] | None = None,
+        devices: Sequence[Any] | None = None,
     ):
         """A segmenter on `devices`, by default on the first one of this process."""
         self.config = model.config
@@ -99,7 +99,7 @@ class Segmenter:
         *,
         revision: str | None = None,
         token: str | bool | None = None,
-        devices: Sequence[jax.Device] | None = None,
+        devices: Sequence[Any] | None = None,
     ) -> "Segmenter":
         """A trained model with its processor; arguments as for `Mask2Former.from_pretrained`."""
         from m2f_jax.pretrained import load_checkpoint, load_model

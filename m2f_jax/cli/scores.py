@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from m2f_jax.eval.cityscapes_ap import InstanceAPResult
 from m2f_jax.eval.coco_ap import CocoMaskAPResult
+from m2f_jax.eval.instance_report_data import InstanceAPResult
 from m2f_jax.eval.panoptic_quality import PanopticQualityResult
 from m2f_jax.eval.semantic_iou import SemanticIoUResult
 from m2f_jax.labels import CITYSCAPES, things

@@ -19,8 +19,8 @@ def draw_vehicle(
 ):
     """Draws a vehicle: wheels of the far side, bodies from far to near, wheels of the near side."""
     eye = np.array([0, view.height, 0])
-    middle = view.bent(pose.world(np.zeros((1, 3))))[0]
-    right = view.bent(pose.world(np.array([[1.0, 0, 0]])))[0] - middle
+    back, middle, front = view.bent(pose.world(np.array([[0.0, 0, -1], [0, 0, 0], [0, 0, 1]])))
+    right = (front - back)[[2, 1, 0]] * np.array([1, 0, -1])  # at right angles to its sides
     near_side = 1 if float((right * (eye - middle)).sum()) > 0 else -1
     for side in (-near_side, near_side):
         for wheel in vehicle.wheels:
