@@ -26,7 +26,7 @@ STUFF = {label.id for label in CITYSCAPES} - THINGS
 SCENES = [  # of seed 0: index, checksum of the instance ids, mean colour
     (0, "fddae62517664c5a", (82.64, 85.34, 88.32)),
     (1, "3a206638e5f02fda", (84.23, 93.38, 82.70)),
-    (2, "585c83ee4aff88db", (110.99, 92.85, 88.42)),
+    (2, "585c83ee4aff88db", (111.00, 92.84, 88.41)),
 ]
 COMMAND = "import sys; from m2f_jax.cli import main; sys.exit(main())"
 
