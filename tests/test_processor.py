@@ -237,12 +237,12 @@ SIZE = ImageSize(padded=(32, 64), resized=(30, 50), original=(45, 75))
 PROCESSOR = ImageProcessor(object_mask_threshold=0.3, overlap_threshold=0.3)
 
 
-def draw(batch=1, seed=0):
-    rng = np.random.default_rng(seed)
-    return Predictions(
-        jnp.asarray(rng.normal(size=(batch, Q, K + 1)) * 2, jnp.float32),
-        jnp.asarray(rng.normal(size=(batch, Q, 8, 16)), jnp.float32),
-    )
+def draw(batch=1):
+    """Queries with masks that are sure in different degrees, so that ranks change with them."""
+    rng = np.random.default_rng(0)
+    class_logits = rng.normal(size=(batch, Q, K + 1)) * 2
+    mask_logits = rng.normal(size=(batch, Q, 8, 16)) * 4.0 ** rng.uniform(-2, 2, (batch, Q, 1, 1))
+    return Predictions(*(jnp.asarray(x, jnp.float32) for x in (class_logits, mask_logits)))
 
 
 def instances(processor=PROCESSOR, **options):
@@ -259,6 +259,8 @@ def test_instances_of_the_original_size():
     found = instances()
     assert found.masks.shape == (Q * K, 45, 75)
     assert (np.diff(found.scores) <= 0).all()
+    probs = np.exp(draw().class_logits[0]) / np.exp(draw().class_logits[0]).sum(-1, keepdims=True)
+    assert (np.diff(probs[found.queries, found.labels]) > 0).any()
     assert {*zip(found.queries.tolist(), found.labels.tolist(), strict=True)} == {
         (q, k) for q in range(Q) for k in range(K)
     }

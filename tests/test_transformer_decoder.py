@@ -69,13 +69,13 @@ def test_shrinking_takes_the_mean_of_each_cells_centre(factor):
     np.testing.assert_allclose(resize_bilinear(jnp.asarray(x), (3, 2)), want, rtol=0, atol=1e-6)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def decoder():
     cfg = TransformerDecoderConfig(dim=16, num_layers=2, num_heads=2, ffn_dim=8, num_queries=3)
     return TransformerDecoder(cfg, 2, 8, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pyramid():
     rng = np.random.default_rng(0)
     sizes = [(2, 3, 16), (4, 5, 16), (7, 9, 16), (13, 18, 8)]
@@ -93,10 +93,10 @@ def test_no_gradient_goes_through_attention_masks(decoder, pyramid):
     assert (class_logits(-pyramid.per_pixel) != class_logits(pyramid.per_pixel)).all()
 
 
-def test_all_layers_end_with_the_last_one(decoder, pyramid):
-    every_layer = jax.jit(functools.partial(decoder, all_layers=True))(pyramid)
+def test_all_layers_end_with_the_last_one(decoder, pyramid, run):
+    every_layer = run(functools.partial(decoder, all_layers=True), pyramid)
     assert len(every_layer) == 3
     close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
-    jax.tree.map(close, every_layer[-1], jax.jit(decoder)(pyramid))
+    jax.tree.map(close, every_layer[-1], run(decoder, pyramid))
     shapes = {(x.class_logits.shape, x.mask_logits.shape) for x in every_layer}
     assert shapes == {((1, 3, 3), (1, 3, 13, 18))}
