@@ -104,7 +104,7 @@ class PixelDecoder(nnx.Module):
         cfg: PixelDecoderConfig,
         in_channels: Sequence[int],
         *,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         res2, *coarse = in_channels

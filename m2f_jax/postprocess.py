@@ -255,7 +255,7 @@ def panoptic_map(
     valid = kept & (segment_area > 0) & (ratio >= overlap_threshold)
 
     thing = is_thing[jnp.minimum(labels, num_classes - 1)]
-    same_stuff = valid & valid[:, None] & ~thing & (labels == labels[:, None])
+    same_stuff = valid & valid[:, None] & (labels == labels[:, None])
     first_of_stuff = jnp.argmax(same_stuff, axis=1)
     leader = jnp.where(thing, jnp.arange(len(labels)), first_of_stuff)
     new_segment = valid & (leader == jnp.arange(len(labels)))

@@ -20,6 +20,7 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
     where that one is defined.
 
     Raises:
+        TypeError: the source is something else, such as another library's array.
         FileNotFoundError: there is no such file.
         ValueError: the file isn't an image, is damaged, is empty, or of a kind that has no 8-bit
             RGB form (32-bit integers, floats); the message names it and says what to do.
@@ -28,6 +29,11 @@ def read_image(source: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
         return check_array(source)
     if isinstance(source, Image.Image):
         return to_rgb(source, "the image")
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(
+            f"an image is a path, a PIL image or a numpy array, not {type(source).__name__}; "
+            "turn arrays of other libraries into numpy's with np.asarray"
+        )
     name = os.fspath(source)
     if not Path(source).is_file():
         kind = "a folder" if Path(source).is_dir() else "missing"

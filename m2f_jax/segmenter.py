@@ -254,10 +254,13 @@ def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Itera
     """Neighbours of the same key, up to `size` at a time."""
     batch: list[Any] = []
     for item in items:
-        if batch and (len(batch) == size or key(item) != key(batch[0])):
+        if batch and key(item) != key(batch[0]):
             yield batch
             batch = []
         batch.append(item)
+        if len(batch) == size:  # at once, not when the next item has come
+            yield batch
+            batch = []
     if batch:
         yield batch
 

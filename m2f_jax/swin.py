@@ -181,7 +181,7 @@ class SwinStage(nnx.Module):
 class SwinTransformer(nnx.Module):
     """The four stages; each one's output is normalised for the pixel decoder only."""
 
-    def __init__(self, cfg: SwinConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, cfg: SwinConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.patch_embedding = PatchEmbedding(cfg.embed_dim, dtype=dtype, rngs=rngs)
         self.stages = nnx.List(SwinStage(i, cfg, dtype=dtype, rngs=rngs) for i in range(4))
         self.merges = nnx.List(PatchMerging(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims[:-1])

@@ -98,7 +98,7 @@ class TransformerDecoder(nnx.Module):
         num_classes: int,
         mask_dim: int,
         *,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         normal = nnx.initializers.normal(1.0)

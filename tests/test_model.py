@@ -78,12 +78,11 @@ def test_numpy_and_jax_arrays_are_the_same(micro):
 # --- Transformations -----------------------------------------------------------------------------
 
 
-def test_jit_of_vmap(micro):
-    @jax.jit
-    def one_by_one(model, pixel_values):
-        return jax.vmap(lambda x: jax.tree.map(lambda y: y[0], model(x[None])))(pixel_values)
+def test_vmap(micro, run):
+    def one_by_one(pixel_values):
+        return jax.vmap(lambda x: jax.tree.map(lambda y: y[0], micro(x[None])))(pixel_values)
 
-    for ours, theirs in zip(one_by_one(micro, images()), micro(images()), strict=True):
+    for ours, theirs in zip(run(one_by_one, images()), micro(images()), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
 
 
@@ -123,8 +122,8 @@ def in_bfloat16(micro, tmp_path_factory):
     return Mask2Former.from_pretrained(folder, "bfloat16")
 
 
-def test_bfloat16_is_as_float32_but_for_rounding(micro, in_bfloat16):
-    for ours, theirs in zip(in_bfloat16(images()), micro(images()), strict=True):
+def test_bfloat16_is_as_float32_but_for_rounding(micro, in_bfloat16, run):
+    for ours, theirs in zip(run(in_bfloat16, images()), micro(images()), strict=True):
         assert ours.dtype == jnp.float32
         error = abs(ours - theirs).mean() / abs(theirs).mean()
         assert 1e-4 < error < 0.03

@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import json
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -401,3 +403,18 @@ def test_settings_of_published_models():
     assert vistas.object_mask_threshold == 0
     unknown = ImageProcessor.for_model(dataclasses.replace(coco, labels=things(coco.labels)[:7]))
     assert unknown == ImageProcessor(thing_classes=tuple(range(7)))
+
+
+def test_arrays_of_other_libraries_are_refused():
+    """In a process of its own: in this one the hook that checks shapes would refuse them first."""
+    code = """
+import jax.numpy as jnp
+from m2f_jax import ImageProcessor
+try:
+    ImageProcessor()(jnp.zeros((40, 40, 3), jnp.uint8))
+except TypeError as error:
+    assert "np.asarray" in str(error), error
+else:
+    raise AssertionError("accepted")
+"""
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
