@@ -121,8 +121,7 @@ class ImageProcessor:
             ValueError: an image can't be read (the message names it), or there is none.
             FileNotFoundError: an image file is missing.
         """
-        # Whatever has a shape is one image: iterating over an array would give its rows.
-        if isinstance(images, str | os.PathLike | Image.Image) or hasattr(images, "shape"):
+        if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
             images = [images]
         prepared = [self.prepare(image) for image in images]
         if not prepared:
