@@ -16,8 +16,11 @@ from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.segmenter import Segmentation
 
 from .cityscapes_ap import CityscapesInstanceAP
+from .cityscapes_files import read_ids
 from .cityscapes_panoptic import panoptic_ground_truth
+from .exports import export_panoptic
 from .panoptic_quality import PanopticQuality
+from .prediction_files import PanopticPrediction, Predictions
 from .region_tables import Regions
 from .semantic_iou import SemanticIoU
 
@@ -26,22 +29,6 @@ ENDINGS = {  # the ground truth files that a task reads
     "panoptic": ("_instanceIds.png",),
     "semantic": ("_instanceIds.png", "_labelIds.png"),
 }
-
-
-def read_ids(path: Path) -> np.ndarray:
-    """A map of ids as int32 [height, width].
-
-    Raises:
-        ValueError: the file is damaged, or isn't a map of whole numbers; it is named.
-    """
-    try:
-        with Image.open(path) as image:
-            ids = np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error}); unpack it again") from error
-    if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        raise ValueError(f"{path} isn't a map of ids (mode with {ids.shape} of {ids.dtype})")
-    return ids.astype(np.int32)
 
 
 def check_labels(config: Mask2FormerConfig, task: Task):
@@ -71,7 +58,12 @@ class Instances:
 
     def read(self, item: CityscapesImage) -> tuple[np.ndarray, Regions]:
         """The image and its regions."""
-        return read_image(item.image), Regions.of(read_ids(item.instance_ids))
+        return read_image(item.image), Instances.truth(item)
+
+    @staticmethod
+    def truth(item: CityscapesImage) -> Regions:
+        """The regions of an image."""
+        return Regions.of(read_ids(item.instance_ids))
 
     def measure(
         self, item: CityscapesImage, truth: Regions, segmentation: Segmentation
@@ -81,9 +73,15 @@ class Instances:
         if self.export is not None:
             folder, stem = self.export, f"{item.name}_pred"
             segmentation.save_cityscapes(folder, stem, self.labels, overwrite=True)
-        metric = CityscapesInstanceAP()
         ids = np.array([label.id for label in self.labels])[segmentation.labels]
-        metric.add(truth, segmentation.masks, ids, segmentation.scores, image=item.name)
+        return self.count(item, truth, Predictions(segmentation.masks, ids, segmentation.scores))
+
+    def count(
+        self, item: CityscapesImage, truth: Regions, prediction: Predictions
+    ) -> CityscapesInstanceAP:
+        """The table of one image."""
+        metric = self.empty()
+        metric.add(truth, *prediction, image=item.name)
         return metric
 
     def empty(self) -> CityscapesInstanceAP:
@@ -105,7 +103,11 @@ class Panoptic:
 
     def read(self, item: CityscapesImage) -> tuple[np.ndarray, tuple[np.ndarray, list[dict]]]:
         """The image, and its panoptic map with the list of segments."""
-        return read_image(item.image), panoptic_ground_truth(read_ids(item.instance_ids), item.name)
+        return read_image(item.image), self.truth(item)
+
+    def truth(self, item: CityscapesImage) -> tuple[np.ndarray, list[dict]]:
+        """The panoptic map of an image and its list of segments."""
+        return panoptic_ground_truth(read_ids(item.instance_ids), item.name)
 
     def measure(
         self,
@@ -116,14 +118,22 @@ class Panoptic:
         """The counts of one image."""
         assert isinstance(segmentation, PanopticSegmentation)
         if self.export is not None:
-            self.export.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(segmentation.to_rgb()).save(self.export / f"{item.name}_pred.png")
+            export_panoptic(self.export, item.name, segmentation, self.labels, item.name)
         segments = [
             {"id": segment.id, "category_id": self.labels[segment.label].id}
             for segment in segmentation.segments
         ]
+        return self.count(item, truth, PanopticPrediction(segmentation.segment_map, segments))
+
+    def count(
+        self,
+        item: CityscapesImage,
+        truth: tuple[np.ndarray, list[dict]],
+        prediction: PanopticPrediction,
+    ) -> PanopticQuality:
+        """The counts of one image."""
         metric = self.empty()
-        metric.add(*truth, segmentation.segment_map, segments, image=item.name)
+        metric.add(*truth, *prediction, image=item.name)
         return metric
 
     def empty(self) -> PanopticQuality:
@@ -145,7 +155,11 @@ class Semantic:
 
     def read(self, item: CityscapesImage) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         """The image, its label ids and its instance ids."""
-        return read_image(item.image), (read_ids(item.label_ids), read_ids(item.instance_ids))
+        return read_image(item.image), self.truth(item)
+
+    def truth(self, item: CityscapesImage) -> tuple[np.ndarray, np.ndarray]:
+        """The label ids and the instance ids of an image."""
+        return read_ids(item.label_ids), read_ids(item.instance_ids)
 
     def measure(
         self,
@@ -160,9 +174,15 @@ class Semantic:
             self.export.mkdir(parents=True, exist_ok=True)
             path = self.export / f"{item.name}_pred.png"
             Image.fromarray(ids.astype(np.uint8)).save(path)
+        return self.count(item, truth, ids)
+
+    def count(
+        self, item: CityscapesImage, truth: tuple[np.ndarray, np.ndarray], prediction: np.ndarray
+    ) -> SemanticIoU:
+        """The counts of one image."""
         metric = self.empty()
         label_ids, instance_ids = truth
-        metric.add(label_ids, ids, instance_ids, image=item.name)
+        metric.add(label_ids, prediction, instance_ids, image=item.name)
         return metric
 
     def empty(self) -> SemanticIoU:

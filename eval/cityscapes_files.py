@@ -1,26 +1,90 @@
-"""Predictions of Cityscapes' instances in files: the official text and PNG, or COCO results."""
+"""Predictions for Cityscapes in files, in the official scripts' formats or as COCO results."""
 
-import json
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Int32
 from PIL import Image
 
+from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.labels import CITYSCAPES
+from m2f_jax.structures import Size
 
-Masks = np.ndarray | list[dict[str, Any]]
+from .cityscapes_panoptic import TRAIN_IDS
+from .file_checks import check_png, one_file_each, png_size
+from .image_tables import check_predictions
+from .prediction_files import CocoResults, PanopticFiles, PredictionFiles, Predictions
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """One image's predictions: bool masks or RLEs, Cityscapes label ids, scores."""
+def find_predictions(
+    path: Path, task: Task, items: Sequence[CityscapesImage], known: Collection[str]
+) -> PredictionFiles:
+    """The predictions at a path, all of them there and checked but for their pixels.
 
-    masks: Masks
-    labels: np.ndarray
-    scores: np.ndarray
+    Args:
+        path: a folder in the official format of the task, or what `m2f predict` wrote; for
+            instances and panoptic segmentations also their JSON file.
+        task: what is predicted.
+        items: the images to score.
+        known: the names of all images of the split.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or isn't as its format has it; it is named.
+    """
+
+    def name_of(image_id: int | str) -> str | None:
+        name = str(image_id).split("/")[-1].removesuffix("_leftImg8bit")
+        return name if name in known else None
+
+    if task == "semantic":
+        return LabelMaps.find(path, items, known)
+    if task == "panoptic":
+        return PanopticFiles.find(path, items, name_of, size_of, check_categories)
+    inside = path / "predictions.json"
+    if path.suffix == ".json" or inside.is_file():
+        file = inside if inside.is_file() else path
+        return CocoResults.find(file, items, name_of, size_of, check_instances)
+    return OfficialResults.find(path, items, known)
+
+
+def size_of(item: CityscapesImage) -> Size:
+    """Height and width of an image, as its ground truth has them."""
+    return png_size(item.instance_ids)
+
+
+def check_instances(labels: Sequence[int], scores: Sequence[float]):
+    """Raises a ValueError if these can't be label ids and scores of one image's instances."""
+    check_predictions(np.array(labels), np.array(scores), len(labels))
+
+
+def check_categories(used: Collection[int]):
+    """Refuses category ids of a whole panoptic file.
+
+    Raises:
+        ValueError: some aren't those of evaluated classes.
+    """
+    unknown = set(used) - {label.id for label in CITYSCAPES}
+    if unknown and set(used) <= set(range(len(CITYSCAPES))):
+        raise ValueError(f"the category ids are {sorted(used)}: {TRAIN_IDS}")
+    if unknown:
+        raise ValueError(
+            f"the category ids {sorted(unknown, key=str)} aren't evaluated; a category id is the "
+            "label id of a class, such as 26 for cars"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What a text file says of one instance."""
+
+    mask: Path
+    label: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -29,126 +93,135 @@ class OfficialResults:
 
     Attributes:
         files: the text file of each image, by the image's name.
-        root: the folder.
+        lines: what it says.
     """
 
     files: dict[str, Path]
-    root: Path
+    lines: dict[str, list[Line]]
 
     @classmethod
-    def find(cls, folder: Path, items: Sequence[CityscapesImage]) -> "OfficialResults":
-        """The text files of all images.
+    def find(
+        cls, folder: Path, items: Sequence[CityscapesImage], known: Collection[str]
+    ) -> "OfficialResults":
+        """Reads the text files of all images, and checks the mask files.
 
         Raises:
-            FileNotFoundError: there is no folder, or an image has no text file.
-            ValueError: an image has several.
+            FileNotFoundError: there is no folder, an image has no text file, or a mask is missing.
+            ValueError: an image has several, a line isn't as the format has it, or a mask is
+                damaged or has another size; file and line are named.
         """
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is missing; expected a folder of predictions")
-        files: dict[str, Path] = {}
-        names = {item.name for item in items}
-        for path in sorted(folder.rglob("*.txt")):
-            name = "_".join(path.stem.split("_")[:3])
-            if name not in names:
-                continue
-            if name in files:
-                raise ValueError(f"{name} has two files of predictions, {files[name]} and {path}")
-            files[name] = path
-        missing = [item.name for item in items if item.name not in files]
-        if missing:
-            raise FileNotFoundError(
-                f"{folder} has no {missing[0]}*.txt, and lacks {len(missing)} of {len(items)} "
-                "images in all; an image without predictions needs an empty file"
-            )
-        return cls(files, folder)
+        files = one_file_each(folder, ".txt", items, known)
+        lines = {}
+        for item in items:
+            path, size = files[item.name], size_of(item)
+            lines[item.name] = found = read_lines(path, folder)
+            try:
+                check_instances([line.label for line in found], [line.score for line in found])
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+            for line in found:
+                try:
+                    check_png(line.mask, size)
+                except FileNotFoundError as error:
+                    raise FileNotFoundError(f"{path} lists {error}") from error
+        return cls(files, lines)
+
+    def path(self, item: CityscapesImage) -> Path:
+        """The text file of an image."""
+        return self.files[item.name]
 
     def read(self, item: CityscapesImage) -> Predictions:
-        """One image's predictions.
-
-        Raises:
-            ValueError: a line or a mask file isn't as the format has it; file and line are named.
-        """
-        path = self.files[item.name]
-        # As in the official script, a mask that is listed twice counts once, with the later line.
-        lines: dict[Path, tuple[int, float]] = {}
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
-            where = f"{path}, line {number}"
-            parts = line.split(" ")
-            if len(parts) != 3:
-                raise ValueError(
-                    f'{where}: expected "mask.png labelId score" with single blanks, not {line!r}'
-                )
-            if PurePosixPath(parts[0]).is_absolute():
-                raise ValueError(f"{where}: the mask's path must be relative to the text file")
-            mask = (path.parent / parts[0]).resolve()
-            if not mask.is_relative_to(self.root.resolve()):
-                raise ValueError(f"{where}: {parts[0]} leads out of {self.root}")
-            try:
-                lines[mask] = int(float(parts[1])), float(parts[2])
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from error
-        masks = [read_mask(mask, path) for mask in lines]
-        shapes = {mask.shape for mask in masks}
-        if len(shapes) > 1:
-            raise ValueError(f"{path}: its masks have several sizes, {sorted(shapes)}")
+        """One image's instances; a ValueError names a mask file that can't be read."""
+        lines = self.lines[item.name]
+        masks = [read_mask(line.mask) for line in lines]
         return Predictions(
             np.stack(masks) if masks else [],
-            np.array([label for label, _ in lines.values()], int),
-            np.array([score for _, score in lines.values()], float),
+            np.array([line.label for line in lines], int),
+            np.array([line.score for line in lines], float),
         )
 
 
-def read_mask(path: Path, listed_in: Path) -> np.ndarray:
-    """A mask as bool [height, width]: whatever isn't black when turned into 8-bit grey."""
+def read_lines(path: Path, root: Path) -> list[Line]:
+    """What a text file lists: "mask.png labelId score", with masks relative to it.
+
+    As in the official script, a mask that is listed twice counts once, with the later line.
+
+    Raises:
+        ValueError: a line isn't as the format has it, or a mask isn't below `root`.
+    """
+    lines: dict[Path, Line] = {}
+    for number, text in enumerate(path.read_text().splitlines(), start=1):
+        where = f"{path}, line {number}"
+        parts = text.split(" ")
+        if len(parts) != 3:
+            raise ValueError(
+                f'{where}: expected "mask.png labelId score" with single blanks, not {text!r}'
+            )
+        if PurePosixPath(parts[0]).is_absolute():
+            raise ValueError(f"{where}: the mask's path must be relative to the text file")
+        mask = (path.parent / parts[0]).resolve()
+        if not mask.is_relative_to(root.resolve()):
+            raise ValueError(f"{where}: {parts[0]} leads out of {root}")
+        try:
+            line = Line(mask=mask, label=int(float(parts[1])), score=float(parts[2]))
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{where}: {error}") from error
+        if math.isnan(line.score):
+            raise ValueError(f"{where}: the score is NaN, which can't be ranked; drop this mask")
+        lines[mask] = line
+    return list(lines.values())
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "H W"]:
+    """A mask: whatever isn't black when turned into 8-bit grey."""
     try:
         with Image.open(path) as image:
             return np.asarray(image.convert("L")) != 0
-    except FileNotFoundError as error:
-        raise ValueError(f"{listed_in} lists {path}, which is missing") from error
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} can't be read as a mask ({error})") from error
 
 
 @dataclass(frozen=True)
-class CocoResults:
-    """The predictions.json that `m2f predict` writes; ids of categories are label ids."""
+class LabelMaps:
+    """A folder with one PNG file of label ids per image."""
 
-    entries: dict[str, list[dict[str, Any]]]
+    files: dict[str, Path]
 
     @classmethod
-    def find(cls, path: Path, items: Sequence[CityscapesImage]) -> "CocoResults":
-        """The entries by image.
+    def find(
+        cls, folder: Path, items: Sequence[CityscapesImage], known: Collection[str]
+    ) -> "LabelMaps":
+        """The files of all images.
 
         Raises:
-            ValueError: the file isn't a list of COCO results, or speaks of other images.
+            FileNotFoundError: there is no folder, or an image has no file.
+            ValueError: an image has several, or a file is damaged or has another size.
         """
-        try:
-            results = json.loads(path.read_text())
-            entries: dict[str, list[dict[str, Any]]] = {item.name: [] for item in items}
-            for i, result in enumerate(results):
-                name = str(result["image_id"]).split("/")[-1].removesuffix("_leftImg8bit")
-                if name not in entries:
-                    raise ValueError(f"entry {i} is about {name}, which isn't in the ground truth")
-                if not {"category_id", "segmentation", "score"} <= set(result):
-                    raise ValueError(f"entry {i} lacks category_id, segmentation or score")
-                entries[name].append(result)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} isn't a list of COCO results: {error}") from error
-        return cls(entries)
+        files = one_file_each(folder, ".png", items, known)
+        for item in items:
+            check_png(files[item.name], size_of(item))
+        return cls(files)
 
-    def read(self, item: CityscapesImage) -> Predictions:
-        """One image's predictions."""
-        entries = self.entries[item.name]
-        return Predictions(
-            [entry["segmentation"] for entry in entries],
-            np.array([entry["category_id"] for entry in entries], int),
-            np.array([entry["score"] for entry in entries], float),
-        )
+    def path(self, item: CityscapesImage) -> Path:
+        """The file of an image."""
+        return self.files[item.name]
+
+    def read(self, item: CityscapesImage) -> Int32[np.ndarray, "H W"]:
+        """One image's label ids; a ValueError names a file that isn't a map of ids."""
+        return read_ids(self.files[item.name])
 
 
-def find_predictions(path: Path, items: Sequence[CityscapesImage]) -> OfficialResults | CocoResults:
-    """Predictions in a JSON file, in a folder with predictions.json, or in the official form."""
-    inside = path / "predictions.json"
-    if path.suffix == ".json" or inside.is_file():
-        return CocoResults.find(inside if inside.is_file() else path, items)
-    return OfficialResults.find(path, items)
+def read_ids(path: Path) -> Int32[np.ndarray, "H W"]:
+    """A map of ids.
+
+    Raises:
+        ValueError: the file is damaged, or isn't a map of whole numbers; it is named.
+    """
+    try:
+        with Image.open(path) as image:
+            ids = np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} can't be read ({error}); unpack it again") from error
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        raise ValueError(f"{path} isn't a map of ids but {ids.dtype} of the shape {ids.shape}")
+    return ids.astype(np.int32)

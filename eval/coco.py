@@ -1,21 +1,32 @@
 """COCO's instance and panoptic tasks, and a user's own data in COCO's format."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from m2f_jax.config import Task, read_json
 from m2f_jax.labels import Label
 from m2f_jax.preprocess import read_image
 from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.segmenter import Segmentation
+from m2f_jax.structures import Size
 
-from .coco_ap import CocoAnnotations, CocoMaskAP
+from .coco_annotations import CocoAnnotations
+from .coco_ap import CocoMaskAP
+from .exports import export_entry, export_panoptic
+from .file_checks import png_size, read_segment_ids
 from .panoptic_quality import PanopticQuality
+from .prediction_files import (
+    CocoResults,
+    PanopticFiles,
+    PanopticPrediction,
+    PredictionFiles,
+    Predictions,
+)
 
 
 @dataclass(frozen=True)
@@ -59,20 +70,28 @@ def coco_images(annotations: Path, folder: Path, *, panoptic: bool) -> list[Coco
     return images
 
 
-def category_ids(labels: Sequence[Label], categories: Sequence[Mapping[str, Any]]) -> list[int]:
-    """The category id of each class of the model: by its name, whose spelling must agree.
+def labels_of(categories: Sequence[Mapping[str, Any]]) -> tuple[Label, ...]:
+    """The categories of an annotation file; those that don't say otherwise are things."""
+    return tuple(
+        Label(id=category["id"], name=category["name"], is_thing=bool(category.get("isthing", 1)))
+        for category in categories
+    )
+
+
+def labels_as(labels: Sequence[Label], categories: Sequence[Label]) -> tuple[Label, ...]:
+    """The category of each class of the model: by its name, whose spelling must agree.
 
     Raises:
         ValueError: a class isn't among the categories.
     """
-    by_name = {category["name"]: category["id"] for category in categories}
+    by_name = {category.name: category for category in categories}
     unknown = [label.name for label in labels if label.name not in by_name]
     if unknown:
         raise ValueError(
             f"{len(unknown)} of the model's {len(labels)} classes aren't categories of the "
             f"annotations: {', '.join(unknown[:5])}; theirs are {', '.join(list(by_name)[:5])} ..."
         )
-    return [by_name[label.name] for label in labels]
+    return tuple(by_name[label.name] for label in labels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,19 +100,29 @@ class CocoInstances:
 
     task: ClassVar[Task] = "instance"
     annotations: CocoAnnotations
-    categories: np.ndarray  # category id by class index
+    labels: tuple[Label, ...]  # by class index, with the ids of categories
+    export: Path | None = None
 
     def read(self, item: CocoImage) -> tuple[np.ndarray, None]:
         """The image; the ground truth is in memory already."""
         return read_image(item.image), None
 
+    def truth(self, item: CocoImage) -> None:
+        """Nothing, since the ground truth is in memory already."""
+
     def measure(self, item: CocoImage, truth: None, segmentation: Segmentation) -> CocoMaskAP:
         """The detections in one image."""
-        del truth
         assert isinstance(segmentation, InstanceSegmentation)
+        if self.export is not None:
+            export_entry(self.export, item.name, segmentation.to_coco(self.labels, item.id))
+        ids = np.array([label.id for label in self.labels])[segmentation.labels]
+        return self.count(item, truth, Predictions(segmentation.masks, ids, segmentation.scores))
+
+    def count(self, item: CocoImage, truth: None, prediction: Predictions) -> CocoMaskAP:
+        """The detections in one image."""
+        del truth
         metric = self.empty()
-        categories = self.categories[segmentation.labels]
-        metric.add(item.id, segmentation.masks, categories, segmentation.scores)
+        metric.add(item.id, *prediction)
         return metric
 
     def empty(self) -> CocoMaskAP:
@@ -110,40 +139,107 @@ class CocoPanoptic:
     """Panoptic quality."""
 
     task: ClassVar[Task] = "panoptic"
-    labels: tuple[Label, ...]  # the categories of the annotations
-    categories: np.ndarray  # category id by class index
+    categories: tuple[Label, ...]
+    labels: tuple[Label, ...]  # by class index, with the ids of categories
     maps: Path
+    export: Path | None = None
 
     def read(self, item: CocoImage) -> tuple[np.ndarray, tuple[np.ndarray, list[dict]]]:
         """The image, and its panoptic map with the list of segments."""
+        return read_image(item.image), self.truth(item)
+
+    def truth(self, item: CocoImage) -> tuple[np.ndarray, list[dict]]:
+        """The panoptic map of an image and its list of segments."""
         assert item.truth is not None
         path = self.maps / item.truth["file_name"]
         try:
-            with Image.open(path) as png:
-                ids = np.asarray(png.convert("RGB")).astype(np.int32) @ [1, 256, 65536]
+            return read_segment_ids(path), item.truth["segments_info"]
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path} is missing; name its folder with --maps") from error
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{path} can't be read ({error})") from error
-        return read_image(item.image), (ids, item.truth["segments_info"])
 
     def measure(
         self, item: CocoImage, truth: tuple[np.ndarray, list[dict]], segmentation: Segmentation
     ) -> PanopticQuality:
         """The counts of one image."""
         assert isinstance(segmentation, PanopticSegmentation)
+        if self.export is not None:
+            export_panoptic(self.export, item.name, segmentation, self.labels, item.id)
         segments = [
-            {"id": segment.id, "category_id": int(self.categories[segment.label])}
+            {"id": segment.id, "category_id": self.labels[segment.label].id}
             for segment in segmentation.segments
         ]
+        return self.count(item, truth, PanopticPrediction(segmentation.segment_map, segments))
+
+    def count(
+        self,
+        item: CocoImage,
+        truth: tuple[np.ndarray, list[dict]],
+        prediction: PanopticPrediction,
+    ) -> PanopticQuality:
+        """The counts of one image."""
         metric = self.empty()
-        metric.add(*truth, segmentation.segment_map, segments, image=item.name)
+        metric.add(*truth, *prediction, image=item.name)
         return metric
 
     def empty(self) -> PanopticQuality:
         """No image."""
-        return PanopticQuality(self.labels)
+        return PanopticQuality(self.categories)
 
     def load(self, path: Path) -> PanopticQuality:
         """Counts that were saved."""
         return PanopticQuality.load(path)
+
+
+def find_coco_predictions(
+    path: Path,
+    evaluation: CocoInstances | CocoPanoptic,
+    items: Sequence[CocoImage],
+    known: Sequence[CocoImage],
+) -> PredictionFiles:
+    """The predictions at a path, all of them there and checked but for their pixels.
+
+    Args:
+        path: a JSON file in COCO's format for results, or the folder it is in: predictions.json.
+            The PNG files of panoptic predictions are in a folder of its name, as COCO has it, or
+            in "maps" beside it.
+        evaluation: what they are for.
+        items: the images to score.
+        known: all images of the annotations. Entries name them by id, or by the name of the file
+            without its ending.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or isn't as its format has it; it is named.
+    """
+    names = {item.image.stem: item.name for item in known}
+    names |= {str(item.id): item.name for item in known}
+    ids = {label.id for label in evaluation.labels}
+
+    def name_of(image_id: int | str) -> str | None:
+        return names.get(str(image_id))
+
+    def check_categories(used: Collection[int]):
+        if unknown := set(used) - ids:
+            raise ValueError(
+                f"the category ids {sorted(unknown, key=str)[:10]} aren't among those of the "
+                "annotations; class indices have to be turned into ids"
+            )
+
+    if isinstance(evaluation, CocoPanoptic):
+
+        def size_of(item: CocoImage) -> Size:
+            assert item.truth is not None
+            return png_size(evaluation.maps / item.truth["file_name"])
+
+        return PanopticFiles.find(path, items, name_of, size_of, check_categories)
+
+    def check(categories: Sequence[int], scores: Sequence[float]):
+        check_categories(categories)
+        if not all(map(math.isfinite, scores)):
+            raise ValueError(
+                f"some scores aren't finite: {[x for x in scores if not math.isfinite(x)][:5]}"
+            )
+
+    file = path if path.suffix == ".json" else path / "predictions.json"
+    sizes = evaluation.annotations.sizes
+    return CocoResults.find(file, items, name_of, lambda item: sizes[item.id], check)

@@ -7,36 +7,24 @@ score are taken in the order of image ids, then as they were added.
 Axes: T overlaps, R recalls, K categories, by id.
 """
 
-import contextlib
-import hashlib
-import importlib
-import io
 import itertools
-import json
 import math
 import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-import pycocotools.mask as coco_mask
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from m2f_jax.results import encode_rle
 
+from .coco_annotations import CocoAnnotations, ImageId, compressed_counts
+from .coco_tool import BACKENDS, Backend, Detection, precision_and_recall, tool
+from .whole_files import save_arrays, saved_arrays
+
 FORMAT = "CocoMaskAP 1"  # what a file holds, and the version of its layout
-
-ImageId = int | str
-Backend = Literal["pycocotools", "hotcoco", "faster-coco-eval"]
-
-_BACKENDS = {  # the modules and names of the classes, which all have pycocotools' interface
-    "pycocotools": ("pycocotools.coco", "pycocotools.cocoeval", "COCOeval"),
-    "hotcoco": ("hotcoco", "hotcoco", "COCOeval"),
-    "faster-coco-eval": ("faster_coco_eval", "faster_coco_eval", "COCOeval_faster"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,73 +117,6 @@ class CocoMaskAPResult:
         return {**named(numbers), "per_category": per_category}
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class CocoAnnotations:
-    """A data set's instances, read and checked once; several metrics may share them.
-
-    Attributes:
-        sizes: height and width of the images, by id.
-        names: of the categories, by id.
-        objects: entries of an annotation file; their segmentations are compressed run lengths.
-        path: the file, if they come from one.
-        digest: a fingerprint of all that decides a result.
-    """
-
-    sizes: dict[ImageId, tuple[int, int]]
-    names: dict[int, str]
-    objects: list[dict[str, Any]]
-    path: str | None
-    digest: str
-
-    @classmethod
-    def of(cls, source: str | os.PathLike | Mapping[str, Any]) -> "CocoAnnotations":
-        """Reads an annotation file, or its content.
-
-        Objects without an "area" have that of their mask, those without "iscrowd" are none.
-
-        Raises:
-            ValueError: it isn't one, or an entry is incomplete or refers to what isn't there.
-        """
-        if isinstance(source, Mapping):
-            return cls._checked(source, None)
-        with Path(source).open("rb") as file:
-            try:
-                return cls._checked(json.load(file), os.fspath(source))
-            except ValueError as error:
-                raise ValueError(f"{os.fspath(source)}: {error}") from error
-
-    @classmethod
-    def _checked(cls, content: Mapping[str, Any], path: str | None) -> "CocoAnnotations":
-        if missing := {"images", "categories", "annotations"} - set(content):
-            raise ValueError(f"no {sorted(missing)}; this isn't COCO's format for instances")
-        try:
-            sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
-            names = {category["id"]: category["name"] for category in content["categories"]}
-            sizes, names = dict(sorted(sizes.items())), dict(sorted(names.items()))
-        except (KeyError, TypeError) as error:
-            raise ValueError(
-                "images need an id, height and width, categories an id and a name, and all ids "
-                f"must be of one type: {error!r}"
-            ) from error
-        for kind, entries in (("images", sizes), ("categories", names)):
-            if len(entries) < len(content[kind]):
-                raise ValueError(f"several {kind} share an id; number them anew")
-        if len(set(names.values())) < len(names):
-            raise ValueError(f"several categories share a name: {sorted(names.values())}")
-        objects = [_object(entry, sizes, names) for entry in content["annotations"]]
-        text = json.dumps([list(sizes.items()), list(names.items()), objects])
-        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        return cls(sizes=sizes, names=names, objects=objects, path=path, digest=digest)
-
-
-class Detection(NamedTuple):
-    """One detection in an image; its mask is compressed run lengths."""
-
-    category_id: int
-    score: float
-    counts: str
-
-
 class CocoMaskAP:
     """Mask AP over any number of images: `add` each one, then ask for the `result`."""
 
@@ -219,12 +140,12 @@ class CocoMaskAP:
             ImportError: the backend isn't installed.
             ValueError: the annotations aren't sound, or an argument is unknown.
         """
-        if backend not in _BACKENDS or images not in ("all", "added"):
+        if backend not in BACKENDS or images not in ("all", "added"):
             raise ValueError(
-                f"backend={backend!r}, images={images!r}: the backends are {list(_BACKENDS)}, and "
+                f"backend={backend!r}, images={images!r}: the backends are {list(BACKENDS)}, and "
                 "the images 'all' or 'added'"
             )
-        _tool(backend)
+        tool(backend)
         if not isinstance(annotations, CocoAnnotations):
             annotations = CocoAnnotations.of(annotations)
         self.annotations = annotations
@@ -285,7 +206,7 @@ class CocoMaskAP:
                     f"bool [{len(masks)}, {size[0]}, {size[1]}]"
                 )
             masks = [encode_rle(mask) for mask in masks]
-        counts = [_counts(rle, size, where) for rle in masks]
+        counts = [compressed_counts(rle, size, where) for rle in masks]
         self._detections[image_id] = list(
             map(Detection, categories.tolist(), values.tolist(), counts)
         )
@@ -308,25 +229,11 @@ class CocoMaskAP:
         self._detections |= other._detections
 
     def result(self) -> CocoMaskAPResult:
-        """The numbers for all detections so far.
-
-        The official tool reports on its work; meanwhile, what is printed is lost.
-        """
+        """The numbers for all detections so far."""
         evaluated = self._detections if self.images == "added" else self.annotations.sizes
-        truth, found = _numbered(self.annotations, self._detections, evaluated)
-        coco, evaluator = _tool(self.backend)
-
-        def dataset(annotations: list[dict[str, Any]]) -> Any:
-            made = coco()  # the tool's own reader of results would fail where there are none
-            made.dataset = truth | {"annotations": annotations}
-            made.createIndex()
-            return made
-
-        with contextlib.redirect_stdout(io.StringIO()):
-            evaluation = evaluator(dataset(truth["annotations"]), dataset(found), "segm")
-            evaluation.evaluate()
-            evaluation.accumulate()
-        precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
+        precision, recall = precision_and_recall(
+            self.backend, self.annotations, self._detections, evaluated
+        )
         return CocoMaskAPResult.of(list(self.annotations.names.values()), precision, recall)
 
     def save(self, path: str | os.PathLike):
@@ -336,26 +243,19 @@ class CocoMaskAP:
         """
         images = [image for image in self.annotations.sizes if image in self._detections]
         detections = [detection for image in images for detection in self._detections[image]]
-        path = Path(path)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with unfinished.open("wb") as file:
-                np.savez_compressed(
-                    file,
-                    format=FORMAT,
-                    annotations=self.annotations.path or "",
-                    digest=self.annotations.digest,
-                    backend=self.backend,
-                    which=self.images,
-                    images=np.array([str(image) for image in images], str),
-                    lengths=np.array([len(self._detections[image]) for image in images], int),
-                    category_ids=np.array([found.category_id for found in detections], int),
-                    scores=np.array([found.score for found in detections], float),
-                    counts=np.array(" ".join(found.counts for found in detections).encode()),
-                )
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        save_arrays(
+            path,
+            FORMAT,
+            annotations=self.annotations.path or "",
+            digest=self.annotations.digest,
+            backend=self.backend,
+            which=self.images,
+            images=np.array([str(image) for image in images], str),
+            lengths=np.array([len(self._detections[image]) for image in images], int),
+            category_ids=np.array([found.category_id for found in detections], int),
+            scores=np.array([found.score for found in detections], float),
+            counts=np.array(" ".join(found.counts for found in detections).encode()),
+        )
 
     @classmethod
     def load(
@@ -372,17 +272,12 @@ class CocoMaskAP:
         Raises:
             ValueError: the file is broken or of another kind, or the annotations are others.
         """
-        with Path(path).open("rb") as file:
-            try:
-                saved = {name: array.tolist() for name, array in np.load(file).items()}
-                if saved["format"] != FORMAT:
-                    raise ValueError(f"its format is {saved['format']}")
-                counts = saved["counts"].decode().split()
-                columns = zip(saved["category_ids"], saved["scores"], counts, strict=True)
-                detections = itertools.starmap(Detection, list(columns))
-                lengths = dict(zip(saved["images"], saved["lengths"], strict=True))
-            except Exception as error:
-                raise ValueError(f"{path} isn't a whole file of CocoMaskAP: {error}") from error
+        with saved_arrays(path, FORMAT) as arrays:
+            saved = {name: array.tolist() for name, array in arrays.items()}
+            counts = saved["counts"].decode().split()
+            columns = zip(saved["category_ids"], saved["scores"], counts, strict=True)
+            detections = itertools.starmap(Detection, list(columns))
+            lengths = dict(zip(saved["images"], saved["lengths"], strict=True))
         source = annotations or saved["annotations"]
         if not source:
             raise ValueError(f"{path} doesn't say where its annotations are from; pass them")
@@ -393,102 +288,6 @@ class CocoMaskAP:
         for image, length in lengths.items():
             metric._detections[ids[image]] = list(itertools.islice(detections, length))
         return metric
-
-
-def _object(
-    entry: Mapping[str, Any], sizes: Mapping[ImageId, tuple[int, int]], names: Mapping[int, str]
-) -> dict[str, Any]:
-    """An entry of an annotation file with what the tools need, once it is known to be sound."""
-    where = f"annotation {entry.get('id', dict(entry))}: "
-    if missing := {"image_id", "category_id", "segmentation"} - set(entry):
-        raise ValueError(f"{where}it has no {sorted(missing)}, without which there is no mask AP")
-    image, category = entry["image_id"], entry["category_id"]
-    if image not in sizes or category not in names:
-        raise ValueError(f"{where}there is no image {image!r} or no category {category!r}")
-    counts = _counts(entry["segmentation"], sizes[image], where)
-    rle: Any = {"size": list(sizes[image]), "counts": counts}
-    return {
-        "image_id": image,
-        "category_id": category,
-        "segmentation": rle,
-        "area": float(entry.get("area", coco_mask.area(rle))),
-        "iscrowd": int(entry.get("iscrowd", 0)),
-    }
-
-
-def _counts(segmentation: Any, size: tuple[int, int], where: str) -> str:
-    """The compressed run lengths of a mask of that size: polygons, or run lengths of any kind."""
-    try:
-        if not isinstance(segmentation, Mapping):
-            segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-        if tuple(segmentation["size"]) != size:
-            raise ValueError(f"its size is {segmentation['size']}, the image's {list(size)}")
-        counts = segmentation["counts"]
-        if isinstance(counts, list):
-            if sum(counts) != size[0] * size[1]:
-                raise ValueError(f"its runs have {sum(counts)} pixels, the image {list(size)}")
-            runs: Any = {"size": size, "counts": counts}
-            counts = coco_mask.frPyObjects(runs, *size)["counts"]
-        return counts if isinstance(counts, str) else counts.decode()
-    except Exception as error:
-        raise ValueError(f"{where}a mask can't be read: {error}") from error
-
-
-def _numbered(
-    annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Sequence[Detection]],
-    evaluated: Container[ImageId],
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The content of an annotation file and of a results file, with all ids counted from 1.
-
-    So a tool that takes the id 0 for "no match" is right whatever ids a file has. Images that are
-    not evaluated have no objects, which leaves them out.
-    """
-    sizes = annotations.sizes.items()
-    images = {image: number for number, image in enumerate(annotations.sizes, 1)}
-    categories = {category: number for number, category in enumerate(annotations.names, 1)}
-    results = [
-        {
-            "image_id": images[image],
-            "category_id": categories[found.category_id],
-            "segmentation": {"size": list(size), "counts": found.counts},
-            "score": found.score,
-            "iscrowd": 0,
-        }
-        for image, size in sizes
-        for found in detections.get(image, ())
-    ]
-    for number, result in enumerate(results, 1):
-        result |= {"id": number, "area": float(coco_mask.area(result["segmentation"]))}
-    objects = [
-        entry
-        | {
-            "id": number,
-            "image_id": images[entry["image_id"]],
-            "category_id": categories[entry["category_id"]],
-        }
-        for number, entry in enumerate(annotations.objects, 1)
-        if entry["image_id"] in evaluated
-    ]
-    truth = {
-        "images": [{"id": images[image], "height": h, "width": w} for image, (h, w) in sizes],
-        "categories": [{"id": number, "name": str(number)} for number in categories.values()],
-        "annotations": objects,
-    }
-    return truth, results
-
-
-def _tool(backend: Backend) -> tuple[Any, Any]:
-    """The backend's class for data sets and its class for evaluation."""
-    data, evaluation, name = _BACKENDS[backend]
-    try:
-        return importlib.import_module(data).COCO, getattr(
-            importlib.import_module(evaluation), name
-        )
-    except ImportError as error:
-        raise ImportError(
-            f"the backend {backend} isn't installed; pip install {backend}"
-        ) from error
 
 
 def _mean(values: Float[np.ndarray, "..."]) -> float:

@@ -4,9 +4,11 @@ An image's table is a metric that holds this image alone. So a killed run contin
 stopped, several processes can share the images, and merging is all that is left to do at the end.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -17,7 +19,8 @@ import numpy as np
 from m2f_jax.config import Task
 from m2f_jax.pipeline import run_pipeline
 from m2f_jax.processor import FOR_EVALUATION
-from m2f_jax.segmenter import Segmentation, Segmenter
+from m2f_jax.segmenter import Prepared, Reduce, Segmenter
+from m2f_jax.structures import Size
 
 
 @runtime_checkable
@@ -54,7 +57,7 @@ class Evaluation(Protocol):
         """The image as uint8 [height, width, 3] and its ground truth."""
         ...
 
-    def measure(self, item: Any, truth: Any, segmentation: Segmentation) -> Metric:
+    def measure(self, item: Any, truth: Any, segmentation: Any, /) -> Metric:
         """A metric of this image alone."""
         ...
 
@@ -64,6 +67,20 @@ class Evaluation(Protocol):
 
     def load(self, path: Path) -> Metric:
         """What `Metric.save` wrote."""
+        ...
+
+
+@runtime_checkable
+class EvaluationOnDevice(Evaluation, Protocol):
+    """One that begins on the device, where it sees the segmentation and what it needs of the truth.
+
+    Its `measure` takes what `reduce` left instead of the segmentation.
+    """
+
+    reduce: Reduce
+
+    def extra(self, truth: Any, canvas: Size) -> Any:
+        """Arrays for the device, on the canvas of the segmentation."""
         ...
 
 
@@ -110,19 +127,27 @@ def measure_all(
     segmenter: Segmenter, evaluation: Evaluation, items: Sequence[Any], tables: Path
 ) -> Iterator[tuple[Any, Exception | None]]:
     """Makes the tables of `items`; yields each of them as it is done, or with its error."""
+    on_device = evaluation if isinstance(evaluation, EvaluationOnDevice) else None
 
-    def finish(item: Any, truth: Any, segmentation: Segmentation):
+    def read(item: Any) -> tuple[Prepared, Any]:
+        image, truth = evaluation.read(item)
+        prepared = segmenter.prepare(image)
+        if on_device is not None:
+            extra = on_device.extra(truth, prepared.canvas)
+            prepared = dataclasses.replace(prepared, extra=extra)
+        return prepared, truth
+
+    def finish(item: Any, truth: Any, segmentation: Any):
         evaluation.measure(item, truth, segmentation).save(table_of(tables, item))
 
-    outcomes = run_pipeline(
-        segmenter, evaluation.task, FOR_EVALUATION, items, evaluation.read, finish
-    )
+    reduce = None if on_device is None else on_device.reduce
+    outcomes = run_pipeline(segmenter, evaluation.task, FOR_EVALUATION, items, read, finish, reduce)
     for item, outcome in outcomes:
         yield item, outcome if isinstance(outcome, Exception) else None
 
 
 def merged(evaluation: Evaluation, tables: Path, items: Sequence[Any]) -> Metric:
-    """The metric of all images.
+    """The metric of these images.
 
     Raises:
         ValueError: a table is damaged; it is taken away, so that the next run makes it anew.
@@ -136,3 +161,19 @@ def merged(evaluation: Evaluation, tables: Path, items: Sequence[Any]) -> Metric
             path.unlink()
             raise ValueError(f"{error}; it is removed, run the same command again") from error
     return metric
+
+
+def to_bytes(metric: Metric) -> bytes:
+    """What `Metric.save` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "metric.npz")
+        metric.save(path)
+        return path.read_bytes()
+
+
+def from_bytes(evaluation: Evaluation, data: bytes) -> Metric:
+    """The metric that `to_bytes` was given."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "metric.npz")
+        path.write_bytes(data)
+        return evaluation.load(path)

@@ -7,7 +7,6 @@ import functools
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from .coco_ap import CocoMaskAPResult
 from .instance_report_data import InstanceAPResult
 from .panoptic_quality import PanopticQualityResult
+from .report_coco import coco_sections
 from .report_instances import instance_sections
 from .report_page import (
     MISSING,
@@ -31,10 +31,23 @@ from .report_page import (
     table,
     tag,
 )
-from .report_pictures import Picture, picture_section, worst_images, worst_pictures
-from .semantic_iou import SemanticIoUResult
+from .report_pictures import (
+    Picture,
+    picture_section,
+    worst_images,
+    worst_pictures,
+    worst_pictures_of_files,
+)
+from .semantic_scores import SemanticIoUResult
+from .whole_files import replacing
 
-__all__ = ["Picture", "worst_images", "worst_pictures", "write_report"]
+__all__ = [
+    "Picture",
+    "worst_images",
+    "worst_pictures",
+    "worst_pictures_of_files",
+    "write_report",
+]
 
 MOST_CLASSES = 40  # in a confusion table
 NO_OBJECT = f"{MISSING} means that there is none, and that no average contains it."
@@ -79,13 +92,8 @@ def write_report(
     )
     body = tag("main", tag("h1", title), *sections)
     page = "<!DOCTYPE html>\n" + tag("html", tag("head", head), tag("body", body), lang="en")
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_text(page + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def headline(numbers: Mapping[str, float], published: Mapping[str, float]) -> Markup:
@@ -133,22 +141,7 @@ def _(result: CocoMaskAPResult) -> dict[str, float]:
     return {"AP": result.ap, "AP50": result.ap50, "AP75": result.ap75}
 
 
-@sections_of.register
-def _(result: CocoMaskAPResult) -> list[Markup]:
-    names = {"small": "aps", "medium": "apm", "large": "apl"}
-    rows = [
-        [name, shaded_percent(row.ap), shaded_percent(row.ap50)]
-        for name, row in result.per_category.items()
-    ]
-    sizes = [[name, percent(getattr(result, field))] for name, field in names.items()]
-    return [
-        section(
-            "Classes",
-            f"Average precision in percent: over all ten overlaps, and at 0.5. {NO_OBJECT}",
-            table(["class", "AP", "AP50"], rows),
-        ),
-        section("Sizes", "AP by the size of the objects.", table(["size", "AP"], sizes)),
-    ]
+sections_of.register(CocoMaskAPResult, coco_sections)
 
 
 @headline_of.register
@@ -229,6 +222,10 @@ def _(result: SemanticIoUResult) -> list[Markup]:
         "(column). A perfect result has 100 on the diagonal; · is less than 0.05. “Other” are "
         "classes that aren't evaluated"
         + (f", and all but the {MOST_CLASSES} largest." if len(evaluated) > len(shown) else "."),
-        table(["truth, predicted as", *names, "other"], rows, style="heat turned"),
+        table(
+            ["truth\N{NO-BREAK SPACE}↓ predicted\N{NO-BREAK SPACE}→", *names, "other"],
+            rows,
+            style="heat turned",
+        ),
     )
     return [classes, confusion]

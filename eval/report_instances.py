@@ -1,8 +1,10 @@
 """What a report says of instance AP; every part says what it shows and how to read it."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from m2f_jax.processor import FOR_DISPLAY
 
@@ -42,7 +44,7 @@ def instance_sections(result: InstanceAPResult) -> list[Markup]:
     return [
         beside(classes(result), worst(result)),
         curves(result),
-        overlaps(result),
+        overlap_section(result.pool.class_names, result.ap_matrix),
         sizes(result),
         beside(calibration(result), confusion(result)),
     ]
@@ -134,24 +136,23 @@ def dot_of(curve: Curve) -> list[int]:
     return [found] if found < len(curve.scores) else []
 
 
-def overlaps(result: InstanceAPResult) -> Markup:
-    """AP at each overlap."""
-    names = [f"{overlap:.2f}" for overlap in OVERLAPS]
+def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -> Markup:
+    """AP at each overlap, by class; NaN where there is no object."""
     rows = [
         [name, *map(shaded_percent, aps.tolist())]
-        for name, aps in zip(result.pool.class_names, result.ap_matrix, strict=True)
+        for name, aps in zip(names, ap_matrix, strict=True)
     ]
-    has_object = ~np.isnan(result.ap_matrix[:, 0])
+    has_object = ~np.isnan(ap_matrix[:, 0])
     means = [math.nan] * len(OVERLAPS)
     if has_object.any():
-        means = result.ap_matrix[has_object].mean(axis=0).tolist()
+        means = ap_matrix[has_object].mean(axis=0).tolist()
     return section(
         "AP by overlap",
         "How much of a prediction and its object must coincide (intersection over union) to count "
         "as a match, and the AP in percent that follows. A class that fades early is found, but "
         "its outlines are inexact; one that is pale at 0.50 isn't found.",
         table(
-            ["class", *names],
+            ["class", *(f"{overlap:.2f}" for overlap in OVERLAPS)],
             [*rows, ["average", *map(shaded_percent, means)]],
             style="heat",
             total_rows=1,
@@ -253,5 +254,9 @@ def confusion(result: InstanceAPResult) -> Markup:
         "included; orange is wrong. The last column counts predictions on no object, the last row "
         "objects that no prediction of any class overlaps so. Shades are shares of the column, in "
         "the last column of the row.",
-        table(["predicted, truth", *names], rows, style="heat turned"),
+        table(
+            ["predicted\N{NO-BREAK SPACE}↓ truth\N{NO-BREAK SPACE}→", *names],
+            rows,
+            style="heat turned",
+        ),
     )

@@ -49,25 +49,32 @@ th, td { padding: 0.28rem 0.7rem; text-align: right; border-bottom: 1px solid va
 thead th { font-weight: 600; color: var(--faint); vertical-align: bottom; }
 th[colspan] { text-align: center; }
 th:first-child { text-align: left; }
-tbody th { font-weight: 500; white-space: nowrap; }
+tbody th { font-weight: 500; }
+th:first-child { position: sticky; left: 0; background: var(--page); }
+tbody th { max-width: 15rem; }
+tbody th, .heat.turned thead th:not(:first-child) span, .grid figcaption b {
+  white-space: nowrap; overflow: hidden; text-overflow: ellipsis;
+}
 .total > * { font-weight: 700; border-top: 2px solid var(--faint); }
 .total + .total > * { border-top: 0; }
 .facts th { color: var(--faint); vertical-align: top; }
 .facts td { text-align: left; overflow-wrap: anywhere; }
 .heat td { text-align: center; padding: 0.28rem 0.35rem; min-width: 2.6rem; }
-.heat.turned thead th:not(:first-child) { padding: 0.3rem 0; }
+.heat.turned thead th:not(:first-child) { padding: 0.3rem 0; text-align: center; }
 .heat.turned thead th:not(:first-child) span {
-  writing-mode: vertical-rl; transform: rotate(180deg); display: inline-block;
+  writing-mode: vertical-rl; transform: rotate(180deg); display: inline-block; max-height: 11rem;
 }
-.names td:not(:last-child), .names th { white-space: nowrap; }
+.heat.turned th:first-child { padding: 0.28rem 0.3rem; }
+.heat.turned thead th:first-child span { display: inline-block; max-width: 6.5rem; }
+.names th { max-width: none; }
 .beside { display: flex; flex-wrap: wrap; gap: 0 3rem; align-items: flex-start; }
 .beside > section, .beside > .chart { flex: 1 1 30rem; min-width: 0; }
 .beside > .scroll { min-width: 0; max-width: 100%; }
 .beside > section:nth-child(2) { flex-grow: 0; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(235px, 1fr)); gap: 1rem; }
 .grid figure { margin: 0; break-inside: avoid; }
-.grid figcaption { font-size: 0.9rem; }
-.grid figcaption span { color: var(--faint); }
+.grid figcaption { font-size: 0.9rem; display: flex; gap: 0.4rem; }
+.grid figcaption span { color: var(--faint); flex: none; }
 svg { display: block; width: 100%; height: auto; }
 .chart { max-width: 640px; }
 svg text { fill: var(--faint); font-size: 11px; font-family: inherit; }
@@ -95,6 +102,7 @@ svg text.label { fill: var(--ink); }
   th, td { padding: 0.25rem 0.3rem; }
   .heat td { min-width: 1.9rem; padding: 0.25rem 0.1rem; }
   table { font-size: 0.78rem; }
+  tbody th { max-width: 9rem; }
   .beside > section, .beside > .chart { flex-basis: 100%; }
   svg text { font-size: 14px; }
 }
@@ -178,11 +186,13 @@ def table(
         if over_header
         else []
     )
-    head.append(tag("tr", *(tag("th", tag("span", name), scope="col") for name in header)))
+    head.append(
+        tag("tr", *(tag("th", tag("span", name), scope="col", title=name) for name in header))
+    )
     body = []
     for i, (name, *cells) in enumerate(rows):
         is_total = i >= len(rows) - total_rows
-        row = joined(tag("th", name, scope="row"), *map(table_cell, cells))
+        row = joined(tag("th", name, scope="row", title=name), *map(table_cell, cells))
         body.append(tag("tr", row, **({"class_": "total"} if is_total else {})))
     whole = tag("table", tag("thead", *head), tag("tbody", *body), class_=style)
     return tag("div", whole, class_="scroll", tabindex=0)

@@ -1,10 +1,13 @@
 """The images of a report: which ones, and what is drawn over them."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int, UInt8
+import pycocotools.mask as coco_mask
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import CityscapesImage
@@ -15,10 +18,11 @@ from m2f_jax.processor import FOR_DISPLAY
 from m2f_jax.results import InstanceSegmentation
 from m2f_jax.segmenter import Segmenter
 
-from .cityscapes import read_ids
 from .cityscapes_ap import EVERYWHERE
+from .cityscapes_files import read_ids, size_of
 from .image_tables import CLASSES
 from .instance_report_data import InstanceAPResult
+from .prediction_files import PredictionFiles, Predictions
 from .region_tables import FIRST_INSTANCE
 from .report_page import WIDEST, Markup, embedded, section, tag
 
@@ -72,21 +76,70 @@ def worst_pictures(
     segmenter: Segmenter, items: Sequence[CityscapesImage], result: InstanceAPResult
 ) -> list[Picture]:
     """The worst images, segmented once more and drawn beside their ground truth."""
+
+    def segment(item: CityscapesImage) -> InstanceSegmentation:
+        found = segmenter(read_image(item.image), "instance", threshold=FOR_DISPLAY)
+        assert isinstance(found, InstanceSegmentation)
+        return found
+
+    return draw_worst(segment, segmenter.config.labels, items, result)
+
+
+def worst_pictures_of_files(
+    files: PredictionFiles, items: Sequence[CityscapesImage], result: InstanceAPResult
+) -> list[Picture]:
+    """The worst images with the instances in files, drawn beside their ground truth."""
+    index = {label.id: k for k, label in enumerate(CLASSES)}
+
+    def read(item: CityscapesImage) -> InstanceSegmentation:
+        found: Predictions = files.read(item)
+        kept = (found.scores >= FOR_DISPLAY) & np.isin(found.labels, list(index))
+        order = [i for i in np.argsort(-found.scores, kind="stable").tolist() if kept[i]]
+        size = size_of(item)
+        masks = [decoded(found.masks[i]) for i in order]
+        return InstanceSegmentation.from_masks(
+            scores=found.scores[order].astype(np.float32),
+            labels=np.array([index[int(found.labels[i])] for i in order], np.int32),
+            masks=np.array(masks, bool).reshape(-1, *size),
+            queries=np.arange(len(order), dtype=np.int32),
+        )
+
+    return draw_worst(read, CLASSES, items, result)
+
+
+def decoded(mask: np.ndarray | dict) -> Bool[np.ndarray, "height width"]:
+    """A mask, or one that is run lengths."""
+    if isinstance(mask, np.ndarray):
+        return mask
+    rle: Any = mask
+    if isinstance(rle["counts"], list):
+        rle = coco_mask.frPyObjects(rle, *rle["size"])
+    with warnings.catch_warnings():  # NumPy's about the array that pycocotools makes
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return coco_mask.decode(rle).astype(bool)
+
+
+def draw_worst(
+    segmentation_of: Callable[[CityscapesImage], InstanceSegmentation],
+    labels: Sequence[Label],
+    items: Sequence[CityscapesImage],
+    result: InstanceAPResult,
+) -> list[Picture]:
+    """The worst images beside their ground truth; only things are shown."""
     by_name = {item.name: item for item in items}
     pictures = []
     for name, caption in worst_images(result).items():
-        image = read_image(by_name[name].image)
-        found = segmenter(image, "instance", threshold=FOR_DISPLAY)
-        assert isinstance(found, InstanceSegmentation)
-        labels = segmenter.config.labels
+        item = by_name[name]
+        image = read_image(item.image)
+        found = segmentation_of(item)
         found = found.select(np.array([labels[k].is_thing for k in found.labels], bool))
-        truth = true_instances(read_ids(by_name[name].instance_ids))
+        truth = true_instances(read_ids(item.instance_ids))
         pictures.append(
             Picture(
                 name=name,
                 caption=caption,
-                ground_truth=overlay(image, truth, CLASSES),
-                prediction=overlay(image, found, labels),
+                ground_truth=overlay(image, truth, CLASSES, show_scores=False),
+                prediction=overlay(image, found, labels, show_scores=True),
             )
         )
     return pictures
@@ -115,6 +168,8 @@ def overlay(
     image: UInt8[np.ndarray, "height width 3"],
     found: InstanceSegmentation,
     labels: Sequence[Label],
+    *,
+    show_scores: bool,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
     """The instances drawn over the image, which is made small first so that labels stay legible."""
     size = image.shape[1], image.shape[0]
@@ -129,4 +184,5 @@ def overlay(
         queries=found.queries,
     )
     below = np.array(Image.fromarray(image).resize(size, smooth))
-    return draw_instances(below, small, [label.name for label in labels])
+    names = [label.name for label in labels]
+    return draw_instances(below, small, names, show_scores=show_scores)

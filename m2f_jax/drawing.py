@@ -26,6 +26,8 @@ def draw_instances(
     image: UInt8[np.ndarray, "height width 3"],
     segmentation: InstanceSegmentation,
     class_names: Sequence[str],
+    *,
+    show_scores: bool = True,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The image with every instance filled, outlined and labelled "class score".
 
@@ -35,6 +37,7 @@ def draw_instances(
         image: the RGB image that was segmented.
         segmentation: its instances.
         class_names: the names of the classes, by class index.
+        show_scores: False leaves the scores out, as of a ground truth, which has none.
 
     Raises:
         ValueError: the image isn't uint8 RGB, or the segmentation has another size.
@@ -49,7 +52,9 @@ def draw_instances(
         window = np.s_[top:bottom, left:right]
         owners[window][masks[i][window]] = i
     captions = {
-        i: thing_captions(class_names[int(segmentation.labels[i])], float(scores[i]))
+        i: thing_captions(
+            class_names[int(segmentation.labels[i])], float(scores[i]) if show_scores else None
+        )
         for i in np.argsort(-scores, kind="stable").tolist()
     }
     colours = thing_colours(image, boxes)
@@ -138,10 +143,10 @@ def check_image(image: np.ndarray, size: tuple[int, ...]):
         )
 
 
-def thing_captions(class_name: str, score: float) -> tuple[str, str]:
-    """What the label of a thing says, and what it says where there is less room."""
+def thing_captions(class_name: str, score: float | None) -> tuple[str, ...]:
+    """What the label of a thing says, and then what it says where there is less room."""
     name = short_name(class_name)
-    return f"{name} {score:.2f}", name
+    return (name,) if score is None else (f"{name} {score:.2f}", name)
 
 
 def short_name(class_name: str) -> str:
@@ -232,7 +237,7 @@ def add_labels(
     owners: Int[np.ndarray, "height width"],
     colours: UInt8[np.ndarray, "objects 3"],
     *,
-    things: Mapping[int, tuple[str, str]],
+    things: Mapping[int, tuple[str, ...]],
     stuff: Mapping[int, str],
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Labels what is painted: things first, then large parts of stuff, then small parts.
@@ -243,7 +248,7 @@ def add_labels(
         picture: the image with its objects painted.
         owners: index of the object at every pixel, -1 where there is none.
         colours: colour of every object.
-        things: what the labels of things say, in full and in short, by index of the object.
+        things: what the labels of things say, in full and perhaps in short, by index of the object.
         stuff: what the labels of other objects say.
     """
     size = 8 + 0.0105 * image_scale(picture)

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from m2f_jax.config import Task
-from m2f_jax.segmenter import AHEAD, Pending, Prepared, Segmentation, Segmenter, batches
+from m2f_jax.segmenter import AHEAD, Pending, Prepared, Reduce, Segmenter, batches
 
 Job = TypeVar("Job")
 Input = TypeVar("Input")
@@ -21,8 +21,9 @@ def run_pipeline(
     task: Task,
     threshold: float | None,
     jobs: Iterable[Job],
-    read: Callable[[Job], tuple[Any, Input]],
-    finish: Callable[[Job, Input, Segmentation], Outcome],
+    read: Callable[[Job], tuple[Prepared, Input]],
+    finish: Callable[[Job, Input, Any], Outcome],
+    reduce: Reduce | None = None,
 ) -> Iterator[tuple[Job, Outcome | Exception]]:
     """Each job with what `finish` made of it, in order, or with the error that it ended in.
 
@@ -31,16 +32,13 @@ def run_pipeline(
         task: as for `Segmenter.submit`.
         threshold: as for `Segmenter.submit`.
         jobs: what to do.
-        read: a job's image (what `Segmenter.prepare` takes) and what else `finish` needs; runs in
-            threads, ahead of the devices.
-        finish: takes that and the segmentation; runs in a thread, behind the devices.
+        read: a job's image from `Segmenter.prepare` and what else `finish` needs; runs in threads,
+            ahead of the devices.
+        finish: takes that and the segmentation, or what `reduce` left of it; runs in a thread,
+            behind the devices.
+        reduce: as for `Segmenter.submit`.
     """
     devices = len(segmenter.devices)
-
-    def prepare(job: Job) -> tuple[Prepared, Input]:
-        image, extra = read(job)
-        return segmenter.prepare(image), extra
-
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as finisher:
         started: collections.deque[tuple[Job, Future, Pending | None]] = collections.deque()
         ending: collections.deque[tuple[Job, Future]] = collections.deque()
@@ -54,13 +52,13 @@ def run_pipeline(
             extra = reading.result()[1]
             ending.append((job, finisher.submit(finish, job, extra, segmentation)))
 
-        reads = _read_ahead(readers, jobs, prepare, QUEUED * devices)
+        reads = _read_ahead(readers, jobs, read, QUEUED * devices)
         for batch in batches(reads, devices, _bucket):
             if batch[0][1].exception() is not None:
                 started.extend((job, reading, None) for job, reading in batch)
             else:
                 images = [reading.result()[0] for _, reading in batch]
-                pending = segmenter.submit(images, task, threshold=threshold)
+                pending = segmenter.submit(images, task, threshold=threshold, reduce=reduce)
                 started.extend((*pair, p) for pair, p in zip(batch, pending, strict=True))
             while len(started) > (AHEAD - 1) * devices:
                 collect()

@@ -133,15 +133,15 @@ def instances(
         first = jnp.minimum(i * INSTANCES_AT_ONCE, max(top_k - INSTANCES_AT_ONCE, 0))
         chosen = jax.lax.dynamic_slice_in_dim(queries, first, min(INSTANCES_AT_ONCE, top_k))
         logits = jnp.einsum("nhw,Ww->nhW", mask_logits[chosen], way.columns)
-        logits = jnp.einsum("nhW,Hh->nHW", logits, way.rows)
+        # In the order of axes that a matrix product gives, so that sums are always taken alike.
+        logits = jnp.einsum("Hh,nhW->HnW", way.rows, logits)
         masks = logits > 0
-        inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(1, 2))
-        mean = inside / (jnp.sum(masks, axis=(1, 2)) + 1e-6)
+        inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(0, 2))
+        mean = inside / (jnp.sum(masks, axis=(0, 2)) + 1e-6)
+        bits = jnp.packbits(masks, axis=-1).swapaxes(0, 1)
         return (
             jax.lax.dynamic_update_slice_in_dim(mask_probs, mean, first, axis=0),
-            jax.lax.dynamic_update_slice_in_dim(
-                packed, jnp.packbits(masks, axis=-1), first, axis=0
-            ),
+            jax.lax.dynamic_update_slice_in_dim(packed, bits, first, axis=0),
         )
 
     height, width = len(way.rows), len(way.columns)

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from PIL import Image
 
 from m2f_jax import postprocess
@@ -175,17 +175,23 @@ class ImageProcessor:
     ) -> InstanceSegmentation:
         """The host's part: fetch, filter, sort by score, unpack masks and crop the canvas."""
         scores, labels, queries = jax.device_get((found.scores, found.labels, found.queries))
-        keep = np.ones(len(scores), bool) if threshold is None else scores >= threshold
-        if self.thing_classes is not None:
-            keep &= np.isin(labels, self.thing_classes)
-        order = np.argsort(-scores, kind="stable")
-        order = order[keep[order]]
+        order = self.order(scores, labels, threshold)
         packed = np.asarray(found.packed_masks[: order.max() + 1 if len(order) else 0])
         height, width = target
         masks = np.unpackbits(packed[order, :height], axis=-1, count=width).view(bool)
         return InstanceSegmentation.from_masks(
             scores=scores[order], labels=labels[order], masks=masks, queries=queries[order]
         )
+
+    def order(
+        self, scores: Float[np.ndarray, "N"], labels: Int[np.ndarray, "N"], threshold: float | None
+    ) -> Int[np.ndarray, "kept"]:
+        """The indices of the instances that are kept, best first: things above the threshold."""
+        keep = np.ones(len(scores), bool) if threshold is None else scores >= threshold
+        if self.thing_classes is not None:
+            keep &= np.isin(labels, self.thing_classes)
+        order = np.argsort(-scores, kind="stable")
+        return order[keep[order]]
 
     def post_process_panoptic_segmentation(
         self,

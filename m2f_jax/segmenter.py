@@ -3,7 +3,7 @@
 import collections
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +33,17 @@ AHEAD = 2  # batches that are on the devices at a time
 IMAGES = "images"  # the axis of devices
 
 
+# A pure function of what post-processing leaves on the device (`postprocess.Instances`, `Panoptic`
+# or a semantic map, on the canvas) and of `Prepared.extra`, to whatever is wanted of them.
+Reduce = Callable[[Any, Any], Any]
+
+
 @dataclass(frozen=True)
 class Pending:
     """A segmentation that the device is working on."""
 
-    result: Callable[[], Segmentation]
-    """Waits for the device and returns the segmentation."""
+    result: Callable[[], Any]
+    """Waits for the device and returns the segmentation, or what a `Reduce` made of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,16 +54,24 @@ class Prepared:
         pixels: uint8 RGB [padded height, padded width, 3].
         size: what undoes the padding and the resizing.
         target: the height and width of the result.
+        extra: arrays that go to the device with the image, for a `Reduce`.
     """
 
     pixels: np.ndarray
     size: ImageSize
     target: Size
+    extra: Any = ()
 
     @property
-    def bucket(self) -> tuple[Size, Size]:
+    def canvas(self) -> Size:
+        """The height and width of what is computed; the result is its upper left corner."""
+        return postprocess.canvas_size(self.target)
+
+    @property
+    def bucket(self) -> Hashable:
         """Images of one bucket run through the same compiled programs, and can share a batch."""
-        return self.size.padded, postprocess.canvas_size(self.target)
+        extra = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(self.extra))
+        return self.size.padded, self.canvas, extra
 
 
 class Segmenter:
@@ -89,7 +102,7 @@ class Segmenter:
         self._predict = self._per_device(
             functools.partial(_predict, graph, processor.mean, processor.std)
         )
-        self._programs: dict[tuple[Task, int], Callable] = {}
+        self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
 
     @classmethod
     def from_pretrained(
@@ -162,6 +175,7 @@ class Segmenter:
         *,
         top_k: int = 100,
         threshold: float | None = FOR_EVALUATION,
+        reduce: Reduce | None = None,
     ) -> list[Pending]:
         """Starts the devices on up to one image each, and returns at once.
 
@@ -170,6 +184,8 @@ class Segmenter:
             task: as when called, like the following.
             top_k: at most so many instances.
             threshold: the least score of an instance.
+            reduce: what to make of each segmentation on its device, so that only this leaves it, as
+                numpy arrays; give the same function each time, for it is compiled.
         """
         task = task or self.config.task
         if task not in ("instance", "panoptic", "semantic"):
@@ -184,9 +200,13 @@ class Segmenter:
         logits_size: Size = predictions.mask_logits.shape[2:]
         way_of = self.processor.score_way if task == "semantic" else postprocess.upsampling
         ways = [way_of(logits_size, image.size, image.target) for image in filled]
-        [way] = self._spread(jax.tree.map(lambda *parts: np.stack(parts), *ways))
+        extras = [image.extra for image in filled]
+        spread = [jax.tree.map(lambda *parts: np.stack(parts), *x) for x in (ways, extras)]
         limit = np.float32(0 if threshold is None else threshold)
-        found = self._program(task, top_k)((self._is_thing, limit), *predictions, way)
+        program = self._program(task, top_k, reduce)
+        found = program((self._is_thing, limit), *predictions, *self._spread(*spread))
+        if reduce is not None:
+            return [Pending(functools.partial(_fetch, found, i)) for i in range(len(batch))]
         return [
             Pending(functools.partial(self._collect, task, found, i, image.target, threshold))
             for i, image in enumerate(batch)
@@ -218,26 +238,29 @@ class Segmenter:
 
         return jax.jit(spread)
 
-    def _program(self, task: Task, top_k: int) -> Callable:
+    def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Callable:
         """The compiled post-processing of a task."""
-        if (task, top_k) not in self._programs:
+        if (task, top_k, reduce) not in self._programs:
 
-            def post_process(shared, class_logits, mask_logits, way):
+            def post_process(shared, class_logits, mask_logits, way, extra):
+                logits = class_logits, mask_logits
                 is_thing, limit = shared
                 if task == "instance":
-                    return postprocess.instances(class_logits, mask_logits, way, limit, top_k=top_k)
-                if task == "panoptic":
-                    return self.processor.compute_panoptic(class_logits, mask_logits, way, is_thing)
-                return self.processor.compute_semantic(class_logits, mask_logits, way)
+                    found = postprocess.instances(*logits, way, limit, top_k=top_k)
+                elif task == "panoptic":
+                    found = self.processor.compute_panoptic(*logits, way, is_thing)
+                else:
+                    found = self.processor.compute_semantic(*logits, way)
+                return found if reduce is None else reduce(found, extra)
 
-            self._programs[task, top_k] = self._per_device(post_process)
-        return self._programs[task, top_k]
+            self._programs[task, top_k, reduce] = self._per_device(post_process)
+        return self._programs[task, top_k, reduce]
 
     def _collect(
         self, task: Task, found: Any, i: int, target: Size, threshold: float | None
     ) -> Segmentation:
         """Waits for the device that had image `i`, and fetches its result."""
-        shard = jax.tree.map(lambda x: x.addressable_shards[i].data[0], found)
+        shard = _shard(found, i)
         if task == "instance":
             return self.processor.collect_instances(shard, target, threshold)
         if task == "panoptic":
@@ -245,9 +268,18 @@ class Segmenter:
         return collect_map(shard, target)
 
 
-def bucket_of(image: Prepared) -> tuple[Size, Size]:
+def bucket_of(image: Prepared) -> Hashable:
     """The bucket of a prepared image."""
     return image.bucket
+
+
+def _shard(found: Any, i: int) -> Any:
+    """What the device that had image `i` made of it, on that device."""
+    return jax.tree.map(lambda x: x.addressable_shards[i].data[0], found)
+
+
+def _fetch(found: Any, i: int) -> Any:
+    return jax.device_get(_shard(found, i))
 
 
 def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Iterator[list[Any]]:

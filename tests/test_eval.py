@@ -2,17 +2,25 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from m2f_jax.eval.cityscapes import ENDINGS, Instances
+from m2f_jax.eval.evaluate import measure_all
+from m2f_jax.eval.instances_on_device import InstancesOnDevice
 from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
 from m2f_jax.datasets import street_scene
+from m2f_jax.datasets.cityscapes import cityscapes_images
+from m2f_jax.segmenter import Segmenter
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZE = (128, 256)
@@ -82,20 +90,114 @@ def test_a_second_run_reuses_tables_and_a_changed_setting_does_not(root, model, 
     assert "done already" not in capsys.readouterr().err
 
 
-def test_several_devices_give_the_same(root, model, tmp_path):
-    one, three = tmp_path / "one", tmp_path / "three"
-    assert evaluate(root, "--model", model, "--out", one) == 0
-    code = "import sys; from m2f_jax.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = ["eval", "cityscapes", str(root), "--model", model, "--out", str(three)]
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
-    subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        check=True,
-        capture_output=True,
-        env=environment,
+# Never comes back from saving a table.
+STOP_AFTER_ONE = """
+import time
+from m2f_jax.eval import CityscapesInstanceAP
+save = CityscapesInstanceAP.save
+CityscapesInstanceAP.save = lambda *arguments: (save(*arguments), time.sleep(600))
+"""
+
+
+def start(root, *arguments, prelude="", **environment):
+    """The same as `evaluate` in a process of its own."""
+    code = f"{prelude}\nimport sys; from m2f_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "eval", "cityscapes", str(root), *map(str, arguments)],
+        env=os.environ | environment,
         cwd=Path(__file__).parent.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    assert official(three) == official(one)
+
+
+def assert_ended(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def tables(folder):
+    """All that was counted, by image and name of the array."""
+    paths = sorted(folder.glob("tables/*/*.npz"))
+    return {(path.stem, name): array for path in paths for name, array in np.load(path).items()}
+
+
+def assert_same_tables(folder, other):
+    ours, theirs = tables(folder), tables(other)
+    assert len({image for image, _ in ours}) == COUNT
+    assert ours.keys() == theirs.keys()
+    for key, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[key], err_msg=str(key))
+    assert any(name == "table" and array.sum() > 0 for (_, name), array in ours.items())
+
+
+def test_several_devices_give_the_same(root, model, tmp_path):
+    one, eight = tmp_path / "one", tmp_path / "eight"
+    assert evaluate(root, "--model", model, "--out", one) == 0
+    flags = "--xla_force_host_platform_device_count=8"
+    assert_ended(start(root, "--model", model, "--out", eight, XLA_FLAGS=flags))
+    assert official(eight) == official(one)
+    assert_same_tables(eight, one)
+
+
+def test_several_processes_give_the_same(root, model, tmp_path):
+    one = tmp_path / "one"
+    assert evaluate(root, "--model", model, "--out", one) == 0
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+    # Each has a folder of its own, as on machines that share no disk.
+    folders = [tmp_path / "first", tmp_path / "second"]
+    processes = [
+        start(
+            *(root, "--model", model, "--out", folder),
+            *("--coordinator-address", address, "--num-processes", 2, "--process-id", i),
+        )
+        for i, folder in enumerate(folders)
+    ]
+    outputs = [assert_ended(process) for process in processes]
+    assert "average" in outputs[0][0]
+    assert "average" not in outputs[1][0]
+    assert official(folders[0]) == official(one)
+    assert not (folders[1] / "results.json").exists()
+    shares = [{image for image, _ in tables(folder)} for folder in folders]
+    assert [len(share) for share in shares] == [2, 1]
+    assert not shares[0] & shares[1]
+    shutil.copytree(folders[1] / "tables", folders[0] / "tables", dirs_exist_ok=True)
+    assert_same_tables(folders[0], one)
+
+
+def test_counting_on_the_device_gives_the_same(root, model, tmp_path):
+    segmenter = Segmenter.from_pretrained(model, "float32")
+    items = cityscapes_images(root, "val", ENDINGS["instance"])
+    labels = segmenter.config.labels
+    evaluations = {
+        "host": Instances(labels),
+        "device": InstancesOnDevice(labels, segmenter.processor),
+    }
+    for name, evaluation in evaluations.items():
+        folder = tmp_path / name / "tables" / "run"
+        folder.mkdir(parents=True)
+        errors = [error for _, error in measure_all(segmenter, evaluation, items, folder)]
+        assert errors == [None] * COUNT
+    assert_same_tables(tmp_path / "device", tmp_path / "host")
+
+
+def test_killed_in_the_middle_it_goes_on(root, model, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert evaluate(root, "--model", model, "--out", whole) == 0
+    process = start(root, "--model", model, "--out", killed, prelude=STOP_AFTER_ONE)
+    while not tables(killed):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (killed / "results.json").exists()
+    _, error = assert_ended(start(root, "--model", model, "--out", killed))
+    assert f"1 of {COUNT} images are done already" in error
+    assert official(killed) == official(whole)
+    assert_same_tables(killed, whole)
 
 
 @pytest.mark.parametrize("kind", ["leftImg8bit", "gtFine"])

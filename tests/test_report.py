@@ -5,13 +5,23 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from m2f_jax.eval import CityscapesInstanceAP, PanopticQuality, SemanticIoU
-from m2f_jax.eval.report import Picture, worst_images, write_report
+from m2f_jax.eval import CityscapesInstanceAP, CocoMaskAP, PanopticQuality, SemanticIoU
+from m2f_jax.eval.prediction_files import Predictions
+from m2f_jax.eval.report import (
+    Picture,
+    worst_images,
+    worst_pictures_of_files,
+    write_report,
+)
 from m2f_jax.eval.report_charts import thinned
 from m2f_jax.eval.report_page import MISSING, percent, short_count
-from m2f_jax.eval.report_pictures import true_instances
+from m2f_jax.eval.report_pictures import overlay, true_instances
+from PIL import Image
 
-from m2f_jax.labels import CITYSCAPES
+from m2f_jax import drawing
+from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.labels import CITYSCAPES, things
+from m2f_jax.results import encode_rle
 
 PERSON, CAR = 24, 26
 EVIL = "<script>alert(1)</script>&\"'"
@@ -172,6 +182,94 @@ def test_panoptic_classes_have_their_counts(tmp_path):
     metric.add(truth, [{"id": 1, "category_id": 7}], truth, [{"id": 1, "category_id": 7}])
     rows = write(tmp_path / "r.html", metric.result()).rows
     assert ["road", "100.0", "100.0", "100.0", "1", "0", "0"] in rows
+
+
+def coco_result():
+    """A car that is found, one that is missed, and a bus, of which there is none, far off."""
+    square = squares(26001) == 26001
+    objects = [
+        {
+            "id": i,
+            "image_id": 1,
+            "category_id": 1,
+            "segmentation": encode_rle(np.roll(square, 60 * i, 1)),
+            "area": 400,
+        }
+        for i in range(2)
+    ]
+    metric = CocoMaskAP(
+        {
+            "images": [{"id": 1, "height": 64, "width": 256}],
+            "categories": [{"id": 1, "name": "car"}, {"id": 2, "name": "bus"}],
+            "annotations": objects,
+        }
+    )
+    metric.add(1, np.stack([square, np.roll(square, 150, 1)]), [1, 2], [0.9, 0.8])
+    return metric.result()
+
+
+def test_coco_has_its_twelve_numbers_and_classes(tmp_path):
+    result = coco_result()
+    rows = write(tmp_path / "r.html", result).rows
+    numbers = {row[0]: row[-1] for row in rows if len(row) == 5}
+    expected = {
+        name: MISSING if number is None else f"{100 * number:.1f}"
+        for name, number in result.to_json().items()
+        if name != "per_category"
+    }
+    assert numbers == {"number": "%", **expected}
+    assert len(expected) == 12
+    assert expected["APm"] == MISSING
+    # Half of the objects: 51 of the 101 recalls.
+    assert ["car", "50.5", "50.5", "50.5"] in rows
+    assert ["bus", MISSING, MISSING, MISSING] in rows
+    assert ["car", *["50.5"] * 10] in rows
+
+
+def spied_captions(monkeypatch):
+    captions = []
+    add_labels = drawing.add_labels
+
+    def spy(*arguments, things, stuff):
+        captions.append(sorted(text[0] for text in things.values()))
+        return add_labels(*arguments, things=things, stuff=stuff)
+
+    monkeypatch.setattr(drawing, "add_labels", spy)
+    return captions
+
+
+def test_only_predictions_are_labelled_with_scores(monkeypatch):
+    captions = spied_captions(monkeypatch)
+    found = true_instances(squares(26001))
+    image = np.zeros((64, 256, 3), np.uint8)
+    for show_scores in (False, True):
+        overlay(image, found, things(CITYSCAPES), show_scores=show_scores)
+    assert captions == [["car"], ["car 1.00"]]
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_pictures_of_predictions_in_files(tmp_path, monkeypatch, encoded):
+    """Those above the threshold, of evaluated classes, best first."""
+    truth = squares(26001, 24001)
+    item = CityscapesImage("a_000000_000000", tmp_path / "image.png", tmp_path / "a_gtFine")
+    Image.fromarray(np.zeros((64, 256, 3), np.uint8)).save(item.image)
+    Image.fromarray(truth.astype(np.uint16)).save(item.instance_ids)
+    masks = np.stack([truth == 24001, truth == 26001, truth == 26001, truth == 7])
+    labels, scores = np.array([PERSON, CAR, 27, 7]), np.array([0.6, 0.3, 0.9, 0.9])
+    metric = CityscapesInstanceAP()
+    metric.add(truth, masks, labels, scores, item.name)
+
+    class Files:
+        def path(self, _):
+            raise AssertionError
+
+        def read(self, _):
+            return Predictions(list(map(encode_rle, masks)) if encoded else masks, labels, scores)
+
+    captions = spied_captions(monkeypatch)
+    [picture] = worst_pictures_of_files(Files(), [item], metric.result())
+    assert picture.caption == "1 missed, 1 false"
+    assert captions == [["car", "person"], ["person 0.60", "truck 0.90"]]
 
 
 def test_worst_images_name_faults_and_leave_out_perfect_images():

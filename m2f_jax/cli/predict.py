@@ -1,6 +1,7 @@
 """`m2f predict`: images are decoded ahead of the device, results are written behind it."""
 
 import dataclasses
+import functools
 import glob
 import json
 import os
@@ -23,7 +24,7 @@ from m2f_jax.labels import Label
 from m2f_jax.pipeline import run_pipeline
 from m2f_jax.preprocess import read_image
 from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, encode_rle
-from m2f_jax.segmenter import Segmentation, Segmenter
+from m2f_jax.segmenter import Prepared, Segmentation, Segmenter
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 RUN_FILE = "run.json"
@@ -156,7 +157,8 @@ def segment_all(
     """Runs the pipeline with a progress bar; returns the number of images that failed."""
     failed = 0
     with ImageProgress("segmenting", len(jobs), console) as progress:
-        outcomes = run_pipeline(segmenter, task, threshold, jobs, read_job, writer.write)
+        read = functools.partial(read_job, segmenter)
+        outcomes = run_pipeline(segmenter, task, threshold, jobs, read, writer.write)
         for job, outcome in outcomes:
             if isinstance(outcome, WriteError):  # the disk won't get better with the next image
                 raise outcome
@@ -171,10 +173,10 @@ def segment_all(
     return failed
 
 
-def read_job(job: Job) -> tuple[np.ndarray, np.ndarray]:
+def read_job(segmenter: Segmenter, job: Job) -> tuple[Prepared, np.ndarray]:
     """The image, for the model and for drawing."""
     image = read_image(job.path)
-    return image, image
+    return segmenter.prepare(image), image
 
 
 class WriteError(OSError):

@@ -11,7 +11,8 @@ from rich.table import Table
 from m2f_jax.eval.coco_ap import CocoMaskAPResult
 from m2f_jax.eval.instance_report_data import InstanceAPResult
 from m2f_jax.eval.panoptic_quality import PanopticQualityResult
-from m2f_jax.eval.semantic_iou import SemanticIoUResult
+from m2f_jax.eval.report_coco import NUMBERS
+from m2f_jax.eval.semantic_scores import SemanticIoUResult
 from m2f_jax.labels import CITYSCAPES, things
 
 Rows = list[tuple[str, ...]]
@@ -106,6 +107,10 @@ def print_scores(result: Any, published: Mapping[str, float]):
     table.add_row(*rows[-1], style="bold")
     console = Console(highlight=False)
     console.print(table)
+    if isinstance(result, CocoMaskAPResult):
+        for kind in ("AP", "AR"):
+            numbers = {name: getattr(result, name.lower()) for name in NUMBERS if kind in name}
+            console.print(", ".join(f"{name} {percent(x)}" for name, x in numbers.items()))
     for name, score in scores_of(result).items():
         if name in published:
             console.print(f"{name} {score:.1f}; the authors published {published[name]}")

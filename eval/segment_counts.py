@@ -1,0 +1,187 @@
+"""Two panoptic maps of one image compared: which segments match, and what both sides must be like.
+
+Axes: G ground-truth segments, P predicted segments; the first row and column of a table are void.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int, Integer, Shaped
+
+TP, FP, FN = range(3)
+
+Segments = Sequence[Mapping[str, Any]]
+
+
+class ImageCounts(NamedTuple):
+    """What one image adds; plain tuples, so that images can be sorted by all they hold.
+
+    For each match and each segment without one: category id, kind (true positive, false positive,
+    false negative) and, for a match, the pixels of intersection and union.
+    """
+
+    image: str
+    outcomes: tuple[tuple[int, int, int, int], ...]
+
+
+def count_segments(
+    gt_map: Shaped[np.ndarray, "..."],
+    gt_segments: Segments,
+    map: Shaped[np.ndarray, "..."],
+    segments: Segments,
+    known: set[int],
+    image: str,
+) -> ImageCounts:
+    """Compares a prediction with its ground truth; the arguments are those of the metric's `add`.
+
+    Args:
+        gt_map: ground-truth ids, 0 for void.
+        gt_segments: what these ids are.
+        map: predicted ids.
+        segments: what these are.
+        known: the ids of all categories.
+        image: the image's name; may be empty.
+
+    Raises:
+        ValueError: one side isn't sound, or the sizes differ; the message names the image.
+    """
+    where = "" if image == "" else f"image {image}: "
+    truth, prediction = f"{where}the ground truth", f"{where}the prediction"
+    _check_map(gt_map, truth)
+    _check_map(map, prediction)
+    if gt_map.shape != map.shape:
+        raise ValueError(
+            f"{truth} has {gt_map.shape[0]} x {gt_map.shape[1]} pixels but the prediction "
+            f"{map.shape[0]} x {map.shape[1]}; bring it to the size of the ground truth"
+        )
+    gt_ids = _checked_ids(gt_segments, known, truth)
+    ids = _checked_ids(segments, known, prediction)
+    table = intersections(gt_map, gt_ids, map, ids)
+    _check_drawn(gt_map, gt_ids, table.sum(axis=1)[1:], truth)
+    _check_drawn(map, ids, table.sum(axis=0)[1:], prediction)
+    _check_areas(gt_segments, table.sum(axis=1)[1:], truth)
+
+    gt_categories = np.array([segment["category_id"] for segment in gt_segments], int)
+    categories = np.array([segment["category_id"] for segment in segments], int)
+    is_crowd = np.array([segment.get("iscrowd", 0) == 1 for segment in gt_segments], bool)
+    matches, false_positives, false_negatives = match_segments(
+        table, gt_categories, is_crowd, categories
+    )
+    in_order = sorted(matches.tolist(), key=lambda match: gt_ids[match[0]])
+    outcomes = [(int(gt_categories[g]), TP, i, u) for g, _, i, u in in_order]
+    outcomes += sorted((int(category), FP, 0, 0) for category in categories[false_positives])
+    outcomes += sorted((int(category), FN, 0, 0) for category in gt_categories[false_negatives])
+    return ImageCounts(image, tuple(outcomes))
+
+
+def intersections(
+    gt_map: Integer[np.ndarray, "height width"],
+    gt_ids: Sequence[int],
+    segment_map: Integer[np.ndarray, "height width"],
+    ids: Sequence[int],
+) -> Int[np.ndarray, "rows columns"]:
+    """How many pixels every pair of segments shares; ids that are in no list count as void."""
+
+    def cells(
+        drawn: Integer[np.ndarray, "height width"], listed: Sequence[int], step: int
+    ) -> Int[np.ndarray, "height width"]:
+        table = np.zeros(max([int(drawn.max(initial=0)), *listed]) + 1, np.intp)
+        table[list(listed)] = np.arange(1, len(listed) + 1) * step
+        return table[drawn]
+
+    shape = len(gt_ids) + 1, len(ids) + 1
+    pairs = cells(gt_map, gt_ids, shape[1])
+    pairs += cells(segment_map, ids, 1)
+    return np.bincount(pairs.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+
+
+def match_segments(
+    table: Int[np.ndarray, "rows columns"],
+    gt_categories: Int[np.ndarray, "G"],
+    gt_is_crowd: Bool[np.ndarray, "G"],
+    categories: Int[np.ndarray, "P"],
+) -> tuple[Int[np.ndarray, "matches 4"], Int[np.ndarray, "fp"], Int[np.ndarray, "fn"]]:
+    """Which segments match, and the indices of the predicted and ground-truth ones that don't.
+
+    Segments of one class match if their intersection is more than half of their union without
+    void; at most one can. A prediction without a match is excused if more than half of it lies on
+    void or on its class's crowd region: the one listed last, as the official scripts take it.
+
+    Returns:
+        Rows of ground-truth index, predicted index, intersection and union; the indices of false
+        positives; those of false negatives.
+    """
+    shared, void = table[1:, 1:], table[0, 1:]
+    areas = table[:, 1:].sum(axis=0)
+    unions = table[1:].sum(axis=1)[:, None] + areas - shared - void
+    same_class = gt_categories[:, None] == categories
+    matched = same_class & ~gt_is_crowd[:, None] & (2 * shared > unions)
+    excused = void.copy()
+    for category in np.unique(gt_categories[gt_is_crowd]):
+        last = np.flatnonzero(gt_is_crowd & (gt_categories == category))[-1]
+        excused += np.where(categories == category, shared[last], 0)
+    matches = np.column_stack([np.argwhere(matched), shared[matched], unions[matched]])
+    false_positives = np.flatnonzero(~matched.any(axis=0) & (2 * excused <= areas))
+    false_negatives = np.flatnonzero(~matched.any(axis=1) & ~gt_is_crowd)
+    return matches, false_positives, false_negatives
+
+
+def _check_map(segment_map: Shaped[np.ndarray, "..."], side: str):
+    if segment_map.ndim != 2 or segment_map.dtype.kind not in "iu":
+        raise ValueError(
+            f"{side}'s map has the shape {segment_map.shape} and the type {segment_map.dtype}; it "
+            "must be whole numbers [height, width] (from an RGB file: R + 256 G + 65536 B)"
+        )
+    low, high = int(segment_map.min(initial=0)), int(segment_map.max(initial=0))
+    if low < 0 or high >= 2**24:
+        raise ValueError(f"{side}'s map has ids from {low} to {high}; they must fit into 24 bits")
+
+
+def _checked_ids(segments: Segments, known: set[int], side: str) -> list[int]:
+    """The ids in a list of segments, once all it says is known to be good."""
+    for segment in segments:
+        if missing := {"id", "category_id"} - set(segment):
+            raise ValueError(f"{side} lists a segment without {sorted(missing)}: {dict(segment)}")
+    ids = [segment["id"] for segment in segments]
+    if bad := sorted({id for id in ids if not 0 < id < 2**24 or ids.count(id) > 1}):
+        raise ValueError(
+            f"{side} lists the ids {bad}; every segment needs one of its own, from 1 to 2**24 - 1 "
+            "(0 is void)"
+        )
+    categories = {segment["id"]: segment["category_id"] for segment in segments}
+    if unknown := {id: category for id, category in categories.items() if category not in known}:
+        raise ValueError(
+            f"{side} has unknown categories (segment: category) {unknown}; the metric's are "
+            f"{sorted(known)}, the data set's own ids rather than class indices"
+        )
+    return ids
+
+
+def _check_drawn(
+    segment_map: Integer[np.ndarray, "height width"],
+    ids: Sequence[int],
+    areas: Int[np.ndarray, "segments"],
+    side: str,
+):
+    """Refuses segments that are only in the list or only in the map."""
+    if absent := [id for id, area in zip(ids, areas, strict=True) if not area]:
+        raise ValueError(
+            f"{side} lists the segments {absent}, which its map doesn't draw; leave them out"
+        )
+    if np.count_nonzero(segment_map) != areas.sum():
+        unlisted = sorted(set(np.unique(segment_map).tolist()) - {0, *ids})
+        raise ValueError(
+            f"{side} draws the ids {unlisted[:10]}, which aren't in its list; list them, or make "
+            "them 0 (void)"
+        )
+
+
+def _check_areas(segments: Segments, areas: Int[np.ndarray, "segments"], side: str):
+    """Refuses areas, on which the official scripts would rely, that aren't those of the map."""
+    for segment, area in zip(segments, areas.tolist(), strict=True):
+        if segment.get("area", area) != area:
+            raise ValueError(
+                f"{side} gives segment {segment['id']} an area of {segment['area']}, but draws "
+                f"{area} pixels; leave the areas out if the map was resized"
+            )
