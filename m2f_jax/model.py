@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -101,15 +101,26 @@ class Mask2Former(nnx.Module):
         return forward(self, jnp.asarray(pixel_values), all_layers=all_layers)
 
 
-@functools.partial(jax.jit, static_argnames="all_layers")
-def forward(model: Mask2Former, pixel_values: Float[Array, "B H W 3"], *, all_layers: bool):
-    """The whole network as one compiled function."""
+def network(
+    model: Mask2Former,
+    pixel_values: Float[Array, "B H W 3"],
+    *,
+    all_layers: bool,
+    branch_scales: Float[Array, "blocks 2 B"] | None = None,
+    remat: bool = False,
+) -> Any:
+    """The whole network; what training adds is as for `SwinTransformer`."""
     precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
     if precision is None and model.dtype == jnp.float32:
         precision = "highest"
     with jax.default_matmul_precision(precision):
-        features = model.backbone(pixel_values.astype(model.dtype))
-        return model.decoder(model.pixel_decoder(features), all_layers=all_layers)
+        images = pixel_values.astype(model.dtype)
+        features = model.backbone(images, branch_scales=branch_scales, remat=remat)
+        pyramid = model.pixel_decoder(features, remat=remat)
+        return model.decoder(pyramid, all_layers=all_layers)
+
+
+forward = jax.jit(network, static_argnames="all_layers")
 
 
 def check_pixel_values(pixel_values):

@@ -3,6 +3,7 @@
 Axes: B images, S tokens of all levels, C width, E mask embedding width, L = 3 levels.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -125,8 +126,10 @@ class PixelDecoder(nnx.Module):
         self.output_norm = group_norm(cfg.dim, dtype=dtype, rngs=rngs)
         self.mask_features = nnx.Linear(cfg.dim, cfg.mask_dim, dtype=dtype, rngs=rngs)
 
-    def __call__(self, features: Sequence[Float[Array, "B _ _ _"]]) -> FeaturePyramid:
-        """From features at strides 4, 8, 16, 32."""
+    def __call__(
+        self, features: Sequence[Float[Array, "B _ _ _"]], *, remat: bool = False
+    ) -> FeaturePyramid:
+        """From features at strides 4, 8, 16, 32; `remat` as for the backbone."""
         res2, *coarse = features
         maps = [
             projection(x)
@@ -142,7 +145,8 @@ class PixelDecoder(nnx.Module):
             ]
         )
         for layer in self.layers:
-            x = layer(x, positions, sizes)
+            run = functools.partial(layer, sizes=sizes)
+            x = (jax.checkpoint(run) if remat else run)(x, positions)
 
         ends = np.cumsum([height * width for height, width in sizes])[:-1].tolist()
         pyramid = tuple(

@@ -9,9 +9,17 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 
+from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.convert import Checkpoint, open_checkpoint, save_checkpoint
 from m2f_jax.convert.formats import StoredTensor
-from m2f_jax.model import Mask2Former, abstract_model, fill, parameters, stored_dtype
+from m2f_jax.model import (
+    Mask2Former,
+    abstract_model,
+    fill,
+    parameter_shapes,
+    parameters,
+    stored_dtype,
+)
 from m2f_jax.processor import ImageProcessor
 
 DTYPES = ("float32", "bfloat16")
@@ -39,6 +47,56 @@ def load_checkpoint(
 ) -> Checkpoint:
     """What every `from_pretrained` begins with."""
     return open_checkpoint(source, revision=revision, token=token)
+
+
+CLASS_HEAD = "decoder.heads.class_head."
+
+
+def start_from(
+    source: str | os.PathLike,
+    config: Mask2FormerConfig,
+    seed: int,
+    dtype: str | jnp.dtype,
+    *,
+    revision: str | None = None,
+) -> tuple[Mask2Former, list[str]]:
+    """A model to train on, with float32 parameters of a trained one; its head for other classes.
+
+    Args:
+        source: as for `Mask2Former.from_pretrained`.
+        config: of the new model.
+        seed: of the parameters that start afresh.
+        dtype: of the computation.
+        revision: as for `Mask2Former.from_pretrained`.
+
+    Returns:
+        The model, and the names of the parameters that start afresh, which is the head of classes
+        if they differ.
+
+    Raises:
+        ValueError: the trained model has another architecture.
+    """
+    from m2f_jax.training.initialize import draw
+
+    checkpoint = load_checkpoint(source, revision, None)
+    shapes = parameter_shapes(config)
+    same_classes = [x.name for x in checkpoint.config.labels] == [x.name for x in config.labels]
+    fresh = [name for name in shapes if name.startswith(CLASS_HEAD) and not same_classes]
+    for name in sorted(set(shapes) - set(fresh)):
+        there = checkpoint.tensors[name].shape if name in checkpoint.tensors else None
+        if there != shapes[name]:
+            raise ValueError(
+                f"{source} can't be trained by this recipe: {name} is "
+                f"{'missing' if there is None else list(there)}, and the recipe's is "
+                f"{list(shapes[name])}; choose the recipe of the same architecture"
+            )
+    arrays = {
+        name: jnp.asarray(checkpoint.tensors[name].read(), jnp.float32)
+        for name in shapes
+        if name not in fresh
+    }
+    arrays |= {name: jnp.asarray(x) for name, x in draw(config, seed, fresh).items()}
+    return fill(abstract_model(config, dtype), arrays), fresh
 
 
 def save_model(model: Mask2Former, folder: str | os.PathLike):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Size = tuple[int, int]  # height, width
 
@@ -22,6 +22,14 @@ class Predictions(NamedTuple):
 
     class_logits: Float[Array, "B Q K"]  # float32; the last column is "no object"
     mask_logits: Float[Array, "B Q H W"]  # float32, at stride 4
+
+
+class Targets(NamedTuple):
+    """What the images show: M masks and their classes, of which some only fill up."""
+
+    labels: Int[Array | np.ndarray, "B M"]  # class indices; anything in range where not valid
+    masks: Bool[Array | np.ndarray, "B M H W"]  # on the padded input, False in its padding
+    valid: Bool[Array | np.ndarray, "B M"]  # False for what fills up
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,16 @@ def window_attention(
     return jnp.einsum("bnhqk,bnhkd->bnhqd", weights, values)
 
 
+def drop_path(key: jax.Array, cfg: SwinConfig, batch: int) -> Float[Array, "blocks 2 B"]:
+    """Stochastic depth's random factors: 0, or what keeps the mean, for each branch and image.
+
+    The rate rises evenly from 0 at the first block to `drop_path_rate` at the last; the authors
+    drop both branches of a block, each by itself (Hugging Face only the attention's).
+    """
+    kept = 1 - jnp.linspace(0, cfg.drop_path_rate, sum(cfg.depths))[:, None, None]
+    return jax.random.bernoulli(key, kept, (len(kept), 2, batch)) / kept
+
+
 class WindowAttention(nnx.Module):
     """Self-attention in windows with a learned bias by relative position."""
 
@@ -127,12 +137,17 @@ class SwinBlock(nnx.Module):
         hidden = int(dim * cfg.mlp_ratio)
         self.mlp = MLP((dim, hidden, dim), activation=gelu, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+    def __call__(
+        self, x: Float[Array, "B H W C"], scales: Float[Array, "2 B"]
+    ) -> Float[Array, "B H W C"]:
+        """`scales` multiplies what the attention and the MLP add to each image."""
         _, height, width, _ = x.shape
+        attention_scale, mlp_scale = scales[:, :, None, None, None]
         # Padding follows the norm and nothing masks it: padded tokens take part with their biases.
         padded = pad_to_multiple(self.norm1(x), self.window_size)
-        x = x + self.attention(padded, shifted=self.shifted)[:, :height, :width]
-        return x + self.mlp(self.norm2(x))
+        read = self.attention(padded, shifted=self.shifted)[:, :height, :width]
+        x = x + attention_scale * read
+        return x + mlp_scale * self.mlp(self.norm2(x))
 
 
 class PatchMerging(nnx.Module):
@@ -172,9 +187,11 @@ class SwinStage(nnx.Module):
             for i in range(cfg.depths[stage])
         )
 
-    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
-        for block in self.blocks:
-            x = block(x)
+    def __call__(
+        self, x: Float[Array, "B H W C"], scales: Float[Array, "blocks 2 B"], *, remat: bool
+    ) -> Float[Array, "B H W C"]:
+        for block, branch_scales in zip(self.blocks, scales, strict=True):
+            x = (jax.checkpoint(block) if remat else block)(x, branch_scales)
         return x
 
 
@@ -187,12 +204,28 @@ class SwinTransformer(nnx.Module):
         self.merges = nnx.List(PatchMerging(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims[:-1])
         self.norms = nnx.List(layer_norm(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims)
 
-    def __call__(self, images: Float[Array, "B H W 3"]) -> tuple[Float[Array, "B _ _ _"], ...]:
-        """Feature maps at strides 4, 8, 16, 32; sides are rounded up."""
+    def __call__(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        branch_scales: Float[Array, "blocks 2 B"] | None = None,
+        remat: bool = False,
+    ) -> tuple[Float[Array, "B _ _ _"], ...]:
+        """Feature maps at strides 4, 8, 16, 32; sides are rounded up.
+
+        Args:
+            images: normalised RGB.
+            branch_scales: drop path's factors, as from `drop_path`; by default nothing is dropped.
+            remat: keep only every block's input for the gradient, and compute the rest again.
+        """
         x = self.patch_embedding(images)
+        depths = [len(stage.blocks) for stage in self.stages]
+        if branch_scales is None:
+            branch_scales = jnp.ones((sum(depths), 2, len(images)))
+        scales = jnp.split(branch_scales.astype(x.dtype), np.cumsum(depths)[:-1].tolist())
         features = []
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
-            x = stage(x)
+            x = stage(x, scales[i], remat=remat)
             features.append(norm(x))
             if i < len(self.merges):
                 x = self.merges[i](x)

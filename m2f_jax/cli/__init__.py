@@ -9,12 +9,13 @@ from pathlib import Path
 
 import tyro
 
-from m2f_jax.cli.arguments import Convert, Eval, Info, Predict, Streets
+from m2f_jax.cli.arguments import Convert, Eval, Info, Predict, Streets, Train
 
 USER_ERROR = 1
 COMMANDS = {
     "predict": Predict,
     "eval": Eval,
+    "train": Train,
     "convert": Convert,
     "info": Info,
     "streets": Streets,
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="m2f",
-        description="Mask2Former in JAX: segment images, evaluate models, convert checkpoints.",
+        description="Mask2Former in JAX: segment images, evaluate, train and convert models.",
         args=arguments,
         config=(
             tyro.conf.OmitArgPrefixes,

@@ -74,6 +74,24 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Processes:
+    """Several processes that share the work, perhaps on several machines."""
+
+    distributed: bool = False
+    """This is one of several processes, each started with this command: on SLURM, Open MPI,
+    Kubernetes and Cloud TPU they find each other, elsewhere give the three arguments below."""
+    coordinator_address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """Where process 0 can be reached by the others."""
+    num_processes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """How many processes there are."""
+    process_id: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    """Which of them this is, from 0."""
+
+
+SharedWork = Annotated[Processes, tyro.conf.OmitArgPrefixes]
+
+
+@dataclass(frozen=True)
 class EvalCityscapes:
     """Score a model, or predictions in files, on a Cityscapes tree.
 
@@ -86,7 +104,8 @@ class EvalCityscapes:
     model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """The model to run: a folder, a Hugging Face id or an authors' .pkl file."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
-    """Instead of a model: a folder of official text and PNG files, or what m2f predict wrote."""
+    """Instead of a model: a folder of files in the task's official format, or what m2f predict
+    wrote; for instance and panoptic also the JSON file itself."""
     task: TaskName = "instance"
     """What to score."""
     split: str = "val"
@@ -101,11 +120,12 @@ class EvalCityscapes:
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
+    processes: SharedWork = Processes()
 
 
 @dataclass(frozen=True)
 class EvalCoco:
-    """Score a model on COCO, or on your own data in COCO's format.
+    """Score a model, or predictions in files, on COCO or on your own data in COCO's format.
 
     Classes are matched by name. Every image's results are kept as they are finished, as for
     Cityscapes.
@@ -115,8 +135,11 @@ class EvalCoco:
     """instances_*.json, or panoptic_*.json for panoptic quality."""
     images: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """The folder of the images."""
-    model: Annotated[str, tyro.conf.arg(metavar="SOURCE")]
+    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """The model to run: a folder, a Hugging Face id or an authors' .pkl file."""
+    predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Instead of a model: a JSON file of results in COCO's format, or the folder that
+    predictions.json is in; panoptic PNGs are in a folder of its name, or in maps beside it."""
     task: Literal["instance", "panoptic"] = "instance"
     """What to score."""
     maps: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
@@ -125,10 +148,13 @@ class EvalCoco:
     """Only the first so many images."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write results.json and report.html."""
+    export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write the predictions in COCO's format, for other tools to score."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
+    processes: SharedWork = Processes()
 
 
 @dataclass(frozen=True)
@@ -139,6 +165,61 @@ class Eval:
         Annotated[EvalCityscapes, tyro.conf.subcommand("cityscapes", prefix_name=False)]
         | Annotated[EvalCoco, tyro.conf.subcommand("coco", prefix_name=False)]
     )
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model, with checkpoints, evaluations and a log.
+
+    Writes into the output folder: model/ (for m2f predict --model; with best/ the one of the best
+    score beside it), log.jsonl and tensorboard/ (losses, scores, pictures), and checkpoints/.
+    Interrupted in any way, it goes on where it stopped when run again.
+    """
+
+    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
+    """A published model's name (such as swin-tiny-coco-instance, for its architecture and the
+    authors' settings), or "streets" for the small model that comes with this package."""
+    data: Annotated[str, tyro.conf.arg(metavar="ROOT")]
+    """A Cityscapes tree, COCO's folder, or your own: train/ and val/, each with images/ and
+    annotations.json (COCO's format) or with images/, ids/ and labels.json."""
+    out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
+    """The output folder."""
+    from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="SOURCE")] = None
+    """Start from a trained model: a folder, a Hugging Face id or an authors' .pkl file. Where the
+    classes differ, their heads start afresh."""
+    steps: int | None = None
+    """How long to train; the learning rate's schedule is stretched to it."""
+    batch_size: int | None = None
+    """Images in a step, of all devices together."""
+    size: Annotated[str | None, tyro.conf.arg(metavar="HxW")] = None
+    """Of the crops, in pixels."""
+    learning_rate: float | None = None
+    """At the start."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    accumulate: int | None = None
+    """Go through each batch in so many parts, for less memory."""
+    remat: bool = False
+    """Compute inner values again for the gradient, for much less memory."""
+    shard_parameters: bool = False
+    """Spread parameters and the optimizer's state over all devices."""
+    average_decay: float | None = None
+    """Of a moving average of the parameters, such as 0.9998; 0 for none."""
+    seed: int = 0
+    """Of fresh parameters, the order of the images and their changes."""
+    log_every: int = 50
+    """Steps from one line of the log to the next."""
+    save_every: int = 1000
+    """Steps from one checkpoint to the next."""
+    evaluate_every: int = 5000
+    """Steps from one evaluation to the next."""
+    evaluate_images: int | None = None
+    """Evaluate on the first so many images only."""
+    threads: int = 8
+    """How many images are read at the same time."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    processes: SharedWork = Processes()
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,18 @@
-"""The files of a Cityscapes tree: leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/."""
+"""The files of a Cityscapes tree, leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/.
+
+They can be listed, or read as examples to train on.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from m2f_jax.config import Task
+from m2f_jax.datasets.id_maps import IdMapExamples
+from m2f_jax.labels import CITYSCAPES, Label
+
 IMAGE_ENDING = "_leftImg8bit.png"
+CLASS_IDS = range(34)  # all that occur in the ground truth; those of CITYSCAPES count
 
 
 @dataclass(frozen=True)
@@ -67,3 +75,39 @@ def cityscapes_images(root: Path, split: str, endings: Sequence[str]) -> list[Ci
         example("ground truth files are missing", sorted(wanted - there))
         example("ground truth files have no image", sorted(there - wanted))
     return images
+
+
+def cityscapes_examples(
+    root: Path, split: str, labels: Sequence[Label], task: Task
+) -> IdMapExamples:
+    """The images of a split with their segments, read from *_gtFine_instanceIds.png.
+
+    The authors train instances on the polygons of *_gtFine_polygons.json, and semantic segmentation
+    on *_gtFine_labelTrainIds.png; these PNGs hold the same regions. Groups and the classes that
+    don't count are left out.
+
+    Args:
+        root: the folder with leftImg8bit and gtFine.
+        split: "train" or "val".
+        labels: the classes to learn, by Cityscapes' ids and names.
+        task: see `Examples`.
+
+    Raises:
+        FileNotFoundError: as `cityscapes_images`.
+        ValueError: a class isn't one of Cityscapes'.
+    """
+    known = {(label.id, label.name) for label in CITYSCAPES}
+    foreign = [label.name for label in labels if (label.id, label.name) not in known]
+    if foreign:
+        raise ValueError(
+            f"{len(foreign)} of the {len(labels)} classes to learn aren't Cityscapes': "
+            f"{', '.join(foreign[:5])}"
+        )
+    images = cityscapes_images(root, split, ["_instanceIds.png"])
+    indices = {label.id: index for index, label in enumerate(labels)}
+    return IdMapExamples(
+        files=tuple((image.image, image.instance_ids) for image in images),
+        labels=tuple(labels),
+        task=task,
+        classes={id_: indices.get(id_) for id_ in CLASS_IDS},
+    )

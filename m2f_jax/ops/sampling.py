@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class Corner(NamedTuple):
@@ -45,7 +45,9 @@ def bilinear_corners(points: Float[Array, "*points 2"], size: tuple[int, int]) -
             )
 
 
-def take_rows(rows: Float[Array, "N C"], index: Int[Array, "*points"]) -> Float[Array, "*points C"]:
+def take_rows(
+    rows: Float[Array, "N C"] | Bool[Array, "N C"], index: Int[Array, "*points"]
+) -> Float[Array, "*points C"]:
     """Rows by index in float32; every index must be in bounds."""
     return (
         rows.at[index]
@@ -55,7 +57,7 @@ def take_rows(rows: Float[Array, "N C"], index: Int[Array, "*points"]) -> Float[
 
 
 def sample(
-    image: Float[Array, "H W C"], points: Float[Array, "*points 2"]
+    image: Float[Array, "H W C"] | Bool[Array, "H W C"], points: Float[Array, "*points 2"]
 ) -> Float[Array, "*points C"]:
     """Bilinear samples of one image at `points` (x, y) in [0, 1]; zero outside."""
     height, width, _ = image.shape
@@ -67,3 +69,14 @@ def sample(
         for corner in corners
     ]
     return jnp.stack(weighted).sum(axis=0)
+
+
+def sample_map(
+    image: Float[Array, "H W"] | Bool[Array, "H W"], points: Float[Array, "*points 2"]
+) -> Float[Array, "*points"]:
+    """`sample` of one channel, as one gather: its derivative is one scatter instead of four."""
+    height, width = image.shape
+    corners = list(bilinear_corners(points, (height, width)))
+    pixel = jnp.stack([corner.pixel for corner in corners])
+    weight = jnp.stack([corner.inside * corner.weight_x * corner.weight_y for corner in corners])
+    return (take_rows(image.reshape(-1, 1), pixel)[..., 0] * weight).sum(axis=0)

@@ -1,0 +1,189 @@
+"""Times the matching of a training step: ours beside optax's under vmap and SciPy, in one run.
+
+    python benchmarks/matching.py
+
+Each row is one batch of problems, of some kind of costs: "queries alike" and "queries apart" are
+costs of real losses, of masks at random points, where all queries predict nearly the same or each
+its own mask (some of them a target's); the others are made up. Every assignment must cost what
+SciPy's does. The steps are those of the slowest problem, one after another on a device; optax's are
+counted in a copy of its algorithm that is run on the host. The last line is the table as JSON.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+from rich.console import Console
+from rich.table import Table
+
+from m2f_jax.ops.assignment import solve
+from m2f_jax.structures import Predictions
+from m2f_jax.training import LossConfig
+from m2f_jax.training.matching import matching_costs
+
+NUM_CLASSES, MAP, POINTS = 8, (32, 64), 1000  # a quarter of the targets' size, fewer points
+
+
+def draw_ellipses(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
+    """Masks of ellipses of many sizes."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    centre_y, centre_x = (
+        rng.uniform(0, size[0], (count, 1, 1)),
+        rng.uniform(0, size[1], (count, 1, 1)),
+    )
+    half_height, half_width = np.exp(rng.uniform(1, 4, (2, count, 1, 1)))
+    return ((y - centre_y) / half_height) ** 2 + ((x - centre_x) / half_width) ** 2 < 1
+
+
+def draw_case(
+    rng: np.random.Generator, num_targets: int, num_queries: int, *, alike: bool
+) -> tuple[Predictions, np.ndarray, np.ndarray]:
+    """One image's predictions, target classes and target masks."""
+    height, width = MAP
+    labels = rng.integers(NUM_CLASSES, size=num_targets)
+    masks = draw_ellipses(rng, num_targets, (4 * height, 4 * width))
+    class_logits = rng.normal(size=(num_queries, NUM_CLASSES + 1))
+    if alike:
+        features = rng.normal(size=(16, 4, 8)).repeat(height // 4, 1).repeat(width // 8, 2)
+        embeddings = rng.normal(size=16) + 0.05 * rng.normal(size=(num_queries, 16))
+        mask_logits = np.einsum("qe,ehw->qhw", embeddings, features)
+        class_logits = class_logits[:1] + 0.05 * class_logits
+    else:
+        own = draw_ellipses(rng, num_queries, MAP)
+        near = rng.permutation(num_queries)[: num_targets // 2]
+        own[near] = masks[: len(near), ::4, ::4]
+        class_logits[near, labels[: len(near)]] += 3
+        mask_logits = 8 * own - 4 + rng.normal(size=own.shape)
+    arrays = (jnp.asarray(x, jnp.float32) for x in (class_logits, mask_logits))
+    return Predictions(*arrays), labels, masks
+
+
+def real_costs(rng: np.random.Generator, shape: tuple[int, int, int], *, alike: bool) -> np.ndarray:
+    """Costs of matching, of as many images as there are problems."""
+    problems, num_targets, num_queries = shape
+    config, costs = LossConfig(), []
+    for _ in range(problems):
+        predictions, labels, masks = draw_case(rng, num_targets, num_queries, alike=alike)
+        costs.append(
+            matching_costs(
+                Predictions(*(x[None, None] for x in predictions)),
+                jnp.asarray(labels)[None],
+                jnp.asarray(masks)[None],
+                jnp.asarray(rng.random((1, 1, POINTS, 2)), jnp.float32),
+                class_weight=config.class_weight,
+                mask_weight=config.mask_weight,
+                dice_weight=config.dice_weight,
+            )[0, 0]
+        )
+    return np.stack(costs)
+
+
+def draw_costs(
+    rng: np.random.Generator, shape: tuple[int, int, int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Batches of problems, by name."""
+    problems, num_targets, num_queries = shape
+    columns, rows = (problems, 1, num_queries), (problems, num_targets, 1)
+    yield "queries alike", real_costs(rng, shape, alike=True)
+    yield "queries apart", real_costs(rng, shape, alike=False)
+    yield "uniform", rng.random(shape)
+    common = rng.normal(size=rows) + rng.normal(size=columns)
+    yield "a sum and little more", common + 0.05 * rng.normal(size=shape)
+    yield "whole numbers to 5", rng.integers(5, size=shape).astype(float)
+    yield "all equal", np.ones(shape)
+
+
+def count_steps(cost: np.ndarray) -> int:
+    """Queries that optax's algorithm scans, one after another, as many as its inner steps."""
+    num_targets, num_queries = cost.shape
+    v, owner, steps = np.zeros(num_queries), np.full(num_queries, -1), 0
+    u = np.zeros(num_targets)
+    for first in range(num_targets):
+        slack, before = np.full(num_queries, np.inf), np.full(num_queries, -1)
+        used, rows, target, query = np.zeros(num_queries, bool), [first], first, -1
+        while target >= 0:
+            steps += 1
+            reduced = cost[target] - u[target] - v
+            nearer = (reduced < slack) & ~used
+            slack[nearer], before[nearer] = reduced[nearer], query
+            query = int(np.where(used, np.inf, slack).argmin())
+            rise = slack[query]
+            u[rows] += rise
+            v[used] -= rise
+            slack[~used] -= rise
+            used[query], target = True, owner[query]
+            rows.append(target)
+        while query >= 0:
+            previous = before[query]
+            owner[query] = owner[previous] if previous >= 0 else first
+            query = previous
+    return steps
+
+
+def best_time(run: Callable[[], Any], repeats: int) -> float:
+    """The least milliseconds of several runs, after one that isn't timed."""
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+def compare(name: str, costs: np.ndarray, repeats: int) -> dict[str, Any]:
+    """One row of the table; raises where an assignment isn't the best."""
+    costs = costs.astype(np.float32)
+    on_device, valid = jnp.asarray(costs), jnp.ones(costs.shape[:2], bool)
+    ours = jax.jit(solve)
+    theirs = jax.jit(jax.vmap(optax.assignment.hungarian_algorithm))
+    assignment, steps = ours(on_device, valid)
+    for cost, query in zip(costs.astype(np.float64), np.asarray(assignment), strict=True):
+        best = cost[scipy.optimize.linear_sum_assignment(cost)].sum()
+        found = cost[np.arange(len(query)), query].sum()
+        if len(set(query)) < len(query) or found - best > 1e-6 * len(query) * np.abs(cost).max():
+            raise SystemExit(f"{name}: {found} is more than SciPy's {best}")
+    return {
+        "costs": name,
+        "problems": "{} of {} x {}".format(*costs.shape),
+        "steps": int(steps),
+        "optax steps": max(map(count_steps, costs.astype(np.float64))),
+        "ms": best_time(lambda: ours(on_device, valid), repeats),
+        "optax ms": best_time(lambda: theirs(on_device), repeats),
+        "SciPy ms": best_time(
+            lambda: [scipy.optimize.linear_sum_assignment(x) for x in np.asarray(on_device)],
+            repeats,
+        ),
+    }
+
+
+def main():
+    """Times everything and prints one table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--problems", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=5, help="the best of so many is shown")
+    options = parser.parse_args()
+
+    rows = [
+        compare(name, costs, options.repeats)
+        for shape in ((64, 200), (100, 100))
+        for name, costs in draw_costs(np.random.default_rng(0), (options.problems, *shape))
+    ]
+    table = Table(title=f"matching on {jax.devices()[0].device_kind}, SciPy on the host")
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column == "costs" else "right")
+    for row in rows:
+        table.add_row(*(f"{x:.1f}" if isinstance(x, float) else str(x) for x in row.values()))
+    Console().print(table)
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()

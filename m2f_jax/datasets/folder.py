@@ -1,0 +1,144 @@
+"""A folder of the user's own images, with their segments as PNGs or as a COCO file.
+
+With PNGs::
+
+    FOLDER/labels.json        [{"id": 1, "name": "cat", "is_thing": true}, ...]
+    FOLDER/images/NAME.jpg    or .jpeg, .png
+    FOLDER/ids/NAME.png       a map of ids of the same size
+
+An id is 1000 x the class id + k for object k of a thing's class, the class id alone for stuff (and
+for a group of things that can't be told apart), and 0 or 255 for nothing. Class ids are 1 to 999,
+without 255. The PNG is grey, of 8 or 16 bits; ids above 65535 go into an RGB one, as red + 256
+green + 65536 blue. The file labels.json may lie in FOLDER's parent, if several folders share it.
+
+With COCO's format::
+
+    FOLDER/annotations.json   of objects, or a panoptic file with its PNGs in FOLDER/annotations/
+    FOLDER/images/...         the names in the file
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from m2f_jax.config import Task, from_plain, read_json
+from m2f_jax.datasets.coco import CocoExamples, coco_examples
+from m2f_jax.datasets.examples import class_indices
+from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapExamples
+from m2f_jax.labels import Label, things
+
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+NOTHING = (0, 255)
+LABELS_FILE = "labels.json"
+ANNOTATIONS_FILE = "annotations.json"
+
+
+def folder_examples(
+    folder: Path, task: Task, labels: Sequence[Label] | None = None
+) -> IdMapExamples | CocoExamples:
+    """The images of a folder with their segments.
+
+    Args:
+        folder: laid out as this module says.
+        task: see `Examples`.
+        labels: the classes to learn, by the names that the folder gives them; None for all of them
+            (for the instance task, things), in order of their ids.
+
+    Raises:
+        FileNotFoundError: the folder or a file isn't there.
+        ValueError: a file says something impossible, or the classes don't agree.
+    """
+    for needed in (folder, folder / "images"):
+        if not needed.is_dir():
+            raise FileNotFoundError(f"{needed} is missing; {expected(folder)}")
+    annotations = folder / ANNOTATIONS_FILE
+    ids = folder / "ids"
+    if annotations.is_file() and ids.is_dir():
+        raise ValueError(f"{folder} has both {ANNOTATIONS_FILE} and ids/; which is it? Remove one")
+    if annotations.is_file():
+        return coco_examples(annotations, folder / "images", task, labels)
+    if not ids.is_dir():
+        raise FileNotFoundError(f"{folder} has no {ANNOTATIONS_FILE} or ids/; {expected(folder)}")
+
+    source = next(
+        (path for path in (folder / LABELS_FILE, folder.parent / LABELS_FILE) if path.is_file()),
+        None,
+    )
+    if source is None:
+        raise FileNotFoundError(f"{folder / LABELS_FILE} is missing; {expected(folder)}")
+    known = read_labels(source)
+    wanted = things(known) if task == "instance" else known
+    learned = wanted if labels is None else tuple(labels)
+    indices = class_indices(learned, {label.name: label.id for label in known}, source)
+    if extra := [label.name for label in wanted if label.id not in indices]:
+        raise ValueError(
+            f"{source} has {len(extra)} classes that the model lacks: {', '.join(extra[:5])}; give "
+            "the model these classes"
+        )
+    return IdMapExamples(
+        files=image_pairs(folder / "images", ids),
+        labels=learned,
+        task=task,
+        classes={
+            **dict.fromkeys(NOTHING),
+            **{label.id: indices.get(label.id) for label in known},
+        },
+    )
+
+
+def expected(folder: Path) -> str:
+    """The layout, for messages."""
+    return (
+        f"expected {folder}/images/ with either {folder}/{ANNOTATIONS_FILE} (COCO), or "
+        f"{folder}/ids/ and {folder}/{LABELS_FILE}"
+    )
+
+
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """The classes of a labels.json, in order of their ids.
+
+    Raises:
+        ValueError: an entry is incomplete, an id is impossible, or an id or a name comes twice.
+    """
+    labels = from_plain(tuple[Label, ...], read_json(path), str(path))
+    if not labels:
+        raise ValueError(f"{path} has no classes")
+    for name in ("id", "name"):
+        values = [getattr(label, name) for label in labels]
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise ValueError(f"{path} has the {name} {twice[0]!r} twice")
+    for label in labels:
+        if not 0 < label.id < FIRST_OBJECT or label.id in NOTHING:
+            raise ValueError(
+                f"{path}: {label.name} has the id {label.id}; ids are 1 to {FIRST_OBJECT - 1}, "
+                "without 255"
+            )
+    return tuple(sorted(labels, key=lambda label: label.id))
+
+
+def image_pairs(images: Path, ids: Path) -> tuple[tuple[Path, Path], ...]:
+    """Every image with the PNG of its name.
+
+    Raises:
+        FileNotFoundError: an image or a PNG is alone, or there are none.
+        ValueError: two images have the same name.
+    """
+    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
+    if not paths:
+        raise FileNotFoundError(f"{images} holds no image ({', '.join(IMAGE_ENDINGS)})")
+    by_name = {path.stem: path for path in paths}
+    for path in paths:
+        if by_name[path.stem] != path:
+            raise ValueError(
+                f"{path} and {by_name[path.stem]} would share {path.stem}.png; rename one of them"
+            )
+    maps = {path.stem: path for path in ids.glob("*.png")}
+    if alone := sorted(set(by_name) - set(maps)):
+        raise FileNotFoundError(
+            f"{len(alone)} of {len(by_name)} images have no map of ids, the first missing one is "
+            f"{ids / alone[0]}.png"
+        )
+    if alone := sorted(set(maps) - set(by_name)):
+        raise FileNotFoundError(
+            f"{len(alone)} maps of ids have no image in {images}, the first one is {maps[alone[0]]}"
+        )
+    return tuple((by_name[name], maps[name]) for name in sorted(by_name))

@@ -1,0 +1,243 @@
+"""Random changes to training images: resize, crop, flip and colours, as the authors' recipes do.
+
+All is numpy, and every random number comes from the generator that is passed in. An image is never
+resized further than its crop needs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+from PIL import Image
+
+from m2f_jax.datasets.examples import Example, Segments
+from m2f_jax.preprocess import resized_size
+from m2f_jax.structures import Size
+
+GREY = 128
+"""What lies beside an image that is smaller than its crop (detectron2's FixedSizeCrop)."""
+
+SEXTANT = 30
+"""Steps of OpenCV's 8-bit hue between red, yellow, green, cyan, blue, magenta and red again."""
+
+
+class Window(NamedTuple):
+    """Where a crop lies in an image that is resized."""
+
+    resized: Size
+    top: int
+    left: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomCrop:
+    """A random part of the image, resized at random.
+
+    Attributes:
+        shortest_edges: the image is resized until its shorter side has so many pixels, one of these
+        longest_edge: unless the longer side would then exceed this.
+    """
+
+    shortest_edges: tuple[int, ...]
+    longest_edge: int
+
+    def draw(self, image_size: Size, size: Size, rng: np.random.Generator) -> Window:
+        """Where a crop of `size` lies."""
+        edge = self.shortest_edges[rng.integers(len(self.shortest_edges))]
+        resized = resized_size(image_size, edge, self.longest_edge)
+        top, left = (
+            int(rng.integers(max(have - want, 0) + 1))
+            for have, want in zip(resized, size, strict=True)
+        )
+        return Window(resized, top, left)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargeScaleJitter:
+    """The image resized at random, much smaller or larger (Ghiasi et al., CVPR 2021).
+
+    Attributes:
+        scales: the least and the greatest size, in units of the largest that fits into the crop.
+    """
+
+    scales: tuple[float, float]
+
+    def draw(self, image_size: Size, size: Size, rng: np.random.Generator) -> Window:
+        """Where a crop of `size` lies; from top left to bottom right, as in detectron2."""
+        scale = rng.uniform(*self.scales)
+        ratio = min(want * scale / have for have, want in zip(image_size, size, strict=True))
+        height, width = (max(1, round(have * ratio)) for have in image_size)
+        place = rng.uniform()
+        top, left = (
+            round(max(have - want, 0) * place)
+            for have, want in zip((height, width), size, strict=True)
+        )
+        return Window((height, width), top, left)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColourJitter:
+    """Changes of colour, each made with probability 1/2 (Liu et al., SSD, ECCV 2016).
+
+    First the brightness; then contrast, saturation, hue, or saturation, hue, contrast.
+
+    Attributes:
+        brightness: the most that is added to RGB values of 0 to 255, or subtracted.
+        contrast: the least and the greatest factor of RGB values.
+        saturation: the least and the greatest factor of the saturation.
+        hue: the most that is added to the hue, or subtracted, in OpenCV's steps of 2 degrees.
+    """
+
+    brightness: float = 32.0
+    contrast: tuple[float, float] = (0.5, 1.5)
+    saturation: tuple[float, float] = (0.5, 1.5)
+    hue: int = 18
+
+    def __call__(
+        self, image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The image in other colours."""
+        brighter, contrast_first, contrasted, saturated, turned = rng.random(5) < 0.5
+        added = rng.uniform(-self.brightness, self.brightness) if brighter else 0.0
+        contrast = rng.uniform(*self.contrast) if contrasted else 1.0
+        saturation = rng.uniform(*self.saturation) if saturated else 1.0
+        hue = int(rng.integers(-self.hue, self.hue + 1)) if turned else 0
+        image = scale_values(image, 1.0, added)
+        if contrast_first:
+            return change_colours(scale_values(image, contrast, 0.0), saturation, hue)
+        return scale_values(change_colours(image, saturation, hue), contrast, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What happens to every training image.
+
+    Attributes:
+        size: height and width of the result.
+        crop: how the image is resized, and what of it is taken.
+        colours: how its colours change; None if they don't.
+        flip: the probability that it is mirrored, left to right.
+    """
+
+    size: Size
+    crop: RandomCrop | LargeScaleJitter
+    colours: ColourJitter | None = None
+    flip: float = 0.5
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        """The example at the size; where the image doesn't reach, it is grey and no segment."""
+        image, segments = example
+        window = self.crop.draw(image.shape[:2], self.size, rng)
+        mirrored = rng.random() < self.flip
+        image = crop_image(image, window, self.size)
+        if self.colours is not None:
+            image = self.colours(image, rng)
+        regions = crop_map(segments.regions, window, self.size)
+        if mirrored:
+            image, regions = image[:, ::-1], regions[:, ::-1]
+        missing = [want - have for want, have in zip(self.size, regions.shape, strict=True)]
+        if any(missing):
+            edges = [(0, pixels) for pixels in missing]
+            image = np.pad(image, [*edges, (0, 0)], constant_values=GREY)
+            regions = np.pad(regions, edges)
+        return Example(image, Segments(regions, segments.members, segments.labels))
+
+
+def random_crops(size: Size, edge: int, longest_edge: int) -> Augmentation:
+    """The authors' recipe of crops: resized to 0.5 to 2 times an edge, with changes of colour."""
+    edges = tuple(int(0.1 * tenths * edge) for tenths in range(5, 21))
+    return Augmentation(
+        size=size,
+        crop=RandomCrop(shortest_edges=edges, longest_edge=longest_edge),
+        colours=ColourJitter(),
+    )
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {
+    "cityscapes": random_crops((512, 1024), 1024, 4096),
+    "ade20k": random_crops((512, 512), 512, 2048),
+    "ade20k-large": random_crops((640, 640), 640, 2560),
+    "coco": Augmentation(size=(1024, 1024), crop=LargeScaleJitter(scales=(0.1, 2.0))),
+}
+"""The authors' recipes, by data set; on ADE20K, Swin-B and Swin-L were trained on larger crops."""
+
+
+def crop_image(
+    image: UInt8[np.ndarray, "_ _ 3"], window: Window, size: Size
+) -> UInt8[np.ndarray, "_ _ 3"]:
+    """At most `size` of the image resized by PIL's bilinear filter, from the window's corner on."""
+    (have_y, have_x), ((height, width), top, left) = image.shape[:2], window
+    rows, columns = min(size[0], height - top), min(size[1], width - left)
+    box = (
+        left * have_x / width,
+        top * have_y / height,
+        min((left + columns) * have_x / width, have_x),
+        min((top + rows) * have_y / height, have_y),
+    )
+    resized = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(resized)
+
+
+def crop_map(
+    regions: Int32[np.ndarray, "_ _"], window: Window, size: Size
+) -> Int32[np.ndarray, "_ _"]:
+    """At most `size` of the map resized by its nearest values, from the window's corner on."""
+    y, x = (
+        (2 * np.arange(start, min(start + want, resized)) + 1) * have // (2 * resized)
+        for start, want, resized, have in zip(
+            (window.top, window.left), size, window.resized, regions.shape, strict=True
+        )
+    )
+    return regions[y[:, None], x]
+
+
+def scale_values(
+    image: UInt8[np.ndarray, "height width 3"], factor: float, added: float
+) -> UInt8[np.ndarray, "height width 3"]:
+    """All values times a factor plus a number, within 0 to 255, without what is after the point."""
+    if factor == 1 and added == 0:
+        return image
+    table = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(added)
+    return table.clip(0, 255).astype(np.uint8)[image]
+
+
+def change_colours(
+    image: UInt8[np.ndarray, "height width 3"], saturation: float, hue: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The image with its saturation times a factor, at most 1, and its hue turned.
+
+    What OpenCV's 8-bit HSV gives, but for its roundings: the value stays, and the colour's distance
+    from grey (value - least channel) is saturation x value.
+
+    Args:
+        image: RGB.
+        saturation: the factor.
+        hue: in OpenCV's steps of 2 degrees; from red towards green is positive.
+    """
+    if saturation == 1 and hue == 0:
+        return image
+    red, green, blue = np.moveaxis(image, -1, 0).astype(np.float32)
+    value = np.maximum(np.maximum(red, green), blue)
+    colour = value - np.minimum(np.minimum(red, green), blue)
+    if hue == 0:
+        factor = np.minimum(np.float32(saturation), value / np.maximum(colour, 1))
+        channels = (value - (value - channel) * factor for channel in (red, green, blue))
+    else:
+        divisor = np.maximum(colour, 1)
+        sextant = np.where(
+            value == red,
+            (green - blue) / divisor,
+            np.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+        )
+        sextant += np.float32(hue / SEXTANT)
+        colour = np.minimum(colour * np.float32(saturation), value)
+        channels = (value - colour * lack(sextant - opposite) for opposite in (3, 5, 1))
+    return np.stack([np.rint(channel).astype(np.uint8) for channel in channels], axis=-1)
+
+
+def lack(sextants: np.ndarray) -> np.ndarray:
+    """How much of the colour a channel lacks, whose opposite hue is so many sextants away."""
+    away = np.abs(sextants - 6 * np.rint(sextants / 6))
+    return (2 - away).clip(0, 1)

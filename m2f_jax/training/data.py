@@ -1,0 +1,221 @@
+"""Endless batches of a set of training data, read in parallel by Grain.
+
+What is in a batch follows from its number alone, whatever reads it: the images of an epoch are in
+an order that the seed and the number of the epoch give, and every random number of an image comes
+from the seed, the epoch and the place in it. So threads, worker processes, hosts and interruptions
+change nothing.
+"""
+
+import functools
+import json
+import weakref
+from dataclasses import dataclass
+
+import grain
+import numpy as np
+from jaxtyping import Int
+
+from m2f_jax.datasets.examples import Examples
+from m2f_jax.training.augment import Augmentation
+from m2f_jax.training.batch import TrainBatch, pack, stack
+
+ORDER, CHANGES = 0, 1  # streams of random numbers of one seed
+FOREVER = 2**62  # examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What makes up the batches.
+
+    Attributes:
+        augmentation: what happens to every image; it gives the batches their size.
+        batch_size: the number of images, of all processes together.
+        max_segments: how many segments an image may have; of more, the largest are kept.
+        keep_empty: keep segments that were cropped away, as empty masks, as the authors do for
+            instances of Cityscapes and for panoptic training.
+        seed: of the order of the images and of their changes.
+    """
+
+    augmentation: Augmentation
+    batch_size: int = 16
+    max_segments: int = 100
+    keep_empty: bool = False
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("batch_size", "max_segments"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"DataConfig: {name} is at least 1, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"DataConfig: a seed is at least 0, not {self.seed}")
+
+
+@functools.lru_cache(maxsize=4)
+def epoch_order(seed: int, epoch: int, count: int) -> Int[np.ndarray, "count"]:
+    """The order of the images in an epoch."""
+    return np.random.default_rng([seed, ORDER, epoch]).permutation(count)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The examples that one process trains on, one after the other, for Grain to read in any order.
+
+    A batch takes the next images of the epochs in a row. The process has the places from `first` to
+    `first + share` of every batch.
+    """
+
+    examples: Examples
+    config: DataConfig
+    first: int
+    share: int
+
+    def __len__(self) -> int:
+        return FOREVER
+
+    def __getitem__(self, index: int) -> TrainBatch:
+        step, place = divmod(int(index), self.share)
+        number = step * self.config.batch_size + self.first + place
+        epoch, position = divmod(number, len(self.examples))
+        order = epoch_order(self.config.seed, epoch, len(self.examples))
+        rng = np.random.default_rng([self.config.seed, CHANGES, epoch, position])
+        example = self.config.augmentation(self.examples[int(order[position])], rng)
+        return pack(example, self.config.max_segments, self.config.keep_empty)
+
+
+class Batches:
+    """An endless iterator of batches, whose place can be saved and taken up again.
+
+    Its state doesn't depend on the number of processes, threads and workers, so a training may go
+    on with others. Close it, or use it in a `with` block, to end threads and workers early.
+    """
+
+    def __init__(self, stream: Stream, threads: int, workers: int):
+        self.stream = stream
+        self.threads = threads
+        self.workers = workers
+        self.step = 0
+        self.reading: list[grain.DatasetIterator] = []  # one, or none when closed
+        weakref.finalize(self, close_all, self.reading)  # also when Python ends, or Grain complains
+        self.restart()
+
+    def restart(self):
+        """Starts reading at the present step."""
+        self.close()
+        source = grain.MapDataset.source(self.stream)[self.step * self.stream.share :]
+        ahead = max(self.threads, 2 * self.stream.share)
+        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=ahead)
+        examples = source.to_iter_dataset(options)
+        if self.workers:
+            accept_unparsed_flags()
+            processes = grain.MultiprocessingOptions(
+                num_workers=self.workers, per_worker_buffer_size=-(-ahead // self.workers)
+            )
+            examples = examples.mp_prefetch(processes)  # it keeps the order
+        self.reading.append(iter(examples.batch(self.stream.share, batch_fn=stack)))
+
+    def close(self):
+        """Ends the threads and workers."""
+        close_all(self.reading)
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_: object):
+        self.close()
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> TrainBatch:
+        if not self.reading:
+            raise ValueError("the batches were closed")
+        batch = next(self.reading[0])
+        self.step += 1
+        return batch
+
+    @property
+    def identity(self) -> dict[str, int]:
+        """What must be the same for the batches to be the same."""
+        config = self.stream.config
+        return {
+            "seed": config.seed,
+            "batch_size": config.batch_size,
+            "images": len(self.stream.examples),
+        }
+
+    def get_state(self) -> bytes:
+        """The place in the data, as JSON."""
+        return json.dumps({"step": self.step, **self.identity}).encode()
+
+    def set_state(self, state: bytes):
+        """Goes to a place that `get_state` gave, of these or of equal batches.
+
+        Raises:
+            ValueError: the state isn't one, or is of other data, another seed or batch size.
+        """
+        try:
+            values = dict(json.loads(state))
+            step = int(values.pop("step"))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{state[:80]!r} isn't a place in training data") from error
+        if values != self.identity:
+            changed = ", ".join(
+                f"{name} {values.get(name)} then, {now} now"
+                for name, now in self.identity.items()
+                if values.get(name) != now
+            )
+            raise ValueError(f"the data were left with other settings: {changed}; use the same")
+        self.step = step
+        self.restart()
+
+
+def batches(
+    examples: Examples,
+    config: DataConfig,
+    *,
+    process_index: int = 0,
+    process_count: int = 1,
+    threads: int = 8,
+    workers: int = 0,
+) -> Batches:
+    """Endless batches of examples in random order, changed at random.
+
+    Every process gets its part of each batch: the images of all parts, in the order of the
+    processes, are the batch that a single process would get. An epoch ends within a batch if the
+    batch size doesn't divide the number of images.
+
+    Args:
+        examples: the data; run `check_examples` on them first.
+        config: what makes up the batches.
+        process_index: of this process, such as `jax.process_index()`.
+        process_count: of all, such as `jax.process_count()`.
+        threads: how many images are read at the same time; of each worker, if there are any.
+        workers: how many processes read; 0 for threads of this one. They are started afresh, so a
+            script's own work belongs under `if __name__ == "__main__":`.
+
+    Raises:
+        ValueError: there are no examples, or the processes can't share a batch equally.
+    """
+    if len(examples) == 0:
+        raise ValueError("there are no images to train on")
+    if config.batch_size % process_count or not 0 <= process_index < process_count:
+        raise ValueError(
+            f"process {process_index} of {process_count} can't have its part of batches of "
+            f"{config.batch_size}; choose a batch size that the number of processes divides"
+        )
+    share = config.batch_size // process_count
+    return Batches(Stream(examples, config, process_index * share, share), threads, workers)
+
+
+def close_all(iterators: list[grain.DatasetIterator]):
+    """Closes iterators, and forgets them, because they can't be deleted when Python has ended."""
+    while iterators:
+        iterators.pop().close()
+
+
+def accept_unparsed_flags():
+    """Lets Grain start workers in programs that don't use absl's flags, which it reads."""
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():
+        flags.FLAGS.mark_as_parsed()

@@ -1,0 +1,137 @@
+"""The loop around the step: logs, checkpoints, evaluations, and an orderly end."""
+
+import contextlib
+import math
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from m2f_jax.model import Mask2Former
+from m2f_jax.training.checkpoints import Checkpoints
+from m2f_jax.training.data import Batches
+from m2f_jax.training.step import Metrics, TrainState, train_step
+
+MAX_SKIPPED = 20  # steps in a row whose gradients weren't finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """After how many steps something is done; the last step does everything."""
+
+    log: int = 50
+    save: int = 1000
+    evaluate: int = 5000
+
+
+class DivergedError(ValueError):
+    """Gradients haven't been finite for many steps."""
+
+
+def run(
+    state: TrainState,
+    data: Batches,
+    key: jax.Array,
+    intervals: Intervals,
+    checkpoints: Checkpoints,
+    report: Callable[[int, Mapping[str, float]], None],
+    evaluate: Callable[[int, Mask2Former], None],
+) -> TrainState:
+    """Trains from the state's step to the end, or until the process is asked to stop.
+
+    What follows from a step depends on the state, the data and the key only, so a training that was
+    interrupted at any moment comes to the same parameters.
+
+    Args:
+        state: where the training stands; it is given away.
+        data: batches that continue there.
+        key: of the whole training.
+        intervals: when to log, save and evaluate.
+        checkpoints: where the state is kept.
+        report: takes the step and its numbers: losses, learning rate, images/s, skipped steps, GiB
+            of memory.
+        evaluate: takes the step and the model.
+
+    Raises:
+        DivergedError: too many steps in a row had to be skipped.
+    """
+    steps, start = state.config.steps, int(state.step)
+    images = data.stream.config.batch_size
+    window: list[Metrics] = []
+    skipped_in_a_row, last_time = 0, time.perf_counter()
+    with stop_signals() as asked_to_stop:
+        for step in range(start + 1, steps + 1):
+            state, metrics = train_step(state, state.layout.put_batch(next(data)), key)
+            window.append(metrics)
+            if len(window) > 1:  # the step before; this one is still being computed
+                skipped_in_a_row = 0 if window[-2].finite else skipped_in_a_row + 1
+            if skipped_in_a_row >= MAX_SKIPPED:
+                raise DivergedError(
+                    f"the gradients of {MAX_SKIPPED} steps up to step {step - 1} weren't finite; "
+                    "lower the learning rate, or train in float32. The last checkpoint is from "
+                    f"step {checkpoints.latest or 0}"
+                )
+            last = step == steps or asked_to_stop()
+            if step % intervals.log == 0 or last:
+                numbers = summary(window)
+                now = time.perf_counter()
+                numbers["images/s"] = images * len(window) / (now - last_time)
+                numbers["skipped"] = int(state.skipped)
+                numbers["memory GiB"] = memory_in_use() / 2**30
+                report(step, numbers)
+                window.clear()
+                skipped_in_a_row = 0 if metrics.finite else skipped_in_a_row
+            if step % intervals.save == 0 or last:
+                checkpoints.save(state, data.get_state())
+            if step % intervals.evaluate == 0 or step == steps:
+                evaluate(step, state.model())
+            if not window:
+                last_time = time.perf_counter()
+            if last:
+                break
+    return state
+
+
+def summary(window: list[Metrics]) -> dict[str, float]:
+    """Means over the steps of a window whose gradients were finite; the last learning rate."""
+    host: list[Metrics] = jax.device_get(window)
+    finite = [metrics for metrics in host if metrics.finite]
+
+    def mean(values: list[Any]) -> float:
+        return float(np.mean(values)) if values else math.nan
+
+    return {
+        "loss": mean([metrics.loss for metrics in finite]),
+        "class loss": mean([metrics.class_[-1] for metrics in finite]),
+        "mask loss": mean([metrics.mask[-1] for metrics in finite]),
+        "dice loss": mean([metrics.dice[-1] for metrics in finite]),
+        "gradient norm": mean([metrics.gradient_norm for metrics in finite]),
+        "learning rate": float(host[-1].learning_rate),
+    }
+
+
+def memory_in_use() -> int:
+    """Peak bytes of the first device; of the process where devices don't say."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return statistics.get("peak_bytes_in_use", process)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Inside, SIGTERM and Ctrl-C only ask to stop: the function that is given says if one did."""
+    received: list[int] = []
+    handled = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in handled}
+    for number in handled:
+        signal.signal(number, lambda number, _: received.append(number))
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
