@@ -195,8 +195,8 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} needs a list, not {value!r}")
         return tuple(from_plain(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is types.UnionType:  # "kind | None" is the only one here
-        return None if value is None else from_plain(arguments[0], value, where)
+    if origin is types.UnionType:
+        return _from_alternatives(arguments, value, where)
     if origin is Literal:
         kind = str
     if kind is float and type(value) is int:
@@ -204,3 +204,14 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{where} has the value {value!r}; expected {kind.__name__}")
     return value
+
+
+def _from_alternatives(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """A value of one of several kinds: None, or the dataclass that has its fields."""
+    if value is None and types.NoneType in kinds:
+        return None
+    kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
+    if isinstance(value, Mapping) and len(kinds) > 1:
+        fitting = [kind for kind in kinds if set(value) <= set(typing.get_type_hints(kind))]
+        kinds = tuple(fitting) or kinds
+    return from_plain(kinds[0], value, where)

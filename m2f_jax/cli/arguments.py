@@ -178,7 +178,8 @@ class Train:
 
     recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
     """A published model's name (such as swin-tiny-coco-instance, for its architecture and the
-    authors' settings), or "streets" for the small model that comes with this package."""
+    authors' settings), "streets" for the small model that comes with this package, or a .json file
+    of your own (a train.json holds one under "settings")."""
     data: Annotated[str, tyro.conf.arg(metavar="ROOT")]
     """A Cityscapes tree, COCO's folder, or your own: train/ and val/, each with images/ and
     annotations.json (COCO's format) or with images/, ids/ and labels.json."""

@@ -12,6 +12,8 @@ from m2f_jax.config import (
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
+    from_plain,
+    read_json,
 )
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.presets import PRESETS, preset
@@ -44,14 +46,18 @@ class Recipe:
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of a published model, or of "streets", the model that the package brings.
+    """The recipe of a published model, of "streets", which comes with the package, or from a file.
 
     "swin-large-cityscapes-instance" reaches an AP of 43.7 and an AP50 of 71.4; every model's scores
-    are in `presets.PRESETS`, and `m2f info NAME` shows them.
+    are in `presets.PRESETS`, and `m2f info NAME` shows them. A file ending in .json holds a
+    `Recipe` of your own, such as the `settings` in a training's train.json.
 
     Raises:
-        ValueError: there is none of this name.
+        FileNotFoundError: there is no such file.
+        ValueError: there is no recipe of this name, or the file holds something else.
     """
+    if name.endswith(".json"):
+        return from_plain(Recipe, read_json(name), name)
     if name == "streets":
         return STREETS
     published = preset(name)
@@ -107,21 +113,22 @@ STREETS = Recipe(
                 drop_path_rate=0.0,
             ),
             pixel_decoder=PixelDecoderConfig(
-                dim=64, mask_dim=64, num_layers=3, num_heads=4, ffn_dim=256
+                dim=64, mask_dim=64, num_layers=2, num_heads=4, ffn_dim=256
             ),
             decoder=TransformerDecoderConfig(
-                dim=64, num_layers=6, num_heads=4, ffn_dim=256, num_queries=60
+                dim=64, num_layers=3, num_heads=4, ffn_dim=256, num_queries=60
             ),
         ),
         steps=4_000,
-        loss=LossConfig(num_points=1024),
+        loss=LossConfig(num_points=512),
         optimizer=OptimizerConfig(
-            learning_rate=1e-3, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=100
+            learning_rate=5e-4, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=100
         ),
-        average_decay=0.995,
+        average_decay=0.998,
     ),
     augmentation=random_crops((128, 256), 256, 1024),
     batch_size=8,
     max_segments=40,
+    test_size=(256, 1024),
 )
 RECIPES = ("streets", *PRESETS)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from m2f_jax.model import Mask2Former, network
@@ -34,7 +34,7 @@ class Layout:
             state, and gets the others' when it needs them; otherwise all keep everything.
     """
 
-    mesh: Mesh
+    mesh: Mesh | AbstractMesh
     shard_parameters: bool = False
 
     @classmethod
@@ -162,11 +162,11 @@ class MeanLosses(NamedTuple):
     non_finite_costs: Int[Array, ""]
 
 
-def mean_gradient(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[MeanLosses, Any]:
-    """The losses of a batch and their gradient by the parameters, averaged over its parts."""
+def part_gradient(state: TrainState, part: TrainBatch, key: jax.Array) -> tuple[MeanLosses, Any]:
+    """The losses of a part of a batch and their gradient by the parameters."""
     config = state.config
 
-    def part_loss(parameters, part, key):
+    def part_loss(parameters):
         drop_key, point_key = jax.random.split(key)
         pixel_values, targets = unpack(part)
         predictions = network(
@@ -179,19 +179,25 @@ def mean_gradient(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple
         losses = loss(predictions, targets, config.loss, key=point_key)
         return losses.total, MeanLosses(*(getattr(losses, name) for name in MeanLosses._fields))
 
+    (_, losses), gradient = jax.value_and_grad(part_loss, has_aux=True)(state.parameters)
+    return losses, gradient
+
+
+def mean_gradient(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[MeanLosses, Any]:
+    """The losses of a batch and their gradient, averaged over its parts."""
+    count = state.config.accumulate
+
     def add_part(total, part):
-        (_, losses), gradient = jax.value_and_grad(part_loss, has_aux=True)(state.parameters, *part)
+        losses, gradient = part_gradient(state, *part)
         return jax.tree.map(jnp.add, total, gradient), losses
 
     # Parts are taken across the batch, so that every device has something of each.
     parts = jax.tree.map(
-        lambda x: einops.rearrange(x, "(b parts) ... -> parts b ...", parts=config.accumulate),
-        batch,
+        lambda x: einops.rearrange(x, "(b parts) ... -> parts b ...", parts=count), batch
     )
-    keys = jax.random.split(key, config.accumulate)
     zeros = jax.tree.map(jnp.zeros_like, state.parameters)
-    gradient, losses = jax.lax.scan(add_part, zeros, (parts, keys))
-    gradient = jax.tree.map(lambda x: x / config.accumulate, gradient)
+    gradient, losses = jax.lax.scan(add_part, zeros, (parts, jax.random.split(key, count)))
+    gradient = jax.tree.map(lambda x: x / count, gradient)
     means = jax.tree.map(lambda x: x.mean(axis=0), losses)
     return means._replace(non_finite_costs=losses.non_finite_costs.sum()), gradient
 
@@ -207,7 +213,7 @@ def train_step(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[Tr
     """
     config = state.config
     losses, gradient = mean_gradient(state, batch, jax.random.fold_in(key, state.step))
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(norm) & jnp.isfinite(losses.total)
 
     change, optimizer = make_optimizer(config.optimizer, config.steps).update(

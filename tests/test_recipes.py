@@ -1,0 +1,62 @@
+"""Recipes: the published numbers, and their JSON form."""
+
+import dataclasses
+import json
+
+import pytest
+
+from m2f_jax.presets import PRESETS
+from m2f_jax.training.recipes import RECIPES, recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_json(name, tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(dataclasses.asdict(recipe(name))))
+    assert recipe(str(path)) == recipe(name)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_published_models_are_trained_as_published(name):
+    ours, published = recipe(name), PRESETS[name]
+    assert ours.batch_size == 16
+    assert ours.train.optimizer.learning_rate == 1e-4
+    assert ours.train.optimizer.backbone_multiplier == 0.1
+    assert ours.train.loss.num_points == 12544
+    assert ours.train.model == published.config
+    assert ours.test_size == (published.shortest_edge, published.longest_edge)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "size", "milestones"),
+    [
+        ("swin-large-cityscapes-instance", 90_000, (512, 1024), ()),
+        ("swin-tiny-ade-semantic", 160_000, (512, 512), ()),
+        ("swin-large-ade-semantic", 160_000, (640, 640), ()),
+        ("swin-large-mapillary-vistas-panoptic", 300_000, (1024, 1024), ()),
+        ("swin-tiny-coco-instance", 368_750, (1024, 1024), (327_778, 355_092)),
+        ("swin-large-coco-panoptic", 737_500, (1024, 1024), (655_556, 710_184)),
+    ],
+)
+def test_what_differs_between_data_sets(name, steps, size, milestones):
+    ours = recipe(name)
+    assert ours.train.steps == steps
+    assert ours.augmentation.size == size
+    drops = tuple(round(part * steps) for part in ours.train.optimizer.milestones)
+    assert drops == pytest.approx(milestones, abs=2)
+
+
+def test_unknown_recipes_are_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="swin-tiny-coco-instance"):
+        recipe("swin-tiny-coco-instances")
+    with pytest.raises(FileNotFoundError):
+        recipe(str(tmp_path / "none.json"))
+    path = tmp_path / "wrong.json"
+    values = dataclasses.asdict(recipe("streets"))
+    path.write_text(json.dumps(values | {"batchsize": 2}))
+    with pytest.raises(ValueError, match=r"wrong\.json has no field batchsize"):
+        recipe(str(path))
+    values["train"]["steps"] = "many"
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=r"train\.steps has the value 'many'"):
+        recipe(str(path))
