@@ -186,6 +186,8 @@ def part_gradient(state: TrainState, part: TrainBatch, key: jax.Array) -> tuple[
 def mean_gradient(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[MeanLosses, Any]:
     """The losses of a batch and their gradient, averaged over its parts."""
     count = state.config.accumulate
+    if count == 1:  # a loop of one round would cost a CPU three quarters of its speed
+        return part_gradient(state, batch, key)
 
     def add_part(total, part):
         losses, gradient = part_gradient(state, *part)
