@@ -2,6 +2,7 @@
 
 import os
 import re
+from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, model_info
@@ -20,6 +21,7 @@ from m2f_jax.processor import PROCESSOR_FILE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+BUILT_IN = ("streets",)  # models that come with the package
 HUGGING_FACE_WEIGHTS = (WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "pytorch_model.bin")
 
 
@@ -28,11 +30,15 @@ def locate(
 ) -> Path:
     """The folder or file of `source`, fetched from the hub if it's an id and not in the cache.
 
+    A name in `BUILT_IN` is that of a model in the package, unless there is such a path.
+
     Raises:
         FileNotFoundError: neither a path nor a reachable repository.
     """
     if os.path.exists(source):
         return Path(source)
+    if str(source) in BUILT_IN:
+        return Path(str(files("m2f_jax") / "models" / str(source)))
     if not _is_repository(str(source)):
         raise FileNotFoundError(
             f"{source} is missing; expected a folder with {CONFIG_FILE}, a .pkl file, or a "

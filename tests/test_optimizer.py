@@ -8,8 +8,8 @@ from flax import nnx
 
 from m2f_jax.model import abstract_model
 from m2f_jax.presets import preset
+from m2f_jax.training.config import OptimizerConfig, TrainConfig
 from m2f_jax.training.optimizer import (
-    OptimizerConfig,
     decays,
     in_backbone,
     learning_rates,
@@ -88,7 +88,7 @@ def test_equals_pytorch():
     ]
     adamw = torch.optim.AdamW(groups)
     schedule = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: (1 - step / steps) ** 0.9)
-    optimizer = make_optimizer(config, steps)
+    optimizer = make_optimizer(TrainConfig(optimizer=config, steps=steps))
     state = optimizer.init(ours)
     update = jax.jit(optimizer.update)
     for _ in range(steps - 1):

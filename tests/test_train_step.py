@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 
 from m2f_jax.training.batch import OVERLAPS, TrainBatch
-from m2f_jax.training.config import TrainConfig
-from m2f_jax.training.losses import LossConfig
-from m2f_jax.training.optimizer import OptimizerConfig
+from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
 from m2f_jax.training.step import (
     Layout,
     TrainState,

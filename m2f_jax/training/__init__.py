@@ -1,6 +1,31 @@
-"""Training: what is minimised, and how."""
+"""Training: what is minimised, and how. Needs the extra `train`."""
+
+try:
+    import optax  # noqa: F401 - told at once, and with what helps
+except ImportError as error:
+    raise ImportError("training needs more packages: pip install 'm2f-jax[train]'") from error
 
 from m2f_jax.structures import Targets
-from m2f_jax.training.losses import LossConfig, Losses, LossPoints, loss
+from m2f_jax.training.batch import TrainBatch
+from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
+from m2f_jax.training.initialize import initialize
+from m2f_jax.training.losses import Losses, LossPoints, loss
+from m2f_jax.training.optimizer import make_optimizer
+from m2f_jax.training.step import Layout, Metrics, TrainState, train_step
 
-__all__ = ["LossConfig", "LossPoints", "Losses", "Targets", "loss"]
+__all__ = [
+    "Layout",
+    "LossConfig",
+    "LossPoints",
+    "Losses",
+    "Metrics",
+    "OptimizerConfig",
+    "Targets",
+    "TrainBatch",
+    "TrainConfig",
+    "TrainState",
+    "initialize",
+    "loss",
+    "make_optimizer",
+    "train_step",
+]

@@ -3,14 +3,80 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from m2f_jax.config import Mask2FormerConfig
-from m2f_jax.training.losses import LossConfig
-from m2f_jax.training.optimizer import OptimizerConfig
+from m2f_jax.config import Mask2FormerConfig, check_positive
+from m2f_jax.presets import preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights and numbers of points; the defaults are the authors', for all published models."""
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    no_object_weight: float = 0.1  # of the class loss where no object is
+    num_points: int = 12544  # per matching and per mask
+    oversample_ratio: float = 3.0  # candidates per point
+    importance_sample_ratio: float = 0.75  # points that are the most uncertain candidates
+
+    def __post_init__(self):
+        check_positive(self)
+        if self.importance_sample_ratio > min(1, self.oversample_ratio):
+            raise ValueError(
+                f"LossConfig: importance_sample_ratio {self.importance_sample_ratio} must be at "
+                f"most 1 and at most oversample_ratio, {self.oversample_ratio}"
+            )
+
+    @property
+    def num_candidates(self) -> int:
+        """Random points per mask from which the uncertain ones are chosen."""
+        return int(self.oversample_ratio * self.num_points)
+
+    @property
+    def num_uncertain(self) -> int:
+        """Chosen points per mask; the others are random."""
+        return int(self.importance_sample_ratio * self.num_points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW's settings; the defaults are those of all published models on Cityscapes and ADE20K.
+
+    Attributes:
+        learning_rate: at the first step, of everything but the backbone.
+        backbone_multiplier: the backbone's learning rate in units of it.
+        weight_decay: of what decays: not norms, embeddings of the decoder and bias tables.
+        clip_norm: the greatest norm of the gradient of all parameters together.
+        power: the learning rate falls as (1 - step / steps) ** power.
+        milestones: if there are any, it falls to a tenth at each of these parts of the training
+            instead, as in the recipes for COCO.
+        warmup_steps: over so many steps it rises from 0.
+    """
+
+    learning_rate: float = 1e-4
+    backbone_multiplier: float = 0.1
+    weight_decay: float = 0.05
+    clip_norm: float = 0.01
+    power: float = 0.9
+    milestones: tuple[float, ...] = ()
+    warmup_steps: int = 0
+
+    def __post_init__(self):
+        for name in ("learning_rate", "clip_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(
+                    f"OptimizerConfig: {name} must be above 0, not {getattr(self, name)}"
+                )
+        if any(not 0 < part < 1 for part in self.milestones):
+            raise ValueError(
+                "OptimizerConfig: milestones are parts of the training between 0 and 1, not "
+                f"{self.milestones}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How a model is trained.
+    """How a model is trained; the defaults are those of Swin-L for instances of Cityscapes.
 
     Attributes:
         model: what is trained.
@@ -25,8 +91,10 @@ class TrainConfig:
             the gradient, instead of keeping them: slower, and takes much less memory.
     """
 
-    model: Mask2FormerConfig
-    steps: int
+    model: Mask2FormerConfig = field(
+        default_factory=lambda: preset("swin-large-cityscapes-instance").config
+    )
+    steps: int = 90_000
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -12,51 +12,19 @@ Axes: L predictions (of the learned queries and of each layer), B images, Q quer
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.config import check_positive
 from m2f_jax.ops.sampling import sample_map
 from m2f_jax.structures import Predictions, Targets
+from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.matching import dice_loss, match, matching_costs
 
 BLOCK = 8  # targets per image whose points are in memory at once; empty blocks at the end are free
 LARGEST_LOGIT = 1e30  # keeps sums of losses finite
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Weights and numbers of points; the defaults are the authors', for all published models."""
-
-    class_weight: float = 2.0
-    mask_weight: float = 5.0
-    dice_weight: float = 5.0
-    no_object_weight: float = 0.1  # of the class loss where no object is
-    num_points: int = 12544  # per matching and per mask
-    oversample_ratio: float = 3.0  # candidates per point
-    importance_sample_ratio: float = 0.75  # points that are the most uncertain candidates
-
-    def __post_init__(self):
-        check_positive(self)
-        if self.importance_sample_ratio > min(1, self.oversample_ratio):
-            raise ValueError(
-                f"LossConfig: importance_sample_ratio {self.importance_sample_ratio} must be at "
-                f"most 1 and at most oversample_ratio, {self.oversample_ratio}"
-            )
-
-    @property
-    def num_candidates(self) -> int:
-        """Random points per mask from which the uncertain ones are chosen."""
-        return int(self.oversample_ratio * self.num_points)
-
-    @property
-    def num_uncertain(self) -> int:
-        """Chosen points per mask; the others are random."""
-        return int(self.importance_sample_ratio * self.num_points)
 
 
 class LossPoints(NamedTuple):
@@ -84,7 +52,7 @@ class Losses(NamedTuple):
 def loss(
     predictions: Sequence[Predictions],
     targets: Targets,
-    config: LossConfig,
+    config: LossConfig | TrainConfig,
     *,
     key: jax.Array,
     points: LossPoints | None = None,
@@ -97,13 +65,15 @@ def loss(
     Args:
         predictions: one per layer, the learned queries' first (`all_layers=True`).
         targets: M may be any number, also above Q: then the Q that cost least are matched.
-        config: weights and numbers of points.
+        config: weights and numbers of points, or a training's that has them.
         key: of the random points; not read when `points` is given.
         points: the points to take.
 
     Raises:
         ValueError: shapes don't fit one another; the message has both.
     """
+    if isinstance(config, TrainConfig):
+        config = config.loss
     check_shapes(predictions, targets, config, points)
     num_targets = targets.labels.shape[1]
     if num_targets == 0:

@@ -5,11 +5,12 @@ Detectron2's `build_optimizer` in the authors' train_net.py, with PyTorch's Adam
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import optax
+
+from m2f_jax.training.config import OptimizerConfig, TrainConfig
 
 # Detectron2's WEIGHT_DECAY_NORM and WEIGHT_DECAY_EMBED are 0, and Swin's bias tables never decay.
 # Biases do decay, and so does the pixel decoder's level embedding, a bare parameter there.
@@ -18,42 +19,6 @@ UNDECAYED = re.compile(
     r"|decoder\.(queries|query_positions|level_embeddings)"
     r"|.*\.relative_position_bias"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """AdamW's settings; the defaults are those of all published models on Cityscapes and ADE20K.
-
-    Attributes:
-        learning_rate: at the first step, of everything but the backbone.
-        backbone_multiplier: the backbone's learning rate in units of it.
-        weight_decay: of what decays: not norms, embeddings of the decoder and bias tables.
-        clip_norm: the greatest norm of the gradient of all parameters together.
-        power: the learning rate falls as (1 - step / steps) ** power.
-        milestones: if there are any, it falls to a tenth at each of these parts of the training
-            instead, as in the recipes for COCO.
-        warmup_steps: over so many steps it rises from 0.
-    """
-
-    learning_rate: float = 1e-4
-    backbone_multiplier: float = 0.1
-    weight_decay: float = 0.05
-    clip_norm: float = 0.01
-    power: float = 0.9
-    milestones: tuple[float, ...] = ()
-    warmup_steps: int = 0
-
-    def __post_init__(self):
-        for name in ("learning_rate", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ValueError(
-                    f"OptimizerConfig: {name} must be above 0, not {getattr(self, name)}"
-                )
-        if any(not 0 < part < 1 for part in self.milestones):
-            raise ValueError(
-                "OptimizerConfig: milestones are parts of the training between 0 and 1, not "
-                f"{self.milestones}"
-            )
 
 
 def learning_rates(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -86,9 +51,13 @@ def in_backbone(parameters: Any) -> Any:
     return jax.tree.map_with_path(lambda path, _: name_of(path).startswith("backbone."), parameters)
 
 
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """The optimizer of a training, over `nnx.as_pure` of a model's state."""
+    return _make_optimizer(config.optimizer, config.steps)
+
+
 @functools.lru_cache(maxsize=8)
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-    """The optimizer of a training of so many steps, over `nnx.as_pure` of a model's state."""
+def _make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(),

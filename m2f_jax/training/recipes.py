@@ -18,9 +18,7 @@ from m2f_jax.config import (
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.presets import PRESETS, preset
 from m2f_jax.training.augment import AUGMENTATIONS, Augmentation, random_crops
-from m2f_jax.training.config import TrainConfig
-from m2f_jax.training.losses import LossConfig
-from m2f_jax.training.optimizer import OptimizerConfig
+from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ class TrainState:
         parameters = jax.device_put(parameters, layout.of(parameters))
         # Copies, because a step gives its state away.
         parameters = jax.tree.map(jnp.copy, parameters)
-        optimizer = make_optimizer(config.optimizer, config.steps).init(parameters)
+        optimizer = make_optimizer(config).init(parameters)
         average = jax.tree.map(jnp.copy, parameters) if config.average_decay else None
         zero = jax.device_put(jnp.zeros((), jnp.int32), layout.of_array(()))
         return cls(
@@ -218,9 +218,7 @@ def train_step(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[Tr
     norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(norm) & jnp.isfinite(losses.total)
 
-    change, optimizer = make_optimizer(config.optimizer, config.steps).update(
-        gradient, state.optimizer, state.parameters
-    )
+    change, optimizer = make_optimizer(config).update(gradient, state.optimizer, state.parameters)
     parameters = optax.apply_updates(state.parameters, change)
     average = state.average
     if average is not None:

@@ -1,0 +1,65 @@
+"""The examples run, at toy size."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from conftest import MICRO
+from PIL import Image
+
+from m2f_jax import Mask2Former
+from m2f_jax.labels import numbered
+from m2f_jax.training import initialize
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_own_data(folder: Path):
+    """Two images with a square each, as COCO annotations of one class."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for i in (1, 2):
+        pixels = rng.integers(0, 90, (64, 64, 3), dtype=np.uint8)
+        x, y = (int(v) for v in rng.integers(5, 30, 2))
+        pixels[y : y + 20, x : x + 20] = 200
+        Image.fromarray(pixels).save(folder / "images" / f"{i}.png")
+        images.append({"id": i, "file_name": f"{i}.png", "height": 64, "width": 64})
+        corners = [x, y, x + 20, y, x + 20, y + 20, x, y + 20]
+        annotations.append(
+            {
+                "id": i,
+                "image_id": i,
+                "category_id": 7,
+                "iscrowd": 0,
+                "area": 400,
+                "bbox": [x, y, 20, 20],
+                "segmentation": [corners],
+            }
+        )
+    categories = [{"id": 7, "name": "bright square"}]
+    values = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(values))
+
+
+def test_fine_tuning(tmp_path):
+    write_own_data(tmp_path / "data")
+    source, out = tmp_path / "source", tmp_path / "out"
+    initialize(dataclasses.replace(MICRO, labels=numbered(3))).save_pretrained(source)
+    settings = ["--steps", "2", "--batch-size", "2", "--size", "64", "64", "--points", "16"]
+    found = subprocess.run(
+        [sys.executable, "examples/finetune.py", tmp_path / "data", out, source, *settings],
+        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert "2 images, 1 classes; fresh: decoder.heads.class_head.bias" in found.stdout
+    model = Mask2Former.from_pretrained(out)
+    assert [label.name for label in model.config.labels] == ["bright square"]
