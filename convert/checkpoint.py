@@ -14,7 +14,7 @@ from m2f_jax.model import parameter_shapes
 from m2f_jax.presets import nearest_preset
 from m2f_jax.processor import PROCESSOR_FILE, ImageProcessor
 
-from . import huggingface, huggingface_config, mask2former
+from . import huggingface, huggingface_config, mask2former, swin_imagenet
 from .formats import StoredTensor, open_tensors
 from .hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
 from .rules import SAME, Rule, Shape, differences, expand, load
@@ -126,6 +126,53 @@ def _open_hugging_face(
         processor,
         _converted(tensors, rules, config, UNFIT.format(weights), huggingface.UNUSED),
     )
+
+
+def open_backbone(
+    source: str | os.PathLike,
+    config: Mask2FormerConfig,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> dict[str, StoredTensor] | None:
+    """The backbone's tensors from a Swin trained on ImageNet; None if `source` is something else.
+
+    Args:
+        source: a Hugging Face folder or hub id of a Swin, or one of the Swin authors' files.
+        config: of the model that the backbone is for.
+        revision: branch, tag or commit on the hub.
+        token: for private repositories on the hub; by default the one you logged in with.
+
+    Returns:
+        The tensors under the names of our parameters: all of the backbone's but those of the norms
+        of its outputs, which such files don't hold.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name, or the folder lacks a file.
+        ValueError: the file is damaged, or holds a backbone of another architecture; the message
+            lists all that doesn't fit.
+    """
+    path = locate(source, revision, token)
+    if path.is_file():
+        form, weights, tensors = swin_imagenet.AUTHORS, path, open_tensors(path)
+        if not swin_imagenet.is_authors(tensors):
+            return None
+    else:
+        if not (path / CONFIG_FILE).is_file():
+            return None
+        values = _read_object(path / CONFIG_FILE)
+        if values.get("model_type") != "swin":
+            return None
+        huggingface_config.check_fields(values, swin_imagenet.REQUIRED, str(path / CONFIG_FILE))
+        form, weights = swin_imagenet.HUGGING_FACE, _weights(path, HUGGING_FACE_WEIGHTS)
+        tensors = open_tensors(weights)
+    tensors = _respelled(tensors, form.spellings, weights)
+    with _about(weights):
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        swin_imagenet.check_sizes(swin_imagenet.sizes(shapes, form.rules), config.backbone)
+    rules = expand(form.rules, filter(swin_imagenet.is_pretrained, parameter_shapes(config)))
+    unfit = f"{weights} isn't, or isn't all of, a Swin of the size that is needed"
+    return _converted(tensors, rules, config, unfit, form.unused)
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from m2f_jax.config import Mask2FormerConfig
-from m2f_jax.convert import Checkpoint, open_checkpoint, save_checkpoint
+from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
 from m2f_jax.convert.formats import StoredTensor
 from m2f_jax.model import (
     Mask2Former,
@@ -63,26 +63,48 @@ def start_from(
     """A model to train on, with float32 parameters of a trained one; its head for other classes.
 
     Args:
-        source: as for `Mask2Former.from_pretrained`.
+        source: as for `Mask2Former.from_pretrained`; or a Swin trained on ImageNet, as a Hugging
+            Face folder or hub id, such as microsoft/swin-tiny-patch4-window7-224, or a file by the
+            Swin authors.
         config: of the new model.
         seed: of the parameters that start afresh.
         dtype: of the computation.
         revision: as for `Mask2Former.from_pretrained`.
 
     Returns:
-        The model, and the names of the parameters that start afresh, which is the head of classes
-        if they differ.
+        The model, and the names of the parameters that start afresh: of a trained Mask2Former, the
+        head of classes if they differ; of a backbone alone, all the others, of which the norms of
+        its outputs are called `backbone.norms`.
 
     Raises:
+        FileNotFoundError: `source` is no file, folder or reachable repository.
         ValueError: the trained model has another architecture.
     """
     from m2f_jax.training.initialize import draw
 
+    shapes = parameter_shapes(config)
+    tensors = open_backbone(source, config, revision=revision)
+    if tensors is None:
+        tensors = _tensors_to_keep(source, config, revision)
+    fresh = [name for name in shapes if name not in tensors]
+    arrays = {name: jnp.asarray(x.read(), jnp.float32) for name, x in tensors.items()}
+    arrays |= {name: jnp.asarray(x) for name, x in draw(config, seed, fresh).items()}
+    return fill(abstract_model(config, dtype), arrays), fresh
+
+
+def _tensors_to_keep(
+    source: str | os.PathLike, config: Mask2FormerConfig, revision: str | None
+) -> dict[str, StoredTensor]:
+    """Those of a trained Mask2Former, without its head of classes if `config` has others.
+
+    Raises:
+        ValueError: its architecture isn't that of `config`.
+    """
     checkpoint = load_checkpoint(source, revision, None)
     shapes = parameter_shapes(config)
     same_classes = [x.name for x in checkpoint.config.labels] == [x.name for x in config.labels]
-    fresh = [name for name in shapes if name.startswith(CLASS_HEAD) and not same_classes]
-    for name in sorted(set(shapes) - set(fresh)):
+    kept = [name for name in shapes if same_classes or not name.startswith(CLASS_HEAD)]
+    for name in sorted(kept):
         there = checkpoint.tensors[name].shape if name in checkpoint.tensors else None
         if there != shapes[name]:
             raise ValueError(
@@ -90,13 +112,7 @@ def start_from(
                 f"{'missing' if there is None else list(there)}, and the recipe's is "
                 f"{list(shapes[name])}; choose the recipe of the same architecture"
             )
-    arrays = {
-        name: jnp.asarray(checkpoint.tensors[name].read(), jnp.float32)
-        for name in shapes
-        if name not in fresh
-    }
-    arrays |= {name: jnp.asarray(x) for name, x in draw(config, seed, fresh).items()}
-    return fill(abstract_model(config, dtype), arrays), fresh
+    return {name: checkpoint.tensors[name] for name in kept}
 
 
 def save_model(model: Mask2Former, folder: str | os.PathLike):

@@ -98,3 +98,52 @@ def test_inference_names_what_is_missing(inference, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
     with pytest.raises(SystemExit, match=r"needs torch and transformers: pip install 'm2f-jax"):
         inference.main([])
+
+
+@pytest.fixture
+def training(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("training")
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_training(training, monkeypatch, tmp_path, capsys):
+    micro = Preset(
+        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
+    )
+    monkeypatch.setattr(presets, "PRESETS", {"micro": micro})
+    path = tmp_path / "report.json"
+    arguments = ["--preset", "micro", "--size", "32", "64", "--steps", "4", "--device", "cpu"]
+    training.main([*arguments, "--json", str(path)])
+    report = json.loads(path.read_text())
+    agreement = report["agreement"]
+    assert agreement["same points, step 1"] < 1e-5  # the benchmark itself allows TOLERANCE
+    assert agreement["same points, largest"] < training.TOLERANCE
+    assert 1e-6 < agreement["own points, step 1"] < 0.05
+    table = capsys.readouterr().out
+    for row in report["rows"]:
+        assert f"| {row['name']} |" in table
+        assert min(row["ours"], row["theirs"]) > 0
+        assert row["ratio"] == pytest.approx(row["ours"] / row["theirs"])
+    assert {name: len(runs) for name, runs in report["runs"].items()} == {
+        "m2f-jax": 1,
+        "transformers": 1,
+        "transformers, our points": 1,
+    }
+    for [run] in report["runs"].values():
+        assert len(run["losses"]) == len(run["seconds"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "64", "33"], "--size: multiples of 32, not 64 33"),
+        (["--repeats", "0"], "--batch and --repeats: 1 or more"),
+        (["--steps", "2"], "--steps: more than 2, which aren't timed"),
+    ],
+)
+def test_training_refuses(training, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        training.main(arguments)
+    assert message in capsys.readouterr().err

@@ -217,7 +217,7 @@ def test_wrong_trees_and_models_are_refused_before_work(root, model, tmp_path, c
     next(root.rglob("*_instanceIds.png")).unlink()
     assert evaluate(root, "--model", model) == 1
     assert "1 ground truth files are missing" in capsys.readouterr().err
-    assert evaluate(root) == 1
+    assert evaluate(root, "--model", model, "--predictions", "files") == 1
     assert "--model or --predictions" in capsys.readouterr().err
 
 

@@ -5,11 +5,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from conftest import MICRO
@@ -17,7 +19,9 @@ from conftest import MICRO
 from m2f_jax import Mask2Former, Segmenter
 from m2f_jax.cli import main
 from m2f_jax.datasets import write_streets
-from m2f_jax.labels import CITYSCAPES
+from m2f_jax.labels import CITYSCAPES, things
+from m2f_jax.model import parameters as parameters_of
+from m2f_jax.pretrained import start_from
 from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.recipes import Recipe
@@ -150,6 +154,25 @@ def test_asked_to_stop_it_saves_first(folder):
     assert parameters(folder, "stopped") == parameters(folder, "whole")
 
 
+def test_two_processes_train_one_model(folder):
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+    together = ["--coordinator-address", address, "--num-processes", "2", "--process-id"]
+    processes = [start(*arguments(folder, "two", *together, i)) for i in (0, 1)]
+    for process in processes:
+        code, error = finish(process)
+        assert code == 0, error
+    steps, alone = (dict(losses(folder, out)) for out in ("two", "whole"))
+    assert steps == pytest.approx(alone, rel=1e-4)
+    scores, alone = (
+        [entry for entry in entries(folder, out) if "PQ" in entry] for out in ("two", "whole")
+    )
+    assert [entry["step"] for entry in scores] == [entry["step"] for entry in alone]
+    ours, theirs = (Mask2Former.from_pretrained(folder / out / "model") for out in ("two", "whole"))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
 def test_other_settings_are_not_mixed(folder):
     code, error = train(folder, "whole", "--learning-rate", "0.5")
     assert code == 1
@@ -157,23 +180,19 @@ def test_other_settings_are_not_mixed(folder):
 
 
 def test_starting_from_a_model_keeps_all_but_the_head_of_other_classes(folder):
-    values = json.loads((folder / "recipe.json").read_text())
-    values["train"]["model"]["task"] = "instance"
-    values["train"]["steps"] = 1
-    values["train"]["average_decay"] = 0.0
-    (folder / "things.json").write_text(json.dumps(values))
-    command = ["train", str(folder / "things.json"), "--data", str(folder / "city")]
-    command += ["--from", str(folder / "whole" / "model"), "--out", str(folder / "things")]
-    code, error = finish(start(*command, "--learning-rate", "1e-12"))
-    assert code == 0, error
-    assert "start afresh: decoder.heads.class_head.bias, decoder.heads.class_head.kernel" in error
-    ours, theirs = (
-        Mask2Former.from_pretrained(folder / out / "model") for out in ("things", "whole")
-    )
-    assert ours.config.num_classes == 8
-    np.testing.assert_allclose(
-        ours.decoder.queries[...], theirs.decoder.queries[...], rtol=0, atol=1e-9
-    )
+    source = folder / "whole" / "model"
+    trained = Mask2Former.from_pretrained(source)
+    labels = things(CITYSCAPES)
+    config = dataclasses.replace(trained.config, labels=labels, task="instance")
+    model, fresh = start_from(source, config, 0, "float32")
+    assert fresh == ["decoder.heads.class_head.bias", "decoder.heads.class_head.kernel"]
+    assert model.config.labels == labels
+    ours, theirs = parameters_of(model), parameters_of(trained)
+    for name in set(ours) - set(fresh):
+        np.testing.assert_array_equal(ours[name][...], theirs[name][...], err_msg=name)
+    assert ours[fresh[0]].shape == (len(labels) + 1,)
+    _, nothing = start_from(source, trained.config, 0, "float32")
+    assert nothing == []
 
 
 def test_a_model_of_another_architecture_is_refused(folder):

@@ -131,6 +131,11 @@ def test_accumulation_averages_over_parts(micro):
         np.testing.assert_allclose(mean, (first + second) / 2, rtol=1e-4, atol=1e-5)
 
 
+def test_model_and_config_agree_on_the_dtype(micro):
+    with pytest.raises(ValueError, match=r"computes in float32, .* is bfloat16"):
+        TrainState.of(micro, make_config(micro.config, dtype="bfloat16"))
+
+
 def test_parameters_must_be_float32(micro):
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), micro)
     with pytest.raises(ValueError, match="bfloat16"):

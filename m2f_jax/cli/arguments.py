@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-DEFAULT_MODEL = "facebook/mask2former-swin-large-cityscapes-instance"
+DEFAULT_MODEL = "streets"
 
 TaskName = Literal["instance", "panoptic", "semantic"]
 
@@ -22,7 +22,9 @@ class Predict:
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """Image files, folders (searched through) and glob patterns."""
     model: Annotated[str, tyro.conf.arg(metavar="SOURCE")] = DEFAULT_MODEL
-    """A folder, a Hugging Face id or an authors' .pkl file."""
+    """A folder, a Hugging Face id such as facebook/mask2former-swin-large-cityscapes-instance, or
+    an authors' .pkl file; by default a small model in this package, which knows only streets as
+    m2f streets draws them."""
     task: TaskName | None = None
     """By default what the model was trained for."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "predictions"
@@ -102,7 +104,8 @@ class EvalCityscapes:
     root: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")]
     """The folder with leftImg8bit and gtFine."""
     model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """The model to run: a folder, a Hugging Face id or an authors' .pkl file."""
+    """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
+    one in this package."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Instead of a model: a folder of files in the task's official format, or what m2f predict
     wrote; for instance and panoptic also the JSON file itself."""
@@ -136,7 +139,8 @@ class EvalCoco:
     images: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """The folder of the images."""
     model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """The model to run: a folder, a Hugging Face id or an authors' .pkl file."""
+    """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
+    one in this package."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Instead of a model: a JSON file of results in COCO's format, or the folder that
     predictions.json is in; panoptic PNGs are in a folder of its name, or in maps beside it."""
@@ -186,8 +190,9 @@ class Train:
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     """The output folder."""
     from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="SOURCE")] = None
-    """Start from a trained model: a folder, a Hugging Face id or an authors' .pkl file. Where the
-    classes differ, their heads start afresh."""
+    """Start from a trained model: a folder, a Hugging Face id or an authors' .pkl file; where the
+    classes differ, their heads start afresh. Or from a Swin trained on ImageNet, such as
+    microsoft/swin-tiny-patch4-window7-224; then everything but the backbone does."""
     steps: int | None = None
     """How long to train; the learning rate's schedule is stretched to it."""
     batch_size: int | None = None

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from m2f_jax.cli.arguments import Eval, EvalCityscapes, EvalCoco
+from m2f_jax.cli.arguments import DEFAULT_MODEL, Eval, EvalCityscapes, EvalCoco
 from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.cli.scores import print_scores, scores_of
@@ -142,8 +142,8 @@ def run_coco(command: EvalCoco, console: Console) -> int:
 
 def check_source(command: EvalCityscapes | EvalCoco):
     """Raises a ValueError unless there is one thing to score."""
-    if (command.model is None) == (command.predictions is None):
-        raise ValueError("name either --model or --predictions")
+    if command.model is not None and command.predictions is not None:
+        raise ValueError("name either --model or --predictions, not both")
     if command.predictions is not None and command.export is not None:
         raise ValueError("--export is for --model; the --predictions are in files already")
     if command.predictions is not None and jax.process_count() > 1:
@@ -178,14 +178,14 @@ def score_model(
     console: Console,
 ) -> int:
     """Runs the model over the images that have no table yet, and prints the result of all."""
-    assert command.model is not None
+    source = command.model or DEFAULT_MODEL
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     segmenter = Segmenter.from_pretrained(
-        command.model, dtype, revision=command.revision, devices=jax.local_devices()
+        source, dtype, revision=command.revision, devices=jax.local_devices()
     )
     evaluation, data = prepare(segmenter)
     settings = {
-        "model": command.model,
+        "model": source,
         "model digest": digest_of_model(segmenter),
         "dtype": dtype,
         "device": jax.devices()[0].device_kind,

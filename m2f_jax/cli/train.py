@@ -54,7 +54,8 @@ def run(command: Train) -> int:
         ),
     )
     out = Path(command.out)
-    keep_settings(out, settings_of(chosen, command))
+    if jax.process_index() == 0:
+        keep_settings(out, settings_of(chosen, command))
     with ImageProgress("checking", len(data.examples), console) as progress:
         counts = check_examples(data.examples, lambda done, _: progress.advance() if done else None)
     examples = with_segments(data.examples, counts)
@@ -184,7 +185,12 @@ def first_model(chosen: Recipe, command: Train, console: Console) -> Mask2Former
     model, fresh = start_from(
         command.from_, config, command.seed, chosen.train.dtype, revision=command.revision
     )
-    if fresh:
+    if any(name.startswith("backbone.") for name in fresh):
+        console.print(
+            f"{command.from_} is a backbone alone; everything but the backbone starts afresh, and "
+            "so do the norms of its outputs"
+        )
+    elif fresh:
         console.print(f"{command.from_} has other classes; these start afresh: {', '.join(fresh)}")
     return model
 

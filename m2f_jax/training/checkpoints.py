@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,8 @@ def check_space(folder: Path, state: TrainState):
         OSError: the folder can't be written to, or there isn't enough room.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / ".probe"
-    probe.write_bytes(b"")
-    probe.unlink()
+    with tempfile.TemporaryFile(dir=folder):
+        pass
     size = sum(x.nbytes for x in jax.tree.leaves(arrays_of(state)))
     needed, free = (KEPT + 2) * size, shutil.disk_usage(folder).free
     if free < needed:

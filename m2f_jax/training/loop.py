@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from m2f_jax.model import Mask2Former
 from m2f_jax.training.checkpoints import Checkpoints
@@ -76,7 +77,7 @@ def run(
                     "lower the learning rate, or train in float32. The last checkpoint is from "
                     f"step {checkpoints.latest or 0}"
                 )
-            last = step == steps or asked_to_stop()
+            last = step == steps or asked_to_stop(step)
             if step % intervals.log == 0 or last:
                 numbers = summary(window)
                 now = time.perf_counter()
@@ -123,15 +124,22 @@ def memory_in_use() -> int:
 
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Inside, SIGTERM and Ctrl-C only ask to stop: the function that is given says if one did."""
+def stop_signals() -> Iterator[Callable[[int], bool]]:
+    """Inside, SIGTERM and Ctrl-C only ask to stop: the function that is given says if one did.
+
+    It takes the number of the step. Of several processes, SIGTERM to one stops all after the same
+    step, which JAX's coordination service agrees on.
+    """
+    if jax.process_count() > 1:
+        yield multihost_utils.reached_preemption_sync_point
+        return
     received: list[int] = []
     handled = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.getsignal(number) for number in handled}
     for number in handled:
         signal.signal(number, lambda number, _: received.append(number))
     try:
-        yield lambda: bool(received)
+        yield lambda _: bool(received)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

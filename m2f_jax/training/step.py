@@ -99,8 +99,14 @@ class TrainState:
         """The state before the first step, of a model with float32 parameters.
 
         Raises:
-            ValueError: the model has other parameters.
+            ValueError: the model has other parameters, or computes in another dtype than the config
+                says.
         """
+        if model.dtype.name != config.dtype:
+            raise ValueError(
+                f"the model computes in {model.dtype.name}, and TrainConfig.dtype is {config.dtype}; "
+                "give both the same, as in initialize(config.model, dtype=config.dtype)"
+            )
         layout = layout or Layout.over()
         graph, state = nnx.split(model)
         parameters = nnx.as_pure(state)
@@ -108,7 +114,7 @@ class TrainState:
         if kinds != {"float32"}:
             raise ValueError(
                 f"training needs float32 parameters, not {', '.join(sorted(kinds))}; "
-                'load the model with dtype="float32" and set TrainConfig.dtype'
+                "make the model by initialize or start_from"
             )
         parameters = jax.device_put(parameters, layout.of(parameters))
         # Copies, because a step gives its state away.

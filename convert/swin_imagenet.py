@@ -1,0 +1,147 @@
+"""Swin backbones trained on ImageNet, without a Mask2Former: their names, and what they are.
+
+The authors of Mask2Former copied the Swin authors' code, and transformers uses one Swin for both;
+so the rules are those of the two formats' backbones, without the prefix. The norms of a backbone's
+outputs (`backbone.norms`) are Mask2Former's own and in no such file.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from m2f_jax.config import SwinConfig
+
+from . import huggingface, mask2former
+from .huggingface_config import REQUIRED_OF_SWIN
+from .rules import Rule, Shape
+
+BACKBONE, OUTPUT_NORMS = "backbone.", "backbone.norms."
+REQUIRED = {key: value for key, value in REQUIRED_OF_SWIN.items() if key != "out_features"}
+
+
+class Format(NamedTuple):
+    """How one kind of file names its tensors.
+
+    Attributes:
+        rules: their names and ours.
+        unused: patterns of tensors that the backbone of a Mask2Former doesn't need.
+        spellings: other names of the same tensors.
+    """
+
+    rules: tuple[Rule, ...]
+    unused: tuple[str, ...]
+    spellings: tuple[tuple[str, str], ...]
+
+
+def backbone_rules(rules: Iterable[Rule], prefix: str) -> tuple[Rule, ...]:
+    """The rules of a Mask2Former's table that an ImageNet backbone has too, without the prefix."""
+    return tuple(
+        Rule(tuple(name.removeprefix(prefix) for name in rule.theirs), rule.ours, rule.layout)
+        for rule in rules
+        if is_pretrained(rule.ours[0])
+    )
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a parameter of ours is in an ImageNet backbone."""
+    return name.startswith(BACKBONE) and not name.startswith(OUTPUT_NORMS)
+
+
+AUTHORS = Format(  # patch_embed.proj.weight, layers.0.blocks.0.attn.qkv.weight, ...
+    rules=backbone_rules(mask2former.RULES, "backbone."),
+    unused=(
+        r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_index",  # computed
+        r"layers\.\d+\.blocks\.\d+\.attn_mask",  # computed
+        r"norm\.(weight|bias)",  # before the classes
+        r"head\.(weight|bias)",  # the classes
+    ),
+    spellings=((r"module\.", ""),),  # of a DistributedDataParallel
+)
+HUGGING_FACE = Format(  # embeddings.norm.weight, encoder.layers.0.blocks.0.layernorm_before.weight
+    rules=backbone_rules(huggingface.RULES, f"{huggingface.SWIN}."),
+    unused=(
+        r"encoder\..*\.relative_position_index",  # computed
+        r"layernorm\.(weight|bias)",  # before the classes
+        r"classifier\.(weight|bias)",  # the classes
+    ),
+    spellings=(
+        (r"module\.", ""),
+        (r"swin\.", ""),  # of a model with classes
+        (r"(.*)\.attention\.relative_position_bias\.", r"\1.attention.self."),
+        *(
+            (rf"(.*)\.attention\.{part[0]}_proj\.", rf"\1.attention.self.{part}.")
+            for part in ("query", "key", "value")
+        ),
+        (r"(.*)\.attention\.o_proj\.", r"\1.attention.output.dense."),
+        (r"(.*)\.mlp\.fc1\.", r"\1.intermediate.dense."),
+        (r"(.*)\.mlp\.fc2\.", r"\1.output.dense."),
+    ),
+)
+
+
+def is_authors(names: Iterable[str]) -> bool:
+    """Whether a file with tensors of these names is a Swin by the Swin authors' code."""
+    return any(re.fullmatch(r"(module\.)?patch_embed\.proj\.weight", name) for name in names)
+
+
+def sizes(shapes: Mapping[str, Shape], rules: Iterable[Rule]) -> dict[str, Any]:
+    """The fields of a SwinConfig that the tensors tell; none if the most telling ones lack."""
+    names = {rule.ours[0]: rule.theirs[0] for rule in rules}
+    width = shapes.get(names["backbone.patch_embedding.norm.scale"], ())
+    table = names[f"{mask2former.OUR_BLOCK}.attention.relative_position_bias"]
+    first = [shapes.get(table.format(stage, 0), ()) for stage in range(4)]
+    if len(width) != 1 or any(len(shape) != 2 for shape in first):
+        return {}
+    block = re.escape(table[: table.rindex("{}") + 2]).replace(r"\{\}", r"(\d+)")
+    blocks = {match.groups() for name in shapes if (match := re.match(rf"{block}\.", name))}
+    return {
+        "embed_dim": width[0],
+        "depths": tuple(sum(i == str(stage) for i, _ in blocks) for stage in range(4)),
+        "num_heads": tuple(heads for _, heads in first),
+        "window_size": (round(first[0][0] ** 0.5) + 1) // 2,
+    }
+
+
+def check_sizes(found: Mapping[str, Any], backbone: SwinConfig):
+    """Refuses a backbone of another architecture than `backbone`.
+
+    Raises:
+        ValueError: the message lists the fields that differ, and names a published file in which
+            they are right.
+    """
+    different = [name for name, value in found.items() if value != getattr(backbone, name)]
+    if not different:
+        return
+    reason = ""
+    if "window_size" in different:
+        reason = (
+            "; windows of another size have tables of relative positions of other shapes, which "
+            "aren't interpolated"
+        )
+    name = published_name(backbone)
+    advice = "" if name is None else f"; take one such as {name}.pth, or {on_the_hub(name)}"
+    raise ValueError(
+        "the backbone in it has "
+        + ", ".join(f"{name} {found[name]}" for name in different)
+        + ", and the model needs "
+        + ", ".join(f"{name} {getattr(backbone, name)}" for name in different)
+        + reason
+        + advice
+    )
+
+
+def published_name(backbone: SwinConfig) -> str | None:
+    """The Swin authors' file of this architecture; of two, the one that saw more images."""
+    widths = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base", (192, 18): "large"}
+    images = {7: "224", 12: "384"}
+    size = widths.get((backbone.embed_dim, backbone.depths[2]))
+    image = images.get(backbone.window_size)
+    if size is None or image is None or (size in ("tiny", "small") and image == "384"):
+        return None
+    data = "_22k" if size in ("base", "large") else ""
+    return f"swin_{size}_patch4_window{backbone.window_size}_{image}{data}"
+
+
+def on_the_hub(name: str) -> str:
+    """The Hugging Face id of one of the Swin authors' files."""
+    return "microsoft/" + name.replace("22k", "in22k").replace("_", "-")
