@@ -5,7 +5,7 @@ import json
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -206,12 +206,11 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _from_alternatives(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+def _from_alternatives(kinds: Sequence[Any], value: Any, where: str) -> Any:
     """A value of one of several kinds: None, or the dataclass that has its fields."""
     if value is None and types.NoneType in kinds:
         return None
-    kinds = tuple(kind for kind in kinds if kind is not types.NoneType)
-    if isinstance(value, Mapping) and len(kinds) > 1:
-        fitting = [kind for kind in kinds if set(value) <= set(typing.get_type_hints(kind))]
-        kinds = tuple(fitting) or kinds
+    kinds = [kind for kind in kinds if kind is not types.NoneType]
+    if isinstance(value, Mapping):
+        kinds.sort(key=lambda kind: not set(value) <= set(typing.get_type_hints(kind)))
     return from_plain(kinds[0], value, where)

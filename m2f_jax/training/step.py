@@ -104,8 +104,9 @@ class TrainState:
         """
         if model.dtype.name != config.dtype:
             raise ValueError(
-                f"the model computes in {model.dtype.name}, and TrainConfig.dtype is {config.dtype}; "
-                "give both the same, as in initialize(config.model, dtype=config.dtype)"
+                f"the model computes in {model.dtype.name}, and TrainConfig.dtype is "
+                f"{config.dtype}; give both the same, as in "
+                "initialize(config.model, dtype=config.dtype)"
             )
         layout = layout or Layout.over()
         graph, state = nnx.split(model)
