@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 
 from m2f_jax.cli import main
-from m2f_jax.datasets import StreetScene, street_files, street_scene, write_streets
+from m2f_jax.datasets import StreetScene, street_scene, write_streets
 from m2f_jax.datasets.cityscapes import cityscapes_images
-from m2f_jax.datasets.street_canvas import Canvas, inside, rasterise
-from m2f_jax.datasets.street_dice import Dice
-from m2f_jax.datasets.street_stage import nearer
+from m2f_jax.datasets.streets import files as street_files
+from m2f_jax.datasets.streets.canvas import Canvas, inside, rasterise
+from m2f_jax.datasets.streets.dice import Dice
+from m2f_jax.datasets.streets.stage import nearer
 from m2f_jax.labels import CITYSCAPES, things
 
 SMALL = (128, 256)
@@ -65,7 +66,7 @@ def objects(ids):
 
 @pytest.mark.parametrize(("index", "labels", "colour"), SCENES)
 def test_scenes_never_change(scenes, index, labels, colour):
-    """If they should change, raise street_files.VERSION, so that data sets aren't mixed."""
+    """If they should change, raise files.VERSION, so that data sets aren't mixed."""
     assert street_files.VERSION == 1
     assert checksum(scenes[index].instance_ids.astype("<i4")) == labels
     np.testing.assert_allclose(scenes[index].image.mean(axis=(0, 1)), colour, atol=0.01)

@@ -1,6 +1,5 @@
 """Data sets: files on disk, and street scenes that are drawn."""
 
-from m2f_jax.datasets.street_files import write_streets
-from m2f_jax.datasets.streets import StreetScene, street_scene
+from m2f_jax.datasets.streets import StreetScene, street_scene, write_streets
 
 __all__ = ["StreetScene", "street_scene", "write_streets"]

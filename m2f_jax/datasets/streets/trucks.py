@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from m2f_jax.datasets.street_canvas import Colour
-from m2f_jax.datasets.street_dice import Dice, Number
-from m2f_jax.datasets.street_solids import (
+from m2f_jax.datasets.streets.canvas import Colour
+from m2f_jax.datasets.streets.dice import Dice, Number
+from m2f_jax.datasets.streets.solids import (
     BLACK,
     DARK,
     GLASS,

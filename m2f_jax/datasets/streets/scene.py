@@ -2,8 +2,8 @@
 
 A scene has Cityscapes' classes, ids, view and rough frequencies, so that whatever reads, trains on
 or evaluates Cityscapes can be tried out: occlusion, truncation, groups and void included.
-The rest of the drawing is in the `street_*` modules: first a plan seen from above (`street_plan`,
-`street_surroundings`, `street_traffic`), then a view of it, painted from far to near.
+The rest of the drawing is in the modules beside: first a plan seen from above (`plan`,
+`surroundings`, `traffic`), then a view of it, painted from far to near.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from m2f_jax.datasets.street_canvas import Canvas, convex_hull, inside
-from m2f_jax.datasets.street_dice import Dice
-from m2f_jax.datasets.street_ground import draw_ground, draw_shadows, draw_sky
-from m2f_jax.datasets.street_plan import plan_street
-from m2f_jax.datasets.street_sensor import add_frame, draw_own_car, photograph
-from m2f_jax.datasets.street_stage import drawing_order
-from m2f_jax.datasets.street_surroundings import surroundings
-from m2f_jax.datasets.street_traffic import traffic
-from m2f_jax.datasets.street_view import random_view
+from m2f_jax.datasets.streets.canvas import Canvas, convex_hull, inside
+from m2f_jax.datasets.streets.dice import Dice
+from m2f_jax.datasets.streets.ground import draw_ground, draw_shadows, draw_sky
+from m2f_jax.datasets.streets.plan import plan_street
+from m2f_jax.datasets.streets.sensor import add_frame, draw_own_car, photograph
+from m2f_jax.datasets.streets.stage import drawing_order
+from m2f_jax.datasets.streets.surroundings import surroundings
+from m2f_jax.datasets.streets.traffic import traffic
+from m2f_jax.datasets.streets.view import random_view
 
 SMALLEST = 128, 256
 FEWEST_PIXELS = 25  # an object that shows less is part of its class's group
