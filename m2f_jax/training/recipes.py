@@ -117,7 +117,7 @@ STREETS = Recipe(
                 dim=64, num_layers=3, num_heads=4, ffn_dim=256, num_queries=60
             ),
         ),
-        steps=4_000,
+        steps=2_600,
         loss=LossConfig(num_points=512),
         optimizer=OptimizerConfig(
             learning_rate=5e-4, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=100
