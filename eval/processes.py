@@ -1,13 +1,18 @@
 """Sharing a data set among the processes of `jax.distributed`."""
 
+import itertools
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax._src import distributed  # its client has no public name; Orbax takes it from here too
 from jax.experimental import multihost_utils
 
 Item = TypeVar("Item")
+
+A_WEEK = 7 * 24 * 3600 * 1000  # milliseconds; shares of a data set may take very unlike times
+_exchanges = itertools.count()
 
 
 def share_of(items: Sequence[Item]) -> Sequence[Item]:
@@ -19,6 +24,9 @@ def exchange(message: bytes) -> list[bytes]:
     """What every process passed to this function, in order of the processes; all must call it."""
     if jax.process_count() == 1:
         return [message]
+    # A collective operation gives up when the others come half a minute later; a barrier waits.
+    client: Any = distributed.global_state.client
+    client.wait_at_barrier(f"m2f_exchange_{next(_exchanges)}", A_WEEK)
     size = np.array(len(message), np.int32)
     sizes = np.asarray(multihost_utils.process_allgather(size))
     padded = np.zeros(sizes.max(), np.uint8)

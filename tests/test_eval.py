@@ -1,5 +1,6 @@
 """`m2f eval` from end to end, on generated streets."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -90,6 +91,14 @@ def test_a_second_run_reuses_tables_and_a_changed_setting_does_not(root, model, 
     assert "done already" not in capsys.readouterr().err
 
 
+# Longer than a collective operation waits for its partners.
+SLOW = """
+import time
+from m2f_jax.eval import CityscapesInstanceAP
+save = CityscapesInstanceAP.save
+CityscapesInstanceAP.save = lambda *arguments: (save(*arguments), time.sleep(40))
+"""
+
 # Never comes back from saving a table.
 STOP_AFTER_ONE = """
 import time
@@ -99,8 +108,20 @@ CityscapesInstanceAP.save = lambda *arguments: (save(*arguments), time.sleep(600
 """
 
 
-def start(root, *arguments, prelude="", **environment):
-    """The same as `evaluate` in a process of its own."""
+@pytest.fixture
+def start():
+    """The same as `evaluate`, in processes of their own that don't outlive the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start_one(root, *arguments, **options):
+            process = stack.enter_context(open_process(root, *arguments, **options))
+            stack.callback(process.kill)
+            return process
+
+        yield start_one
+
+
+def open_process(root, *arguments, prelude="", **environment):
     code = f"{prelude}\nimport sys; from m2f_jax.cli import main; sys.exit(main(sys.argv[1:]))"
     return subprocess.Popen(
         [sys.executable, "-c", code, "eval", "cityscapes", str(root), *map(str, arguments)],
@@ -133,7 +154,7 @@ def assert_same_tables(folder, other):
     assert any(name == "table" and array.sum() > 0 for (_, name), array in ours.items())
 
 
-def test_several_devices_give_the_same(root, model, tmp_path):
+def test_several_devices_give_the_same(root, model, tmp_path, start):
     one, eight = tmp_path / "one", tmp_path / "eight"
     assert evaluate(root, "--model", model, "--out", one) == 0
     flags = "--xla_force_host_platform_device_count=8"
@@ -142,7 +163,7 @@ def test_several_devices_give_the_same(root, model, tmp_path):
     assert_same_tables(eight, one)
 
 
-def test_several_processes_give_the_same(root, model, tmp_path):
+def test_several_processes_give_the_same(root, model, tmp_path, start):
     one = tmp_path / "one"
     assert evaluate(root, "--model", model, "--out", one) == 0
     with socket.create_server(("localhost", 0)) as server:
@@ -153,6 +174,7 @@ def test_several_processes_give_the_same(root, model, tmp_path):
         start(
             *(root, "--model", model, "--out", folder),
             *("--coordinator-address", address, "--num-processes", 2, "--process-id", i),
+            prelude=SLOW if i == 1 else "",
         )
         for i, folder in enumerate(folders)
     ]
@@ -184,7 +206,7 @@ def test_counting_on_the_device_gives_the_same(root, model, tmp_path):
     assert_same_tables(tmp_path / "device", tmp_path / "host")
 
 
-def test_killed_in_the_middle_it_goes_on(root, model, tmp_path):
+def test_killed_in_the_middle_it_goes_on(root, model, tmp_path, start):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert evaluate(root, "--model", model, "--out", whole) == 0
     process = start(root, "--model", model, "--out", killed, prelude=STOP_AFTER_ONE)

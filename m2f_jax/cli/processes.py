@@ -1,6 +1,7 @@
 """Joining the other processes of a job."""
 
 import jax
+from jax.experimental import multihost_utils
 
 from m2f_jax.cli.arguments import Processes
 
@@ -29,3 +30,5 @@ def join_processes(processes: Processes):
             f"the other processes can't be found ({error}); give --coordinator-address, "
             "--num-processes and --process-id"
         ) from error
+    # Connects the devices while all are here: later, some may come too late for it.
+    multihost_utils.sync_global_devices("m2f")
