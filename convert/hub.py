@@ -30,15 +30,15 @@ def locate(
 ) -> Path:
     """The folder or file of `source`, fetched from the hub if it's an id and not in the cache.
 
-    A name in `BUILT_IN` is that of a model in the package, unless there is such a path.
+    A name in `BUILT_IN` is that of a model in the package; for a folder of that name write ./name.
 
     Raises:
         FileNotFoundError: neither a path nor a reachable repository.
     """
+    if source in BUILT_IN:
+        return Path(str(files("m2f_jax") / "models" / str(source)))
     if os.path.exists(source):
         return Path(source)
-    if str(source) in BUILT_IN:
-        return Path(str(files("m2f_jax") / "models" / str(source)))
     if not _is_repository(str(source)):
         raise FileNotFoundError(
             f"{source} is missing; expected a folder with {CONFIG_FILE}, a .pkl file, or a "

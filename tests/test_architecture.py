@@ -153,7 +153,8 @@ def test_names_say_what_is_inside():
 def test_every_package_is_listed():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")}
-    assert set(settings["packages"]) == folders
+    models = {f"m2f_jax.models.{path.name}" for path in (ROOT / "m2f_jax" / "models").iterdir()}
+    assert set(settings["packages"]) == folders | models
     with_modules = {name.rpartition(".")[0] for name in MODULES}
     assert with_modules == folders  # or else an __init__.py is missing
     assert {ROOT / path for path in settings["package-dir"].values()} < set(FOLDERS.values())
