@@ -64,13 +64,17 @@ def run(
     steps, start = state.config.steps, int(state.step)
     images = data.stream.config.batch_size
     window: list[Metrics] = []
+    before: Metrics | None = None
     skipped_in_a_row, last_time = 0, time.perf_counter()
+    if start == steps:  # it may have been killed before the last evaluation
+        evaluate(steps, state.model())
     with stop_signals() as asked_to_stop:
         for step in range(start + 1, steps + 1):
             state, metrics = train_step(state, state.layout.put_batch(next(data)), key)
             window.append(metrics)
-            if len(window) > 1:  # the step before; this one is still being computed
-                skipped_in_a_row = 0 if window[-2].finite else skipped_in_a_row + 1
+            if before is not None:  # this step is still being computed
+                skipped_in_a_row = 0 if before.finite else skipped_in_a_row + 1
+            before = metrics
             if skipped_in_a_row >= MAX_SKIPPED:
                 raise DivergedError(
                     f"the gradients of {MAX_SKIPPED} steps up to step {step - 1} weren't finite; "
@@ -86,7 +90,6 @@ def run(
                 numbers["memory GiB"] = memory_in_use() / 2**30
                 report(step, numbers)
                 window.clear()
-                skipped_in_a_row = 0 if metrics.finite else skipped_in_a_row
             if step % intervals.save == 0 or last:
                 checkpoints.save(state, data.get_state())
             if step % intervals.evaluate == 0 or step == steps:
