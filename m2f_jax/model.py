@@ -115,9 +115,13 @@ def network(
         precision = "highest"
     with jax.default_matmul_precision(precision):
         images = pixel_values.astype(model.dtype)
-        features = model.backbone(images, branch_scales=branch_scales, remat=remat)
-        pyramid = model.pixel_decoder(features, remat=remat)
-        return model.decoder(pyramid, all_layers=all_layers)
+        # The names are those of the kernels in a profile.
+        with jax.named_scope("backbone"):
+            features = model.backbone(images, branch_scales=branch_scales, remat=remat)
+        with jax.named_scope("pixel_decoder"):
+            pyramid = model.pixel_decoder(features, remat=remat)
+        with jax.named_scope("decoder"):
+            return model.decoder(pyramid, all_layers=all_layers)
 
 
 forward = jax.jit(network, static_argnames="all_layers")

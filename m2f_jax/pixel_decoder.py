@@ -30,6 +30,23 @@ def reference_points(sizes: Sequence[Size]) -> Float[np.ndarray, "S 2"]:
     return np.concatenate([grid.reshape(-1, 2) for grid in grids]).astype(np.float32)
 
 
+@jax.custom_vjp
+def whole_gradient(x: Float[Array, "B S C"]) -> Float[Array, "B S C"]:
+    """`x` itself; its gradient is computed as one array before anything is made of it.
+
+    Otherwise XLA sums up a bias' gradient in the kernel that computes the softmax's, whose order of
+    axes makes it ten times as slow: on an H100, 10 of the 133 ms of a training step.
+    """
+    return x
+
+
+def _whole_gradient_backward(_, gradient):
+    return (jax.lax.optimization_barrier(gradient),)
+
+
+whole_gradient.defvjp(lambda x: (x, None), _whole_gradient_backward)
+
+
 class MSDeformAttn(nnx.Module):
     """Attention that samples a few predicted points of every level (Deformable DETR, Eq. 3)."""
 
@@ -50,15 +67,15 @@ class MSDeformAttn(nnx.Module):
     ) -> Float[Array, "B S C"]:
         batch, tokens, _ = queries.shape
         heads, points = self.num_heads, self.num_points
-        offsets = self.sampling_offsets(queries).reshape(
+        offsets = whole_gradient(self.sampling_offsets(queries)).reshape(
             batch, tokens, heads, NUM_LEVELS, points, 2
         )
         pixels = jnp.array([(width, height) for height, width in sizes], jnp.float32)
         places = jnp.asarray(reference_points(sizes))[:, None, None, None]
         locations = places + offsets / pixels[:, None]
-        weights = jax.nn.softmax(
-            self.attention_weights(queries).reshape(batch, tokens, heads, NUM_LEVELS * points)
-        ).reshape(batch, tokens, heads, NUM_LEVELS, points)
+        weights = whole_gradient(self.attention_weights(queries))
+        weights = jax.nn.softmax(weights.reshape(batch, tokens, heads, NUM_LEVELS * points))
+        weights = weights.reshape(batch, tokens, heads, NUM_LEVELS, points)
         values = self.value(features).reshape(batch, tokens, heads, -1)
         return self.output(ms_deform_attn(values, sizes, locations, weights))
 

@@ -216,6 +216,19 @@ def test_only_missing_images_are_drawn(tree, tmp_path, drawn):
     assert write_streets(folder, IMAGES, SMALL, 0) == 0
 
 
+def test_several_processes_draw_the_same(tree, tmp_path):
+    progress = []
+    assert (
+        write_streets(tmp_path, 2, SMALL, 0, progress=lambda *at: progress.append(at), workers=2)
+        == 2
+    )
+    assert progress == [(0, 2), (1, 2), (2, 2)]
+    files = [path.relative_to(tmp_path) for path in tmp_path.rglob("*.png")]
+    assert len(files) == 2 * 5
+    for file in files:
+        assert (tmp_path / file).read_bytes() == (tree / file).read_bytes()
+
+
 def test_interrupted_writing_goes_on(tmp_path, monkeypatch, drawn):
     write = street_files.save
     saved = []

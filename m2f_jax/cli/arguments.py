@@ -222,7 +222,10 @@ class Train:
     evaluate_images: int | None = None
     """Evaluate on the first so many images only."""
     threads: int = 8
-    """How many images are read at the same time."""
+    """How many images are read at the same time; by each worker, if there are any."""
+    workers: int = 0
+    """Read images in so many processes; 0 for threads alone. One for every core but one is best
+    where a GPU would wait for images."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()
@@ -245,3 +248,5 @@ class Streets:
     """Which streets; another one for each split."""
     split: Literal["train", "val", "test"] = "val"
     """The split of the data set."""
+    workers: int | None = None
+    """Draw in so many processes; by default one for every core."""

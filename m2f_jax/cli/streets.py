@@ -1,5 +1,6 @@
 """`m2f streets`."""
 
+import os
 import re
 from contextlib import ExitStack
 
@@ -25,7 +26,13 @@ def run(command: Streets) -> int:
                 bars[0].bar.update(bars[0].row, rate="")
 
         drawn = write_streets(
-            command.folder, command.images, size, command.seed, command.split, show
+            command.folder,
+            command.images,
+            size,
+            command.seed,
+            command.split,
+            show,
+            workers=command.workers or os.cpu_count() or 1,
         )
     kept = command.images - drawn
     Console(highlight=False).print(

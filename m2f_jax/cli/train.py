@@ -75,7 +75,9 @@ def run(command: Train) -> int:
     place = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     with (
         contextlib.closing(checkpoints),
-        batches(examples, config, threads=command.threads, **place) as stream,
+        batches(
+            examples, config, threads=command.threads, workers=command.workers, **place
+        ) as stream,
     ):
         if checkpoints.latest is not None:
             state, position = checkpoints.restore(state)

@@ -9,6 +9,7 @@ Axes: B images, S values of all levels, Q queries, H heads, D head width, L leve
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -17,7 +18,9 @@ from jaxtyping import Array, Float, Int
 
 from m2f_jax.ops.sampling import Corner, bilinear_corners, take_rows
 
-Sizes = tuple[tuple[int, int], ...]
+Size = tuple[int, int]
+Sizes = tuple[Size, ...]
+Index = tuple[slice, slice, int, slice]
 
 
 def ms_deform_attn(
@@ -68,6 +71,8 @@ def _attend_forward(sizes, values, locations, weights):
 
 
 def _attend_backward(sizes, residuals, gradient):
+    # The barrier makes XLA compute the corners again, which is cheap, instead of keeping them.
+    residuals = jax.lax.optimization_barrier(residuals)
     _, heads, width = residuals[0].shape
     gradient = gradient.reshape(-1, heads, width)
     gradients = _by_platform(functools.partial(_backward, sizes))(*residuals, gradient)
@@ -99,19 +104,24 @@ def _by_platform(function: Callable) -> Callable:
     return choose
 
 
-def _corners(
+def _places(
     sizes: Sizes, locations: Float[Array, "Q H L P 2"], points_at_once: int
-) -> Iterator[tuple[int, slice, Corner, Int[Array, "Q H p"]]]:
-    """Level, points, corner, and the corner's row among the S x H rows of all values."""
+) -> Iterator[tuple[Size, Index, list[tuple[Corner, Int[Array, "Q H p"]]]]]:
+    """Level by level, some points at a time: what is sampled there.
+
+    Yields:
+        The size of the level; where the points stand in the arrays; their corners, each with its
+        row among the S x H rows of all values.
+    """
     _, heads, _, num_points, _ = locations.shape
     head = jnp.arange(heads)[:, None]
     start = 0
-    for level, (height, width) in enumerate(sizes):
+    for level, size in enumerate(sizes):
         for first in range(0, num_points, points_at_once):
-            points = slice(first, first + points_at_once)
-            for corner in bilinear_corners(locations[:, :, level, points], (height, width)):
-                yield level, points, corner, (corner.pixel + start) * heads + head
-        start += height * width
+            here = (slice(None), slice(None), level, slice(first, first + points_at_once))
+            corners = bilinear_corners(locations[here], size)
+            yield size, here, [(x, (x.pixel + start) * heads + head) for x in corners]
+        start += math.prod(size)
 
 
 def _forward(
@@ -124,10 +134,11 @@ def _forward(
 ) -> Float[Array, "Q H D"]:
     rows = jax.lax.collapse(values, 0, 2)
     result = jnp.zeros((), jnp.promote_types(values.dtype, jnp.float32))
-    for level, points, corner, row in _corners(sizes, locations, points_at_once):
-        weight = weights[:, :, level, points].astype(result.dtype)
-        coefficient = corner.inside * corner.weight_x * corner.weight_y * weight
-        result = result + (take_rows(rows, row) * coefficient[..., None]).sum(-2)
+    for _, here, corners in _places(sizes, locations, points_at_once):
+        weight = weights[here].astype(result.dtype)
+        for corner, row in corners:
+            coefficient = corner.inside * corner.weight_x * corner.weight_y * weight
+            result = result + (take_rows(rows, row) * coefficient[..., None]).sum(-2)
     return result
 
 
@@ -145,17 +156,21 @@ def _backward(
     dtype = jnp.promote_types(values.dtype, jnp.float32)
     gradient = gradient.astype(dtype)[:, :, None]
     d_rows = jnp.zeros(rows.shape, dtype)
-    d_weights = jnp.zeros(weights.shape, dtype)
-    d_locations = jnp.zeros(locations.shape, dtype)
-    for level, points, corner, row in _corners(sizes, locations, points_at_once):
-        height, width = sizes[level]
-        weight = weights[:, :, level, points].astype(dtype)
-        dot = (take_rows(rows, row) * gradient).sum(-1) * corner.inside
-        d_x = dot * weight * corner.weight_y * (corner.sign_x * width)
-        d_y = dot * weight * corner.weight_x * (corner.sign_y * height)
-        here = (slice(None), slice(None), level, points)
-        d_locations = d_locations.at[here].add(jnp.stack([d_x, d_y], axis=-1))
-        d_weights = d_weights.at[here].add(dot * corner.weight_x * corner.weight_y)
-        coefficient = corner.inside * corner.weight_x * corner.weight_y * weight
-        d_rows = d_rows.at[row].add(gradient * coefficient[..., None], mode="promise_in_bounds")
-    return d_rows.reshape(values.shape), d_locations, d_weights
+    d_weights, d_locations = [], []
+    for (height, width), here, corners in _places(sizes, locations, points_at_once):
+        weight = weights[here].astype(dtype)
+        d_weight = d_x = d_y = jnp.zeros((), dtype)
+        for corner, row in corners:
+            dot = (take_rows(rows, row) * gradient).sum(-1) * corner.inside
+            d_x = d_x + dot * weight * corner.weight_y * (corner.sign_x * width)
+            d_y = d_y + dot * weight * corner.weight_x * (corner.sign_y * height)
+            d_weight = d_weight + dot * corner.weight_x * corner.weight_y
+            coefficient = corner.inside * corner.weight_x * corner.weight_y * weight
+            d_rows = d_rows.at[row].add(gradient * coefficient[..., None], mode="promise_in_bounds")
+        d_locations.append(jnp.stack([d_x, d_y], axis=-1))
+        d_weights.append(d_weight)
+    return (
+        d_rows.reshape(values.shape),
+        jnp.concatenate(d_locations, axis=2).reshape(locations.shape),
+        jnp.concatenate(d_weights, axis=2).reshape(weights.shape),
+    )

@@ -40,15 +40,16 @@ def image_costs(
     class_cost = -jnp.take(probs, labels, axis=-1).T
 
     mask_logits = sample(jnp.moveaxis(predictions.mask_logits, 0, -1), points)
-    there = sample(masks, points).T
-    product = functools.partial(jnp.matmul, precision="highest")
-    inside, outside = jax.nn.softplus(-mask_logits), jax.nn.softplus(mask_logits)
-    mask_cost = (product(there, inside) + product(1 - there, outside)) / points.shape[0]
-
     mask_probs = jax.nn.sigmoid(mask_logits)
-    dice_cost = dice_loss(
-        product(there, mask_probs), mask_probs.sum(axis=0), there.sum(axis=1, keepdims=True)
+    there = sample(masks, points).T
+    # The cross-entropy of a logit x and a label t is softplus(x) - t x, so one product has it all.
+    inside, product = jnp.split(
+        jnp.matmul(there, jnp.concatenate([mask_logits, mask_probs], axis=1), precision="highest"),
+        2,
+        axis=1,
     )
+    mask_cost = (jax.nn.softplus(mask_logits).sum(axis=0) - inside) / points.shape[0]
+    dice_cost = dice_loss(product, mask_probs.sum(axis=0), there.sum(axis=1, keepdims=True))
     return class_weight * class_cost + mask_weight * mask_cost + dice_weight * dice_cost
 
 

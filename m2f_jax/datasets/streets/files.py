@@ -1,8 +1,12 @@
 """Street scenes on disk, in the files and folders of Cityscapes."""
 
+import contextlib
+import functools
 import json
+import multiprocessing
 import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,7 @@ def write_streets(
     seed: int,
     split: str = "val",
     progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
 ) -> int:
     """Writes street scenes 0 to images - 1 of a seed as a split of a Cityscapes tree.
 
@@ -53,6 +58,8 @@ def write_streets(
         seed: of the scenes; another one for each split.
         split: "train", "val" or "test".
         progress: called with (0, n) when n images are to be drawn, and (k, n) after the kth.
+        workers: how many processes draw; it changes nothing else. More than one are started afresh,
+            so a script's own work belongs under `if __name__ == "__main__":`.
 
     Returns:
         How many images were drawn.
@@ -67,6 +74,8 @@ def write_streets(
         raise ValueError(f"the number of images is from 1 to {MOST_IMAGES}; got {images}")
     if seed < 0:
         raise ValueError(f"a seed is at least 0; got {seed}")
+    if workers < 1:
+        raise ValueError(f"at least 1 process draws; got {workers}")
     if split not in SPLITS:
         raise ValueError(f"a split is {', '.join(SPLITS[:-1])} or {SPLITS[-1]}; got {split!r}")
     folder = Path(folder)
@@ -88,11 +97,23 @@ def write_streets(
         (folder / kind / split / CITY).mkdir(parents=True, exist_ok=True)
     if progress:
         progress(0, len(todo))
-    for done, index in enumerate(todo, start=1):
-        write_scene(folder, split, names[index], street_scene(seed, index, size))
-        if progress:
-            progress(done, len(todo))
+    draw = functools.partial(draw_scene, folder, split, seed, size)
+    with contextlib.ExitStack() as stack:
+        drawn = map(draw, todo)
+        if workers > 1 and len(todo) > 1:
+            context = multiprocessing.get_context("spawn")  # JAX's threads don't survive a fork
+            pool = ProcessPoolExecutor(min(workers, len(todo)), context)
+            stack.callback(pool.shutdown, cancel_futures=True)
+            drawn = pool.map(draw, todo)
+        for done, _ in enumerate(drawn, start=1):
+            if progress:
+                progress(done, len(todo))
     return len(todo)
+
+
+def draw_scene(folder: Path, split: str, seed: int, size: tuple[int, int], index: int):
+    """Draws one scene and writes its files."""
+    write_scene(folder, split, scene_name(index), street_scene(seed, index, size))
 
 
 def scene_name(index: int) -> str:
