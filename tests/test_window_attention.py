@@ -58,7 +58,7 @@ def naive(qkv, padding, bias, *, window_size, shifted):
     for image, top, left in itertools.product(
         range(batch), range(0, bottom, window_size), range(0, right, window_size)
     ):
-        rolled = offsets + (top, left)
+        rolled = np.add(offsets, (top, left))
         rows, columns = ((rolled + shift) % (bottom, right)).T
         wrapped = rolled + shift >= (bottom, right)
         together = (wrapped[:, None] == wrapped).all(-1)
