@@ -1,7 +1,6 @@
 """The backbone: an image to features at strides 4, 8, 16 and 32 (Swin, Liu et al., ICCV 2021).
 
-Axes: B images, H W rows and columns of the current map, C channels, N windows of an image,
-T tokens of a window, D head width.
+Axes: B images, H W rows and columns of the current map, C channels, T tokens of a window.
 """
 
 import einops
@@ -13,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from m2f_jax.config import SwinConfig
 from m2f_jax.layers import MLP, gelu, layer_norm
+from m2f_jax.ops.window_attention import window_attention
 
 PATCH_SIZE = 4
 
@@ -29,42 +29,6 @@ def relative_position_index(window_size: int) -> Int[np.ndarray, "T T"]:
     dy = y[:, None] - y + window_size - 1
     dx = x[:, None] - x + window_size - 1
     return dy * (2 * window_size - 1) + dx
-
-
-def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:
-    """The region of each token after the cyclic shift; only those of one region are neighbours.
-
-    The wrapped-around rows and columns share their windows with others. As the authors have it, two
-    such tokens see each other with a logit lowered by 100.
-    """
-
-    def bands(n: int) -> np.ndarray:
-        shift = window_size // 2
-        return np.repeat([0, 1, 2], [n - window_size, window_size - shift, shift])
-
-    height, width = size
-    regions = 3 * bands(height)[:, None] + bands(width)
-    return einops.rearrange(
-        regions, "(h y) (w x) -> (h w) (y x)", y=window_size, x=window_size
-    ).astype(np.int8)
-
-
-def window_attention(
-    qkv: Float[Array, "3 B N heads T D"],
-    bias: Float[Array, "heads T T"],
-    regions: Int[np.ndarray, "N T"] | None,
-) -> Float[Array, "B N heads T D"]:
-    """Softmax attention inside each window; logits and softmax in float32."""
-    queries, keys, values = qkv
-    wide = jnp.promote_types(qkv.dtype, jnp.float32)
-    scale = queries.shape[-1] ** -0.5
-    logits = jnp.einsum("bnhqd,bnhkd->bnhqk", queries, keys, preferred_element_type=wide)
-    logits = logits * scale + bias.astype(wide)
-    if regions is not None:
-        same = jnp.asarray(regions[:, :, None] == regions[:, None, :])
-        logits = jnp.where(same[:, None], logits, logits - 100)
-    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
-    return jnp.einsum("bnhqk,bnhkd->bnhqd", weights, values)
 
 
 def drop_path(key: jax.Array, cfg: SwinConfig, batch: int) -> Float[Array, "blocks 2 B"]:
@@ -93,28 +57,17 @@ class WindowAttention(nnx.Module):
         )
 
     def __call__(self, x: Float[Array, "B H W C"], *, shifted: bool) -> Float[Array, "B H W C"]:
-        """`x` with sides that are multiples of the window."""
-        size = (x.shape[1], x.shape[2])
-        shift = self.window_size // 2
-        window = {"y": self.window_size, "x": self.window_size}
-        if shifted:
-            x = jnp.roll(x, (-shift, -shift), axis=(1, 2))
-        x = einops.rearrange(x, "b (h y) (w x) c -> b (h w) (y x) c", **window)
-        qkv = einops.rearrange(
-            self.qkv(x),
-            "b n t (three heads d) -> three b n heads t d",
-            three=3,
-            heads=self.num_heads,
-        )
         index = relative_position_index(self.window_size)
         bias = jnp.moveaxis(self.relative_position_bias[...][index], -1, 0)
-        regions = shifted_regions(size, self.window_size) if shifted else None
-        x = window_attention(qkv, bias, regions)
-        x = self.output(einops.rearrange(x, "b n heads t d -> b n t (heads d)"))
-        x = einops.rearrange(
-            x, "b (h w) (y x) c -> b (h y) (w x) c", h=size[0] // self.window_size, **window
+        # The authors pad with zeros and mask nothing: a padded token has the biases as its qkv.
+        x = window_attention(
+            self.qkv(x),
+            self.qkv.bias[...],
+            bias,
+            window_size=self.window_size,
+            shifted=shifted,
         )
-        return jnp.roll(x, (shift, shift), axis=(1, 2)) if shifted else x
+        return self.output(x)
 
 
 class SwinBlock(nnx.Module):
@@ -130,7 +83,7 @@ class SwinBlock(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        self.shifted, self.window_size = shifted, cfg.window_size
+        self.shifted = shifted
         self.norm1 = layer_norm(dim, dtype=dtype, rngs=rngs)
         self.attention = WindowAttention(dim, num_heads, cfg.window_size, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(dim, dtype=dtype, rngs=rngs)
@@ -141,12 +94,8 @@ class SwinBlock(nnx.Module):
         self, x: Float[Array, "B H W C"], scales: Float[Array, "2 B"]
     ) -> Float[Array, "B H W C"]:
         """`scales` multiplies what the attention and the MLP add to each image."""
-        _, height, width, _ = x.shape
         attention_scale, mlp_scale = scales[:, :, None, None, None]
-        # Padding follows the norm and nothing masks it: padded tokens take part with their biases.
-        padded = pad_to_multiple(self.norm1(x), self.window_size)
-        read = self.attention(padded, shifted=self.shifted)[:, :height, :width]
-        x = x + attention_scale * read
+        x = x + attention_scale * self.attention(self.norm1(x), shifted=self.shifted)
         return x + mlp_scale * self.mlp(self.norm2(x))
 
 

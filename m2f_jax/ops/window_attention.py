@@ -1,0 +1,172 @@
+"""Attention within shifted windows of a map (Swin, Liu et al., ICCV 2021, Sec. 3.2).
+
+One definition in plain JAX, which every platform can run and which the derivative is taken of. On
+an NVIDIA GPU a kernel computes the same in one pass, where `jax_triton` is installed and the kernel
+has tiles for the shape; see `window_attention_triton`.
+
+Axes: B images, H W rows and columns of the map, C channels, N windows of an image, T tokens of a
+window, D head width.
+"""
+
+import functools
+from types import ModuleType
+
+import einops
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+def window_attention(
+    qkv: Float[Array, "B H W C3"],
+    padding: Float[Array, "C3"],
+    bias: Float[Array, "heads T T"],
+    *,
+    window_size: int,
+    shifted: bool,
+) -> Float[Array, "B H W C"]:
+    """Softmax attention inside each window; logits and softmax in float32 at least.
+
+    For a gradient only the arguments are kept; the logits are computed again.
+
+    Args:
+        qkv: queries, keys and values, one after another; in each the heads are side by side.
+        padding: what stands at the places that a map lacks, at its bottom and on its right, to be a
+            multiple of the window. They take part as any other.
+        bias: added to the logits, for each query and key.
+        window_size: the side of a window, so that T is its square.
+        shifted: windows begin half a window further down and to the right, and those at the end
+            wrap around.
+
+    Raises:
+        ValueError: T isn't the window's square, or the heads don't share the channels evenly.
+    """
+    heads, queries, keys = bias.shape
+    channels = qkv.shape[-1]
+    if not queries == keys == window_size**2 or channels % (3 * heads):
+        raise ValueError(
+            f"window_attention: a bias of shape {bias.shape} is of {heads} heads and {queries} x "
+            f"{keys} tokens, which does not go with windows of {window_size} x {window_size} "
+            f"tokens and a map of 3 x {channels / 3:g} channels"
+        )
+    return _attend(window_size, shifted, qkv, padding.astype(qkv.dtype), bias)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _attend(window_size: int, shifted: bool, *arrays: Array) -> Array:
+    plain = functools.partial(plain_window_attention, window_size=window_size, shifted=shifted)
+    kernel = _triton()
+    qkv, _, bias = arrays
+    if kernel is None or not kernel.supports(qkv.dtype, window_size, head_width(qkv, bias)):
+        return plain(*arrays)
+    fused = functools.partial(
+        kernel.fused_window_attention, window_size=window_size, shifted=shifted
+    )
+    return jax.lax.platform_dependent(*arrays, cuda=fused, default=plain)
+
+
+def _attend_forward(window_size, shifted, *arrays):
+    return _attend(window_size, shifted, *arrays), arrays
+
+
+def _attend_backward(window_size, shifted, arrays, gradient):
+    plain = functools.partial(plain_window_attention, window_size=window_size, shifted=shifted)
+    # Without a barrier XLA would find the logits of the forward pass and keep them.
+    arrays, gradient = jax.lax.optimization_barrier((arrays, gradient))
+    _, pull_back = jax.vjp(plain, *arrays)
+    return pull_back(gradient)
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+@functools.cache
+def _triton() -> ModuleType | None:
+    """The kernel's module, or None where `jax_triton` or JAX's part for NVIDIA GPUs is missing."""
+    try:
+        from m2f_jax.ops import window_attention_triton
+    except ImportError:
+        return None
+    return window_attention_triton
+
+
+def head_width(qkv: Float[Array, "B H W C3"], bias: Float[Array, "heads T T"]) -> int:
+    """D."""
+    return qkv.shape[-1] // (3 * bias.shape[0])
+
+
+def plain_window_attention(
+    qkv: Float[Array, "B H W C3"],
+    padding: Float[Array, "C3"],
+    bias: Float[Array, "heads T T"],
+    *,
+    window_size: int,
+    shifted: bool,
+) -> Float[Array, "B H W C"]:
+    """`window_attention` in plain JAX: cut the windows out, attend, put them together again."""
+    _, height, width, _ = qkv.shape
+    down, across = -height % window_size, -width % window_size
+    shift = window_size // 2
+    window = {"y": window_size, "x": window_size}
+    if down or across:
+        inside = np.pad(np.ones((height, width, 1), bool), ((0, down), (0, across), (0, 0)))
+        qkv = jnp.pad(qkv, ((0, 0), (0, down), (0, across), (0, 0)))
+        qkv = jnp.where(inside, qkv, padding)
+    if shifted:
+        qkv = jnp.roll(qkv, (-shift, -shift), axis=(1, 2))
+    size = (qkv.shape[1], qkv.shape[2])
+    qkv = einops.rearrange(
+        qkv,
+        "b (h y) (w x) (three heads d) -> three b (h w) heads (y x) d",
+        three=3,
+        heads=len(bias),
+        **window,
+    )
+    regions = shifted_regions(size, window_size) if shifted else None
+    x = attend_within_windows(qkv, bias, regions)
+    x = einops.rearrange(
+        x,
+        "b (h w) heads (y x) d -> b (h y) (w x) (heads d)",
+        h=size[0] // window_size,
+        **window,
+    )
+    if shifted:
+        x = jnp.roll(x, (shift, shift), axis=(1, 2))
+    return x[:, :height, :width]
+
+
+def attend_within_windows(
+    qkv: Float[Array, "3 B N heads T D"],
+    bias: Float[Array, "heads T T"],
+    regions: Int[np.ndarray, "N T"] | None,
+) -> Float[Array, "B N heads T D"]:
+    """Each window by itself; tokens of different regions see each other with a logit less 100."""
+    queries, keys, values = qkv
+    wide = jnp.promote_types(qkv.dtype, jnp.float32)
+    scale = queries.shape[-1] ** -0.5
+    logits = jnp.einsum("bnhqd,bnhkd->bnhqk", queries, keys, preferred_element_type=wide)
+    logits = logits * scale + bias.astype(wide)
+    if regions is not None:
+        same = jnp.asarray(regions[:, :, None] == regions[:, None, :])
+        logits = jnp.where(same[:, None], logits, logits - 100)
+    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
+    return jnp.einsum("bnhqk,bnhkd->bnhqd", weights, values)
+
+
+def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:
+    """The region of each token after the cyclic shift; only those of one region are neighbours.
+
+    The wrapped-around rows and columns share their windows with others. As the authors have it, two
+    such tokens see each other with a logit lowered by 100.
+    """
+
+    def bands(n: int) -> np.ndarray:
+        shift = window_size // 2
+        return np.repeat([0, 1, 2], [n - window_size, window_size - shift, shift])
+
+    height, width = size
+    regions = 3 * bands(height)[:, None] + bands(width)
+    return einops.rearrange(
+        regions, "(h y) (w x) -> (h w) (y x)", y=window_size, x=window_size
+    ).astype(np.int8)

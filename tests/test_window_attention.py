@@ -1,0 +1,157 @@
+"""Window attention on a map: a loop over windows in NumPy, the derivative, and the GPU's kernel."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m2f_jax.ops.window_attention import (
+    attend_within_windows,
+    plain_window_attention,
+    shifted_regions,
+    window_attention,
+)
+
+CASES = [  # batch, height, width, heads, window size, shifted
+    (2, 8, 8, 2, 4, False),
+    (1, 8, 12, 1, 4, True),
+    (2, 9, 6, 2, 4, True),
+    (1, 3, 2, 2, 4, True),
+    (1, 10, 15, 1, 7, False),
+    (1, 10, 15, 2, 7, True),
+]
+GPU_CASES = [
+    (2, 24, 36, 2, 12, False),
+    (1, 25, 33, 3, 12, True),
+    (1, 13, 11, 1, 12, True),
+    (2, 17, 24, 2, 8, True),
+    (2, 15, 20, 2, 7, False),
+    (2, 15, 20, 2, 7, True),
+    (1, 9, 9, 2, 4, True),
+]
+
+
+def draw(batch, height, width, heads, window_size, head_width):
+    rng = np.random.default_rng(0)
+    shapes = (batch, height, width, 3 * heads * head_width), (3 * heads * head_width,)
+    return [rng.normal(size=shape) for shape in (*shapes, (heads, *[window_size**2] * 2))]
+
+
+def cast(arrays, dtype):
+    return [jnp.asarray(x, dtype) for x in arrays]
+
+
+def naive(qkv, padding, bias, *, window_size, shifted):
+    """The definition, a window at a time: pixels by their coordinates, neighbours by regions."""
+    batch, height, width, _ = qkv.shape
+    heads = len(bias)
+    shift = window_size // 2 if shifted else 0
+    bottom, right = (-(-n // window_size) * window_size for n in (height, width))
+    x = np.broadcast_to(padding, (batch, bottom, right, len(padding))).copy()
+    x[:, :height, :width] = qkv
+    x = x.reshape(*x.shape[:3], 3, heads, -1)
+    result = np.zeros((batch, bottom, right, heads, x.shape[-1]))
+    offsets = np.array(list(itertools.product(range(window_size), repeat=2)))
+    for image, top, left in itertools.product(
+        range(batch), range(0, bottom, window_size), range(0, right, window_size)
+    ):
+        rolled = np.add(offsets, (top, left))
+        rows, columns = ((rolled + shift) % (bottom, right)).T
+        wrapped = rolled + shift >= (bottom, right)
+        together = (wrapped[:, None] == wrapped).all(-1)
+        queries, keys, values = np.moveaxis(x[image, rows, columns], 1, 0)
+        logits = np.einsum("qhd,khd->hqk", queries, keys) / np.sqrt(x.shape[-1]) + bias
+        weights = np.exp(logits - 100 * ~together)
+        weights /= weights.sum(-1, keepdims=True)
+        result[image, rows, columns] = np.einsum("hqk,khd->qhd", weights, values)
+    return result.reshape(batch, bottom, right, -1)[:, :height, :width]
+
+
+def test_shifted_regions():
+    # A 4 x 8 map of windows of 4 that was rolled by 2: its last two rows and columns wrapped
+    # around, and the window before them is not of the same region either.
+    left, right = shifted_regions((4, 8), 4).reshape(2, 4, 4)
+    np.testing.assert_array_equal(left, [[3] * 4, [3] * 4, [6] * 4, [6] * 4])
+    np.testing.assert_array_equal(right, [[4, 4, 5, 5]] * 2 + [[7, 7, 8, 8]] * 2)
+
+
+def test_shifted_regions_of_odd_windows():
+    # The shift of a window of 7 is 3: four columns stay, three come from the other end.
+    [window] = shifted_regions((7, 7), 7).reshape(1, 7, 7)
+    np.testing.assert_array_equal(window[0], [4, 4, 4, 4, 5, 5, 5])
+    np.testing.assert_array_equal(window[:, 0], [4, 4, 4, 4, 7, 7, 7])
+
+
+def test_other_regions_are_seen_through_a_logit_lowered_by_100():
+    qkv = jnp.zeros((3, 1, 1, 1, 2, 1)).at[2, 0, 0, 0, :, 0].set(jnp.array([1.0, 5.0]))
+    bias = jnp.array([[[0.0, 100.0], [0.0, 0.0]]])  # makes up for it, for the first query
+    x = attend_within_windows(qkv, bias, np.array([[0, 1]]))
+    np.testing.assert_allclose(x.ravel(), [3, 5], rtol=1e-6)
+    everywhere = attend_within_windows(qkv, jnp.zeros_like(bias), None)
+    np.testing.assert_allclose(everywhere.ravel(), [3, 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_agrees_with_a_loop_over_windows(case):
+    *shape, window_size, shifted = case
+    arrays = draw(*shape, window_size, head_width=3)
+    options = {"window_size": window_size, "shifted": shifted}
+    with jax.enable_x64(True):
+        got = window_attention(*cast(arrays, jnp.float64), **options)
+        np.testing.assert_allclose(got, naive(*arrays, **options), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_derivative_is_that_of_the_plain_form(case):
+    *shape, window_size, shifted = case
+    arrays = draw(*shape, window_size, head_width=3)
+
+    def gradients(attend, *arrays):
+        attend = functools.partial(attend, window_size=window_size, shifted=shifted)
+        return jax.grad(lambda x: (attend(*x) ** 3).sum())(arrays)
+
+    with jax.enable_x64(True):
+        got, want = (
+            jax.jit(functools.partial(gradients, attend))(*cast(arrays, jnp.float64))
+            for attend in (window_attention, plain_window_attention)
+        )
+    for ours, plain, array in zip(got, want, arrays, strict=True):
+        assert ours.shape == array.shape  # of the padding's too, which may be zero
+        np.testing.assert_allclose(ours, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_the_gradient_keeps_no_logits():
+    arrays = cast(draw(1, 24, 24, 2, 8, head_width=4), jnp.float32)
+    _, pull_back = jax.vjp(
+        functools.partial(window_attention, window_size=8, shifted=True), *arrays
+    )
+    kept = sum(x.size for x in jax.tree.leaves(pull_back) if jnp.issubdtype(x.dtype, jnp.floating))
+    assert kept == sum(x.size for x in arrays)
+
+
+@pytest.mark.parametrize("shape", [(2, 15, 15), (2, 9, 9), (5, 16, 16)])
+def test_refuses_a_bias_that_does_not_fit(shape):
+    arrays = cast(draw(1, 8, 8, 2, 4, head_width=2), jnp.float32)
+    with pytest.raises(ValueError, match=f"{shape[0]} heads and {shape[1]} x {shape[2]} tokens"):
+        window_attention(*arrays[:2], jnp.zeros(shape), window_size=4, shifted=False)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("case", GPU_CASES, ids=str)
+def test_kernel(case, dtype):
+    from m2f_jax.ops.window_attention_triton import fused_window_attention
+
+    *shape, window_size, shifted = case
+    arrays = cast(draw(*shape, window_size, head_width=32), dtype)
+    options = {"window_size": window_size, "shifted": shifted}
+    want = naive(*(np.asarray(x, np.float64) for x in arrays), **options)
+    got = jax.jit(functools.partial(fused_window_attention, **options))(*arrays)
+    assert got.dtype == dtype
+    error = np.asarray(got, np.float64) - want
+    assert np.linalg.norm(error) < jnp.finfo(dtype).eps * np.linalg.norm(want)
+    chosen = jax.jit(functools.partial(window_attention, **options))(*arrays)
+    np.testing.assert_array_equal(*(np.asarray(x, np.float32) for x in (chosen, got)))
