@@ -25,8 +25,8 @@ def dice_loss(
 def image_costs(
     predictions: Predictions,
     labels: Int[Array, "M"],
-    masks: Bool[Array, "H W M"],
-    points: Float[Array, "P 2"],
+    masks: Bool[Array, "H W M"] | Float[Array, "H W M"],
+    points: Float[Array, "P 2"] | None,
     *,
     class_weight: float,
     mask_weight: float,
@@ -43,7 +43,7 @@ def image_costs(
     there = sample(masks, points).T
     product = functools.partial(jnp.matmul, precision="highest")
     inside, outside = jax.nn.softplus(-mask_logits), jax.nn.softplus(mask_logits)
-    mask_cost = (product(there, inside) + product(1 - there, outside)) / points.shape[0]
+    mask_cost = (product(there, inside) + product(1 - there, outside)) / len(mask_logits)
 
     mask_probs = jax.nn.sigmoid(mask_logits)
     dice_cost = dice_loss(
@@ -55,8 +55,8 @@ def image_costs(
 def matching_costs(
     predictions: Predictions,
     labels: Int[Array, "B M"],
-    masks: Bool[Array, "B M H W"],
-    points: Float[Array, "L B P 2"],
+    masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
+    points: Float[Array, "L B P 2"] | None,
     *,
     class_weight: float,
     mask_weight: float,
@@ -69,7 +69,8 @@ def matching_costs(
             of the memory and no time that counts.
         labels: of the targets.
         masks: of the targets; laid out once such that a point of all masks is one row.
-        points: (x, y) in [0, 1], shared by all pairs of an image.
+        points: (x, y) in [0, 1], shared by all pairs of an image; None for every pixel of masks
+            that have the size of the predicted ones.
         class_weight: of the negative probability of the target's class.
         mask_weight: of the binary cross-entropy, averaged over the points.
         dice_weight: of the dice loss.
