@@ -282,10 +282,12 @@ def test_whole_masks_have_the_gradients_of_plain_differentiation(predictions, ta
 
     gradients, assignment = run(jax.grad(with_blocks, has_aux=True), predictions)
 
+    assignment = np.asarray(assignment)
+
     def plainly(predictions):
         total = 0.0
-        for layer, image, target in np.argwhere(np.asarray(assignment) >= 0):
-            query = int(assignment[layer, image, target])
+        for layer, image, target in np.argwhere(assignment >= 0):
+            query = assignment[layer, image, target]
             logits, mask = predictions[layer].mask_logits[image, query], small[image, target]
             probs = jax.nn.sigmoid(logits)
             dice = 1 - (2 * (probs * mask).sum() + 1) / (probs.sum() + mask.sum() + 1)
