@@ -91,8 +91,8 @@ def changed(recipe: Recipe, changes: Sequence[Change]) -> Recipe:
     return recipe
 
 
-def run(*command: str, capture: bool = False, **environment: str) -> str:
-    """A command in a process of its own; what it prints, unless it goes to standard error.
+def run(*command: str, **environment: str) -> str:
+    """What a command prints in a process of its own; its progress is shown.
 
     Raises:
         SystemExit: the command failed.
@@ -100,13 +100,13 @@ def run(*command: str, capture: bool = False, **environment: str) -> str:
     done = subprocess.run(
         command,
         env=os.environ | environment,
-        stdout=subprocess.PIPE if capture else sys.stderr,
+        stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
     if done.returncode:
         raise SystemExit(f"a process of its own failed, see above: {' '.join(command)}")
-    return done.stdout or ""
+    return done.stdout
 
 
 def find_streets(root: Path, options: argparse.Namespace):
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str] | None = None):
         folder = options.out or Path(temporary)
         rows = [measure(name, folder, options) for name in options.variants]
     kind = "import jax; print(jax.devices()[0].device_kind)"
-    device = run(sys.executable, "-c", kind, capture=True).strip()
+    device = run(sys.executable, "-c", kind).strip()
     height, width = options.size
     show(
         rows,
