@@ -31,7 +31,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import Mask2FormerConfig, PixelDecoderConfig
 from m2f_jax.presets import preset
 
 if TYPE_CHECKING:
@@ -363,6 +363,8 @@ def save_random_weights(config: Mask2FormerConfig, folder: Path):
     from transformers import Mask2FormerForUniversalSegmentation, SwinConfig
 
     quieten_transformers()
+    pixel = config.pixel_decoder
+    assert isinstance(pixel, PixelDecoderConfig), "every preset's is deformable"
     backbone: dict[str, Any] = {
         "embed_dim": config.backbone.embed_dim,
         "depths": list(config.backbone.depths),
@@ -372,10 +374,10 @@ def save_random_weights(config: Mask2FormerConfig, folder: Path):
         "out_features": ["stage1", "stage2", "stage3", "stage4"],
     }
     rest: dict[str, Any] = {
-        "feature_size": config.pixel_decoder.dim,
-        "mask_feature_size": config.pixel_decoder.mask_dim,
-        "encoder_feedforward_dim": config.pixel_decoder.ffn_dim,
-        "encoder_layers": config.pixel_decoder.num_layers,
+        "feature_size": pixel.dim,
+        "mask_feature_size": pixel.mask_dim,
+        "encoder_feedforward_dim": pixel.ffn_dim,
+        "encoder_layers": pixel.num_layers,
         "hidden_dim": config.decoder.dim,
         "dim_feedforward": config.decoder.ffn_dim,
         "decoder_layers": config.decoder.num_layers + 1,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from m2f_jax.config import (
+    FPNPixelDecoderConfig,
     Mask2FormerConfig,
     PixelDecoderConfig,
     SwinConfig,
@@ -131,6 +132,16 @@ def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> 
         ValueError: their configuration can't express the architecture; the message says which part.
     """
     pixel, decoder, swin = config.pixel_decoder, config.decoder, config.backbone
+    if isinstance(pixel, FPNPixelDecoderConfig):
+        raise ValueError(
+            "Hugging Face's configuration knows only the deformable pixel decoder; this model's "
+            "pixel_decoder is an FPN, so it stays in this package's format"
+        )
+    if not decoder.masked:
+        raise ValueError(
+            "Hugging Face's configuration knows only masked cross-attention; this model has "
+            "decoder.masked false, so it stays in this package's format"
+        )
     if pixel.num_heads != decoder.num_heads or pixel.num_points != 4:
         raise ValueError(
             "Hugging Face's configuration has one number of heads for both decoders and always 4 "

@@ -184,6 +184,6 @@ def _shape(shapes: Mapping[str, Shape], name: str, ndim: int) -> Shape:
         problem = "is missing" if shape is None else f"has the shape {list(shape)}"
         raise ValueError(
             f"{name} {problem}, unlike in the authors' Mask2Former on Swin (a ResNet backbone, "
-            "MaskFormer or a backbone alone isn't supported)"
+            "another pixel decoder, MaskFormer or a backbone alone isn't supported)"
         )
     return shape

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from m2f_jax.config import (
+        FPNPixelDecoderConfig,
         Mask2FormerConfig,
         PixelDecoderConfig,
         SwinConfig,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait for JAX
     "config": (
+        "FPNPixelDecoderConfig",
         "Mask2FormerConfig",
         "PixelDecoderConfig",
         "SwinConfig",
@@ -35,7 +37,8 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
 }
 
 __all__ = [  # noqa: RUF022 - one line per module, as above
-    "Mask2FormerConfig", "PixelDecoderConfig", "SwinConfig", "TransformerDecoderConfig",
+    "FPNPixelDecoderConfig", "Mask2FormerConfig", "PixelDecoderConfig", "SwinConfig",
+    "TransformerDecoderConfig",
     "Label",
     "Mask2Former",
     "PRESETS", "Preset", "preset",

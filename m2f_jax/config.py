@@ -21,7 +21,8 @@ def check_positive(config: Any):
     """Refuses sizes and counts of a config that are 0 or less, by name."""
     for name, value in vars(config).items():
         values = value if isinstance(value, tuple) else (value,)
-        if name != "drop_path_rate" and min(values, default=0) <= 0:
+        numbers = [x for x in values if not isinstance(x, bool | None)]
+        if name != "drop_path_rate" and any(x <= 0 for x in numbers):
             raise ValueError(f"{type(config).__name__}: {name} must be above 0, not {value}")
 
 
@@ -75,10 +76,30 @@ class PixelDecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FPNPixelDecoderConfig:
+    """A feature pyramid network in place of the deformable layers, as in MaskFormer.
+
+    Its width has a name of its own, by which the two pixel decoders are told apart in JSON.
+    """
+
+    conv_dim: int = 256
+    mask_dim: int = 256
+
+    def __post_init__(self):
+        check_positive(self)
+
+    @property
+    def dim(self) -> int:
+        """The width of the pyramid, which is that of the convolutions."""
+        return self.conv_dim
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransformerDecoderConfig:
     """The masked-attention Transformer decoder (Sec. 3.2); published defaults.
 
     `num_layers` is the paper's L = 9; the authors' configuration files say 10, for 10 predictions.
+    Where `masked` is False, queries look everywhere: plain cross-attention, as in MaskFormer.
     """
 
     dim: int = 256
@@ -86,6 +107,7 @@ class TransformerDecoderConfig:
     num_heads: int = 8
     ffn_dim: int = 2048
     num_queries: int = 100
+    masked: bool = True
 
     def __post_init__(self):
         check_positive(self)
@@ -102,7 +124,9 @@ class Mask2FormerConfig:
     labels: tuple[Label, ...]
     task: Task
     backbone: SwinConfig = field(default_factory=SwinConfig)
-    pixel_decoder: PixelDecoderConfig = field(default_factory=PixelDecoderConfig)
+    pixel_decoder: PixelDecoderConfig | FPNPixelDecoderConfig = field(
+        default_factory=PixelDecoderConfig
+    )
     decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
 
     def __post_init__(self):

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
+from m2f_jax.fpn_pixel_decoder import FPNPixelDecoder
 from m2f_jax.pixel_decoder import PixelDecoder
 from m2f_jax.structures import Predictions
 from m2f_jax.swin import SwinTransformer
@@ -33,9 +34,7 @@ class Mask2Former(nnx.Module):
         self.config = config
         self.dtype = jnp.dtype(dtype)
         self.backbone = SwinTransformer(config.backbone, dtype=self.dtype, rngs=rngs)
-        self.pixel_decoder = PixelDecoder(
-            config.pixel_decoder, config.backbone.dims, dtype=self.dtype, rngs=rngs
-        )
+        self.pixel_decoder = make_pixel_decoder(config, dtype=self.dtype, rngs=rngs)
         self.decoder = TransformerDecoder(
             config.decoder,
             config.num_classes,
@@ -99,6 +98,16 @@ class Mask2Former(nnx.Module):
         """
         check_pixel_values(pixel_values)
         return forward(self, jnp.asarray(pixel_values), all_layers=all_layers)
+
+
+def make_pixel_decoder(
+    config: Mask2FormerConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> PixelDecoder | FPNPixelDecoder:
+    """The pixel decoder of the kind that is configured."""
+    cfg, in_channels = config.pixel_decoder, config.backbone.dims
+    if isinstance(cfg, FPNPixelDecoderConfig):
+        return FPNPixelDecoder(cfg, in_channels, dtype=dtype, rngs=rngs)
+    return PixelDecoder(cfg, in_channels, dtype=dtype, rngs=rngs)
 
 
 def network(

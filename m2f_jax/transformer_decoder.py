@@ -50,7 +50,7 @@ class TransformerDecoderLayer(nnx.Module):
         query_positions: Float[Array, "Q C"],
         features: Float[Array, "B N C"],
         positions: Float[Array, "N C"],
-        mask: Bool[Array, "B Q N"],
+        mask: Bool[Array, "B Q N"] | None,
     ) -> Float[Array, "B Q C"]:
         read = self.cross_attention(queries + query_positions, features + positions, features, mask)
         queries = self.norm1(queries + read)
@@ -101,6 +101,7 @@ class TransformerDecoder(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
+        self.masked = cfg.masked
         normal = nnx.initializers.normal(1.0)
         self.queries = nnx.Param(normal(rngs.params(), (cfg.num_queries, cfg.dim)))
         self.query_positions = nnx.Param(normal(rngs.params(), (cfg.num_queries, cfg.dim)))
@@ -139,7 +140,9 @@ class TransformerDecoder(nnx.Module):
         every_layers_queries = [queries]
         for i, layer in enumerate(self.layers):
             level = i % NUM_LEVELS
-            mask = attention_mask(self.heads(queries, per_pixel[level]).mask_logits)
+            mask = None
+            if self.masked:
+                mask = attention_mask(self.heads(queries, per_pixel[level]).mask_logits)
             queries = layer(queries, query_positions, features[level], positions[level], mask)
             every_layers_queries.append(queries)
 

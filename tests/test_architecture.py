@@ -18,7 +18,7 @@ FOLDERS = {
 }
 COMMAND_LINE = "m2f_jax.cli"
 BOTTOM = ("config", "labels", "structures")
-STAGES = ("swin", "pixel_decoder", "transformer_decoder")
+STAGES = ("swin", "pixel_decoder", "fpn_pixel_decoder", "transformer_decoder")
 
 
 def find_modules() -> dict[str, Path]:

@@ -1,7 +1,9 @@
 """The benchmarks run."""
 
+import dataclasses
 import importlib.util
 import json
+import math
 from pathlib import Path
 from types import ModuleType
 
@@ -9,13 +11,17 @@ import pytest
 
 from m2f_jax import presets
 from m2f_jax.config import (
+    FPNPixelDecoderConfig,
     Mask2FormerConfig,
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
 )
 from m2f_jax.labels import numbered
+from m2f_jax.model import parameter_shapes
 from m2f_jax.presets import Preset
+from m2f_jax.training import LossConfig, TrainConfig
+from m2f_jax.training.recipes import recipe
 
 MICRO = Mask2FormerConfig(
     labels=numbered(2),
@@ -146,4 +152,74 @@ def test_training(training, monkeypatch, tmp_path, capsys):
 def test_training_refuses(training, arguments, message, capsys):
     with pytest.raises(SystemExit):
         training.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def ablations(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("ablations")
+
+
+@pytest.mark.slow
+def test_ablations(ablations, monkeypatch, tmp_path, capsys):
+    model = dataclasses.replace(MICRO, task="panoptic")
+    micro = TrainConfig(model=model, loss=LossConfig(num_points=32))
+    monkeypatch.setattr(ablations, "STREETS", dataclasses.replace(ablations.STREETS, train=micro))
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    data, out = tmp_path / "streets", tmp_path / "out"
+    arguments = ["--data", data, "--out", out, "--variants", "maskformer", "--images", 3, 2]
+    arguments += ["--steps", 4, "--batch-size", 1, "--size", 64, 128]
+    ablations.main([str(x) for x in arguments])
+    assert len(list(data.rglob("*_leftImg8bit.png"))) == 5
+    trained = recipe(str(out / "maskformer" / "recipe.json")).train
+    assert (
+        trained
+        == ablations.changed(
+            ablations.base_recipe((64, 128)), ablations.VARIANTS["maskformer"][1]
+        ).train
+    )
+    [row] = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert row["variant"] == "all three (MaskFormer's design)"
+    saved = Mask2FormerConfig.load(out / "maskformer" / "run" / "model" / "config.json")
+    assert isinstance(saved.pixel_decoder, FPNPixelDecoderConfig)
+    assert row["parameters"] == sum(map(math.prod, parameter_shapes(saved).values()))
+    assert min(row["steps/s"], row["memory, GiB"], row["loss"]) > 0
+    assert all(0 <= row[name] <= 100 for name in ("PQ", "AP", "mIoU"))
+
+
+def test_ablations_differ_in_what_they_say(ablations):
+    base = ablations.base_recipe((128, 256))
+    changed = {name: ablations.changed(base, x) for name, (_, x) in ablations.VARIANTS.items()}
+    designs = {
+        name: (
+            recipe.train.model.decoder.masked,
+            type(recipe.train.model.pixel_decoder),
+            recipe.train.loss.num_points,
+        )
+        for name, recipe in changed.items()
+    }
+    assert designs == {
+        "mask2former": (True, PixelDecoderConfig, 512),
+        "plain-attention": (False, PixelDecoderConfig, 512),
+        "fpn": (True, FPNPixelDecoderConfig, 512),
+        "whole-masks": (True, PixelDecoderConfig, None),
+        "maskformer": (False, FPNPixelDecoderConfig, None),
+    }
+    assert changed["mask2former"] == base
+    assert base.augmentation == ablations.STREETS.augmentation
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--steps", "2"], "--steps: 3 or more, of which the first aren't timed"),
+        (["--batch-size", "0"], "--batch-size and --images: 1 or more"),
+        (["--variants", "resnet"], "invalid choice: 'resnet'"),
+    ],
+)
+def test_ablations_refuses(ablations, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        ablations.main(["--data", "streets", *arguments])
     assert message in capsys.readouterr().err

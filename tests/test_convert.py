@@ -25,10 +25,10 @@ from m2f_jax.convert import (
 from m2f_jax.convert.checkpoint import adopt_labels, guess_task
 from m2f_jax.convert.formats import StoredTensor, open_tensors, write_safetensors
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, TransformerDecoderConfig
 from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, numbered, things
 from m2f_jax.model import Mask2Former, parameter_shapes, stored_dtype
-from m2f_jax.presets import PRESETS
+from m2f_jax.presets import PRESETS, preset
 from m2f_jax.processor import ImageProcessor
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -624,6 +624,19 @@ def test_architectures_that_transformers_lacks(authors, tmp_path):
     with pytest.raises(ValueError, match="always 4 points; this model has 4 and 4 heads and 8"):
         convert(authors, tmp_path / "new", "huggingface", num_heads=4)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "message"),
+    [
+        ("pixel_decoder", FPNPixelDecoderConfig(), "pixel_decoder is an FPN"),
+        ("decoder", TransformerDecoderConfig(masked=False), "decoder.masked false"),
+    ],
+)
+def test_ablations_that_transformers_lacks(field, change, message):
+    config = dataclasses.replace(preset("swin-tiny-coco-instance").config, **{field: change})
+    with pytest.raises(ValueError, match=message):
+        huggingface_config.config_to_huggingface(config)
 
 
 # --- labels, task and processor ------------------------------------------------------------------

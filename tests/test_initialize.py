@@ -1,16 +1,19 @@
 """Fresh parameters have the statistics of the authors' initialisation."""
 
+import dataclasses
 import math
 import re
 
 import numpy as np
 import pytest
 
+from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.model import parameter_shapes
 from m2f_jax.presets import PRESETS, preset
 from m2f_jax.training.initialize import draw, rules
 
 CONFIG = preset("swin-tiny-cityscapes-instance").config
+WITH_FPN = dataclasses.replace(CONFIG, pixel_decoder=FPNPixelDecoderConfig())
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +21,10 @@ def fresh():
     return draw(CONFIG, 0, parameter_shapes(CONFIG))
 
 
-@pytest.mark.parametrize("name", PRESETS)
-def test_one_rule_for_each_parameter(name):
-    config = preset(name).config
+@pytest.mark.parametrize(
+    "config", [*(preset(name).config for name in PRESETS), WITH_FPN], ids=[*PRESETS, "FPN"]
+)
+def test_one_rule_for_each_parameter(config):
     patterns = [re.compile(pattern) for pattern in rules(config)]
     used = set()
     for parameter in parameter_shapes(config):
@@ -61,6 +65,22 @@ def test_spread(fresh, name, bound, deviation):
     assert np.abs(values).max() <= bound
     assert values.std() == pytest.approx(deviation, rel=error)
     assert abs(values.mean()) < error * deviation
+
+
+@pytest.mark.parametrize(
+    ("name", "fan_in"),
+    [
+        ("pixel_decoder.top.conv.kernel", 9 * 768),
+        ("pixel_decoder.steps.0.lateral.conv.kernel", 384),
+        ("pixel_decoder.steps.2.output.conv.kernel", 9 * 256),
+        ("pixel_decoder.mask_features.kernel", 9 * 256),
+    ],
+)
+def test_spread_in_the_fpn(name, fan_in):
+    values = draw(WITH_FPN, 0, [name])[name]
+    bound, deviation = uniform(math.sqrt(3 / fan_in))
+    assert np.abs(values).max() <= bound
+    assert values.std() == pytest.approx(deviation, rel=4 / math.sqrt(values.size))
 
 
 @pytest.mark.parametrize(

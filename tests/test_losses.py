@@ -222,6 +222,92 @@ def test_points_are_uncertain_ones_and_others_from_everywhere():
         assert (np.histogram2d(*points.T, bins=2, range=[[0, 1], [0, 1]])[0] > 10).all()
 
 
+def cross_entropy_and_dice(logits, mask):
+    """Of two maps of one size, in float64."""
+    logits, mask = logits.astype(np.float64), mask.astype(np.float64)
+    probs = 1 / (1 + np.exp(-logits))
+    cross_entropy = -(mask * np.log(probs) + (1 - mask) * np.log(1 - probs)).mean()
+    return cross_entropy, 1 - (2 * (probs * mask).sum() + 1) / (probs.sum() + mask.sum() + 1)
+
+
+def test_whole_masks(predictions, targets, run):
+    """Against sums over all pairs and pixels, of masks shrunk to stride 4."""
+    config = LossConfig(num_points=None)
+    rng = np.random.default_rng(4)
+    targets = targets._replace(masks=rng.random(targets.masks.shape) < 0.4)
+
+    def total(predictions):
+        losses = loss(predictions, targets, config, key=KEY)
+        return losses.total, losses
+
+    gradients, losses = run(jax.grad(total, has_aux=True), predictions)
+    assert all_finite((gradients, losses))
+    # Halfway between the pixels 1 and 2 of every four.
+    small = targets.masks.reshape(2, TARGETS, 8, 4, 12, 4)[:, :, :, 1:3, :, 1:3].mean(axis=(3, 5))
+    for layer, prediction in enumerate(predictions):
+        sums = np.zeros(2)
+        for image in range(2):
+            class_logits = prediction.class_logits[image].astype(np.float64)
+            probs = np.exp(class_logits) / np.exp(class_logits).sum(axis=-1, keepdims=True)
+            pairs = np.array(
+                [
+                    [
+                        cross_entropy_and_dice(logits, mask)
+                        for logits in prediction.mask_logits[image]
+                    ]
+                    for mask in small[image][targets.valid[image]]
+                ]
+            )
+            labels = targets.labels[image][targets.valid[image]]
+            costs = -2 * probs[:, labels].T + 5 * pairs.sum(axis=-1)
+            target, query = scipy.optimize.linear_sum_assignment(costs)
+            np.testing.assert_array_equal(losses.assignment[layer, image, target], query)
+            sums += pairs[target, query].sum(axis=0)
+        cross_entropy, dice = sums / targets.valid.sum()
+        close(losses.mask[layer], np.float32(cross_entropy), 1e-5)
+        close(losses.dice[layer], np.float32(dice), 1e-5)
+    other = run(
+        lambda predictions: loss(predictions, targets, config, key=jax.random.key(1)), predictions
+    )
+    assert other.total == losses.total  # nothing is random
+
+
+def test_whole_masks_have_the_gradients_of_plain_differentiation(predictions, targets, run):
+    config = LossConfig(num_points=None)
+    small = targets.masks.reshape(2, TARGETS, 8, 4, 12, 4)[:, :, :, 1:3, :, 1:3].mean(axis=(3, 5))
+
+    def with_blocks(predictions):
+        losses = loss(predictions, targets, config, key=KEY)
+        return losses.mask.sum() + 2 * losses.dice.sum(), losses.assignment
+
+    gradients, assignment = run(jax.grad(with_blocks, has_aux=True), predictions)
+
+    assignment = np.asarray(assignment)
+
+    def plainly(predictions):
+        total = 0.0
+        for layer, image, target in np.argwhere(assignment >= 0):
+            query = assignment[layer, image, target]
+            logits, mask = predictions[layer].mask_logits[image, query], small[image, target]
+            probs = jax.nn.sigmoid(logits)
+            dice = 1 - (2 * (probs * mask).sum() + 1) / (probs.sum() + mask.sum() + 1)
+            total += (jax.nn.softplus(logits) - logits * mask).mean() + 2 * dice
+        return total / targets.valid.sum()
+
+    predictions = jax.tree.map(jnp.asarray, predictions)
+    small = jnp.asarray(small, jnp.float32)
+    for ours, plain in zip(gradients, run(jax.grad(plainly), predictions), strict=True):
+        assert np.abs(plain.mask_logits).max() > 1e-3
+        np.testing.assert_allclose(ours.mask_logits, plain.mask_logits, rtol=1e-4, atol=1e-7)
+
+
+def test_whole_masks_take_no_points(predictions, targets):
+    points = LossPoints(*(np.zeros((2, 2, 3, 4, 2), np.float32) for _ in range(3)))
+    points = points._replace(matching=points.matching[:, :, 0])
+    with pytest.raises(ValueError, match="num_points is None"):
+        loss(predictions, targets, LossConfig(num_points=None), key=KEY, points=points)
+
+
 @pytest.mark.parametrize("size", [1e30, 3e38])
 def test_finite_for_huge_logits(predictions, targets, size, with_gradients):
     huge = tuple(

@@ -1,5 +1,6 @@
 """The whole model: presets by their shapes, what it refuses, and how JAX transforms it."""
 
+import dataclasses
 import json
 import math
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, PixelDecoderConfig
 from m2f_jax.model import Mask2Former, abstract_model, parameter_shapes
 from m2f_jax.presets import PRESETS
 
@@ -147,6 +148,20 @@ def test_config_survives_a_file(micro, tmp_path):
     assert hash(micro.config) == hash(Mask2FormerConfig.from_dict(micro.config.to_dict()))
 
 
+def test_ablations_survive_json(micro):
+    fpn = FPNPixelDecoderConfig(conv_dim=32, mask_dim=8)
+    plain = dataclasses.replace(micro.config.decoder, masked=False)
+    config = dataclasses.replace(micro.config, pixel_decoder=fpn, decoder=plain)
+    assert Mask2FormerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("fields", [{}, {"mask_dim": 256}, {"dim": 256, "mask_dim": 256}])
+def test_fields_of_either_pixel_decoder_mean_the_papers(fields):
+    values = PRESETS["swin-tiny-cityscapes-instance"].config.to_dict()
+    config = Mask2FormerConfig.from_dict(values | {"pixel_decoder": fields})
+    assert config.pixel_decoder == PixelDecoderConfig()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -155,6 +170,9 @@ def test_config_survives_a_file(micro, tmp_path):
         ({"backbone": {"depths": [2, 2, 6]}}, "need 4 entries, one per stage.*got 3 and 4"),
         ({"backbone": {"embed_dim": 100}}, "3 heads don't divide a width of 100"),
         ({"backbone": 7}, r"\.backbone needs an object, not 7"),
+        ({"pixel_decoder": {"conv_dim": 64, "num_layers": 2}}, "has no field conv_dim"),
+        ({"pixel_decoder": {"conv_dim": 0}}, "FPNPixelDecoderConfig: conv_dim must be above 0"),
+        ({"decoder": {"masked": 1}}, r"\.decoder\.masked has the value 1"),
         ({"decoder": {"num_queries": True}}, r"\.decoder\.num_queries has the value True"),
         ({"decoder": {"dim": 128}}, "pixel_decoder.dim and decoder.dim must be equal.*256, 128"),
         ({"labels": []}, "labels is empty"),

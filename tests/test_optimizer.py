@@ -1,11 +1,14 @@
 """AdamW against PyTorch's, with the authors' groups, clipping and schedules."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.model import abstract_model
 from m2f_jax.presets import preset
 from m2f_jax.training.config import OptimizerConfig, TrainConfig
@@ -41,6 +44,17 @@ def test_norms_embeddings_and_bias_tables_do_not_decay():
     assert everything - names(decays(parameters)) == norms | tables | embeddings
     assert "pixel_decoder.level_embeddings" in names(decays(parameters))
     assert names(in_backbone(parameters)) == {x for x in everything if x.startswith("backbone.")}
+
+
+def test_the_fpns_norms_do_not_decay():
+    config = preset("swin-tiny-cityscapes-instance").config
+    model = abstract_model(dataclasses.replace(config, pixel_decoder=FPNPixelDecoderConfig()))
+    parameters = nnx.as_pure(nnx.state(model))
+    fpn = {x for x in names(decays(parameters)) if x.startswith("pixel_decoder.")}
+    convolutions = {f"steps.{i}.{x}.conv" for i in range(3) for x in ("lateral", "output")}
+    kernels = {f"pixel_decoder.{x}.kernel" for x in (*convolutions, "top.conv", "mask_features")}
+    assert fpn == kernels | {"pixel_decoder.mask_features.bias"}
+    assert not names(in_backbone(parameters)) & fpn
 
 
 def test_polynomial_schedule():

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
+from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.presets import PRESETS
+from m2f_jax.training.config import LossConfig
 from m2f_jax.training.recipes import RECIPES, recipe
 
 
@@ -14,6 +16,20 @@ def test_recipes_survive_json(name, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(dataclasses.asdict(recipe(name))))
     assert recipe(str(path)) == recipe(name)
+
+
+def test_ablations_survive_json(tmp_path):
+    streets = recipe("streets")
+    model = dataclasses.replace(
+        streets.train.model,
+        pixel_decoder=FPNPixelDecoderConfig(conv_dim=64, mask_dim=64),
+        decoder=dataclasses.replace(streets.train.model.decoder, masked=False),
+    )
+    train = dataclasses.replace(streets.train, model=model, loss=LossConfig(num_points=None))
+    maskformer = dataclasses.replace(streets, train=train)
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(dataclasses.asdict(maskformer)))
+    assert recipe(str(path)) == maskformer
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.training.batch import OVERLAPS, TrainBatch
 from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
+from m2f_jax.training.initialize import initialize
 from m2f_jax.training.step import (
     Layout,
     TrainState,
@@ -105,6 +107,28 @@ def test_everything_but_unused_rows_changes(trained):
     assert metrics.class_.shape == metrics.mask.shape == metrics.dice.shape == (2,)
     weighted = 2 * metrics.class_ + 5 * metrics.mask + 5 * metrics.dice
     assert metrics.loss == pytest.approx(weighted.sum(), rel=1e-5)
+
+
+def test_maskformers_design_trains(micro):
+    """Plain cross-attention, an FPN and losses over whole masks."""
+    config = dataclasses.replace(
+        micro.config,
+        pixel_decoder=FPNPixelDecoderConfig(conv_dim=32, mask_dim=8),
+        decoder=dataclasses.replace(micro.config.decoder, masked=False),
+    )
+    settings = make_config(config, loss=LossConfig(num_points=None))
+    state = TrainState.of(initialize(config), settings, Layout.over(jax.devices()[:1]))
+    losses, before = [], arrays(state.parameters)
+    for _ in range(4):
+        state, metrics = train_step(state, make_batch(4), jax.random.key(0))
+        assert metrics.finite
+        losses.append(float(metrics.loss))
+    assert losses[3] < losses[0]
+    assert not any(
+        np.array_equal(old, new)
+        for old, new in zip(before, arrays(state.parameters), strict=True)
+        if old.size > 1
+    )
 
 
 def test_the_callers_model_survives(micro):

@@ -1,5 +1,6 @@
 """Attention masks, which are predicted at the size that a layer looks at and not shrunk to it."""
 
+import dataclasses
 import functools
 
 import jax
@@ -9,6 +10,7 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import TransformerDecoderConfig
+from m2f_jax.layers import Attention
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid
 from m2f_jax.transformer_decoder import TransformerDecoder, attention_mask, mask_logits
@@ -69,10 +71,17 @@ def test_shrinking_takes_the_mean_of_each_cells_centre(factor):
     np.testing.assert_allclose(resize_bilinear(jnp.asarray(x), (3, 2)), want, rtol=0, atol=1e-6)
 
 
+CONFIG = TransformerDecoderConfig(dim=16, num_layers=2, num_heads=2, ffn_dim=8, num_queries=3)
+PLAIN = dataclasses.replace(CONFIG, masked=False)
+
+
+def make_decoder(cfg):
+    return TransformerDecoder(cfg, 2, 8, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+
+
 @pytest.fixture(scope="module")
 def decoder():
-    cfg = TransformerDecoderConfig(dim=16, num_layers=2, num_heads=2, ffn_dim=8, num_queries=3)
-    return TransformerDecoder(cfg, 2, 8, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    return make_decoder(CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +109,36 @@ def test_all_layers_end_with_the_last_one(decoder, pyramid, run):
     jax.tree.map(close, every_layer[-1], run(decoder, pyramid))
     shapes = {(x.class_logits.shape, x.mask_logits.shape) for x in every_layer}
     assert shapes == {((1, 3, 3), (1, 3, 13, 18))}
+
+
+def test_no_mask_is_a_mask_that_is_true_everywhere(run):
+    attention = Attention(16, 2, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    rng = np.random.default_rng(0)
+    queries, keys = (jnp.asarray(rng.normal(size=(2, n, 16)), jnp.float32) for n in (3, 10))
+    plain = run(attention, queries, keys, keys)
+    masked = run(attention, queries, keys, keys, jnp.ones((2, 3, 10), bool))
+    np.testing.assert_allclose(plain, masked, rtol=0, atol=1e-6)
+
+
+def test_plain_attention_looks_everywhere(decoder, pyramid, monkeypatch, run):
+    """As masked attention with masks that are True everywhere, and with the same parameters."""
+    plain = run(make_decoder(PLAIN), pyramid)
+    assert np.abs(plain.mask_logits - run(decoder, pyramid).mask_logits).max() > 1e-3
+    monkeypatch.setattr(
+        "m2f_jax.transformer_decoder.attention_mask",
+        lambda logits: jnp.ones_like(jax.lax.collapse(logits, 2, 4), bool),
+    )
+    open_masks = run(make_decoder(CONFIG), pyramid)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5), plain, open_masks
+    )
+
+
+def test_plain_attention_predicts_no_masks_between_layers(pyramid, equations):
+    def shapes(cfg):
+        jaxpr = jax.make_jaxpr(lambda x: make_decoder(cfg)(x))(pyramid)
+        return {x.aval.shape for equation in equations(jaxpr) for x in equation.outvars}
+
+    between = {(1, 3, 2, 3), (1, 3, 4, 5)}  # of three queries, at the sizes of the two layers
+    assert between <= shapes(CONFIG)
+    assert not between & shapes(PLAIN)

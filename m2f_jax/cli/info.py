@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from m2f_jax.cli.arguments import Info
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
 from m2f_jax.convert import open_checkpoint
 from m2f_jax.model import abstract_model, forward, parameter_shapes
 from m2f_jax.presets import HUB_PREFIX, PRESETS
@@ -48,7 +48,10 @@ def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, 
     for name, size in sizes.items():
         stages[name.split(".")[0]] += size
     total = sum(sizes.values())
-    swin, decoder = config.backbone, config.decoder
+    swin, pixel, decoder = config.backbone, config.pixel_decoder, config.decoder
+    fpn = isinstance(pixel, FPNPixelDecoderConfig)
+    layers = "FPN" if fpn else f"{pixel.num_layers} deformable layers"
+    attention = "" if decoder.masked else ", plain cross-attention"
     tasks = {
         "instance": ["instance"],
         "semantic": ["semantic"],
@@ -59,10 +62,9 @@ def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, 
         "can do": tasks[config.task],
         "backbone": f"Swin, width {swin.embed_dim}, depths {swin.depths}, heads {swin.num_heads}, "
         f"window {swin.window_size}",
-        "pixel decoder": f"{config.pixel_decoder.num_layers} deformable layers, width "
-        f"{config.pixel_decoder.dim}",
+        "pixel decoder": f"{layers}, width {pixel.dim}",
         "Transformer decoder": f"{decoder.num_layers} layers, {decoder.num_queries} queries, width "
-        f"{decoder.dim}",
+        f"{decoder.dim}{attention}",
         "parameters": {"all": total, **stages},
         "weights (MiB)": {
             "float32": round(4 * total / MEBI, 1),

@@ -57,11 +57,16 @@ def take_rows(
 
 
 def sample(
-    image: Float[Array, "H W C"] | Bool[Array, "H W C"], points: Float[Array, "*points 2"]
+    image: Float[Array, "H W C"] | Bool[Array, "H W C"], points: Float[Array, "*points 2"] | None
 ) -> Float[Array, "*points C"]:
-    """Bilinear samples of one image at `points` (x, y) in [0, 1]; zero outside."""
+    """Bilinear samples of one image at `points` (x, y) in [0, 1]; zero outside.
+
+    Without points, at the centre of every pixel, row by row, where they are the pixels themselves.
+    """
     height, width, _ = image.shape
     rows = jax.lax.collapse(image, 0, 2)
+    if points is None:
+        return rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
     corners = bilinear_corners(points, (height, width))
     weighted = [
         take_rows(rows, corner.pixel)
@@ -72,9 +77,11 @@ def sample(
 
 
 def sample_map(
-    image: Float[Array, "H W"] | Bool[Array, "H W"], points: Float[Array, "*points 2"]
+    image: Float[Array, "H W"] | Bool[Array, "H W"], points: Float[Array, "*points 2"] | None
 ) -> Float[Array, "*points"]:
     """`sample` of one channel, as one gather: its derivative is one scatter instead of four."""
+    if points is None:
+        return sample(image[..., None], None)[..., 0]
     height, width = image.shape
     corners = list(bilinear_corners(points, (height, width)))
     pixel = jnp.stack([corner.pixel for corner in corners])

@@ -9,13 +9,17 @@ from m2f_jax.presets import preset
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights and numbers of points; the defaults are the authors', for all published models."""
+    """Weights and numbers of points; the defaults are the authors', for all published models.
+
+    Without a number of points, the losses and the matching take every pixel of the predicted masks,
+    at stride 4, as in MaskFormer; the two ratios then have no meaning.
+    """
 
     class_weight: float = 2.0
     mask_weight: float = 5.0
     dice_weight: float = 5.0
     no_object_weight: float = 0.1  # of the class loss where no object is
-    num_points: int = 12544  # per matching and per mask
+    num_points: int | None = 12544  # per matching and per mask; None for whole masks
     oversample_ratio: float = 3.0  # candidates per point
     importance_sample_ratio: float = 0.75  # points that are the most uncertain candidates
 
@@ -29,13 +33,13 @@ class LossConfig:
 
     @property
     def num_candidates(self) -> int:
-        """Random points per mask from which the uncertain ones are chosen."""
-        return int(self.oversample_ratio * self.num_points)
+        """Random points per mask from which the uncertain ones are chosen; 0 for whole masks."""
+        return int(self.oversample_ratio * (self.num_points or 0))
 
     @property
     def num_uncertain(self) -> int:
         """Chosen points per mask; the others are random."""
-        return int(self.importance_sample_ratio * self.num_points)
+        return int(self.importance_sample_ratio * (self.num_points or 0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Fresh parameters, distributed as the authors' code draws them.
 
 Every parameter's name matches exactly one line of a table; the rules are those of the constructors
-and `_reset_parameters` of the authors' Swin, MSDeformAttnPixelDecoder and
-MultiScaleMaskedTransformerDecoder, and of PyTorch's own layers where those say nothing.
+and `_reset_parameters` of the authors' Swin, MSDeformAttnPixelDecoder, BasePixelDecoder (the FPN)
+and MultiScaleMaskedTransformerDecoder, and of PyTorch's own layers where those say nothing.
 """
 
 import math
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, PixelDecoderConfig
 from m2f_jax.model import Mask2Former, abstract_model, fill, parameter_shapes
 
 Shape = tuple[int, ...]
@@ -91,16 +91,17 @@ def sampling_directions(num_heads: int, num_points: int, num_levels: int = 3) ->
     return offsets
 
 
-def rules(config: Mask2FormerConfig) -> dict[str, Initializer]:
-    """The table: a pattern of names, and how parameters of such names are drawn."""
-    pixel, decoder = config.pixel_decoder, config.decoder
+def pixel_decoder_rules(
+    pixel: PixelDecoderConfig | FPNPixelDecoderConfig,
+) -> dict[str, Initializer]:
+    """The table's lines for the pixel decoder of this kind."""
+    if isinstance(pixel, FPNPixelDecoderConfig):
+        return {
+            r"pixel_decoder\.(top|steps\.\d\.(lateral|output))\.conv\.kernel": caffe,
+            r"pixel_decoder\.mask_features\.kernel": caffe,
+            r"pixel_decoder\.mask_features\.bias": zeros,
+        }
     return {
-        r".*norms?\d?(\.\d+)?\.scale": ones,
-        r".*norms?\d?(\.\d+)?\.bias": zeros,
-        r"backbone\.patch_embedding\.projection\.kernel": torch_default,
-        r"backbone\.patch_embedding\.projection\.bias": torch_default_bias(48),
-        r"backbone\.(stages|merges)\..*\.(kernel|relative_position_bias)": swin_normal,
-        r"backbone\.stages\..*(qkv|output|layers\.\d)\.bias": zeros,
         r"pixel_decoder\.input_projections\.\d\.linear\.kernel": xavier,
         r"pixel_decoder\.input_projections\.\d\.linear\.bias": zeros,
         r"pixel_decoder\.level_embeddings": normal,
@@ -117,6 +118,20 @@ def rules(config: Mask2FormerConfig) -> dict[str, Initializer]:
         r"pixel_decoder\.layers\.\d+\.mlp\.layers\.1\.bias": torch_default_bias(pixel.ffn_dim),
         r"pixel_decoder\.(lateral\.linear|output|mask_features)\.kernel": caffe,
         r"pixel_decoder\.mask_features\.bias": zeros,
+    }
+
+
+def rules(config: Mask2FormerConfig) -> dict[str, Initializer]:
+    """The table: a pattern of names, and how parameters of such names are drawn."""
+    decoder = config.decoder
+    return {
+        r".*norms?\d?(\.\d+)?\.scale": ones,
+        r".*norms?\d?(\.\d+)?\.bias": zeros,
+        r"backbone\.patch_embedding\.projection\.kernel": torch_default,
+        r"backbone\.patch_embedding\.projection\.bias": torch_default_bias(48),
+        r"backbone\.(stages|merges)\..*\.(kernel|relative_position_bias)": swin_normal,
+        r"backbone\.stages\..*(qkv|output|layers\.\d)\.bias": zeros,
+        **pixel_decoder_rules(config.pixel_decoder),
         r"decoder\.(queries|query_positions|level_embeddings)": normal,
         r"decoder\.layers\.\d+\..*_attention\.(query|key|value)\.kernel": xavier_of_three,
         r"decoder\.layers\.\d+\..*_attention\.output\.kernel": xavier,

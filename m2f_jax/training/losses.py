@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.ops.sampling import sample_map
 from m2f_jax.structures import Predictions, Targets
 from m2f_jax.training.config import LossConfig, TrainConfig
@@ -100,7 +101,10 @@ def compute(
     labels, masks, valid = map(jnp.asarray, targets)
     matching_key, mask_key = jax.random.split(key)
 
-    if points is None:
+    if config.num_points is None:
+        *_, height, width = mask_logits.shape
+        masks, shared = masks_at_size(masks, (height, width)), None
+    elif points is None:
         shape = (*class_logits.shape[:2], config.num_points, 2)
         shared = jax.random.uniform(matching_key, shape)
     else:
@@ -124,6 +128,14 @@ def compute(
     class_ = class_loss(class_logits, labels, assignment, config.no_object_weight)
     total = config.class_weight * class_ + config.mask_weight * mask + config.dice_weight * dice
     return Losses(total.sum(), class_, mask, dice, assignment, non_finite_costs)
+
+
+def masks_at_size(
+    masks: Bool[Array, "B M H W"], size: tuple[int, int]
+) -> Float[Array, "B M {size[0]} {size[1]}"]:
+    """What sampling the masks at the centres of all pixels of a map of this size gives."""
+    maps = jax.lax.collapse(masks, 0, 2)[..., None].astype(jnp.float32)
+    return resize_bilinear(maps, size).reshape(*masks.shape[:2], *size)
 
 
 def class_loss(
@@ -158,8 +170,10 @@ def num_blocks(assignment: Int[Array, "L B M"]) -> Int[Array, ""]:
     return -(-count // BLOCK)
 
 
-def take_block(x: Array, block: Int[Array, ""], axis: int) -> Array:
-    """The targets of a block, beyond the last one the last one again."""
+def take_block(x: Any, block: Int[Array, ""], axis: int) -> Any:
+    """The targets of a block, beyond the last one the last one again; None of None."""
+    if x is None:
+        return None
     return jnp.take(x, block * BLOCK + jnp.arange(BLOCK), axis=axis, mode="clip")
 
 
@@ -187,12 +201,14 @@ def choose_points(
     config: LossConfig,
     key: jax.Array,
     given: LossPoints | None,
-) -> Float[Array, "L B N P 2"]:
+) -> Float[Array, "L B N P 2"] | None:
     """Points for the masks of matched pairs: the most uncertain of many, and random ones.
 
     A point is uncertain where its logit is near 0, as in PointRend (Kirillov et al., CVPR 2020,
-    Sec. 3.1). N is M, filled up to whole blocks.
+    Sec. 3.1). N is M, filled up to whole blocks. Whole masks need none.
     """
+    if config.num_points is None:
+        return None
     mask_logits = jax.lax.stop_gradient(mask_logits)
     num_predictions, num_images, num_targets = assignment.shape
     num_extra = config.num_points - config.num_uncertain
@@ -222,9 +238,14 @@ def choose_points(
 
 
 def pair_losses(
-    logits: Float[Array, "h w"], mask: Bool[Array, "H W"], points: Float[Array, "P 2"]
+    logits: Float[Array, "h w"],
+    mask: Bool[Array, "H W"] | Float[Array, "H W"],
+    points: Float[Array, "P 2"] | None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The binary cross-entropy, averaged over the points, and the dice loss of one matched pair."""
+    """The binary cross-entropy, averaged over the points, and the dice loss of one matched pair.
+
+    Without points, over all pixels of a mask that has the size of the logits.
+    """
     logits = jnp.clip(sample_map(logits, points), -LARGEST_LOGIT, LARGEST_LOGIT)
     labels = sample_map(mask, points)
     probs = jax.nn.sigmoid(logits)
@@ -235,8 +256,8 @@ def pair_losses(
 def block_sums(
     maps: Float[Array, "L B T h w"],
     query: Int[Array, "L B T"],
-    masks: Bool[Array, "B T H W"],
-    points: Float[Array, "L B T P 2"],
+    masks: Bool[Array, "B T H W"] | Float[Array, "B T H W"],
+    points: Float[Array, "L B T P 2"] | None,
     num_queries: int,
 ) -> tuple[Float[Array, "L B"], Float[Array, "L B"]]:
     """The losses of a block's matched pairs, summed over its targets."""
@@ -249,9 +270,9 @@ def block_sums(
 @jax.custom_vjp
 def mask_and_dice_sums(
     mask_logits: Float[Array, "L B Q h w"],
-    masks: Bool[Array, "B M H W"],
+    masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
     assignment: Int[Array, "L B M"],
-    points: Float[Array, "L B N P 2"],
+    points: Float[Array, "L B N P 2"] | None,
 ) -> tuple[Float[Array, "L B"], Float[Array, "L B"]]:
     """The mask and the dice losses, summed over the matched pairs of each image."""
     num_queries = mask_logits.shape[2]
@@ -326,6 +347,8 @@ def check_shapes(
             f"4, {height} x {width}"
         )
     if points is not None:
+        if config.num_points is None:
+            raise ValueError("points are given, but LossConfig.num_points is None: whole masks")
         layers = len(predictions), batch
         num_extra = config.num_points - config.num_uncertain
         expected = (

@@ -25,8 +25,8 @@ def dice_loss(
 def image_costs(
     predictions: Predictions,
     labels: Int[Array, "M"],
-    masks: Bool[Array, "H W M"],
-    points: Float[Array, "P 2"],
+    masks: Bool[Array, "H W M"] | Float[Array, "H W M"],
+    points: Float[Array, "P 2"] | None,
     *,
     class_weight: float,
     mask_weight: float,
@@ -48,7 +48,7 @@ def image_costs(
         2,
         axis=1,
     )
-    mask_cost = (jax.nn.softplus(mask_logits).sum(axis=0) - inside) / points.shape[0]
+    mask_cost = (jax.nn.softplus(mask_logits).sum(axis=0) - inside) / len(mask_logits)
     dice_cost = dice_loss(product, mask_probs.sum(axis=0), there.sum(axis=1, keepdims=True))
     return class_weight * class_cost + mask_weight * mask_cost + dice_weight * dice_cost
 
@@ -56,8 +56,8 @@ def image_costs(
 def matching_costs(
     predictions: Predictions,
     labels: Int[Array, "B M"],
-    masks: Bool[Array, "B M H W"],
-    points: Float[Array, "L B P 2"],
+    masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
+    points: Float[Array, "L B P 2"] | None,
     *,
     class_weight: float,
     mask_weight: float,
@@ -70,7 +70,8 @@ def matching_costs(
             of the memory and no time that counts.
         labels: of the targets.
         masks: of the targets; laid out once such that a point of all masks is one row.
-        points: (x, y) in [0, 1], shared by all pairs of an image.
+        points: (x, y) in [0, 1], shared by all pairs of an image; None for every pixel of masks
+            that have the size of the predicted ones.
         class_weight: of the negative probability of the target's class.
         mask_weight: of the binary cross-entropy, averaged over the points.
         dice_weight: of the dice loss.
