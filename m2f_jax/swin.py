@@ -62,7 +62,7 @@ class WindowAttention(nnx.Module):
         # The authors pad with zeros and mask nothing: a padded token has the biases as its qkv.
         x = window_attention(
             self.qkv(x),
-            self.qkv.bias[...],
+            self.qkv.bias[...],  # pyright: ignore[reportOptionalSubscript] - it has one
             bias,
             window_size=self.window_size,
             shifted=shifted,

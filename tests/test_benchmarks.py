@@ -223,3 +223,37 @@ def test_ablations_refuses(ablations, arguments, message, capsys):
     with pytest.raises(SystemExit):
         ablations.main(["--data", "streets", *arguments])
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def window_attention(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("window_attention")
+
+
+@pytest.mark.parametrize(
+    ("backend", "message"),
+    [("cpu", "JAX has no GPU here, only"), ("gpu", "jax_triton isn't installed")],
+)
+def test_window_attention_names_what_is_missing(window_attention, monkeypatch, backend, message):
+    monkeypatch.setattr(window_attention.jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    with pytest.raises(
+        SystemExit, match=rf"{message}.*This needs an NVIDIA GPU and jax-triton: pip"
+    ):
+        window_attention.main([])
+
+
+def test_window_attention_takes_the_maps_of_all_stages(window_attention):
+    maps = window_attention.maps_of_stages(SwinConfig(num_heads=(3, 6, 12, 24)), (100, 200))
+    assert [(x.height, x.width, x.heads, x.shifted) for x in maps] == [
+        (25, 50, 3, False),
+        (25, 50, 3, True),
+        (13, 25, 6, False),
+        (13, 25, 6, True),
+        (7, 13, 12, False),
+        (7, 13, 12, True),
+        (4, 7, 24, False),
+        (4, 7, 24, True),
+    ]
+    assert {(x.head_width, x.window_size) for x in maps} == {(32, 7)}
