@@ -1,4 +1,4 @@
-"""What several tests share: the golden data, its models, and what some tests need."""
+"""What several tests share: the golden data, its models, and which tests need torch."""
 
 import dataclasses
 import functools
@@ -27,18 +27,13 @@ from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 
 GOLDEN = Path(__file__).parent / "golden"
 TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
-TRITON = importlib.util.find_spec("jax_triton") and jax.default_backend() == "gpu"
-NEEDS = {
-    "torch": (TORCH, "needs torch and transformers (pip install m2f-jax[torch])"),
-    "gpu": (TRITON, "needs an NVIDIA GPU and jax-triton (pip install m2f-jax[triton])"),
-}
 
 
 def pytest_collection_modifyitems(items):
-    for marker, (available, reason) in NEEDS.items():
-        for item in items:
-            if not available and item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=reason))
+    skip = pytest.mark.skip(reason="needs torch and transformers (pip install m2f-jax[torch])")
+    for item in items:
+        if not TORCH and item.get_closest_marker("torch"):
+            item.add_marker(skip)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""Window attention on a map: a loop over windows in NumPy, the derivative, and the GPU's kernel."""
+"""Window attention on a map, against a loop over windows in NumPy, and its derivative."""
 
 import functools
 import itertools
@@ -10,7 +10,6 @@ import pytest
 
 from m2f_jax.ops.window_attention import (
     attend_within_windows,
-    plain_window_attention,
     shifted_regions,
     window_attention,
 )
@@ -23,19 +22,10 @@ CASES = [  # batch, height, width, heads, window size, shifted
     (1, 10, 15, 1, 7, False),
     (1, 10, 15, 2, 7, True),
 ]
-GPU_CASES = [
-    (2, 24, 36, 2, 12, False),
-    (1, 25, 33, 3, 12, True),
-    (1, 13, 11, 1, 12, True),
-    (2, 17, 24, 2, 8, True),
-    (2, 15, 20, 2, 7, False),
-    (2, 15, 20, 2, 7, True),
-    (1, 9, 9, 2, 4, True),
-]
 
 
-def draw(batch, height, width, heads, window_size, head_width):
-    rng = np.random.default_rng(0)
+def draw(batch, height, width, heads, window_size, head_width, *, seed=0):
+    rng = np.random.default_rng(seed)
     shapes = (batch, height, width, 3 * heads * head_width), (3 * heads * head_width,)
     return [rng.normal(size=shape) for shape in (*shapes, (heads, *[window_size**2] * 2))]
 
@@ -105,26 +95,28 @@ def test_agrees_with_a_loop_over_windows(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_derivative_is_that_of_the_plain_form(case):
+def test_derivative_agrees_with_differences_of_the_loop(case):
     *shape, window_size, shifted = case
-    arrays = draw(*shape, window_size, head_width=3)
+    arrays, direction = (draw(*shape, window_size, head_width=3, seed=seed) for seed in (0, 1))
+    options = {"window_size": window_size, "shifted": shifted}
 
-    def gradients(attend, *arrays):
-        attend = functools.partial(attend, window_size=window_size, shifted=shifted)
-        return jax.grad(lambda x: (attend(*x) ** 3).sum())(arrays)
+    def loss(attend, *arrays):
+        return (attend(*arrays, **options) ** 3).sum()
 
     with jax.enable_x64(True):
-        got, want = (
-            jax.jit(functools.partial(gradients, attend))(*cast(arrays, jnp.float64))
-            for attend in (window_attention, plain_window_attention)
+        gradients = jax.jit(jax.grad(lambda x: loss(window_attention, *x)))(
+            cast(arrays, jnp.float64)
         )
-    for ours, plain, array in zip(got, want, arrays, strict=True):
-        assert ours.shape == array.shape  # of the padding's too, which may be zero
-        np.testing.assert_allclose(ours, plain, rtol=1e-12, atol=1e-12)
+    slope = sum(np.vdot(g, d) for g, d in zip(gradients, direction, strict=True))
+    before, after = (
+        loss(naive, *(x + step * d for x, d in zip(arrays, direction, strict=True)))
+        for step in (-1e-4, 1e-4)
+    )
+    np.testing.assert_allclose(slope, (after - before) / 2e-4, rtol=1e-6)
 
 
 def test_the_gradient_keeps_no_logits():
-    arrays = cast(draw(1, 24, 24, 2, 8, head_width=4), jnp.float32)
+    arrays = cast(draw(1, 23, 24, 2, 8, head_width=4), jnp.float32)
     _, pull_back = jax.vjp(
         functools.partial(window_attention, window_size=8, shifted=True), *arrays
     )
@@ -137,21 +129,3 @@ def test_refuses_a_bias_that_does_not_fit(shape):
     arrays = cast(draw(1, 8, 8, 2, 4, head_width=2), jnp.float32)
     with pytest.raises(ValueError, match=f"{shape[0]} heads and {shape[1]} x {shape[2]} tokens"):
         window_attention(*arrays[:2], jnp.zeros(shape), window_size=4, shifted=False)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-@pytest.mark.parametrize("case", GPU_CASES, ids=str)
-def test_kernel(case, dtype):
-    from m2f_jax.ops.window_attention_triton import fused_window_attention
-
-    *shape, window_size, shifted = case
-    arrays = cast(draw(*shape, window_size, head_width=32), dtype)
-    options = {"window_size": window_size, "shifted": shifted}
-    want = naive(*(np.asarray(x, np.float64) for x in arrays), **options)
-    got = jax.jit(functools.partial(fused_window_attention, **options))(*arrays)
-    assert got.dtype == dtype
-    error = np.asarray(got, np.float64) - want
-    assert np.linalg.norm(error) < jnp.finfo(dtype).eps * np.linalg.norm(want)
-    chosen = jax.jit(functools.partial(window_attention, **options))(*arrays)
-    np.testing.assert_array_equal(*(np.asarray(x, np.float32) for x in (chosen, got)))

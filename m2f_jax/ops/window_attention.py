@@ -1,15 +1,10 @@
 """Attention within shifted windows of a map (Swin, Liu et al., ICCV 2021, Sec. 3.2).
 
-One definition in plain JAX, which every platform can run and which the derivative is taken of. On
-an NVIDIA GPU a kernel computes the same in one pass, where `jax_triton` is installed and the kernel
-has tiles for the shape; see `window_attention_triton`.
-
 Axes: B images, H W rows and columns of the map, C channels, N windows of an image, T tokens of a
 window, D head width.
 """
 
 import functools
-from types import ModuleType
 
 import einops
 import jax
@@ -50,53 +45,11 @@ def window_attention(
             f"{keys} tokens, which does not go with windows of {window_size} x {window_size} "
             f"tokens and a map of 3 x {channels / 3:g} channels"
         )
-    return _attend(window_size, shifted, qkv, padding.astype(qkv.dtype), bias)
+    attend = functools.partial(_attend, window_size=window_size, shifted=shifted)
+    return jax.checkpoint(attend)(qkv, padding.astype(qkv.dtype), bias)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(window_size: int, shifted: bool, *arrays: Array) -> Array:
-    plain = functools.partial(plain_window_attention, window_size=window_size, shifted=shifted)
-    kernel = _triton()
-    qkv, _, bias = arrays
-    if kernel is None or not kernel.supports(qkv.dtype, window_size, head_width(qkv, bias)):
-        return plain(*arrays)
-    fused = functools.partial(
-        kernel.fused_window_attention, window_size=window_size, shifted=shifted
-    )
-    return jax.lax.platform_dependent(*arrays, cuda=fused, default=plain)
-
-
-def _attend_forward(window_size, shifted, *arrays):
-    return _attend(window_size, shifted, *arrays), arrays
-
-
-def _attend_backward(window_size, shifted, arrays, gradient):
-    plain = functools.partial(plain_window_attention, window_size=window_size, shifted=shifted)
-    # Without a barrier XLA would find the logits of the forward pass and keep them.
-    arrays, gradient = jax.lax.optimization_barrier((arrays, gradient))
-    _, pull_back = jax.vjp(plain, *arrays)
-    return pull_back(gradient)
-
-
-_attend.defvjp(_attend_forward, _attend_backward)
-
-
-@functools.cache
-def _triton() -> ModuleType | None:
-    """The kernel's module, or None where `jax_triton` or JAX's part for NVIDIA GPUs is missing."""
-    try:
-        from m2f_jax.ops import window_attention_triton
-    except ImportError:
-        return None
-    return window_attention_triton
-
-
-def head_width(qkv: Float[Array, "B H W C3"], bias: Float[Array, "heads T T"]) -> int:
-    """D."""
-    return qkv.shape[-1] // (3 * bias.shape[0])
-
-
-def plain_window_attention(
+def _attend(
     qkv: Float[Array, "B H W C3"],
     padding: Float[Array, "C3"],
     bias: Float[Array, "heads T T"],
@@ -104,7 +57,7 @@ def plain_window_attention(
     window_size: int,
     shifted: bool,
 ) -> Float[Array, "B H W C"]:
-    """`window_attention` in plain JAX: cut the windows out, attend, put them together again."""
+    """Cuts the windows out, attends, and puts them together again."""
     _, height, width, _ = qkv.shape
     down, across = -height % window_size, -width % window_size
     shift = window_size // 2
