@@ -10,6 +10,8 @@ if TYPE_CHECKING:
         SwinConfig,
         TransformerDecoderConfig,
     )
+    from m2f_jax.export import export_model
+    from m2f_jax.exported import ExportedSegmenter
     from m2f_jax.labels import Label
     from m2f_jax.model import Mask2Former
     from m2f_jax.presets import PRESETS, Preset, preset
@@ -25,6 +27,8 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
         "SwinConfig",
         "TransformerDecoderConfig",
     ),
+    "export": ("export_model",),
+    "exported": ("ExportedSegmenter",),
     "labels": ("Label",),
     "model": ("Mask2Former",),
     "presets": ("PRESETS", "Preset", "preset"),
@@ -36,6 +40,8 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
 
 __all__ = [  # noqa: RUF022 - one line per module, as above
     "Mask2FormerConfig", "PixelDecoderConfig", "SwinConfig", "TransformerDecoderConfig",
+    "export_model",
+    "ExportedSegmenter",
     "Label",
     "Mask2Former",
     "PRESETS", "Preset", "preset",

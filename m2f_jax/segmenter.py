@@ -76,6 +76,7 @@ class Segmenter:
     ):
         """A segmenter on `devices`, by default on the first one of this process."""
         self.config = model.config
+        self.dtype = model.dtype
         self.processor = processor
         self.devices = tuple(devices or jax.local_devices()[:1])
         mesh = Mesh(np.array(self.devices), (IMAGES,))
