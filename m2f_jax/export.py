@@ -119,7 +119,7 @@ def check(
     if there and not overwrite:
         raise FileExistsError(
             f"{' and '.join(there)} exist{'s' if len(there) == 1 else ''} already; name another "
-            "file, or overwrite it on purpose"
+            "file, or overwrite on purpose"
         )
     if min(size) < 1:
         raise ValueError(f"size is height and width in pixels, not {size[0]} x {size[1]}")
