@@ -4,6 +4,7 @@ A pickle names functions to be called: the few that arrays need get stand-ins he
 data, and no other is looked up.
 """
 
+import io
 import pickle
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
@@ -90,6 +91,12 @@ class Storage(NamedTuple):
     size: int
 
 
+class Numbers(NamedTuple):
+    """A storage that is in the pickle itself, as where tensors are pickled without torch.save."""
+
+    array: np.ndarray
+
+
 class View(NamedTuple):
     """A tensor as PyTorch pickles it: part of a storage, in elements and not in bytes."""
 
@@ -128,13 +135,48 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 def _rebuild_tensor(
-    storage: Storage, offset: int, shape: tuple, strides: tuple, _grad: bool, _hooks: Any
-) -> View:  # a seventh argument would say that the numbers are to be negated or conjugated
-    return View(storage, offset, tuple(shape), tuple(strides))
+    storage: Storage | Numbers,
+    offset: int,
+    shape: tuple,
+    strides: tuple,
+    _grad: bool,
+    _hooks: Any,
+) -> View | Array:  # a seventh argument would say that the numbers are negated or conjugated
+    if isinstance(storage, Storage):
+        return View(storage, offset, tuple(shape), tuple(strides))
+    steps = [stride * storage.array.itemsize for stride in strides]
+    start = offset * storage.array.itemsize
+    result = Array()  # numpy refuses what reaches beyond the storage
+    result.array = np.ndarray(shape, storage.array.dtype, storage.array, start, steps)
+    return result
 
 
-def _rebuild_parameter(tensor: View, *_: Any) -> View:
+def _rebuild_parameter(tensor: View | Array, *_: Any) -> View | Array:
     return tensor
+
+
+def _load_from_bytes(data: bytes = b"") -> Numbers:
+    """The storage in what PyTorch wrote before 1.6, and writes where a tensor is just pickled."""
+    file = io.BytesIO(data)
+    if not data.startswith(_LEGACY_BEGIN):
+        raise RefusedError("asks for torch.storage._load_from_bytes of something else")
+    file.seek(len(_LEGACY_BEGIN))
+    system = _StorageUnpickler(file).load()
+    storage = _StorageUnpickler(file).load()
+    keys = _StorageUnpickler(file).load()
+    if not isinstance(storage, Storage) or keys != [storage.key]:
+        raise RefusedError("asks for torch.storage._load_from_bytes of something else")
+    if not system["little_endian"]:
+        raise RefusedError("was written by a big-endian machine; save it as safetensors there")
+    size = int.from_bytes(file.read(8), "little")
+    array = np.frombuffer(data, DTYPES[storage.code], storage.size, file.tell())
+    if size != storage.size or file.tell() + array.nbytes != len(data):
+        raise ValueError(f"storage {storage.key} has {size} numbers, not {storage.size}")
+    return Numbers(array)
+
+
+# A magic number and a version, each a pickle of its own.
+_LEGACY_BEGIN = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
 
 
 _ADMITTED = {
@@ -143,6 +185,7 @@ _ADMITTED = {
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_parameter"): _Function(_rebuild_parameter),
     ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor),
+    ("torch.storage", "_load_from_bytes"): _Function(_load_from_bytes),
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): "ndarray",  # only an argument of _reconstruct
     ("numpy._core.multiarray", "_reconstruct"): Array,
@@ -186,4 +229,20 @@ class _Unpickler(pickle._Unpickler):
         match pid:
             case ("storage", str(code), str(key), _, int(size)) if code in DTYPES:
                 return Storage(code, key, size)
+        raise RefusedError(f"refers to {pid!r}, which is no storage of a tensor")
+
+
+class _StorageUnpickler(_Unpickler):
+    """Unpickles what is said of a storage in front of its numbers: names, and no calls."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        if not isinstance(found, str):
+            raise RefusedError(f"asks for {module}.{name} to describe a storage")
+        return found
+
+    def persistent_load(self, pid: Any) -> Storage:
+        match pid:
+            case (*first, None) if len(first) == 5:  # the last would make it part of another
+                return super().persistent_load(tuple(first))
         raise RefusedError(f"refers to {pid!r}, which is no storage of a tensor")

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
         SwinConfig,
         TransformerDecoderConfig,
     )
+    from m2f_jax.export import export_model
+    from m2f_jax.exported import ExportedSegmenter
     from m2f_jax.labels import Label
     from m2f_jax.model import Mask2Former
     from m2f_jax.presets import PRESETS, Preset, preset
@@ -27,6 +29,8 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
         "SwinConfig",
         "TransformerDecoderConfig",
     ),
+    "export": ("export_model",),
+    "exported": ("ExportedSegmenter",),
     "labels": ("Label",),
     "model": ("Mask2Former",),
     "presets": ("PRESETS", "Preset", "preset"),
@@ -39,6 +43,8 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
 __all__ = [  # noqa: RUF022 - one line per module, as above
     "FPNPixelDecoderConfig", "Mask2FormerConfig", "PixelDecoderConfig", "SwinConfig",
     "TransformerDecoderConfig",
+    "export_model",
+    "ExportedSegmenter",
     "Label",
     "Mask2Former",
     "PRESETS", "Preset", "preset",

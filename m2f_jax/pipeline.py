@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from m2f_jax.batching import AHEAD, Pending, Reduce, Submits, batches
 from m2f_jax.config import Task
-from m2f_jax.segmenter import AHEAD, Pending, Prepared, Reduce, Segmenter, batches
 
 Job = TypeVar("Job")
 Input = TypeVar("Input")
@@ -17,28 +17,29 @@ QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished, for e
 
 
 def run_pipeline(
-    segmenter: Segmenter,
+    segmenter: Submits,
     task: Task,
     threshold: float | None,
     jobs: Iterable[Job],
-    read: Callable[[Job], tuple[Prepared, Input]],
+    read: Callable[[Job], tuple[Any, Input]],
     finish: Callable[[Job, Input, Any], Outcome],
     reduce: Reduce | None = None,
 ) -> Iterator[tuple[Job, Outcome | Exception]]:
     """Each job with what `finish` made of it, in order, or with the error that it ended in.
 
     Args:
-        segmenter: what segments.
+        segmenter: what segments: a `Segmenter` or an `ExportedSegmenter`.
         task: as for `Segmenter.submit`.
         threshold: as for `Segmenter.submit`.
         jobs: what to do.
-        read: a job's image from `Segmenter.prepare` and what else `finish` needs; runs in threads,
-            ahead of the devices.
+        read: a job's image from the segmenter's `prepare` and what else `finish` needs; runs in
+            threads, ahead of the devices.
         finish: takes that and the segmentation, or what `reduce` left of it; runs in a thread,
             behind the devices.
-        reduce: as for `Segmenter.submit`.
+        reduce: as for `Segmenter.submit`, which alone takes it.
     """
     devices = len(segmenter.devices)
+    options = {"threshold": threshold} | ({} if reduce is None else {"reduce": reduce})
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as finisher:
         started: collections.deque[tuple[Job, Future, Pending | None]] = collections.deque()
         ending: collections.deque[tuple[Job, Future]] = collections.deque()
@@ -58,7 +59,7 @@ def run_pipeline(
                 started.extend((job, reading, None) for job, reading in batch)
             else:
                 images = [reading.result()[0] for _, reading in batch]
-                pending = segmenter.submit(images, task, threshold=threshold, reduce=reduce)
+                pending = segmenter.submit(images, task, **options)
                 started.extend((*pair, p) for pair, p in zip(batch, pending, strict=True))
             while len(started) > (AHEAD - 1) * devices:
                 collect()

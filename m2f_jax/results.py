@@ -219,6 +219,9 @@ class PanopticSegmentation:
         return np.ascontiguousarray(ids.view(np.uint8).reshape(*ids.shape, 4)[..., :3])
 
 
+Segmentation = InstanceSegmentation | PanopticSegmentation | Int[np.ndarray, "height width"]
+
+
 def mask_box(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of a mask (the last two exclusive); zeros for an empty one."""
     rows = np.flatnonzero(mask.any(axis=1))

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt8
 
 from m2f_jax import postprocess
+from m2f_jax.batching import AHEAD, Pending, Reduce, batches
 from m2f_jax.config import Task
 from m2f_jax.model import Mask2Former
 from m2f_jax.preprocess import ImageSource
@@ -24,26 +25,10 @@ from m2f_jax.processor import (
     collect_map,
     collect_panoptic,
 )
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.results import Segmentation
 from m2f_jax.structures import ImageSize, Predictions, Size
 
-Segmentation = InstanceSegmentation | PanopticSegmentation | Int[np.ndarray, "height width"]
-
-AHEAD = 2  # batches that are on the devices at a time
 IMAGES = "images"  # the axis of devices
-
-
-# A pure function of what post-processing leaves on the device (`postprocess.Instances`, `Panoptic`
-# or a semantic map, on the canvas) and of `Prepared.extra`, to whatever is wanted of them.
-Reduce = Callable[[Any, Any], Any]
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A segmentation that the device is working on."""
-
-    result: Callable[[], Any]
-    """Waits for the device and returns the segmentation, or what a `Reduce` made of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,16 +76,17 @@ class Segmenter:
     ):
         """A segmenter on `devices`, by default on the first one of this process."""
         self.config = model.config
+        self.dtype = model.dtype
         self.processor = processor
         self.devices = tuple(devices or jax.local_devices()[:1])
         mesh = Mesh(np.array(self.devices), (IMAGES,))
         self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
-        graph, state = nnx.split(model)
+        self.graph, state = nnx.split(model)
         # jax.jit takes plain arrays with the least overhead.
         self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
         self._predict = self._per_device(
-            functools.partial(_predict, graph, processor.mean, processor.std)
+            functools.partial(predict, self.graph, processor.mean, processor.std)
         )
         self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
 
@@ -282,22 +268,7 @@ def _fetch(found: Any, i: int) -> Any:
     return jax.device_get(_shard(found, i))
 
 
-def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Iterator[list[Any]]:
-    """Neighbours of the same key, up to `size` at a time."""
-    batch: list[Any] = []
-    for item in items:
-        if batch and key(item) != key(batch[0]):
-            yield batch
-            batch = []
-        batch.append(item)
-        if len(batch) == size:  # at once, not when the next item has come
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _predict(
+def predict(
     graph: nnx.GraphDef,
     mean: tuple[float, ...],
     std: tuple[float, ...],

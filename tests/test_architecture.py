@@ -105,6 +105,16 @@ def test_loading_is_on_top():
     assert not offences(AT_THE_TOP, others, lambda target: inside(target, *top))
 
 
+def test_exported_models_run_without_the_models_code():
+    below = [f"m2f_jax.{name}" for name in ("batching", "preprocess", "results", *BOTTOM)]
+
+    def above(target):
+        return inside(target, "flax") or (inside(target, "m2f_jax") and not inside(target, *below))
+
+    runtime = ["m2f_jax.exported", *below]
+    assert not offences(IMPORTS, lambda name: name in runtime, above)
+
+
 def test_operators_import_operators():
     def ours_but_not_operators(target):
         return inside(target, "m2f_jax") and not inside(target, "m2f_jax.ops")

@@ -400,6 +400,8 @@ def test_torch_saves(tmp_path):
     torch.save(model, path)  # the module itself, which is code
     with pytest.raises(ValueError, match=r"asks for torch\.nn\.modules\.container\.Sequential"):
         open_tensors(path)
+    path.write_bytes(pickle.dumps({"model": weights, "__author__": "third_party"}))
+    check(open_tensors(path), want)  # as detectron2's converters of backbones write
     torch.save(weights, path, _use_new_zipfile_serialization=False)
     with pytest.raises(ValueError, match=r"PyTorch wrote before 1\.6"):
         open_tensors(path)

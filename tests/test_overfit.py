@@ -25,7 +25,7 @@ from m2f_jax.training import (
     train_step,
 )
 
-SIZE = (96, 128)
+SIZE = (64, 96)
 IMAGES, OBJECTS, CLASSES = 4, 3, 2
 COLOURS = np.array([[200, 60, 40], [40, 90, 210]])
 MODEL = Mask2FormerConfig(
@@ -45,8 +45,8 @@ MODEL = Mask2FormerConfig(
 )
 TRAIN = TrainConfig(
     model=MODEL,
-    steps=500,
-    loss=LossConfig(num_points=512),
+    steps=300,
+    loss=LossConfig(num_points=256),
     optimizer=OptimizerConfig(
         learning_rate=1e-3, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=20
     ),
@@ -65,7 +65,7 @@ def draw_batch() -> TrainBatch:
         for k in range(OBJECTS):
             centre_y = rng.uniform(0.35, 0.65) * height
             centre_x = (k + rng.uniform(0.4, 0.6)) * width / OBJECTS
-            half_height, half_width = rng.uniform(18, 30), rng.uniform(12, 17)
+            half_height, half_width = rng.uniform(14, 24), rng.uniform(9, 13)
             inside = ((y - centre_y) / half_height) ** 2 + ((x - centre_x) / half_width) ** 2 < 1
             regions[image, inside] = k + 1
             images[image, inside] = COLOURS[labels[image, k]] + rng.normal(

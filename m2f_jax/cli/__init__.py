@@ -9,7 +9,7 @@ from pathlib import Path
 
 import tyro
 
-from m2f_jax.cli.arguments import Convert, Eval, Info, Predict, Streets, Train
+from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets, Train
 
 USER_ERROR = 1
 COMMANDS = {
@@ -17,6 +17,7 @@ COMMANDS = {
     "eval": Eval,
     "train": Train,
     "convert": Convert,
+    "export": Export,
     "info": Info,
     "streets": Streets,
 }
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="m2f",
-        description="Mask2Former in JAX: segment images, evaluate, train and convert models.",
+        description="Mask2Former in JAX: segment images; train, evaluate, convert, export models.",
         args=arguments,
         config=(
             tyro.conf.OmitArgPrefixes,

@@ -22,9 +22,9 @@ class Predict:
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
     """Image files, folders (searched through) and glob patterns."""
     model: Annotated[str, tyro.conf.arg(metavar="SOURCE")] = DEFAULT_MODEL
-    """A folder, a Hugging Face id such as facebook/mask2former-swin-large-cityscapes-instance, or
-    an authors' .pkl file; by default a small model in this package, which knows only streets as
-    m2f streets draws them."""
+    """A folder, a Hugging Face id such as facebook/mask2former-swin-large-cityscapes-instance, an
+    authors' .pkl file or a file of m2f export; by default a small model in this package, which
+    knows only streets as m2f streets draws them."""
     task: TaskName | None = None
     """By default what the model was trained for."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "predictions"
@@ -59,6 +59,34 @@ class Convert:
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
     """Replace a model that is in the folder."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model as one compiled function of an image, which runs without the model's code.
+
+    Writes FILE (StableHLO, from a uint8 image of one size to its segmentation) and FILE.safetensors
+    (the weights), for m2f predict --model FILE or for jax.export.deserialize.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A folder, a Hugging Face id or an authors' .pkl file."""
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """Where to write, such as streets.m2f."""
+    size: Annotated[str, tyro.conf.arg(metavar="HxW")]
+    """Height and width of the images, in pixels."""
+    task: TaskName | None = None
+    """By default what the model was trained for."""
+    platforms: Annotated[str, tyro.conf.arg(metavar="NAME,...")] = "cuda,tpu,cpu"
+    """Where it is to run: some of cpu, cuda, rocm and tpu. This machine needn't have them."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the computation and the weights; bfloat16 is for GPUs and TPUs."""
+    native: bool = False
+    """Keep images at their own size instead of the one that the model was tested at."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    overwrite: bool = False
+    """Replace files that are there already."""
 
 
 @dataclass(frozen=True)

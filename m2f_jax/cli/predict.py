@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,11 +20,16 @@ from m2f_jax.cli.arguments import Predict
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.config import Task, read_json
 from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic
+from m2f_jax.exported import ExportedSegmenter, is_exported
 from m2f_jax.labels import Label
 from m2f_jax.pipeline import run_pipeline
 from m2f_jax.preprocess import read_image
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, encode_rle
-from m2f_jax.segmenter import Prepared, Segmentation, Segmenter
+from m2f_jax.results import (
+    InstanceSegmentation,
+    PanopticSegmentation,
+    Segmentation,
+    encode_rle,
+)
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 RUN_FILE = "run.json"
@@ -53,16 +58,8 @@ def run(command: Predict) -> int:
         console.print(f"m2f: {pattern} is missing, or holds no images", style="red")
     if not jobs:
         return 1
-    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    segmenter = Segmenter.from_pretrained(
-        command.model, dtype, revision=command.revision, devices=jax.local_devices()
-    )
-    if command.native:
-        segmenter.processor = dataclasses.replace(
-            segmenter.processor, shortest_edge=None, longest_edge=None
-        )
-    labels = segmenter.config.labels
-    task = command.task or segmenter.config.task
+    open_model = open_exported if is_exported(command.model) else open_checkpoint
+    segmenter, task, labels, dtype = open_model(command)
     settings = {
         "model": command.model,
         "revision": command.revision,
@@ -82,6 +79,54 @@ def run(command: Predict) -> int:
     combine(out, task, labels, jobs)
     console.print(f"results are in {out}")
     return 1 if failed or missing else 0
+
+
+class Model(NamedTuple):
+    """What segments, as `Segmenter` does, and what is asked of it."""
+
+    segmenter: Any
+    task: Task
+    labels: tuple[Label, ...]
+    dtype: str
+
+
+def open_checkpoint(command: Predict) -> Model:
+    """The trained model, on all devices."""
+    from m2f_jax.segmenter import Segmenter  # exported models do without
+
+    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    segmenter = Segmenter.from_pretrained(
+        command.model, dtype, revision=command.revision, devices=jax.local_devices()
+    )
+    if command.native:
+        segmenter.processor = dataclasses.replace(
+            segmenter.processor, shortest_edge=None, longest_edge=None
+        )
+    config = segmenter.config
+    return Model(segmenter, command.task or config.task, config.labels, dtype)
+
+
+def open_exported(command: Predict) -> Model:
+    """The exported model, on all devices.
+
+    Raises:
+        ValueError: something else is asked of it than what it was exported for.
+    """
+    segmenter = ExportedSegmenter.load(command.model, jax.local_devices())
+    header = segmenter.header
+    for name, asked, there in (
+        ("--task", command.task, header.task),
+        ("--dtype", command.dtype, header.dtype),
+        ("--native", command.native or None, None),
+        ("--revision", command.revision, None),
+    ):
+        if asked not in (None, there):
+            value = f", {there}" if there else ""
+            raise ValueError(
+                f"{command.model}: {name} was settled when the model was exported{value}; leave it "
+                "out, or export the model again"
+            )
+    return Model(segmenter, header.task, header.labels, header.dtype)
 
 
 def find_images(patterns: Sequence[str]) -> tuple[list[Job], list[str]]:
@@ -147,7 +192,7 @@ def prepare_folder(
 
 
 def segment_all(
-    segmenter: Segmenter,
+    segmenter: Any,
     writer: "Writer",
     jobs: Sequence[Job],
     task: Task,
@@ -173,7 +218,7 @@ def segment_all(
     return failed
 
 
-def read_job(segmenter: Segmenter, job: Job) -> tuple[Prepared, np.ndarray]:
+def read_job(segmenter: Any, job: Job) -> tuple[Any, np.ndarray]:
     """The image, for the model and for drawing."""
     image = read_image(job.path)
     return segmenter.prepare(image), image

@@ -12,10 +12,12 @@ from m2f_jax.datasets.cityscapes import cityscapes_examples, cityscapes_images
 from m2f_jax.datasets.coco import coco_examples
 from m2f_jax.datasets.examples import Examples
 from m2f_jax.datasets.folder import ANNOTATIONS_FILE, folder_examples
+from m2f_jax.datasets.id_maps import IdMapExamples
 from m2f_jax.eval.cityscapes import ENDINGS, evaluation_of
 from m2f_jax.eval.coco import CocoInstances, CocoPanoptic, coco_images, labels_as, labels_of
 from m2f_jax.eval.coco_annotations import CocoAnnotations
 from m2f_jax.eval.evaluate import Evaluation, from_bytes, measure_all, merged, to_bytes
+from m2f_jax.eval.id_maps import id_map_evaluation
 from m2f_jax.eval.processes import exchange, share_of
 from m2f_jax.labels import CITYSCAPES, Label, things
 from m2f_jax.segmenter import Segmenter
@@ -62,7 +64,12 @@ def find_data(root: Path, task: Task, labels: Sequence[Label] | None) -> Trainin
     if (val / ANNOTATIONS_FILE).is_file() and (train / ANNOTATIONS_FILE).is_file():
         files = [part / ANNOTATIONS_FILE for part in (train, val)]
         return coco_data(files, [train / "images", val / "images"], task, labels)
-    return TrainingData(folder_examples(train, task, labels), (), None)
+    examples = folder_examples(train, task, labels)
+    if not (val / "ids").is_dir():
+        return TrainingData(examples, (), None)
+    held_out = folder_examples(val, task, examples.labels)
+    assert isinstance(held_out, IdMapExamples)  # for it has ids/
+    return TrainingData(examples, *id_map_evaluation(held_out))
 
 
 def cityscapes_data(root: Path, task: Task, labels: Sequence[Label] | None) -> TrainingData:

@@ -17,7 +17,13 @@ from m2f_jax.config import (
 )
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.presets import PRESETS, preset
-from m2f_jax.training.augment import AUGMENTATIONS, Augmentation, random_crops
+from m2f_jax.training.augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    ColourJitter,
+    RandomCrop,
+    random_crops,
+)
 from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
 
 
@@ -118,13 +124,17 @@ STREETS = Recipe(
             ),
         ),
         steps=8_000,
-        loss=LossConfig(num_points=512),
+        loss=LossConfig(num_points=None),  # of maps this small, all pixels cost less
         optimizer=OptimizerConfig(
             learning_rate=5e-4, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=100
         ),
         average_decay=0.999,
     ),
-    augmentation=random_crops((128, 256), 256, 1024),
+    augmentation=Augmentation(
+        size=(128, 256),
+        crop=RandomCrop(shortest_edges=tuple(range(192, 513, 32)), longest_edge=1024),
+        colours=ColourJitter(),
+    ),
     batch_size=4,
     max_segments=40,
     test_size=(256, 1024),

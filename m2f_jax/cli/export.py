@@ -1,0 +1,45 @@
+"""`m2f export`."""
+
+import dataclasses
+import time
+
+from rich.console import Console
+
+from m2f_jax.cli.arguments import Export
+from m2f_jax.cli.streets import parse_size
+from m2f_jax.export import check, export_model
+from m2f_jax.exported import arrays_file
+from m2f_jax.segmenter import Segmenter
+
+MEBI = 2**20
+
+
+def run(command: Export) -> int:
+    """Exports, and says what came out."""
+    start = time.perf_counter()
+    size = parse_size(command.size)
+    platforms = [name.strip() for name in command.platforms.split(",") if name.strip()]
+    check(command.file, size, command.task, platforms, overwrite=command.overwrite)
+    segmenter = Segmenter.from_pretrained(command.source, command.dtype, revision=command.revision)
+    if command.native:
+        segmenter.processor = dataclasses.replace(
+            segmenter.processor, shortest_edge=None, longest_edge=None
+        )
+    header = export_model(
+        segmenter,
+        command.file,
+        size,
+        command.task,
+        platforms=platforms,
+        overwrite=command.overwrite,
+    )
+    weights = arrays_file(command.file)
+    size_mib = weights.stat().st_size / MEBI
+    Console(highlight=False).print(
+        f"{command.source} -> {command.file} and {weights} ({size_mib:.1f} MiB) in "
+        f"{time.perf_counter() - start:.1f} s\n"
+        f"{header.task} of images of {size[0]} x {size[1]} in {header.dtype}, "
+        f"for {', '.join(header.platforms)}",
+        soft_wrap=True,
+    )
+    return 0
