@@ -1,12 +1,14 @@
 """The benchmarks run."""
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import json
 import math
 from pathlib import Path
 from types import ModuleType
 
+import jax
 import pytest
 
 from m2f_jax import presets
@@ -22,6 +24,7 @@ from m2f_jax.model import parameter_shapes
 from m2f_jax.presets import Preset
 from m2f_jax.training import LossConfig, TrainConfig
 from m2f_jax.training.recipes import recipe
+from m2f_jax.training.step import Layout
 
 MICRO = Mask2FormerConfig(
     labels=numbered(2),
@@ -257,3 +260,97 @@ def test_window_attention_takes_the_maps_of_all_stages(window_attention):
         (4, 7, 24, True),
     ]
     assert {(x.head_width, x.window_size) for x in maps} == {(32, 7)}
+
+
+@pytest.fixture
+def tpu_aot(monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module("tpu_aot")
+
+
+@pytest.fixture
+def micro(monkeypatch) -> str:
+    """The name of a published model that is a far smaller one now."""
+    name = "swin-tiny-coco-instance"
+    published = Preset(
+        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
+    )
+    monkeypatch.setitem(presets.PRESETS, name, published)
+    return name
+
+
+def count_micro() -> int:
+    return sum(math.prod(shape) for shape in parameter_shapes(MICRO).values())
+
+
+def test_tpu_aot(tpu_aot, micro, monkeypatch, capsys):
+    chips = []
+    monkeypatch.setattr(tpu_aot, "one_chip", lambda name: chips.append(name) or Layout.over())
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"that of {name}")
+    arguments = ["--model", micro, "--topology", "v6e:2x2", "--programs", "inference"]
+    tpu_aot.main([*arguments, "--size", "32", "64"])
+    assert chips == ["v6e:2x2"]
+    *table, last = capsys.readouterr().out.splitlines()
+    report = json.loads(last)
+    assert report["versions"] == {"jax": "that of jax", "libtpu": "that of libtpu"}
+    [row] = report["rows"]
+    assert row["program"] == "inference"
+    images = 32 * 64 * 3 * 4
+    assert 2 * count_micro() + images < row["arguments"] < 4 * count_micro() + images
+    assert row["temporaries"] > 0
+    assert row["peak memory"] > row["arguments"]
+    assert any("inference" in line for line in table)
+
+
+def test_tpu_aot_lowers_training(tpu_aot, micro):
+    lowered = tpu_aot.lower_training(micro, (32, 64), 2, Layout.over())
+    (count, parameters, optimizer, batch, _), _ = lowered.args_info
+    assert {x.dtype.name for x in jax.tree.leaves(parameters)} == {"float32"}
+    assert sum(math.prod(x.shape) for x in jax.tree.leaves(parameters)) == count_micro()
+    averages = [x for x in jax.tree.leaves(optimizer) if x.dtype.name == "float32"]
+    assert sum(math.prod(x.shape) for x in averages) == 2 * count_micro()
+    donated = {
+        name: {x.donated for x in jax.tree.leaves(tree)}
+        for name, tree in [
+            ("count", count),
+            ("parameters", parameters),
+            ("optimizer", optimizer),
+            ("batch", batch),
+        ]
+    }
+    assert donated == {
+        "count": {False},
+        "parameters": {True},
+        "optimizer": {True},
+        "batch": {False},
+    }
+    assert batch.pixel_values.shape == (2, 32, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "31", "64"], "sides are at least 32, --train-batch at least 1"),
+        (["--train-batch", "0"], "sides are at least 32, --train-batch at least 1"),
+        (["--programs", "export"], "--programs: invalid choice: 'export'"),
+    ],
+)
+def test_tpu_aot_refuses(tpu_aot, arguments, message, capsys):
+    with pytest.raises(SystemExit):
+        tpu_aot.main(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_tpu_aot_names_what_is_missing(tpu_aot, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    with pytest.raises(SystemExit, match=r"needs TPU's compiler: pip install 'm2f-jax\[tpu\]'"):
+        tpu_aot.main([])
+
+
+def test_tpu_aot_fails_above_its_limit(tpu_aot, monkeypatch):
+    row = {"program": "inference", "temporaries": 2**31 + 1}
+    monkeypatch.setattr(tpu_aot, "one_chip", lambda name: name)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: name)
+    monkeypatch.setattr(tpu_aot, "compile_program", lambda *_: row)
+    with pytest.raises(SystemExit, match="inference takes more than 2 GiB of temporaries"):
+        tpu_aot.main(["--programs", "inference"])
