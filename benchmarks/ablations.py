@@ -73,10 +73,8 @@ VARIANTS: Mapping[str, tuple[str, tuple[Change, ...]]] = {
 def base_recipe(size: tuple[int, int]) -> Recipe:
     """What all variants share: the recipe of the model in the package, for crops of a size.
 
-    Its losses are taken at points, as Mask2Former's, instead of on whole masks.
-
-    Without the average of parameters, which would take most of a short training to forget the first
-    ones.
+    Its losses are taken at points, as Mask2Former's, instead of on whole masks; and there is no
+    average of parameters, which would take most of a short training to forget the first ones.
     """
     height, _ = size
     loss = dataclasses.replace(STREETS.train.loss, num_points=NUM_POINTS)

@@ -1,0 +1,281 @@
+"""How time and memory grow: with pixels, images in a batch, queries, and devices.
+
+    python benchmarks/cost_curves.py --preset swin-large-cityscapes-instance --plot curves.png
+    python benchmarks/cost_curves.py --preset swin-tiny-cityscapes-instance --max-pixels 2.1
+
+Weights and images are random. Along each axis everything else stays as it is. README.md beside this
+file says how to read the tables; the last line is all of them as JSON.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.model import abstract_model, fill, network, parameters, stored_dtype
+from m2f_jax.presets import preset
+
+SIZES = (
+    (384, 384),
+    (512, 512),
+    (512, 1024),
+    (1024, 1024),
+    (1024, 2048),
+    (2048, 2048),
+    (2048, 4096),
+)
+BATCHES = (1, 2, 4, 8, 16)
+QUERIES = (50, 100, 200, 400)
+DEVICES = (1, 2, 4, 8)
+AXES = ("pixels", "batch", "queries", "devices")
+BATCH_SIZE_FOR_QUERIES = (512, 1024)
+COLLECTIVE = re.compile(
+    r"= (\(?[^=]*?) (all-reduce|all-gather|reduce-scatter|all-to-all)(-start)?\("
+)
+BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1, "u8": 1, "f16": 2, "s8": 1}
+
+
+def random_model(config: Mask2FormerConfig, dtype: str) -> tuple[nnx.GraphDef, Any]:
+    """A model without its parameters, and random ones."""
+    rng, abstract = np.random.default_rng(0), abstract_model(config, dtype)
+    arrays = {
+        name: jnp.asarray(
+            name.endswith("scale") + 0.02 * rng.standard_normal(x.shape, np.float32),
+            stored_dtype(name, jnp.dtype(dtype)),
+        )
+        for name, x in parameters(abstract).items()
+    }
+    graph, state = nnx.split(fill(abstract, arrays))
+    return graph, nnx.as_pure(state)
+
+
+def time_of(call: Callable[[], Any], seconds: float) -> float:
+    """The median of calls that take so long together, at least 3 of them, in milliseconds."""
+    jax.block_until_ready(call())
+    times = []
+    while len(times) < 3 or (sum(times) < seconds and len(times) < 50):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return 1000 * statistics.median(times)
+
+
+def measure(
+    config: Mask2FormerConfig, size: tuple[int, int], batch: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The forward pass of a batch: its time, and the memory that the compiler planned."""
+    graph, weights = random_model(config, options.dtype)
+    images = jax.random.normal(jax.random.key(0), (batch, *size, 3))
+
+    def forward(weights, images):
+        return network(nnx.merge(graph, weights), images, all_layers=False)
+
+    start = time.perf_counter()
+    compiled = jax.jit(forward).lower(weights, images).compile()
+    compilation = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    return {
+        "size": "{} x {}".format(*size),
+        "batch": batch,
+        "queries": config.decoder.num_queries,
+        "megapixels": batch * math.prod(size) / 1e6,
+        "ms": time_of(lambda: compiled(weights, images), options.seconds),
+        "temporaries MiB": memory.temp_size_in_bytes / 2**20,
+        "weights MiB": memory.argument_size_in_bytes / 2**20,
+        "compilation s": compilation,
+    }
+
+
+def exponent(x: Sequence[float], y: Sequence[float]) -> float:
+    """The k of a power law y ~ x^k through the larger half of the points; 1 is linear."""
+    half = slice(len(x) // 2 - 1, None) if len(x) > 3 else slice(None)
+    return float(np.polyfit(np.log(x[half]), np.log(y[half]), 1)[0])
+
+
+def along_pixels(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One image, from small to large."""
+    sizes = [size for size in SIZES if math.prod(size) <= 1e6 * options.max_pixels]
+    return [show(measure(config, size, 1, options)) for size in sizes]
+
+
+def along_batch(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Small images, one to many."""
+    limit = 1e6 * options.max_pixels / math.prod(SIZES[0])
+    return [show(measure(config, SIZES[0], count, options)) for count in BATCHES if count <= limit]
+
+
+def along_queries(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """One image, few queries to many."""
+    rows = []
+    for count in QUERIES:
+        decoder = dataclasses.replace(config.decoder, num_queries=count)
+        wanted = dataclasses.replace(config, decoder=decoder)
+        rows.append(show(measure(wanted, BATCH_SIZE_FOR_QUERIES, 1, options)))
+    return rows
+
+
+def along_devices(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What devices send one another in a training step, an image each, by forced CPU devices.
+
+    The model is the one in the package: only the pattern counts, and that is every model's.
+    """
+    del config, options
+    rows = []
+    for count in DEVICES:
+        environment = dict(os.environ, JAX_PLATFORMS="cpu")
+        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
+        command = [sys.executable, __file__, "--in-this-process"]
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if run.returncode:
+            raise SystemExit(f"{count} devices: {run.stderr[-2000:]}")
+        rows.append(show(json.loads(run.stdout.splitlines()[-1])))
+    return rows
+
+
+def training_step_on_all_devices() -> dict[str, Any]:
+    """The collectives of a compiled training step, and what each device keeps."""
+    from m2f_jax.training import TrainBatch, TrainState, initialize, train_step
+    from m2f_jax.training.recipes import recipe
+
+    config, (height, width), segments = recipe("streets").train, (64, 128), 8
+    state = TrainState.of(initialize(config.model, 0), config)
+    count = len(jax.devices())
+    batch = TrainBatch(
+        np.zeros((count, height, width, 3), np.uint8),
+        np.zeros((count, height, width), np.uint16),
+        np.zeros((count, segments, segments + 1), bool),
+        np.zeros((count, segments), np.int32),
+        np.ones((count, segments), bool),
+        left_out=np.zeros(count, np.int32),
+    )
+    compiled = train_step.lower(state, state.layout.put_batch(batch), jax.random.key(0)).compile()
+    found = COLLECTIVE.findall(compiled.as_text())
+    sent = sum(bytes_of(shapes) for shapes, _, _ in found)
+    memory = compiled.memory_analysis()
+    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.parameters))
+    return {
+        "devices": count,
+        "images": count,
+        "collectives": ", ".join(
+            f"{sum(kind == each for _, kind, _ in found)} {each}"
+            for each in dict.fromkeys(kind for _, kind, _ in found)
+        )
+        or "none",
+        "reduced MiB": sent / 2**20,
+        "parameters MiB": held / 2**20,
+        "temporaries MiB a device": memory.temp_size_in_bytes / 2**20,
+    }
+
+
+def bytes_of(shapes: str) -> int:
+    """Of an operation's result, as the compiler prints it: one array or a tuple of them."""
+    return sum(
+        BYTES[kind] * math.prod(int(side) for side in sides.split(",") if side)
+        for kind, sides in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
+    )
+
+
+def show(row: dict[str, Any]) -> dict[str, Any]:
+    """The row itself, which is also shown as progress."""
+    print(", ".join(f"{name} {text_of(value)}" for name, value in row.items()), file=sys.stderr)
+    return row
+
+
+def text_of(value: Any) -> str:
+    """A number with three digits that count."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def print_table(axis: str, rows: Sequence[dict[str, Any]], console: Console):
+    """One axis, with how time and memory grow along it."""
+    table = Table(title=f"along {axis}")
+    for name in rows[0]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*map(text_of, row.values()))
+    console.print(table)
+    if axis in ("pixels", "batch") and len(rows) > 1:
+        pixels = [row["megapixels"] for row in rows]
+        growth = {
+            name: exponent(pixels, [row[name] for row in rows])
+            for name in ("ms", "temporaries MiB")
+        }
+        text = ", ".join(f"{name} ~ pixels^{k:.2f}" for name, k in growth.items())
+        console.print(f"at the upper end: {text}")
+
+
+def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
+    """Time and memory along pixels, batch and queries, on logarithmic axes."""
+    import matplotlib.pyplot as plt
+
+    axes_of = {"pixels": "megapixels", "batch": "batch", "queries": "queries"}
+    drawn = [axis for axis in axes_of if axis in tables]
+    figure, panels = plt.subplots(
+        2, len(drawn), figsize=(4 * len(drawn), 6), squeeze=False, layout="constrained"
+    )
+    for column, axis in enumerate(drawn):
+        x = [row[axes_of[axis]] for row in tables[axis]]
+        for panel, name in zip(panels[:, column], ("ms", "temporaries MiB"), strict=True):
+            y = [row[name] for row in tables[axis]]
+            panel.loglog(x, y, marker="o")
+            panel.loglog(x, [y[-1] * value / x[-1] for value in x], ":", label="linear")
+            panel.set(xlabel=axes_of[axis], ylabel=name)
+            panel.legend()
+    figure.savefig(path)
+
+
+def main(arguments: Sequence[str] | None = None):
+    """Measures every axis and prints its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--preset", default="swin-tiny-cityscapes-instance")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: as predict's")
+    parser.add_argument("--axes", nargs="+", choices=AXES, default=AXES)
+    parser.add_argument("--max-pixels", type=float, default=8.4, help="in a batch, in millions")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of calls for each row")
+    parser.add_argument("--plot", type=Path, help="a picture of the curves (needs matplotlib)")
+    parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.in_this_process:
+        print(json.dumps(training_step_on_all_devices()))
+        return
+    on_cpu = jax.default_backend() == "cpu"
+    options.dtype = options.dtype or ("float32" if on_cpu else "bfloat16")
+    config = preset(options.preset).config
+    measured = {
+        "pixels": along_pixels,
+        "batch": along_batch,
+        "queries": along_queries,
+        "devices": along_devices,
+    }
+    tables = {axis: measured[axis](config, options) for axis in options.axes}
+    console = Console()
+    for axis, rows in tables.items():
+        print_table(axis, rows, console)
+    where = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
+    console.print(f"{options.preset}, {options.dtype}, {where}")
+    if options.plot is not None:
+        plot(tables, options.plot)
+    print(json.dumps({"device": where, "dtype": options.dtype, "tables": tables}))
+
+
+if __name__ == "__main__":
+    main()
