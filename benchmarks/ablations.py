@@ -29,7 +29,7 @@ from safetensors import safe_open
 
 from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.training import TrainConfig
-from m2f_jax.training.augment import random_crops
+from m2f_jax.training.augment import RandomCrop
 from m2f_jax.training.recipes import STREETS, Recipe
 
 Change = Callable[[TrainConfig], TrainConfig]
@@ -76,13 +76,19 @@ def base_recipe(size: tuple[int, int]) -> Recipe:
     Its losses are taken at points, as Mask2Former's, instead of on whole masks; and there is no
     average of parameters, which would take most of a short training to forget the first ones.
     """
-    height, _ = size
+    scale = size[0] / CROP[0]
+    crop = STREETS.augmentation.crop
+    assert isinstance(crop, RandomCrop)
+    scaled = RandomCrop(
+        shortest_edges=tuple(round(scale * edge) for edge in crop.shortest_edges),
+        longest_edge=round(scale * crop.longest_edge),
+    )
     loss = dataclasses.replace(STREETS.train.loss, num_points=NUM_POINTS)
     return dataclasses.replace(
         STREETS,
         train=dataclasses.replace(STREETS.train, loss=loss, average_decay=0.0),
-        augmentation=random_crops(size, 2 * height, 8 * height),
-        test_size=(2 * height, 8 * height),
+        augmentation=dataclasses.replace(STREETS.augmentation, size=size, crop=scaled),
+        test_size=(2 * size[0], 8 * size[0]),
     )
 
 
