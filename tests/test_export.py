@@ -273,3 +273,13 @@ def test_what_was_settled_cannot_be_asked_for(options, message, files, tmp_path,
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="exported for the task semantic, not panoptic"):
         ExportedSegmenter.load(files["semantic"])(picture(), "panoptic")
+
+
+def test_info_tells_of_it(files, capsys):
+    assert main(["info", str(files["panoptic"]), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["task"] == "panoptic"
+    assert facts["image"] == list(SIZE)
+    assert facts["exported with"] == f"jax {jax.__version__}"
+    assert main(["info", str(files["panoptic"]), "--memory", "64", "96"]) == 1
+    assert "--memory is for the model it was made of" in capsys.readouterr().err

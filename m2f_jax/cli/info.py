@@ -13,6 +13,7 @@ from rich.table import Table
 from m2f_jax.cli.arguments import Info
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
 from m2f_jax.convert import open_checkpoint
+from m2f_jax.exported import is_exported, read_program
 from m2f_jax.model import abstract_model, forward, parameter_shapes
 from m2f_jax.presets import HUB_PREFIX, PRESETS
 from m2f_jax.processor import ImageProcessor
@@ -22,6 +23,12 @@ MEBI = 2**20
 
 def run(command: Info) -> int:
     """Prints what there is to know, as a table or as JSON."""
+    if is_exported(command.source):
+        if command.memory is not None:
+            raise ValueError(
+                f"{command.source} is an exported model; --memory is for the model it was made of"
+            )
+        return tell(command, describe_exported(Path(command.source)), {})
     name = command.source.removeprefix(HUB_PREFIX)
     preset = None if Path(command.source).exists() else PRESETS.get(name)
     if preset is not None:  # known without fetching it
@@ -34,11 +41,30 @@ def run(command: Info) -> int:
         facts["published scores (%)"] = dict(preset.scores)
     if command.memory is not None:
         facts["compiled"] = measure(config, command.memory)
+    return tell(command, facts, {"config": config.to_dict()})
+
+
+def tell(command: Info, facts: dict[str, Any], more: dict[str, Any]) -> int:
+    """Prints the facts; as JSON, with what more there is."""
     if command.json:
-        print(json.dumps({"config": config.to_dict(), **facts}, indent=2))
+        print(json.dumps({**more, **facts}, indent=2))
     else:
         show(command.source, facts)
     return 0
+
+
+def describe_exported(path: Path) -> dict[str, Any]:
+    """The facts of an exported model by name, as plain JSON values."""
+    header, _ = read_program(path)
+    return {
+        "task": header.task,
+        "image": list(header.size),
+        "platforms": list(header.platforms),
+        "computes in": header.dtype,
+        "exported with": f"jax {header.jax_version}",
+        "classes": [label.name for label in header.labels],
+        "things": sum(label.is_thing for label in header.labels),
+    }
 
 
 def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, Any]:
