@@ -123,7 +123,7 @@ STREETS = Recipe(
                 dim=64, num_layers=3, num_heads=4, ffn_dim=256, num_queries=60
             ),
         ),
-        steps=8_000,
+        steps=12_000,
         loss=LossConfig(num_points=None),  # of maps this small, all pixels cost less
         optimizer=OptimizerConfig(
             learning_rate=5e-4, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=100
