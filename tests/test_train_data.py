@@ -89,6 +89,13 @@ def test_threads_change_nothing(streets):
         assert_same(one, other)
 
 
+@pytest.mark.slow
+def test_worker_processes_change_nothing(streets):
+    workers = take(streets, 5, threads=1, workers=2)
+    for one, other in zip(take(streets, 5, threads=1), workers, strict=True):
+        assert_same(one, other)
+
+
 def test_seeds_and_epochs_change_everything(streets):
     first, *_, second_epoch = take(streets, 4, threads=2)
     [other] = take(streets, 1, DataConfig(**{**vars(CONFIG), "seed": 6}), threads=2)

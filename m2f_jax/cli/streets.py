@@ -32,7 +32,7 @@ def run(command: Streets) -> int:
             command.seed,
             command.split,
             show,
-            workers=command.workers or os.cpu_count() or 1,
+            workers=(os.cpu_count() or 1) if command.workers is None else command.workers,
         )
     kept = command.images - drawn
     Console(highlight=False).print(
