@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Sequence
 
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,33 +76,33 @@ class Attention(nnx.Module):
             split_heads(self.value(values), self.num_heads),
             mask,
         )
-        return self.output(jax.lax.collapse(x, 2, 4))
+        return self.output(einops.rearrange(x, "b h q d -> b q (h d)"))
 
 
-def split_heads(x: Float[Array, "B N C"], num_heads: int) -> Float[Array, "B N H D"]:
-    """Channels as heads side by side."""
-    return x.reshape(*x.shape[:2], num_heads, x.shape[2] // num_heads)
+def split_heads(x: Float[Array, "B N C"], num_heads: int) -> Float[Array, "B H N D"]:
+    """The heads, which lie side by side in the channels."""
+    return einops.rearrange(x, "b n (h d) -> b h n d", h=num_heads)
 
 
 @jax.checkpoint
 def dot_product_attention(
-    queries: Float[Array, "B Q H D"],
-    keys: Float[Array, "B N H D"],
-    values: Float[Array, "B N H D"],
+    queries: Float[Array, "B H Q D"],
+    keys: Float[Array, "B H N D"],
+    values: Float[Array, "B H N D"],
     mask: Bool[Array, "B Q N"] | None,
-) -> Float[Array, "B Q H D"]:
+) -> Float[Array, "B H Q D"]:
     """Softmax attention; logits and softmax in float32 at least.
 
     They are computed again for the gradient: keeping them would take 1.4 GiB in a training step of
     four crops of 512 x 1024.
     """
     wide = jnp.promote_types(queries.dtype, jnp.float32)
-    logits = jnp.einsum("bqhd,bnhd->bhqn", queries, keys, preferred_element_type=wide)
+    logits = jnp.einsum("bhqd,bhnd->bhqn", queries, keys, preferred_element_type=wide)
     logits = logits * queries.shape[-1] ** -0.5
     if mask is not None:
         logits = jnp.where(mask[:, None], logits, -jnp.inf)
     weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
-    return jnp.einsum("bhqn,bnhd->bqhd", weights, values)
+    return jnp.einsum("bhqn,bhnd->bhqd", weights, values)
 
 
 def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[0]*size[1]} {dim}"]:

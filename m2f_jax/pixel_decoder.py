@@ -67,17 +67,32 @@ class MSDeformAttn(nnx.Module):
     ) -> Float[Array, "B S C"]:
         batch, tokens, _ = queries.shape
         heads, points = self.num_heads, self.num_points
-        offsets = whole_gradient(self.sampling_offsets(queries)).reshape(
-            batch, tokens, heads, NUM_LEVELS, points, 2
-        )
-        pixels = jnp.array([(width, height) for height, width in sizes], jnp.float32)
-        places = jnp.asarray(reference_points(sizes))[:, None, None, None]
-        locations = places + offsets / pixels[:, None]
-        weights = whole_gradient(self.attention_weights(queries))
+        offsets, weights = self.predict_samples(queries)
+        pixels = np.array([(width, height) for height, width in sizes], np.float32)
+        pixels = np.tile(np.repeat(pixels, points, axis=0), (heads, 1))  # of every sample
+        places = reference_points(sizes)[:, None]
+        locations = places + offsets.reshape(batch, tokens, len(pixels), 2) / pixels
+        locations = locations.reshape(batch, tokens, heads, NUM_LEVELS, points, 2)
         weights = jax.nn.softmax(weights.reshape(batch, tokens, heads, NUM_LEVELS * points))
         weights = weights.reshape(batch, tokens, heads, NUM_LEVELS, points)
         values = self.value(features).reshape(batch, tokens, heads, -1)
         return self.output(ms_deform_attn(values, sizes, locations, weights))
+
+    def predict_samples(
+        self, queries: Float[Array, "B S C"]
+    ) -> tuple[Float[Array, "B S _"], Float[Array, "B S _"]]:
+        """Offsets of the samples in pixels, and logits of their weights; in one product."""
+        layers = self.sampling_offsets, self.attention_weights
+        kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
+        bias = jnp.concatenate(
+            [
+                layer.bias[...]  # pyright: ignore[reportOptionalSubscript] - it has one
+                for layer in layers
+            ]
+        )
+        samples = whole_gradient(queries.astype(jnp.float32) @ kernel + bias)
+        offsets, weights = jnp.split(samples, [self.sampling_offsets.out_features], axis=-1)
+        return offsets, weights
 
 
 class PixelDecoderLayer(nnx.Module):

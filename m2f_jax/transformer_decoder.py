@@ -22,9 +22,13 @@ def mask_logits(
 ) -> Float[Array, "*L B Q H W"]:
     """The product of each query's embedding with each pixel's, in float32 (Sec. 3.1)."""
     wide = jnp.promote_types(per_pixel.dtype, jnp.float32)
-    return jnp.einsum(
-        "...bqe,bhwe->...bqhw", mask_embeddings, per_pixel, preferred_element_type=wide
+    logits = jnp.einsum(
+        "...bqe,bne->...bqn",
+        mask_embeddings,
+        jax.lax.collapse(per_pixel, 1, 3),
+        preferred_element_type=wide,
     )
+    return logits.reshape(*logits.shape[:-1], *per_pixel.shape[1:3])
 
 
 def attention_mask(logits: Float[Array, "B Q H W"]) -> Bool[Array, "B Q H*W"]:

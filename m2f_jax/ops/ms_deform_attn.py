@@ -1,19 +1,22 @@
 """Multi-scale deformable attention (Zhu et al., ICLR 2021, Eq. 3), the operator alone.
 
 For every query, head, level and point it samples that head's values bilinearly at a given location
-and sums the samples with given weights. One definition, evaluated in two orders: on a GPU all heads
-and points at once, which XLA makes one fused kernel of; elsewhere head by head and point by point,
-which keeps the values of a head in the cache (and the temporaries of a TPU small).
+and sums the samples with given weights. One definition, evaluated in the order that suits the
+platform: on a GPU all heads and points at once, which XLA makes one fused kernel of; on a TPU head
+by head and point by point, which keeps temporaries small; on a CPU from tables of all corners, and
+for the gradient head by head, which keeps the values of a head in the cache.
 
 Axes: B images, S values of all levels, Q queries, H heads, D head width, L levels, P points.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from m2f_jax.ops.sampling import Corner, bilinear_corners, take_rows
@@ -62,7 +65,15 @@ def _attend(
     locations: Float[Array, "Q H L P 2"],
     weights: Float[Array, "Q H L P"],
 ) -> Float[Array, "Q H*D"]:
-    sums = _by_platform(functools.partial(_forward, sizes))(values, locations, weights)
+    forward = functools.partial(_forward, sizes)
+    sums = jax.lax.platform_dependent(
+        values,
+        locations,
+        weights,
+        default=at_once(forward),
+        cpu=functools.partial(_forward_from_tables, sizes),
+        tpu=head_by_head(forward),
+    )
     return jax.lax.collapse(sums, 1, 3).astype(values.dtype)
 
 
@@ -75,20 +86,33 @@ def _attend_backward(sizes, residuals, gradient):
     residuals = jax.lax.optimization_barrier(residuals)
     _, heads, width = residuals[0].shape
     gradient = gradient.reshape(-1, heads, width)
-    gradients = _by_platform(functools.partial(_backward, sizes))(*residuals, gradient)
+    backward = functools.partial(_backward, sizes)
+    gradients = jax.lax.platform_dependent(
+        *residuals,
+        gradient,
+        default=at_once(backward),
+        cpu=head_by_head(backward),
+        tpu=head_by_head(backward),
+    )
     return tuple(g.astype(x.dtype) for g, x in zip(gradients, residuals, strict=True))
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def _by_platform(function: Callable) -> Callable:
-    """`function` of arrays whose second axis is the head: at once on a GPU, else head by head."""
+def at_once(function: Callable) -> Callable:
+    """`function` of arrays with all points of all heads in one expression."""
 
-    def at_once(*arrays):
+    def compute(*arrays):
         return function(*arrays, points_at_once=arrays[2].shape[-1])
 
-    def head_by_head(*arrays):
+    return compute
+
+
+def head_by_head(function: Callable) -> Callable:
+    """`function` of arrays whose second axis is the head, in a loop."""
+
+    def compute(*arrays):
         def one_head(slices):
             results = function(*(x[:, None] for x in slices), points_at_once=1)
             return jax.tree.map(lambda x: x[:, 0], results)
@@ -96,12 +120,7 @@ def _by_platform(function: Callable) -> Callable:
         mapped = jax.lax.map(one_head, tuple(jnp.moveaxis(x, 1, 0) for x in arrays))
         return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), mapped)
 
-    def choose(*arrays):
-        return jax.lax.platform_dependent(
-            *arrays, default=at_once, cpu=head_by_head, tpu=head_by_head
-        )
-
-    return choose
+    return compute
 
 
 def _places(
@@ -140,6 +159,48 @@ def _forward(
             coefficient = corner.inside * corner.weight_x * corner.weight_y * weight
             result = result + (take_rows(rows, row) * coefficient[..., None]).sum(-2)
     return result
+
+
+def _forward_from_tables(
+    sizes: Sizes,
+    values: Float[Array, "S H D"],
+    locations: Float[Array, "Q H L P 2"],
+    weights: Float[Array, "Q H L P"],
+) -> Float[Array, "Q H D"]:
+    """`_forward` for a CPU, in two steps: where every corner is and what it counts; then the sums.
+
+    The first step runs over many points at a time and is compiled once, not for every point.
+    """
+    queries, heads, levels, points, _ = locations.shape
+
+    def each(of_level: Sequence[int]) -> Int[np.ndarray, "samples"]:
+        return np.tile(np.repeat(np.array(of_level, np.int32), points), heads)
+
+    heights, widths = zip(*sizes, strict=True)
+    starts = [0, *itertools.accumulate(map(math.prod, sizes[:-1]))]
+    head = np.repeat(np.arange(heads, dtype=np.int32), levels * points)
+    corners = list(
+        bilinear_corners(locations.reshape(queries, -1, 2), (each(heights), each(widths)))
+    )
+    rows = jnp.stack([(corner.pixel + each(starts)) * heads + head for corner in corners])
+    coefficients = jnp.stack(
+        [corner.inside * corner.weight_x * corner.weight_y for corner in corners]
+    ) * weights.astype(locations.dtype).reshape(queries, -1)
+    shape = (len(corners), queries, heads, levels * points)
+    tables = rows.reshape(shape), coefficients.reshape(shape)
+    values = jax.lax.collapse(values, 0, 2)
+
+    def sums(rows, coefficients):
+        result = jnp.zeros((), jnp.promote_types(values.dtype, jnp.float32))
+        for point, corner in itertools.product(range(levels * points), range(len(corners))):
+            coefficient = coefficients[corner, ..., point, None].astype(result.dtype)
+            result = result + take_rows(values, rows[corner, ..., point]) * coefficient
+        return result
+
+    # In two parts, because XLA doesn't merge a sum into what joins two of them: merged with the
+    # reshape that follows, every channel would look into the tables again, four times as slow.
+    halves = zip(*(jnp.array_split(table, 2, axis=1) for table in tables), strict=True)
+    return jnp.concatenate([sums(*half) for half in halves])
 
 
 def _backward(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -19,15 +20,21 @@ class Corner(NamedTuple):
     sign_y: int
 
 
-def bilinear_corners(points: Float[Array, "*points 2"], size: tuple[int, int]) -> Iterator[Corner]:
+Side = int | Int[np.ndarray, "*#points"]
+
+
+def bilinear_corners(
+    points: Float[Array, "*points 2"], size: tuple[Side, Side]
+) -> Iterator[Corner]:
     """The four corners of each point; a sample is the sum of pixel x inside x weight_x x weight_y.
 
     `points` are (x, y) with (0, 0) the image's top left corner and (1, 1) its bottom right one, so
     that pixel centres lie at (i + 0.5) / n (align_corners=False); outside the image is zero.
+    `size` is the image's height and width, or each point's image's, int32.
     """
     height, width = size
-    x = points[..., 0] * width - 0.5
-    y = points[..., 1] * height - 0.5
+    x = points[..., 0] * np.asarray(width).astype(points.dtype) - 0.5
+    y = points[..., 1] * np.asarray(height).astype(points.dtype) - 0.5
     left, top = jnp.floor(x), jnp.floor(y)
     right_weight, bottom_weight = x - left, y - top
     left, top = left.astype(jnp.int32), top.astype(jnp.int32)
