@@ -140,8 +140,10 @@ def measure_all(
     def finish(item: Any, truth: Any, segmentation: Any):
         evaluation.measure(item, truth, segmentation).save(table_of(tables, item))
 
-    reduce = None if on_device is None else on_device.reduce
-    outcomes = run_pipeline(segmenter, evaluation.task, FOR_EVALUATION, items, read, finish, reduce)
+    options = {"threshold": FOR_EVALUATION}
+    if on_device is not None:
+        options["reduce"] = on_device.reduce
+    outcomes = run_pipeline(segmenter, evaluation.task, items, read, finish, **options)
     for item, outcome in outcomes:
         yield item, outcome if isinstance(outcome, Exception) else None
 

@@ -1,6 +1,6 @@
 """Many images through the devices: batches of neighbours, and results that aren't there yet."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,8 +24,8 @@ class Submits(Protocol):
     """A `Segmenter`, or what works like one."""
 
     @property
-    def devices(self) -> Sequence[Any]:
-        """As many images are taken at a time."""
+    def capacity(self) -> int:
+        """How many images it takes at a time."""
         ...
 
     @property

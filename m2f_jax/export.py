@@ -33,10 +33,9 @@ from safetensors.numpy import save_file
 from m2f_jax import postprocess
 from m2f_jax.config import Task
 from m2f_jax.exported import FORMAT, HEADER_FILE, PROGRAM_FILE, Header, arrays_file
-from m2f_jax.ops.pil_resize import resize_as_pil
-from m2f_jax.preprocess import padded_size, resized_size
+from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.segmenter import Segmenter, predict
-from m2f_jax.structures import ImageSize, Size
+from m2f_jax.structures import Predictions, Size
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -137,24 +136,24 @@ def whole_path(
 ) -> tuple[dict[str, np.ndarray], Callable[..., dict[str, Array]]]:
     """The arrays that are the program's first argument, and the program as a pure function."""
     processor, config = segmenter.processor, segmenter.config
-    resized = resized_size(size, processor.shortest_edge, processor.longest_edge)
-    image_size = ImageSize(padded_size(resized, processor.size_divisor), resized, size)
+    image_size = processor.size_of(size)
     leaves, tree = jax.tree.flatten_with_path(segmenter.parameters)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
     is_thing = processor.is_thing(config.num_classes)
 
-    def network(parameters: Any, image: UInt8[Array, "H W 3"]):
-        pixels = resize_as_pil(image, resized)
-        below, right = (p - r for p, r in zip(image_size.padded, resized, strict=True))
-        pixels = jnp.pad(pixels, ((0, below), (0, right), (0, 0)))
-        return predict(
+    taps = map(filter_taps, size, image_size.resized, image_size.padded)
+    rows, columns = (FilterTaps(*map(jnp.asarray, x)) for x in taps)
+
+    def network(parameters: Any, image: UInt8[Array, "H W 3"]) -> Predictions:
+        predictions = predict(
             segmenter.graph,
             processor.mean,
             processor.std,
             parameters,
-            pixels,
-            jnp.array(resized, jnp.int32),
+            resize_as_pil(image, rows, columns)[None],
+            jnp.array([image_size.resized], jnp.int32),
         )
+        return Predictions(*(logits[0] for logits in predictions))
 
     shapes = jax.eval_shape(
         network, segmenter.parameters, jax.ShapeDtypeStruct((*size, 3), np.uint8)

@@ -155,6 +155,11 @@ class ExportedSegmenter:
         self._arrays = [jax.device_put(arrays, device) for device in self.devices]
         self._program = jax.jit(exported.call)
 
+    @property
+    def capacity(self) -> int:
+        """How many images it takes at a time: one on each device."""
+        return len(self.devices)
+
     @classmethod
     def load(
         cls, path: str | os.PathLike, devices: Sequence[Any] | None = None

@@ -5,41 +5,38 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from m2f_jax.batching import AHEAD, Pending, Reduce, Submits, batches
+from m2f_jax.batching import AHEAD, Pending, Submits, batches
 from m2f_jax.config import Task
 
 Job = TypeVar("Job")
 Input = TypeVar("Input")
 Outcome = TypeVar("Outcome")
 
-READERS = 2  # threads; PIL and numpy let go of the interpreter while they work
-QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished, for each device
+READERS = 4  # threads; PIL and numpy let go of the interpreter while they work
+QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished, for each image at a time
 
 
 def run_pipeline(
     segmenter: Submits,
-    task: Task,
-    threshold: float | None,
+    task: Task | None,
     jobs: Iterable[Job],
     read: Callable[[Job], tuple[Any, Input]],
     finish: Callable[[Job, Input, Any], Outcome],
-    reduce: Reduce | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Job, Outcome | Exception]]:
     """Each job with what `finish` made of it, in order, or with the error that it ended in.
 
     Args:
         segmenter: what segments: a `Segmenter` or an `ExportedSegmenter`.
         task: as for `Segmenter.submit`.
-        threshold: as for `Segmenter.submit`.
         jobs: what to do.
         read: a job's image from the segmenter's `prepare` and what else `finish` needs; runs in
             threads, ahead of the devices.
         finish: takes that and the segmentation, or what `reduce` left of it; runs in a thread,
             behind the devices.
-        reduce: as for `Segmenter.submit`, which alone takes it.
+        options: further arguments of the segmenter's `submit`.
     """
-    devices = len(segmenter.devices)
-    options = {"threshold": threshold} | ({} if reduce is None else {"reduce": reduce})
+    capacity = segmenter.capacity
     with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as finisher:
         started: collections.deque[tuple[Job, Future, Pending | None]] = collections.deque()
         ending: collections.deque[tuple[Job, Future]] = collections.deque()
@@ -53,17 +50,17 @@ def run_pipeline(
             extra = reading.result()[1]
             ending.append((job, finisher.submit(finish, job, extra, segmentation)))
 
-        reads = _read_ahead(readers, jobs, read, QUEUED * devices)
-        for batch in batches(reads, devices, _bucket):
+        reads = _read_ahead(readers, jobs, read, QUEUED * capacity)
+        for batch in batches(reads, capacity, _bucket):
             if batch[0][1].exception() is not None:
                 started.extend((job, reading, None) for job, reading in batch)
             else:
                 images = [reading.result()[0] for _, reading in batch]
                 pending = segmenter.submit(images, task, **options)
                 started.extend((*pair, p) for pair, p in zip(batch, pending, strict=True))
-            while len(started) > (AHEAD - 1) * devices:
+            while len(started) > (AHEAD - 1) * capacity:
                 collect()
-            while ending and (len(ending) > QUEUED * devices or ending[0][1].done()):
+            while ending and (len(ending) > QUEUED * capacity or ending[0][1].done()):
                 yield _outcome(*ending.popleft())
         while started:
             collect()

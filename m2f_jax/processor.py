@@ -137,10 +137,13 @@ class ImageProcessor:
     def prepare(self, image: ImageSource) -> tuple[np.ndarray, ImageSize]:
         """One image as uint8 RGB [padded height, padded width, 3], resized and padded."""
         pixels = read_image(image)
-        original: Size = (pixels.shape[0], pixels.shape[1])
+        size = self.size_of((pixels.shape[0], pixels.shape[1]))
+        return pad(resize(pixels, size.resized), size.padded), size
+
+    def size_of(self, original: Size) -> ImageSize:
+        """What an image of this height and width is resized and padded to."""
         resized = resized_size(original, self.shortest_edge, self.longest_edge)
-        padded = padded_size(resized, self.size_divisor)
-        return pad(resize(pixels, resized), padded), ImageSize(padded, resized, original)
+        return ImageSize(padded_size(resized, self.size_divisor), resized, original)
 
     def post_process_instance_segmentation(
         self,

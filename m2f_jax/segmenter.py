@@ -1,6 +1,5 @@
 """Segmenter: the whole path from an image to its segmentation, compiled once per size bucket."""
 
-import collections
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -15,10 +14,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt8
 
 from m2f_jax import postprocess
-from m2f_jax.batching import AHEAD, Pending, Reduce, batches
+from m2f_jax.batching import Pending, Reduce
 from m2f_jax.config import Task
 from m2f_jax.model import Mask2Former
-from m2f_jax.preprocess import ImageSource
+from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
+from m2f_jax.pipeline import run_pipeline
+from m2f_jax.preprocess import ImageSource, pad, read_image
 from m2f_jax.processor import (
     FOR_EVALUATION,
     ImageProcessor,
@@ -33,16 +34,18 @@ IMAGES = "images"  # the axis of devices
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image that was resized and padded on the host.
+    """An image that was read.
 
     Attributes:
-        pixels: uint8 RGB [padded height, padded width, 3].
+        pixels: uint8 RGB, in the upper left corner of a canvas.
+        taps: how the device resizes and pads it, along the height and along the width.
         size: what undoes the padding and the resizing.
         target: the height and width of the result.
         extra: arrays that go to the device with the image, for a `Reduce`.
     """
 
     pixels: np.ndarray
+    taps: tuple[FilterTaps, FilterTaps]
     size: ImageSize
     target: Size
     extra: Any = ()
@@ -55,17 +58,26 @@ class Prepared:
     @property
     def bucket(self) -> Hashable:
         """Images of one bucket run through the same compiled programs, and can share a batch."""
-        extra = tuple((x.shape, str(x.dtype)) for x in jax.tree.leaves(self.extra))
-        return self.size.padded, self.canvas, extra
+        arrays = jax.tree.leaves((self.pixels, self.taps, self.extra))
+        return self.size.padded, self.canvas, *((x.shape, str(x.dtype)) for x in arrays)
 
 
 class Segmenter:
     """A model and its processor as one function of an image.
 
-    Images are read, turned upright and resized on the host; all else happens on the device. The
-    network is compiled once per padded size, post-processing once per task and output canvas
-    (output sides rounded up to multiples of 128); `jax_compilation_cache_dir` keeps both between
-    runs. Several devices take an image each, and do what one device would.
+    Images are read and turned upright on the host; all else happens on the device, one compiled
+    program after another without a word from the host. The network is compiled once per padded
+    size; what is small is compiled for itself, so that it doesn't multiply the network's
+    compilations: resizing once per canvas of the image (sides rounded up to multiples of 128), and
+    post-processing once per task and canvas of the result. `jax_compilation_cache_dir` keeps all of
+    them between runs. Several devices do what one device would.
+
+    Attributes:
+        config: the model's.
+        dtype: of the network's computation.
+        processor: the sizes that images are resized to, the thresholds and more.
+        devices: where it runs.
+        batch_size: how many images each device takes at a time.
     """
 
     def __init__(
@@ -73,8 +85,16 @@ class Segmenter:
         model: Mask2Former,
         processor: ImageProcessor,
         devices: Sequence[Any] | None = None,
+        batch_size: int = 1,
     ):
-        """A segmenter on `devices`, by default on the first one of this process."""
+        """A segmenter on `devices`, by default on the first one of this process.
+
+        Raises:
+            ValueError: `batch_size` is less than 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is 1 or more, not {batch_size}")
+        self.batch_size = batch_size
         self.config = model.config
         self.dtype = model.dtype
         self.processor = processor
@@ -85,8 +105,11 @@ class Segmenter:
         self.graph, state = nnx.split(model)
         # jax.jit takes plain arrays with the least overhead.
         self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
+        self._resize = self._per_device(
+            "resize", lambda _, *images: jax.vmap(resize_as_pil)(*images)
+        )
         self._predict = self._per_device(
-            functools.partial(predict, self.graph, processor.mean, processor.std)
+            "predict", functools.partial(predict, self.graph, processor.mean, processor.std)
         )
         self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
 
@@ -99,12 +122,13 @@ class Segmenter:
         revision: str | None = None,
         token: str | bool | None = None,
         devices: Sequence[Any] | None = None,
+        batch_size: int = 1,
     ) -> "Segmenter":
         """A trained model with its processor; arguments as for `Mask2Former.from_pretrained`."""
         from m2f_jax.pretrained import load_checkpoint, load_model
 
         checkpoint = load_checkpoint(source, revision, token)
-        return cls(load_model(checkpoint, dtype), checkpoint.processor, devices)
+        return cls(load_model(checkpoint, dtype), checkpoint.processor, devices, batch_size)
 
     def __call__(
         self,
@@ -140,19 +164,46 @@ class Segmenter:
         top_k: int = 100,
         threshold: float | None = FOR_EVALUATION,
     ) -> Iterator[Segmentation]:
-        """The segmentations of many images in order, prepared while others are computed."""
-        pending: collections.deque[Pending] = collections.deque()
-        for batch in batches(map(self.prepare, images), len(self.devices), bucket_of):
-            pending.extend(self.submit(batch, task, top_k=top_k, threshold=threshold))
-            while len(pending) >= AHEAD * len(self.devices):
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        """The segmentations of many images in order.
+
+        Threads read images ahead of the devices, `batch_size` x devices of neighbours that have
+        the same sizes are computed at a time, and a batch is on its way while the one before it is
+        fetched.
+
+        Raises:
+            ValueError: an image can't be read, or the task is unknown.
+            FileNotFoundError: an image file is missing.
+        """
+        outcomes = run_pipeline(
+            self,
+            task,
+            images,
+            lambda image: (self.prepare(image), None),
+            lambda _image, _none, segmentation: segmentation,
+            top_k=top_k,
+            threshold=threshold,
+        )
+        for _, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
 
     def prepare(self, image: ImageSource, target_size: Size | None = None) -> Prepared:
         """The host's part of the work; may run in a thread of its own."""
-        pixels, size = self.processor.prepare(image)
-        return Prepared(pixels, size, size.original if target_size is None else target_size)
+        pixels = read_image(image)
+        size = self.processor.size_of((pixels.shape[0], pixels.shape[1]))
+        rows, columns = map(filter_taps, size.original, size.resized, size.padded)
+        return Prepared(
+            pad(pixels, postprocess.canvas_size(size.original)),
+            (rows, columns),
+            size,
+            size.original if target_size is None else target_size,
+        )
+
+    @property
+    def capacity(self) -> int:
+        """How many images it takes at a time."""
+        return len(self.devices) * self.batch_size
 
     def submit(
         self,
@@ -163,10 +214,10 @@ class Segmenter:
         threshold: float | None = FOR_EVALUATION,
         reduce: Reduce | None = None,
     ) -> list[Pending]:
-        """Starts the devices on up to one image each, and returns at once.
+        """Starts the devices on up to `capacity` images, and returns at once.
 
         Args:
-            batch: images of one bucket, no more than there are devices.
+            batch: images of one bucket.
             task: as when called, like the following.
             top_k: at most so many instances.
             threshold: the least score of an instance.
@@ -176,23 +227,22 @@ class Segmenter:
         task = task or self.config.task
         if task not in ("instance", "panoptic", "semantic"):
             raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
-        # Devices without an image of their own repeat the last one.
-        filled = [batch[min(i, len(batch) - 1)] for i in range(len(self.devices))]
-        stacked = self._spread(
-            np.stack([image.pixels for image in filled]),
-            np.array([image.size.resized for image in filled]),
-        )
-        predictions = self._predict(self.parameters, *stacked)
+        # The last image is repeated in the places that are left.
+        filled = [batch[min(i, len(batch) - 1)] for i in range(self.capacity)]
+        images = [(image.pixels, *image.taps) for image in filled]
+        pixels = self._resize((), *self._spread(*_stacked(images)))
+        [sizes] = self._spread(np.array([image.size.resized for image in filled]))
+        predictions = self._predict(self.parameters, pixels, sizes)
         logits_size: Size = predictions.mask_logits.shape[2:]
         way_of = self.processor.score_way if task == "semantic" else postprocess.upsampling
         ways = [way_of(logits_size, image.size, image.target) for image in filled]
         extras = [image.extra for image in filled]
-        spread = [jax.tree.map(lambda *parts: np.stack(parts), *x) for x in (ways, extras)]
+        spread = [_stacked(x) for x in (ways, extras)]
         limit = np.float32(0 if threshold is None else threshold)
         program = self._program(task, top_k, reduce)
         found = program((self._is_thing, limit), *predictions, *self._spread(*spread))
         if reduce is not None:
-            return [Pending(functools.partial(_fetch, found, i)) for i in range(len(batch))]
+            return [Pending(functools.partial(self._fetch, found, i)) for i in range(len(batch))]
         return [
             Pending(functools.partial(self._collect, task, found, i, image.target, threshold))
             for i, image in enumerate(batch)
@@ -203,33 +253,33 @@ class Segmenter:
         return self.processor.is_thing(self.config.num_classes)
 
     def _spread(self, *arrays: Any) -> list[Any]:
-        """Arrays with an image per device."""
+        """Arrays of `capacity` images, of which each device gets as many."""
         return [jax.device_put(array, self._one_each) for array in arrays]
 
-    def _per_device(self, function: Callable) -> Callable:
-        """`function` of shared things and an image's arrays, with an image on each device."""
+    def _per_device(self, name: str, function: Callable) -> Callable:
+        """`function` of shared things and arrays of images, compiled, on each device's images.
 
-        def on_one_device(shared: Any, *arrays: Any) -> Any:
-            result = function(shared, *jax.tree.map(lambda x: x[0], arrays))
-            return jax.tree.map(lambda x: x[None], result)
+        The name is the program's, in profiles and among what was compiled.
+        """
 
         def spread(shared: Any, *arrays: Any) -> Any:
             return jax.shard_map(
-                on_one_device,
+                function,
                 mesh=self._one_each.mesh,
                 in_specs=(PartitionSpec(), *[PartitionSpec(IMAGES)] * len(arrays)),
                 out_specs=PartitionSpec(IMAGES),
                 check_vma=False,
             )(shared, *arrays)
 
+        spread.__name__ = name
         return jax.jit(spread)
 
     def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Callable:
         """The compiled post-processing of a task."""
         if (task, top_k, reduce) not in self._programs:
 
-            def post_process(shared, class_logits, mask_logits, way, extra):
-                logits = class_logits, mask_logits
+            def post_process(shared, image):
+                *logits, way, extra = image
                 is_thing, limit = shared
                 if task == "instance":
                     found = postprocess.instances(*logits, way, limit, top_k=top_k)
@@ -239,14 +289,27 @@ class Segmenter:
                     found = self.processor.compute_semantic(*logits, way)
                 return found if reduce is None else reduce(found, extra)
 
-            self._programs[task, top_k, reduce] = self._per_device(post_process)
+            self._programs[task, top_k, reduce] = self._per_device(
+                task,
+                lambda shared, *images: jax.lax.map(
+                    functools.partial(post_process, shared), images
+                ),
+            )
         return self._programs[task, top_k, reduce]
+
+    def _of_image(self, found: Any, i: int) -> Any:
+        """What was made of image `i`, on its device."""
+        device, place = divmod(i, self.batch_size)
+        return jax.tree.map(lambda x: x.addressable_shards[device].data[place], found)
+
+    def _fetch(self, found: Any, i: int) -> Any:
+        return jax.device_get(self._of_image(found, i))
 
     def _collect(
         self, task: Task, found: Any, i: int, target: Size, threshold: float | None
     ) -> Segmentation:
         """Waits for the device that had image `i`, and fetches its result."""
-        shard = _shard(found, i)
+        shard = self._of_image(found, i)
         if task == "instance":
             return self.processor.collect_instances(shard, target, threshold)
         if task == "panoptic":
@@ -254,18 +317,9 @@ class Segmenter:
         return collect_map(shard, target)
 
 
-def bucket_of(image: Prepared) -> Hashable:
-    """The bucket of a prepared image."""
-    return image.bucket
-
-
-def _shard(found: Any, i: int) -> Any:
-    """What the device that had image `i` made of it, on that device."""
-    return jax.tree.map(lambda x: x.addressable_shards[i].data[0], found)
-
-
-def _fetch(found: Any, i: int) -> Any:
-    return jax.device_get(_shard(found, i))
+def _stacked(images: Sequence[Any]) -> Any:
+    """Trees of arrays as one tree with an axis of images."""
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *images)
 
 
 def predict(
@@ -273,15 +327,14 @@ def predict(
     mean: tuple[float, ...],
     std: tuple[float, ...],
     parameters: Any,
-    pixels: UInt8[Array, "H W 3"],
-    size: Int[Array, "2"],
+    pixels: UInt8[Array, "B H W 3"],
+    sizes: Int[Array, "B 2"],
 ) -> Predictions:
-    """The predictions for one padded image of which the top left `size` is the image."""
-    inside = (jnp.arange(pixels.shape[0])[:, None] < size[0]) & (
-        jnp.arange(pixels.shape[1]) < size[1]
-    )
+    """The predictions for padded images of which the top left `sizes` are the images."""
+    _, height, width, _ = pixels.shape
+    inside_rows = jnp.arange(height) < sizes[:, :1]
+    inside_columns = jnp.arange(width) < sizes[:, 1:]
     values = pixels.astype(jnp.float32) - np.asarray(mean, np.float32)
     values = values / np.asarray(std, np.float32)
-    values = jnp.where(inside[:, :, None], values, 0)
-    class_logits, mask_logits = nnx.merge(graph, parameters)(values[None])
-    return Predictions(class_logits[0], mask_logits[0])
+    values = jnp.where(inside_rows[:, :, None, None] & inside_columns[:, None, :, None], values, 0)
+    return nnx.merge(graph, parameters)(values)

@@ -44,6 +44,23 @@ def test_instances_as_coco_results(image, tmp_path, golden_scores):
         assert overlay.size == (75, 58)
 
 
+def test_batches_change_nothing(image, tmp_path):
+    pixels = np.asarray(Image.open(image))
+    for i in range(3):
+        Image.fromarray(np.roll(pixels, 9 * i, axis=1)).save(tmp_path / f"{i}.png")
+    pictures = [tmp_path / f"{i}.png" for i in range(3)]
+    found = []
+    for size in (1, 2):
+        out = tmp_path / f"out{size}"
+        assert predict(*pictures, "--threshold", "0", "--batch-size", size, out=out) == 0
+        found.append(json.loads((out / "predictions.json").read_text()))
+    assert [x["image_id"] for x in found[0]] == [x["image_id"] for x in found[1]]
+    scores = [[x["score"] for x in results] for results in found]
+    np.testing.assert_allclose(
+        *scores, rtol=0, atol=1e-4
+    )  # products of other sizes round otherwise
+
+
 @pytest.fixture
 def golden_scores():
     """At the image's own size; scores at other sizes are in post.npz."""

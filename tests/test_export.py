@@ -263,6 +263,7 @@ def test_impossible_exports_are_refused(options, message, tmp_path, capsys):
         (["--dtype", "bfloat16"], "--dtype was settled when the model was exported, float32"),
         (["--native"], "--native was settled"),
         (["--revision", "main"], "--revision was settled"),
+        (["--batch-size", "2"], "--batch-size was settled"),
     ],
 )
 def test_what_was_settled_cannot_be_asked_for(options, message, files, tmp_path, capsys):

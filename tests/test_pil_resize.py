@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from m2f_jax.ops.pil_resize import FRACTION_BITS, filter_taps, resize_as_pil
-from m2f_jax.preprocess import resize
+from m2f_jax.preprocess import pad, resize
 
 SIZES = [  # up, down, both at once, one axis alone, by odd factors, from and to one pixel
     ((30, 47), (60, 94)),
@@ -24,6 +24,12 @@ SIZES = [  # up, down, both at once, one axis alone, by odd factors, from and to
 ]
 
 
+def resized(image, target, padded=None):
+    """`image` by the device; the taps are data, as in a Segmenter."""
+    rows, columns = map(filter_taps, image.shape[:2], target, padded or target)
+    return jax.jit(resize_as_pil)(jnp.asarray(image), rows, columns)
+
+
 @pytest.mark.parametrize(("source", "target"), SIZES)
 @pytest.mark.parametrize("extreme", [False, True])
 def test_equals_pil(source, target, extreme):
@@ -31,7 +37,7 @@ def test_equals_pil(source, target, extreme):
     pixels = rng.integers(0, 256, (*source, 3), np.uint8)
     if extreme:  # where sums are the largest, and where they would overflow
         pixels = (pixels > 20).astype(np.uint8) * np.uint8(255)
-    ours = jax.jit(resize_as_pil, static_argnums=1)(jnp.asarray(pixels), target)
+    ours = resized(pixels, target)
     assert ours.dtype == jnp.uint8
     np.testing.assert_array_equal(ours, resize(pixels, target), strict=True)
     height, width = target
@@ -45,20 +51,32 @@ def test_equals_pil(source, target, extreme):
 def test_hand_values():
     row = jnp.array([0, 100, 200, 40], jnp.uint8).reshape(1, 4, 1)
     # Halved: weights 3, 9, 9, 3 of 24 about a centre, cut off and made to sum to 1 at the ends.
-    half = resize_as_pil(row, (1, 2)).ravel()
+    half = resized(row, (1, 2)).ravel()
     np.testing.assert_array_equal(half, [round((300 + 200) / 7), round((100 + 600 + 120) / 7)])
-    twice = resize_as_pil(row[:, :2], (1, 4)).ravel()
+    twice = resized(row[:, :2], (1, 4)).ravel()
     np.testing.assert_array_equal(twice, [0, 25, 75, 100])
 
 
 def test_the_same_size_is_the_same_image():
     image = jnp.arange(24, dtype=jnp.uint8).reshape(4, 3, 2)
-    np.testing.assert_array_equal(resize_as_pil(image, (4, 3)), image)
+    np.testing.assert_array_equal(resized(image, (4, 3)), image)
+    assert filter_taps(4, 4, 4).coefficients.shape == (4, 1)  # it costs one reading
+
+
+def test_what_is_beyond_the_image_is_neither_read_nor_left():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (30, 47, 3), np.uint8)
+    rows, columns = filter_taps(30, 41, 64), filter_taps(47, 64, 64)
+    want = pad(resize(image, (41, 64)), (64, 64))
+    for beyond in (0, 255):
+        canvas = np.pad(image, ((0, 10), (0, 3), (0, 0)), constant_values=beyond)
+        ours = resize_as_pil(jnp.asarray(canvas), rows, columns)
+        np.testing.assert_array_equal(ours, want, strict=True)
 
 
 def test_taps_sum_to_one_and_lie_inside():
     for source, target in [(1, 5), (5, 1), (7, 13), (13, 7), (3, 1000), (1000, 3)]:
-        first, coefficients = filter_taps(source, target)
+        first, coefficients = filter_taps(source, target, target)
         assert first.min() >= 0
         assert coefficients.min() >= 0
         one = coefficients.sum(axis=1)

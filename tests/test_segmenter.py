@@ -1,13 +1,16 @@
 """The Segmenter does what processor and model do, in order, and compiles no more than it must."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
 import pytest
 
+from m2f_jax.batching import AHEAD
+from m2f_jax.pipeline import QUEUED
 from m2f_jax.processor import ImageProcessor
-from m2f_jax.segmenter import AHEAD, Segmenter
+from m2f_jax.segmenter import Segmenter
 
 PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
@@ -79,7 +82,7 @@ def test_images_that_cannot_be_read_are_refused_by_name(segmenter, tmp_path):
 
 
 def test_stream_keeps_the_order_and_reads_no_further_than_it_must(segmenter):
-    pictures = [image(40 + 5 * i, 64 - 3 * i, seed=i) for i in range(5)]
+    pictures = [image(40 + i, 64 - i, seed=i) for i in range(20)]
     read = []
 
     def source():
@@ -88,10 +91,34 @@ def test_stream_keeps_the_order_and_reads_no_further_than_it_must(segmenter):
             yield picture
 
     for i, ours in enumerate(segmenter.stream(source(), "semantic")):
-        assert len(read) <= i + AHEAD
+        assert len(read) <= i + AHEAD + 2 * QUEUED + 1  # before, on and behind the device
         same(ours, segmenter(pictures[i], "semantic"))
-    assert read == list(range(5))
+    assert read == list(range(20))
     assert list(segmenter.stream([])) == []
+
+
+def test_stream_ends_in_the_error_of_an_image(segmenter, tmp_path):
+    stream = segmenter.stream([image(64, 64), tmp_path / "none.png", image(64, 64)])
+    assert len(next(stream)) > 0
+    with pytest.raises(FileNotFoundError, match=r"none\.png is missing"):
+        next(stream)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_batches(segmenter, micro, task):
+    """Images of one size share a batch, others don't; the last one isn't full."""
+    sizes = [(50, 80), (50, 80), (50, 80), (64, 64), (50, 80)]
+    pictures = [image(*size, seed=i) for i, size in enumerate(sizes)]
+    in_batches = Segmenter(micro, PROCESSOR, batch_size=2)
+    assert in_batches.capacity == 2
+    for picture, ours in zip(pictures, in_batches.stream(pictures, task), strict=True):
+        same(ours, segmenter(picture, task))
+    same(in_batches(pictures[0], task), segmenter(pictures[0], task))
+
+
+def test_an_empty_batch_is_refused(micro):
+    with pytest.raises(ValueError, match="batch_size is 1 or more, not 0"):
+        Segmenter(micro, PROCESSOR, batch_size=0)
 
 
 def test_stream_passes_its_options_on(segmenter):
@@ -107,8 +134,10 @@ def test_one_compilation_per_padded_size_and_canvas(segmenter, caplog):
                 for task in TASKS:
                     segmenter(picture, task, target_size=target)
         messages = [record.getMessage() for record in caplog.records]
-        return [m for m in messages if m.startswith("Finished XLA compilation")]
+        found = [re.match(r"Finished XLA compilation of jit\((\w+)\)", m) for m in messages]
+        return [m[1] for m in found if m and m[1] in ("resize", "predict", *TASKS)]
 
     compilations(image(64, 64))
-    assert compilations(image(33, 64), image(64, 50), image(128, 128), image(100, 128)) == []
-    assert compilations(image(64, 64), target=(64, 129))
+    assert compilations(image(33, 64), image(64, 50)) == []
+    assert compilations(image(128, 128), image(100, 128)) == ["resize"]  # of more samples
+    assert compilations(image(64, 64), target=(64, 129)) == list(TASKS)

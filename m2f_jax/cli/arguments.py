@@ -33,6 +33,9 @@ class Predict:
     """The least score of an instance that is kept; 0 keeps the best 100."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    batch_size: int = 1
+    """Images that each device computes at a time, where neighbours have the same size: more images
+    a second if they are small, and more memory."""
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
     revision: str | None = None
@@ -149,6 +152,8 @@ class EvalCityscapes:
     """Where to write the predictions in the official format, for other tools to score."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    batch_size: int = 1
+    """Images that each device computes at a time, where neighbours have the same size."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()
@@ -184,6 +189,8 @@ class EvalCoco:
     """Where to write the predictions in COCO's format, for other tools to score."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    batch_size: int = 1
+    """Images that each device computes at a time, where neighbours have the same size."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()

@@ -181,7 +181,11 @@ def score_model(
     source = command.model or DEFAULT_MODEL
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     segmenter = Segmenter.from_pretrained(
-        source, dtype, revision=command.revision, devices=jax.local_devices()
+        source,
+        dtype,
+        revision=command.revision,
+        devices=jax.local_devices(),
+        batch_size=command.batch_size,
     )
     evaluation, data = prepare(segmenter)
     settings = {
@@ -189,6 +193,7 @@ def score_model(
         "model digest": digest_of_model(segmenter),
         "dtype": dtype,
         "device": jax.devices()[0].device_kind,
+        "batch size": command.batch_size,
         **data,
     }
     tables = tables_of(tables_folder(command.out), settings)

@@ -96,7 +96,11 @@ def open_checkpoint(command: Predict) -> Model:
 
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     segmenter = Segmenter.from_pretrained(
-        command.model, dtype, revision=command.revision, devices=jax.local_devices()
+        command.model,
+        dtype,
+        revision=command.revision,
+        devices=jax.local_devices(),
+        batch_size=command.batch_size,
     )
     if command.native:
         segmenter.processor = dataclasses.replace(
@@ -118,6 +122,7 @@ def open_exported(command: Predict) -> Model:
         ("--task", command.task, header.task),
         ("--dtype", command.dtype, header.dtype),
         ("--native", command.native or None, None),
+        ("--batch-size", None if command.batch_size == 1 else command.batch_size, None),
         ("--revision", command.revision, None),
     ):
         if asked not in (None, there):
@@ -203,7 +208,7 @@ def segment_all(
     failed = 0
     with ImageProgress("segmenting", len(jobs), console) as progress:
         read = functools.partial(read_job, segmenter)
-        outcomes = run_pipeline(segmenter, task, threshold, jobs, read, writer.write)
+        outcomes = run_pipeline(segmenter, task, jobs, read, writer.write, threshold=threshold)
         for job, outcome in outcomes:
             if isinstance(outcome, WriteError):  # the disk won't get better with the next image
                 raise outcome

@@ -16,18 +16,21 @@ from jaxtyping import Array, Int, UInt8
 
 FRACTION_BITS = 22
 
+AnyArray = Array | np.ndarray
+
 
 class FilterTaps(NamedTuple):
     """The source samples that make each target sample: neighbours from `first` on."""
 
-    first: Int[np.ndarray, "target"]
-    coefficients: Int[np.ndarray, "target taps"]  # in units of 2**-22, zero where not needed
+    first: Int[AnyArray, "target"]
+    coefficients: Int[AnyArray, "target taps"]  # in units of 2**-22, zero where not needed
 
 
-def filter_taps(source: int, target: int) -> FilterTaps:
+def filter_taps(source: int, target: int, padded: int) -> FilterTaps:
     """PIL's bilinear filter along an axis: a triangle, as wide as two samples of the coarser grid.
 
-    The last taps may lie beyond the source; their coefficients are zero.
+    The last taps may lie beyond the source; their coefficients are zero. So are those of samples
+    from `target` up to `padded`, which makes these zero.
     """
     scale = source / target
     width = max(scale, 1.0)  # half of the triangle's base
@@ -40,27 +43,35 @@ def filter_taps(source: int, target: int) -> FilterTaps:
     weight = np.where(position < end[:, None], np.maximum(weight, 0), 0)
     weight /= np.cumsum(weight, axis=1)[:, -1:]  # from left to right, as PIL adds them up
     coefficients = np.floor(weight * 2**FRACTION_BITS + 0.5)
-    return FilterTaps(first.astype(np.int32), coefficients.astype(np.int32))
+    needed = np.flatnonzero(coefficients.any(axis=0))[-1] + 1
+    below = (0, padded - target)
+    return FilterTaps(
+        np.pad(first.astype(np.int32), below),
+        np.pad(coefficients[:, :needed].astype(np.int32), (below, (0, 0))),
+    )
 
 
 def resize_as_pil(
-    image: UInt8[Array, "H W C"], size: tuple[int, int]
-) -> UInt8[Array, "{size[0]} {size[1]} C"]:
-    """The image resized to `size` (height, width); equals `m2f_jax.preprocess.resize`."""
-    for axis in (1, 0):  # the order matters, since each pass rounds
-        if image.shape[axis] != size[axis]:
-            image = _resize_axis(image, size[axis], axis)
-    return image
+    image: UInt8[Array, "H W C"], rows: FilterTaps, columns: FilterTaps
+) -> UInt8[Array, "_ _ C"]:
+    """The image resized and padded with zeros; equals `resize` and `pad` of `m2f_jax.preprocess`.
+
+    Args:
+        image: may be larger than the source that the taps are made for, at its bottom and right.
+        rows: along the height.
+        columns: along the width.
+    """
+    return _resize_axis(_resize_axis(image, columns, 1), rows, 0)  # in order, since each rounds
 
 
-def _resize_axis(image: UInt8[Array, "H W C"], target: int, axis: int) -> UInt8[Array, "_ _ C"]:
+def _resize_axis(
+    image: UInt8[Array, "H W C"], taps: FilterTaps, axis: int
+) -> UInt8[Array, "_ _ C"]:
     """One pass; the sum can't exceed 255 after rounding, for the coefficients' sum is about one."""
-    source = image.shape[axis]
-    first, coefficients = filter_taps(source, target)
     half = np.int32(2 ** (FRACTION_BITS - 1))
     total = half
-    for tap in range(coefficients.shape[1]):
-        sample = jnp.take(image, np.minimum(first + tap, source - 1), axis=axis, mode="clip")
-        coefficient = np.expand_dims(coefficients[:, tap], (1 - axis, 2))
+    for tap in range(taps.coefficients.shape[1]):
+        sample = jnp.take(image, taps.first + tap, axis=axis, mode="clip")
+        coefficient = jnp.expand_dims(taps.coefficients[:, tap], (1 - axis, 2))
         total = total + sample.astype(jnp.int32) * coefficient
     return (total >> FRACTION_BITS).astype(jnp.uint8)
