@@ -196,7 +196,7 @@ def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The powers of pixels by which time and memory grow at the upper end."""
     pixels = [row["megapixels"] for row in rows]
     return {
-        f"{name} ~ pixels^": exponent(pixels, [row[name] for row in rows])
+        f"{name} with pixels to the power of": exponent(pixels, [row[name] for row in rows])
         for name in ("ms", "temporaries MiB")
     }
 

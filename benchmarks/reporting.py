@@ -223,7 +223,7 @@ def lines_of(notes: Notes) -> list[str]:
     return [
         f"{name}: "
         + ", ".join(
-            f"{key} {value:.2g}" if isinstance(value, float) else f"{key} {value}"
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
             for key, value in values.items()
             if not isinstance(value, dict)
         )

@@ -179,6 +179,7 @@ OPERATOR += ["--repeats", "1"]
 
 
 @pytest.mark.torch
+@pytest.mark.slow
 def test_deformable_attention(deformable_attention, monkeypatch, tmp_path, capsys):
     path, document = tmp_path / "report.json", tmp_path / "report.md"
     deformable_attention.main([*OPERATOR, "--json", str(path), "--markdown", str(document)])
@@ -242,6 +243,21 @@ def test_deformable_attention_fails_if_it_differs(deformable_attention, monkeypa
     monkeypatch.setitem(deformable_attention.PEERS, "transformers", operator)
     with pytest.raises(SystemExit, match=r"the result differs by .* from transformers"):
         deformable_attention.main(OPERATOR)
+
+
+def test_matching(monkeypatch, tmp_path):
+    matching = importlib.import_module("matching")
+    monkeypatch.setattr(matching, "SHAPES", ((2, 3),))
+    path = tmp_path / "report.json"
+    matching.main(["--problems", "1", "--repeats", "1", "--json", str(path)])
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["name"], row["unit"]) for row in rows[:3]] == [
+        ("queries alike, 2 x 3", "ms"),
+        ("queries alike, 2 x 3", "steps"),
+        ("queries apart, 2 x 3", "ms"),
+    ]
+    assert set(rows[0]["ratios"]) == {"optax", "SciPy"}
+    assert set(rows[1]["ratios"]) == {"optax"}
 
 
 @pytest.fixture
