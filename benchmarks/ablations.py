@@ -6,8 +6,7 @@
 Each variant is a recipe of `m2f train` that differs from that of the model in the package by fields
 of its configuration: `masked` of the Transformer decoder, the kind of the pixel decoder, and
 `num_points` of the losses. All see the same batches, and parameters that they share begin alike.
-Each is trained in a process of its own, one after another, with nothing compiled before. The last
-line is the table as JSON.
+Each is trained in a process of its own, one after another, with nothing compiled before.
 """
 
 import argparse
@@ -23,8 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from reporting import Grid, add_report_options, publish
 from safetensors import safe_open
 
 from m2f_jax.config import FPNPixelDecoderConfig
@@ -186,18 +184,6 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     }
 
 
-def show(rows: Sequence[Mapping[str, Any]], title: str):
-    """The table, and itself as JSON."""
-    table = Table(title=title)
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "variant" else "right")
-    for row in rows:
-        cells = [f"{x:.2f}" if isinstance(x, float) else f"{x:,}" for x in list(row.values())[1:]]
-        table.add_row(row["variant"], *cells)
-    Console().print(table)
-    print(json.dumps({"settings": title, "rows": rows}))
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -223,6 +209,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="where trainings stay, to be gone on with"
     )
+    add_report_options(parser)
     options = parser.parse_args(arguments)
     if options.steps < LEAST_STEPS:
         parser.error(f"--steps: {LEAST_STEPS} or more, of which the first aren't timed")
@@ -242,11 +229,11 @@ def main(arguments: Sequence[str] | None = None):
     kind = "import jax; print(jax.devices()[0].device_kind)"
     device = run(sys.executable, "-c", kind).strip()
     height, width = options.size
-    show(
-        rows,
+    title = (
         f"{options.steps} steps of {options.batch_size} crops of {height} x {width} on {device}, "
-        f"seed {options.seed}",
+        f"seed {options.seed}"
     )
+    publish(options, [Grid.of(title, rows)], {}, {"settings": title, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
+from reporting import Grid, add_report_options, publish
 
 from m2f_jax.results import encode_rle
 
@@ -202,6 +201,7 @@ def main():
     parser.add_argument("--objects", type=int, default=25, help="per image")
     parser.add_argument("--predictions", type=int, default=100, help="per image")
     parser.add_argument("--repeats", type=int, default=5, help="the best of so many is shown")
+    add_report_options(parser)
     options = parser.parse_args()
 
     rng = np.random.default_rng(0)
@@ -224,23 +224,22 @@ def main():
         rows += [("official script, PNGs there", evaluate), ("writing these PNGs", write)]
         reference = evaluate
 
-    table = Table(title=f"{len(scenes)} images, {options.predictions} predictions each")
-    for column in ("route", "wall ms/image", "CPU ms/image", "times as fast (CPU)"):
-        table.add_column(column, justify="left" if column == "route" else "right")
-    for name, seconds in rows:
-        table.add_row(
-            name,
-            f"{1000 * seconds.wall:.2f}",
-            f"{1000 * seconds.cpu:.2f}",
-            f"{reference.cpu / seconds.cpu:.1f}",
-        )
-    Console().print(table)
-
     reference_matrix = matrices["bool masks"]
     for name, matrix in matrices.items():
         np.testing.assert_array_equal(matrix, reference_matrix, err_msg=name)
-    ap = np.nanmean(reference_matrix)
-    print(f"every cell of the AP matrix is the same by every route; AP {ap:.6f}")
+    lines = [
+        {
+            "route": name,
+            "wall ms/image": 1000 * seconds.wall,
+            "CPU ms/image": 1000 * seconds.cpu,
+            "times as fast (CPU)": reference.cpu / seconds.cpu,
+        }
+        for name, seconds in rows
+    ]
+    title = f"{len(scenes)} images, {options.predictions} predictions each"
+    agreement = {"AP by every route": float(np.nanmean(reference_matrix))}
+    content = {"title": title, "agreement": agreement, "rows": lines}
+    publish(options, [Grid.of(title, lines)], {"agreement": agreement}, content)
 
 
 if __name__ == "__main__":

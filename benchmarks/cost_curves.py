@@ -4,18 +4,15 @@
     python benchmarks/cost_curves.py --preset swin-tiny-cityscapes-instance --max-pixels 2.1
 
 Weights and images are random. Along each axis everything else stays as it is. README.md beside this
-file says how to read the tables; the last line is all of them as JSON.
+file says how to read the tables.
 """
 
 import argparse
 import dataclasses
 import json
 import math
-import os
 import re
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
+from machine import in_a_process
+from reporting import Grid, add_report_options, publish, say, text_of
 
 from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.model import abstract_model, fill, network, parameters, stored_dtype
@@ -139,13 +136,9 @@ def along_devices(config: Mask2FormerConfig, options: argparse.Namespace) -> lis
     del config, options
     rows = []
     for count in DEVICES:
-        environment = dict(os.environ, JAX_PLATFORMS="cpu")
-        environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={count}"
-        command = [sys.executable, __file__, "--in-this-process"]
-        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if run.returncode:
-            raise SystemExit(f"{count} devices: {run.stderr[-2000:]}")
-        rows.append(show(json.loads(run.stdout.splitlines()[-1])))
+        flags = f"--xla_force_host_platform_device_count={count}"
+        found = in_a_process(__file__, "--in-this-process", JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
+        rows.append(show(found))
     return rows
 
 
@@ -195,33 +188,17 @@ def bytes_of(shapes: str) -> int:
 
 def show(row: dict[str, Any]) -> dict[str, Any]:
     """The row itself, which is also shown as progress."""
-    print(", ".join(f"{name} {text_of(value)}" for name, value in row.items()), file=sys.stderr)
+    say(", ".join(f"{name} {text_of(value)}" for name, value in row.items()))
     return row
 
 
-def text_of(value: Any) -> str:
-    """A number with three digits that count."""
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def print_table(axis: str, rows: Sequence[dict[str, Any]], console: Console):
-    """One axis, with how time and memory grow along it."""
-    table = Table(title=f"along {axis}")
-    for name in rows[0]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*map(text_of, row.values()))
-    console.print(table)
-    if axis in ("pixels", "batch") and len(rows) > 1:
-        pixels = [row["megapixels"] for row in rows]
-        growth = {
-            name: exponent(pixels, [row[name] for row in rows])
-            for name in ("ms", "temporaries MiB")
-        }
-        text = ", ".join(f"{name} ~ pixels^{k:.2f}" for name, k in growth.items())
-        console.print(f"at the upper end: {text}")
+def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The powers of pixels by which time and memory grow at the upper end."""
+    pixels = [row["megapixels"] for row in rows]
+    return {
+        f"{name} with pixels to the power of": exponent(pixels, [row[name] for row in rows])
+        for name in ("ms", "temporaries MiB")
+    }
 
 
 def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
@@ -253,6 +230,7 @@ def main(arguments: Sequence[str] | None = None):
     parser.add_argument("--max-pixels", type=float, default=8.4, help="in a batch, in millions")
     parser.add_argument("--seconds", type=float, default=3.0, help="of calls for each row")
     parser.add_argument("--plot", type=Path, help="a picture of the curves (needs matplotlib)")
+    add_report_options(parser)
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.in_this_process:
@@ -268,14 +246,21 @@ def main(arguments: Sequence[str] | None = None):
         "devices": along_devices,
     }
     tables = {axis: measured[axis](config, options) for axis in options.axes}
-    console = Console()
-    for axis, rows in tables.items():
-        print_table(axis, rows, console)
-    where = f"{jax.devices()[0].device_kind}, jax {jax.__version__}"
-    console.print(f"{options.preset}, {options.dtype}, {where}")
     if options.plot is not None:
         plot(tables, options.plot)
-    print(json.dumps({"device": where, "dtype": options.dtype, "tables": tables}))
+    measured_on = {
+        "preset": options.preset,
+        "dtype": options.dtype,
+        "device": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+    }
+    grown = {
+        f"along {axis}, at the upper end": growth(tables[axis])
+        for axis in ("pixels", "batch")
+        if len(tables.get(axis, ())) > 1
+    }
+    grids = [Grid.of(f"along {axis}", rows) for axis, rows in tables.items()]
+    publish(options, grids, {**grown, "measured": measured_on}, {**measured_on, "tables": tables})
 
 
 if __name__ == "__main__":

@@ -6,28 +6,28 @@ Each row is one batch of problems, of some kind of costs: "queries alike" and "q
 costs of real losses, of masks at random points, where all queries predict nearly the same or each
 its own mask (some of them a target's); the others are made up. Every assignment must cost what
 SciPy's does. The steps are those of the slowest problem, one after another on a device; optax's are
-counted in a copy of its algorithm that is run on the host. The last line is the table as JSON.
+counted in a copy of its algorithm that is run on the host.
 """
 
 import argparse
-import json
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.optimize
-from rich.console import Console
-from rich.table import Table
+from arguments import count
+from machine import describe_run, limit_threads
+from reporting import OURS, Report, Row, add_record_options, publish_report, read_record, say
+from turns import take_turns
 
 from m2f_jax.ops.assignment import solve
 from m2f_jax.structures import Predictions
 from m2f_jax.training import LossConfig
 from m2f_jax.training.matching import matching_costs
 
+SHAPES = ((64, 200), (100, 100))  # targets and queries
 NUM_CLASSES, MAP, POINTS = 8, (32, 64), 1000  # a quarter of the targets' size, fewer points
 
 
@@ -127,19 +127,12 @@ def count_steps(cost: np.ndarray) -> int:
     return steps
 
 
-def best_time(run: Callable[[], Any], repeats: int) -> float:
-    """The least milliseconds of several runs, after one that isn't timed."""
-    jax.block_until_ready(run())
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        times.append(time.perf_counter() - start)
-    return 1000 * min(times)
+def compare(name: str, costs: np.ndarray, repeats: int) -> list[Row]:
+    """The rows of one batch of problems.
 
-
-def compare(name: str, costs: np.ndarray, repeats: int) -> dict[str, Any]:
-    """One row of the table; raises where an assignment isn't the best."""
+    Raises:
+        SystemExit: an assignment isn't the best.
+    """
     costs = costs.astype(np.float32)
     on_device, valid = jnp.asarray(costs), jnp.ones(costs.shape[:2], bool)
     ours = jax.jit(solve)
@@ -150,39 +143,49 @@ def compare(name: str, costs: np.ndarray, repeats: int) -> dict[str, Any]:
         found = cost[np.arange(len(query)), query].sum()
         if len(set(query)) < len(query) or found - best > 1e-6 * len(query) * np.abs(cost).max():
             raise SystemExit(f"{name}: {found} is more than SciPy's {best}")
-    return {
-        "costs": name,
-        "problems": "{} of {} x {}".format(*costs.shape),
-        "steps": int(steps),
-        "optax steps": max(map(count_steps, costs.astype(np.float64))),
-        "ms": best_time(lambda: ours(on_device, valid), repeats),
-        "optax ms": best_time(lambda: theirs(on_device), repeats),
-        "SciPy ms": best_time(
-            lambda: [scipy.optimize.linear_sum_assignment(x) for x in np.asarray(on_device)],
-            repeats,
-        ),
+    calls = {
+        OURS: lambda: jax.block_until_ready(ours(on_device, valid)),
+        "optax": lambda: jax.block_until_ready(theirs(on_device)),
+        "SciPy": lambda: [scipy.optimize.linear_sum_assignment(x) for x in np.asarray(on_device)],
     }
+    counts = {OURS: int(steps), "optax": max(map(count_steps, costs.astype(np.float64)))}
+    return [
+        Row.timed(name, take_turns(calls, repeats)),
+        Row.of(name, "steps", counts),
+    ]
 
 
-def main():
+def main(arguments: Sequence[str] | None = None):
     """Times everything and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--problems", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=5, help="the best of so many is shown")
-    options = parser.parse_args()
+    parser.add_argument("--problems", type=count, default=40)
+    parser.add_argument("--repeats", type=count, default=5, help="medians of so many")
+    add_record_options(parser)
+    options = parser.parse_args(arguments)
 
-    rows = [
-        compare(name, costs, options.repeats)
-        for shape in ((64, 200), (100, 100))
-        for name, costs in draw_costs(np.random.default_rng(0), (options.problems, *shape))
-    ]
-    table = Table(title=f"matching on {jax.devices()[0].device_kind}, SciPy on the host")
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column == "costs" else "right")
-    for row in rows:
-        table.add_row(*(f"{x:.1f}" if isinstance(x, float) else str(x) for x in row.values()))
-    Console().print(table)
-    print(json.dumps(rows))
+    settings = {
+        "problems": options.problems,
+        "shapes": ", ".join("{} x {}".format(*shape) for shape in SHAPES),
+        "device": jax.devices()[0].device_kind,
+        "threads": limit_threads(None),
+        "peers": "optax, SciPy",
+    }
+    record = read_record(options, "matching", settings)
+    rows = []
+    noted = describe_run({"median of": options.repeats}, "optax", "scipy")
+    for shape in SHAPES:
+        for kind, costs in draw_costs(np.random.default_rng(0), (options.problems, *shape)):
+            name = "{}, {} x {}".format(kind, *shape)
+            say(name)
+            rows += compare(name, costs, options.repeats)
+    report = Report(
+        benchmark="matching",
+        title=f"matching, {options.problems} problems at once; SciPy on the host",
+        settings=settings,
+        notes=noted,
+        rows=rows,
+    )
+    publish_report(options, report, record)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@
 The kernel is in window_attention_kernel.py beside this file; README.md says what is known of it. It
 is checked on small maps of many shapes, then on the maps of every stage of the backbone, for which
 all tilings are timed. At last it stands in for the plain form in the whole network, with the
-fastest tiling of each map. A wrong result ends the program with an error. The last line is the
-tables as JSON.
+fastest tiling of each map. A wrong result ends the program with an error.
 
 It needs an NVIDIA GPU and jax-triton: pip install 'm2f-jax[cuda12]' jax-triton
 """
@@ -16,9 +15,7 @@ import dataclasses
 import functools
 import importlib.util
 import itertools
-import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -28,8 +25,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from reporting import Grid, add_report_options, publish, say, text_of
 
 from m2f_jax import swin
 from m2f_jax.config import Mask2FormerConfig, SwinConfig
@@ -315,33 +311,14 @@ def measure_network(
     return rows, errors
 
 
-def say(text: str):
-    """Progress, on stderr."""
-    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
-
-
-def show_tilings(rows: Mapping[Map, Mapping[str, float | str]]):
-    """A row for each tiling, a column for each map."""
-    table = Table(title="window attention, ms")
-    table.add_column("tiles x queries")
-    for shape in rows:
-        place = "shifted" if shape.shifted else ""
-        table.add_column(f"{shape.height} x {shape.width}\n{place}", justify="right")
+def list_tilings(rows: Mapping[Map, Mapping[str, float | str]]) -> Grid:
+    """A line for each tiling, a column for each map."""
+    columns = [f"{x.height} x {x.width}" + ", shifted" * x.shifted for x in rows]
+    lines = []
     for name in next(iter(rows.values())):
         cells = [row[name] for row in rows.values()]
-        table.add_row(name, *("failed" if isinstance(x, str) else f"{x:.3f}" for x in cells))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def show_network(rows: Sequence[Mapping[str, Any]]):
-    """The parts of the network with either form."""
-    table = Table(title=f"the network, ms, on {jax.devices()[0].device_kind}")
-    columns = ("part", "plain form", "kernel", "kernel / plain")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "part" else "right")
-    for row in rows:
-        table.add_row(row["part"], *(f"{row[column]:.2f}" for column in columns[1:]))
-    Console().print(table)
+        lines.append([name, *("failed" if isinstance(x, str) else text_of(x) for x in cells)])
+    return Grid("window attention, ms", ["tiles x queries", *columns], lines)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -354,6 +331,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH")
     )
     parser.add_argument("--repeats", type=int, default=5, help="the best of so many is shown")
+    add_report_options(parser)
     options = parser.parse_args(arguments)
     if options.repeats < 1 or min(options.size) < 32:
         parser.error("--repeats: 1 or more; --size: 32 or more")
@@ -379,14 +357,14 @@ def main(arguments: Sequence[str] | None = None):
     for shape in maps_of_stages(config.backbone, size):
         say(str(shape))
         rows[shape] = measure(shape, options.repeats)
-    show_tilings(rows)
     say("the network")
     best = {shape: fastest(shape, row) for shape, row in rows.items()}
     parts, errors = measure_network(config, size, best, options.repeats)
-    show_network(parts)
+    versions = {name: version(name) for name in ("jax", "jax-triton", "triton")}
+    device = {"GPU": jax.devices()[0].device_kind}
     report = {
-        "device": jax.devices()[0].device_kind,
-        "versions": {name: version(name) for name in ("jax", "jax-triton", "triton")},
+        "machine": device,
+        "versions": versions,
         "checks": checks,
         "maps": [
             {"map": shape._asdict(), "best": describe(best[shape]), "ms": row}
@@ -395,7 +373,8 @@ def main(arguments: Sequence[str] | None = None):
         "network": parts,
         "errors of the backbone's features": errors,
     }
-    print(json.dumps(report))
+    grids = [list_tilings(rows), Grid.of("the network, ms", parts)]
+    publish(options, grids, {"machine": device, "versions": versions}, report)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """The benchmarks run."""
 
+import argparse
 import dataclasses
 import importlib.metadata
 import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import jax
 import pytest
@@ -38,39 +41,36 @@ MICRO = Mask2FormerConfig(
 
 
 @pytest.fixture
+def micro(monkeypatch) -> str:
+    """The name of a published model that is a far smaller one now."""
+    name = "swin-tiny-coco-instance"
+    published = Preset(
+        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
+    )
+    monkeypatch.setitem(presets.PRESETS, name, published)
+    return name
+
+
+@pytest.fixture(autouse=True)
+def _siblings(monkeypatch):
+    """Benchmarks import what is beside them."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+
+
+@pytest.fixture
 def inference() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "inference.py"
-    spec = importlib.util.spec_from_file_location("inference", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("inference")
 
 
 @pytest.mark.torch
 @pytest.mark.slow
-def test_inference(inference, monkeypatch, tmp_path, capsys):
-    micro = Preset(
-        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
-    )
-    monkeypatch.setattr(presets, "PRESETS", {"micro": micro})
-    report = tmp_path / "report.json"
-    arguments = [
-        "--preset",
-        "micro",
-        "--size",
-        "32",
-        "64",
-        "--repeats",
-        "1",
-        "--device",
-        "cpu",
-        "--json",
-    ]
-    inference.main([*arguments, str(report)])
+def test_inference(inference, micro, tmp_path, capsys):
+    path, document = tmp_path / "report.json", tmp_path / "report.md"
+    arguments = ["--preset", micro, "--size", 32, 64, "--repeats", 1, "--device", "cpu"]
+    inference.main([str(x) for x in (*arguments, "--json", path, "--markdown", document)])
     table = capsys.readouterr().out
-    rows = {row["name"]: row for row in json.loads(report.read_text())["rows"]}
+    report = json.loads(path.read_text())
+    rows = {row["name"]: row for row in report["rows"]}
     assert set(rows) == {
         "whole forward",
         "backbone",
@@ -78,23 +78,38 @@ def test_inference(inference, monkeypatch, tmp_path, capsys):
         "Transformer decoder",
         "preprocessing",
         "post-processing",
+        "image to instances",
         "import and load",
         "first call",
+        "first call from the persistent cache",
         "peak memory",
     }
     for name, row in rows.items():
         assert name in table
+        assert f"| {name}, {row['unit']} |" in document.read_text()
         assert min(row["values"].values()) > 0
         assert set(row["ratios"]) == {"transformers"}
-    assert json.loads(report.read_text())["agreement"]["largest difference of mask logits"] < 1e-5
+    assert report["agreement"]["largest difference of mask logits"] < 1e-5
+    assert report["settings"] == {
+        "preset": micro,
+        "size": "32 x 64",
+        "batch": 1,
+        "dtype": "float32",
+        "float32 products": "full precision",
+        "device": "cpu",
+        "threads": report["settings"]["threads"],
+        "peers": "transformers",
+        "torch.compile": False,
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "33", "64"], "--size: multiples of 32, not 33 64"),
-        (["--peers", "detectron2"], "--peers: choose from transformers, zeromodels"),
-        (["--repeats", "0"], "--batch and --repeats: 1 or more"),
+        (["--size", "33", "64"], "--size: multiples of 32, not 33"),
+        (["--peers", "detectron2"], "--peers: invalid choice: 'detectron2'"),
+        (["--repeats", "0"], "--repeats: 1 or more, not 0"),
+        (["--json", "nowhere/report.json"], "--json: nowhere/report.json is a folder, or is in"),
     ],
 )
 def test_inference_refuses(inference, arguments, message, capsys):
@@ -110,20 +125,15 @@ def test_inference_names_what_is_missing(inference, monkeypatch):
 
 
 @pytest.fixture
-def training(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+def training() -> ModuleType:
     return importlib.import_module("training")
 
 
 @pytest.mark.torch
 @pytest.mark.slow
-def test_training(training, monkeypatch, tmp_path, capsys):
-    micro = Preset(
-        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
-    )
-    monkeypatch.setattr(presets, "PRESETS", {"micro": micro})
+def test_training(training, micro, tmp_path, capsys):
     path = tmp_path / "report.json"
-    arguments = ["--preset", "micro", "--size", "32", "64", "--steps", "4", "--device", "cpu"]
+    arguments = ["--preset", micro, "--size", "32", "64", "--steps", "4", "--device", "cpu"]
     training.main([*arguments, "--json", str(path)])
     report = json.loads(path.read_text())
     agreement = report["agreement"]
@@ -132,9 +142,10 @@ def test_training(training, monkeypatch, tmp_path, capsys):
     assert 1e-6 < agreement["own points, step 1"] < 0.05
     table = capsys.readouterr().out
     for row in report["rows"]:
-        assert f"| {row['name']} |" in table
-        assert min(row["ours"], row["theirs"]) > 0
-        assert row["ratio"] == pytest.approx(row["ours"] / row["theirs"])
+        assert f"{row['name']}, {row['unit']}" in table
+        ours, theirs = row["values"]["m2f-jax"], row["values"]["transformers"]
+        assert min(ours, theirs) > 0
+        assert row["ratios"]["transformers"] == pytest.approx(ours / theirs)
     assert {name: len(runs) for name, runs in report["runs"].items()} == {
         "m2f-jax": 1,
         "transformers": 1,
@@ -147,8 +158,8 @@ def test_training(training, monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "64", "33"], "--size: multiples of 32, not 64 33"),
-        (["--repeats", "0"], "--batch and --repeats: 1 or more"),
+        (["--size", "64", "33"], "--size: multiples of 32, not 33"),
+        (["--repeats", "0"], "--repeats: 1 or more, not 0"),
         (["--steps", "2"], "--steps: more than 2, which aren't timed"),
     ],
 )
@@ -159,8 +170,193 @@ def test_training_refuses(training, arguments, message, capsys):
 
 
 @pytest.fixture
-def ablations(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+def deformable_attention() -> ModuleType:
+    return importlib.import_module("deformable_attention")
+
+
+OPERATOR = ["--size", "32", "64", "--heads", "2", "--points", "1", "--device", "cpu"]
+OPERATOR += ["--repeats", "1"]
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_deformable_attention(deformable_attention, monkeypatch, tmp_path, capsys):
+    path, document = tmp_path / "report.json", tmp_path / "report.md"
+    deformable_attention.main([*OPERATOR, "--json", str(path), "--markdown", str(document)])
+    table = capsys.readouterr().out
+    report = json.loads(path.read_text())
+    assert max(report["agreement"]["from transformers"].values()) < 1e-6
+    for row in report["rows"]:
+        assert f"{row['name']}, {row['unit']}" in table
+        assert f"| {row['name']}, {row['unit']} |" in document.read_text()
+        assert min(row["values"].values()) > 0
+        assert set(row["ratios"]) == ({"transformers"} if row["unit"] == "ms" else set())
+
+    faster = {**report, "rows": [{**row, "ratios": {}} for row in report["rows"]]}
+    faster["rows"][0]["ratios"] = {
+        "transformers": report["rows"][0]["ratios"]["transformers"] / 1e6
+    }
+    path.write_text(json.dumps(faster))
+    with pytest.raises(SystemExit, match=r"by more than 10 %: forward, ms, transformers$"):
+        deformable_attention.main([*OPERATOR, "--against", str(path)])
+    assert "worse" in capsys.readouterr().out
+    monkeypatch.setattr(deformable_attention, "measure", None)  # nothing is measured in vain
+    with pytest.raises(SystemExit, match=r"of other settings: dtype float32, now bfloat16$"):
+        deformable_attention.main([*OPERATOR, "--against", str(path), "--dtype", "bfloat16"])
+
+
+@pytest.mark.torch
+def test_deformable_attention_beside_a_kernel(deformable_attention, monkeypatch):
+    """The package for CUDA has other arguments; here it is a function of transformers."""
+    from transformers.models.mask2former.modeling_mask2former import (
+        multi_scale_deformable_attention,
+    )
+
+    def kernel(values, sizes, starts, locations, weights):
+        assert starts.tolist() == [0, 2, 10]
+        return multi_scale_deformable_attention(values, sizes.tolist(), locations, weights)
+
+    package = ModuleType("torch_ms_deform_attn")
+    package.ms_deform_attn = kernel
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    settings = deformable_attention.Settings(
+        size=(32, 64),
+        heads=1,
+        points=1,
+        dtype="bfloat16",
+        device="cpu",
+        repeats=1,
+        threads=1,
+        peers=("transformers", deformable_attention.KERNEL),
+    )
+    agreement, rows = deformable_attention.measure(settings)
+    assert agreement["from torch-ms-deform-attn"] == agreement["from transformers"]
+    assert set(rows[1].ratios) == {"transformers", "torch-ms-deform-attn"}
+
+
+@pytest.mark.torch
+def test_deformable_attention_fails_if_it_differs(deformable_attention, monkeypatch):
+    def operator(settings):
+        right = deformable_attention.transformers_operator(settings)
+        return lambda values, locations, weights: right(values, locations, weights**1.001)
+
+    monkeypatch.setitem(deformable_attention.PEERS, "transformers", operator)
+    with pytest.raises(SystemExit, match=r"the result differs by .* from transformers"):
+        deformable_attention.main(OPERATOR)
+
+
+def test_matching(monkeypatch, tmp_path):
+    matching = importlib.import_module("matching")
+    monkeypatch.setattr(matching, "SHAPES", ((2, 3),))
+    path = tmp_path / "report.json"
+    matching.main(["--problems", "1", "--repeats", "1", "--json", str(path)])
+    rows = json.loads(path.read_text())["rows"]
+    assert [(row["name"], row["unit"]) for row in rows[:3]] == [
+        ("queries alike, 2 x 3", "ms"),
+        ("queries alike, 2 x 3", "steps"),
+        ("queries apart, 2 x 3", "ms"),
+    ]
+    assert set(rows[0]["ratios"]) == {"optax", "SciPy"}
+    assert set(rows[1]["ratios"]) == {"optax"}
+
+
+@pytest.fixture
+def reporting() -> ModuleType:
+    return importlib.import_module("reporting")
+
+
+def make_report(reporting, ratios: dict[str, float], **notes) -> Any:
+    return reporting.Report(
+        benchmark="inference",
+        title="a model",
+        settings={"batch": 2, "sides": (32, 64)},
+        notes={"machine": {"CPU": "one"}, "versions": {"jax": "0.10"}, **notes},
+        rows=[
+            reporting.Row.of(name, "ms", {"m2f-jax": x, "other": 1.0}) for name, x in ratios.items()
+        ],
+    )
+
+
+def publish(reporting, report: Any, *arguments: Any):
+    parser = argparse.ArgumentParser()
+    reporting.add_record_options(parser)
+    options = parser.parse_args([str(x) for x in arguments])
+    record = reporting.read_record(options, report.benchmark, report.settings)
+    reporting.publish_report(options, report, record)
+
+
+def test_reports_are_written(reporting, tmp_path):
+    report = make_report(reporting, {"forward": 0.5, "backward": 1234.5}, agreement={"by": 1e-7})
+    publish(reporting, report, "--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md")
+    written = json.loads((tmp_path / "a.json").read_text())
+    assert written["rows"][0] == {
+        "name": "forward",
+        "unit": "ms",
+        "values": {"m2f-jax": 0.5, "other": 1.0},
+        "ratios": {"other": 0.5},
+    }
+    assert (
+        (tmp_path / "a.md").read_text()
+        == """\
+## a model
+
+|  | m2f-jax | other | ours / theirs |
+| --- | ---: | ---: | ---: |
+| forward, ms | 0.500 | 1.00 | 0.50 |
+| backward, ms | 1,234 | 1.00 | 1234.50 |
+
+- machine: CPU one
+- versions: jax 0.10
+- agreement: by 1e-07
+- settings: batch 2, sides (32, 64)
+"""
+    )
+
+
+def test_a_worse_ratio_is_an_error(reporting, tmp_path, capsys):
+    path = tmp_path / "record.json"
+    publish(reporting, make_report(reporting, {"a": 0.5, "b": 0.5, "gone": 1.0}), "--json", path)
+    capsys.readouterr()
+    now = make_report(reporting, {"a": 0.56, "b": 0.4, "new": 2.0})
+    with pytest.raises(SystemExit) as exit_:
+        publish(reporting, now, "--against", path, "--markdown", tmp_path / "now.md")
+    assert exit_.value.code == "worse than recorded by more than 10 %: a, ms, other"
+    lines = [
+        "| a, ms, other | 0.50 | 0.56 | +12 % | worse |",
+        "| b, ms, other | 0.50 | 0.40 | -20 % |  |",
+        "| gone, ms, other | 1.00 |  |  | gone |",
+        "| new, ms, other |  | 2.00 |  | new |",
+    ]
+    assert "\n".join(lines) in (tmp_path / "now.md").read_text()
+    publish(reporting, now, "--against", path, "--margin", 15)
+    assert "since the record: machine as recorded, versions as recorded" in capsys.readouterr().out
+
+
+def test_versions_since_the_record_are_told(reporting, tmp_path, capsys):
+    path = tmp_path / "record.json"
+    publish(reporting, make_report(reporting, {"a": 0.5}), "--json", path)
+    now = make_report(reporting, {"a": 0.5}, versions={"jax": "0.11", "torch": "2.13"})
+    publish(reporting, now, "--against", path)
+    assert "versions jax 0.10, now 0.11; torch nothing, now 2.13" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"settings": {"batch": 1, "sides": [32, 64]}}, "of other settings: batch 1, now 2$"),
+        ({"benchmark": "training"}, "of training.py, not of inference.py$"),
+        ({"settings": None}, "not a report that --json wrote"),
+    ],
+)
+def test_other_records_are_refused(reporting, tmp_path, changed, message):
+    path, report = tmp_path / "record.json", make_report(reporting, {"a": 0.5})
+    path.write_text(json.dumps({**report.content(), **changed}))
+    with pytest.raises(SystemExit, match=message):
+        publish(reporting, report, "--against", path)
+
+
+@pytest.fixture
+def ablations() -> ModuleType:
     return importlib.import_module("ablations")
 
 
@@ -174,7 +370,8 @@ def test_ablations(ablations, monkeypatch, tmp_path, capsys):
     data, out = tmp_path / "streets", tmp_path / "out"
     arguments = ["--data", data, "--out", out, "--variants", "maskformer", "--images", 3, 2]
     arguments += ["--steps", 4, "--batch-size", 1, "--size", 64, 128]
-    ablations.main([str(x) for x in arguments])
+    report = tmp_path / "report.json"
+    ablations.main([str(x) for x in (*arguments, "--json", report)])
     assert len(list(data.rglob("*_leftImg8bit.png"))) == 5
     trained = recipe(str(out / "maskformer" / "recipe.json")).train
     assert (
@@ -183,7 +380,8 @@ def test_ablations(ablations, monkeypatch, tmp_path, capsys):
             ablations.base_recipe((64, 128)), ablations.VARIANTS["maskformer"][1]
         ).train
     )
-    [row] = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    [row] = json.loads(report.read_text())["rows"]
+    assert row["variant"] in capsys.readouterr().out
     assert row["variant"] == "all three (MaskFormer's design)"
     saved = Mask2FormerConfig.load(out / "maskformer" / "run" / "model" / "config.json")
     assert isinstance(saved.pixel_decoder, FPNPixelDecoderConfig)
@@ -229,8 +427,7 @@ def test_ablations_refuses(ablations, arguments, message, capsys):
 
 
 @pytest.fixture
-def window_attention(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+def window_attention() -> ModuleType:
     return importlib.import_module("window_attention")
 
 
@@ -263,20 +460,8 @@ def test_window_attention_takes_the_maps_of_all_stages(window_attention):
 
 
 @pytest.fixture
-def tpu_aot(monkeypatch) -> ModuleType:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+def tpu_aot() -> ModuleType:
     return importlib.import_module("tpu_aot")
-
-
-@pytest.fixture
-def micro(monkeypatch) -> str:
-    """The name of a published model that is a far smaller one now."""
-    name = "swin-tiny-coco-instance"
-    published = Preset(
-        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
-    )
-    monkeypatch.setitem(presets.PRESETS, name, published)
-    return name
 
 
 def count_micro() -> int:
