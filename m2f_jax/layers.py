@@ -76,7 +76,7 @@ class Attention(nnx.Module):
             split_heads(self.value(values), self.num_heads),
             mask,
         )
-        return self.output(einops.rearrange(x, "b h q d -> b q (h d)"))
+        return self.output(jax.lax.collapse(x, 2, 4))
 
 
 def split_heads(x: Float[Array, "B N C"], num_heads: int) -> Float[Array, "B H N D"]:
@@ -90,7 +90,7 @@ def dot_product_attention(
     keys: Float[Array, "B H N D"],
     values: Float[Array, "B H N D"],
     mask: Bool[Array, "B Q N"] | None,
-) -> Float[Array, "B H Q D"]:
+) -> Float[Array, "B Q H D"]:
     """Softmax attention; logits and softmax in float32 at least.
 
     They are computed again for the gradient: keeping them would take 1.4 GiB in a training step of
@@ -102,7 +102,7 @@ def dot_product_attention(
     if mask is not None:
         logits = jnp.where(mask[:, None], logits, -jnp.inf)
     weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
-    return jnp.einsum("bhqn,bhnd->bhqd", weights, values)
+    return jnp.einsum("bhqn,bhnd->bqhd", weights, values)
 
 
 def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[0]*size[1]} {dim}"]:
