@@ -106,7 +106,7 @@ def test_gradients(golden, run):
         losses = loss(predictions, case.targets, case.config, key=KEY, points=case.points)
         return losses.total, losses
 
-    pixel_values = golden.stages().pixel_values
+    pixel_values = jnp.asarray(golden.stages().pixel_values)
     arrays = {name: value[...] for name, value in parameters(golden.model).items()}
     (_, losses), gradients = run(jax.value_and_grad(total, has_aux=True), arrays)
     check_losses(losses, case, 1e-4)

@@ -173,6 +173,7 @@ def class_loss(
 # The mask losses go through the targets in blocks, as many as there are targets: what a block needs
 # in memory (its queries' maps, candidates, samples) is small, and padding costs nothing. Nor do the
 # maps of queries without a target, which are never made. Those of the others are made three times.
+# Barriers keep XLA from laying out what the loops fill, zeros, before the network is run.
 
 
 def num_blocks(assignment: Int[Array, "L B M"]) -> Int[Array, ""]:
@@ -244,7 +245,9 @@ def choose_points(
         return jax.lax.dynamic_update_slice_in_dim(chosen, points, block * BLOCK, axis=2)
 
     filled_up = -(-num_targets // BLOCK) * BLOCK
-    chosen = jnp.zeros((num_predictions, num_images, filled_up, config.num_points, 2), jnp.float32)
+    shape = num_predictions, num_images, filled_up, config.num_points, 2
+    assignment, zero = jax.lax.optimization_barrier((assignment, jnp.float32(0)))
+    chosen = jnp.broadcast_to(zero, shape)
     return jax.lax.fori_loop(0, num_blocks(assignment), choose, chosen)
 
 
@@ -331,7 +334,8 @@ def mask_and_dice_backward(arguments: Any, cotangents: Any) -> Any:
         put = jax.vmap(jax.vmap(lambda rows, query, new: rows.at[query].set(new, mode="drop")))
         return put(gradients[0], query, of_chosen), gradients[1] + of_pixels.astype(jnp.float32)
 
-    gradients = jnp.zeros_like(mask_embeddings), jnp.zeros(per_pixel.shape, jnp.float32)
+    assignment, zero = jax.lax.optimization_barrier((assignment, jnp.float32(0)))
+    gradients = jnp.zeros_like(mask_embeddings), jnp.broadcast_to(zero, per_pixel.shape)
     by_query, by_pixel = jax.lax.fori_loop(0, num_blocks(assignment), add_block, gradients)
     return by_query, by_pixel.astype(per_pixel.dtype), None, None, None
 
