@@ -25,6 +25,7 @@ from turns import take_turns
 from m2f_jax.ops.assignment import solve
 from m2f_jax.structures import Predictions
 from m2f_jax.training import LossConfig
+from m2f_jax.training.losses import factor
 from m2f_jax.training.matching import matching_costs
 
 SHAPES = ((64, 200), (100, 100))  # targets and queries
@@ -73,7 +74,7 @@ def real_costs(rng: np.random.Generator, shape: tuple[int, int, int], *, alike: 
         predictions, labels, masks = draw_case(rng, num_targets, num_queries, alike=alike)
         costs.append(
             matching_costs(
-                Predictions(*(x[None, None] for x in predictions)),
+                factor((Predictions(*(x[None] for x in predictions)),)),
                 jnp.asarray(labels)[None],
                 jnp.asarray(masks)[None],
                 jnp.asarray(rng.random((1, 1, POINTS, 2)), jnp.float32),

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Callable
 from typing import Any, Literal, overload
 
 import jax
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
 from m2f_jax.fpn_pixel_decoder import FPNPixelDecoder
 from m2f_jax.pixel_decoder import PixelDecoder
-from m2f_jax.structures import Predictions
+from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 from m2f_jax.swin import SwinTransformer
 from m2f_jax.transformer_decoder import TransformerDecoder
 
@@ -111,14 +112,36 @@ def make_pixel_decoder(
 
 
 def network(
+    model: Mask2Former, pixel_values: Float[Array, "B H W 3"], *, all_layers: bool
+) -> Predictions | tuple[Predictions, ...]:
+    """The whole network."""
+    return through_stages(
+        model, pixel_values, functools.partial(model.decoder, all_layers=all_layers)
+    )
+
+
+def training_network(
     model: Mask2Former,
     pixel_values: Float[Array, "B H W 3"],
     *,
-    all_layers: bool,
+    branch_scales: Float[Array, "blocks 2 B"] | None = None,
+    remat: bool = False,
+) -> LayerPredictions:
+    """The whole network, of all layers, for the losses; what is added is as `SwinTransformer`'s."""
+    return through_stages(
+        model, pixel_values, model.decoder.every_layer, branch_scales=branch_scales, remat=remat
+    )
+
+
+def through_stages(
+    model: Mask2Former,
+    pixel_values: Float[Array, "B H W 3"],
+    decode: Callable[[FeaturePyramid], Any],
+    *,
     branch_scales: Float[Array, "blocks 2 B"] | None = None,
     remat: bool = False,
 ) -> Any:
-    """The whole network; what training adds is as for `SwinTransformer`."""
+    """What `decode` makes of the pyramid, all of it at the model's precision."""
     precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
     if precision is None and model.dtype == jnp.float32:
         precision = "highest"
@@ -130,7 +153,7 @@ def network(
         with jax.named_scope("pixel_decoder"):
             pyramid = model.pixel_decoder(features, remat=remat)
         with jax.named_scope("decoder"):
-            return model.decoder(pyramid, all_layers=all_layers)
+            return decode(pyramid)
 
 
 forward = jax.jit(network, static_argnames="all_layers")

@@ -24,6 +24,18 @@ class Predictions(NamedTuple):
     mask_logits: Float[Array, "B Q H W"]  # float32, at stride 4
 
 
+class LayerPredictions(NamedTuple):
+    """The predictions of the learned queries and of every layer, with masks yet to be multiplied.
+
+    A mask's logits are the products of its embedding with every pixel's. The losses need few of
+    them at a time; all of Swin-L for four crops of 512 x 1024 would be 1 GiB.
+    """
+
+    class_logits: Float[Array, "L B Q K"]
+    mask_embeddings: Float[Array, "L B Q E"]
+    per_pixel: Float[Array, "*L B H W E"]  # without L where all predictions share them
+
+
 class Targets(NamedTuple):
     """What the images show: M masks and their classes, of which some only fill up."""
 

@@ -12,23 +12,23 @@ from jaxtyping import Array, Bool, Float
 from m2f_jax.config import TransformerDecoderConfig
 from m2f_jax.layers import MLP, Attention, layer_norm, sine_positions
 from m2f_jax.ops.resize import resize_bilinear
-from m2f_jax.structures import FeaturePyramid, Predictions
+from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 
 NUM_LEVELS = 3
 
 
 def mask_logits(
-    mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "B H W E"]
+    mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "*#L B H W E"]
 ) -> Float[Array, "*L B Q H W"]:
     """The product of each query's embedding with each pixel's, in float32 (Sec. 3.1)."""
     wide = jnp.promote_types(per_pixel.dtype, jnp.float32)
     logits = jnp.einsum(
-        "...bqe,bne->...bqn",
+        "...qe,...ne->...qn",
         mask_embeddings,
-        jax.lax.collapse(per_pixel, 1, 3),
+        jax.lax.collapse(per_pixel, -3, -1),
         preferred_element_type=wide,
     )
-    return logits.reshape(*logits.shape[:-1], *per_pixel.shape[1:3])
+    return logits.reshape(*logits.shape[:-1], *per_pixel.shape[-3:-1])
 
 
 def attention_mask(logits: Float[Array, "B Q H W"]) -> Bool[Array, "B Q H*W"]:
@@ -84,15 +84,12 @@ class PredictionHeads(nnx.Module):
         )
 
     def __call__(
-        self, queries: Float[Array, "*L B Q C"], per_pixel: Float[Array, "B H W E"]
-    ) -> Predictions:
-        """Predictions at the resolution of `per_pixel`, of the queries of any number of layers."""
+        self, queries: Float[Array, "*L B Q C"]
+    ) -> tuple[Float[Array, "*L B Q K"], Float[Array, "*L B Q E"]]:
         queries = self.norm(queries)
         class_logits = self.class_head(queries)
-        return Predictions(
-            class_logits.astype(jnp.promote_types(class_logits.dtype, jnp.float32)),
-            mask_logits(self.mask_head(queries), per_pixel),
-        )
+        wide = jnp.promote_types(class_logits.dtype, jnp.float32)
+        return class_logits.astype(wide), self.mask_head(queries)
 
 
 class TransformerDecoder(nnx.Module):
@@ -120,11 +117,25 @@ class TransformerDecoder(nnx.Module):
     def __call__(
         self, pyramid: FeaturePyramid, *, all_layers: bool = False
     ) -> Predictions | tuple[Predictions, ...]:
-        """The last layer's predictions, or those of the learned queries and of every layer.
+        """The last layer's predictions, or those of the learned queries and of every layer."""
+        if all_layers:
+            layers = self.every_layer(pyramid)
+            masks = mask_logits(layers.mask_embeddings, layers.per_pixel)
+            return tuple(map(Predictions, layers.class_logits, masks))
+        class_logits, mask_embeddings = self.heads(self.refined_queries(pyramid)[-1])
+        return Predictions(class_logits, mask_logits(mask_embeddings, pyramid.per_pixel))
+
+    def every_layer(self, pyramid: FeaturePyramid) -> LayerPredictions:
+        """The predictions of the learned queries and of every layer, all made at once."""
+        class_logits, mask_embeddings = self.heads(jnp.stack(self.refined_queries(pyramid)))
+        return LayerPredictions(class_logits, mask_embeddings, pyramid.per_pixel)
+
+    def refined_queries(self, pyramid: FeaturePyramid) -> list[Float[Array, "B Q C"]]:
+        """The learned queries, and what each layer makes of them.
 
         A layer's attention mask is predicted at the resolution that the layer looks at. Resizing is
         linear, so the per-pixel embeddings are resized once per level instead of every prediction
-        that is made with them; only the predictions that are returned are made at stride 4.
+        that is made with them.
         """
         dtype = pyramid.per_pixel.dtype
         sizes = [(x.shape[1], x.shape[2]) for x in pyramid.features]
@@ -148,12 +159,8 @@ class TransformerDecoder(nnx.Module):
             level = i % NUM_LEVELS
             mask = None
             if self.masked:
-                mask = attention_mask(self.heads(queries, per_pixel[level]).mask_logits)
+                _, mask_embeddings = self.heads(queries)
+                mask = attention_mask(mask_logits(mask_embeddings, per_pixel[level]))
             queries = layer(queries, query_positions, features[level], positions[level], mask)
             every_layers_queries.append(queries)
-
-        if all_layers:
-            # At once: one product, and in training one gradient of the embeddings instead of L + 1.
-            predictions = self.heads(jnp.stack(every_layers_queries), pyramid.per_pixel)
-            return tuple(map(Predictions, predictions.class_logits, predictions.mask_logits))
-        return self.heads(queries, pyramid.per_pixel)
+        return every_layers_queries

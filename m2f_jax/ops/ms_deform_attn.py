@@ -82,8 +82,6 @@ def _attend_forward(sizes, values, locations, weights):
 
 
 def _attend_backward(sizes, residuals, gradient):
-    # The barrier makes XLA compute the corners again, which is cheap, instead of keeping them.
-    residuals = jax.lax.optimization_barrier(residuals)
     _, heads, width = residuals[0].shape
     gradient = gradient.reshape(-1, heads, width)
     backward = functools.partial(_backward, sizes)
@@ -213,10 +211,15 @@ def _backward(
     points_at_once: int,
 ) -> tuple[Float[Array, "S H D"], Float[Array, "Q H L P 2"], Float[Array, "Q H L P"]]:
     """The derivatives; corners are computed again, whole rows are scattered into float32."""
-    rows = jax.lax.collapse(values, 0, 2)
     dtype = jnp.promote_types(values.dtype, jnp.float32)
+    # The barrier makes XLA compute the corners again, which is cheap, instead of keeping them; and
+    # neither them nor zeros before the gradient is there.
+    values, locations, weights, gradient, zero = jax.lax.optimization_barrier(
+        (values, locations, weights, gradient, jnp.zeros((), dtype))
+    )
+    rows = jax.lax.collapse(values, 0, 2)
     gradient = gradient.astype(dtype)[:, :, None]
-    d_rows = jnp.zeros(rows.shape, dtype)
+    d_rows = jnp.broadcast_to(zero, rows.shape)
     d_weights, d_locations = [], []
     for (height, width), here, corners in _places(sizes, locations, points_at_once):
         weight = weights[here].astype(dtype)

@@ -20,9 +20,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.ops.sampling import sample_map
-from m2f_jax.structures import Predictions, Targets
+from m2f_jax.structures import LayerPredictions, Predictions, Targets
 from m2f_jax.training.config import LossConfig, TrainConfig
-from m2f_jax.training.matching import dice_loss, match, matching_costs
+from m2f_jax.training.matching import dice_loss, mask_maps, match, matching_costs
 
 BLOCK = 8  # targets per image whose points are in memory at once; empty blocks at the end are free
 LARGEST_LOGIT = 1e30  # keeps sums of losses finite
@@ -51,7 +51,7 @@ class Losses(NamedTuple):
 
 
 def loss(
-    predictions: Sequence[Predictions],
+    predictions: LayerPredictions | Sequence[Predictions],
     targets: Targets,
     config: LossConfig | TrainConfig,
     *,
@@ -64,7 +64,8 @@ def loss(
     `dice` have derivatives, and these by the predictions only; reverse mode, first order.
 
     Args:
-        predictions: one per layer, the learned queries' first (`all_layers=True`).
+        predictions: one per layer, the learned queries' first (`all_layers=True`); or all of them
+            with masks yet to be multiplied, which takes less memory and time.
         targets: M may be any number, also above Q: then the Q that cost least are matched.
         config: weights and numbers of points, or a training's that has them.
         key: of the random points; not read when `points` is given.
@@ -76,6 +77,8 @@ def loss(
     if isinstance(config, TrainConfig):
         config = config.loss
     check_shapes(predictions, targets, config, points)
+    if not isinstance(predictions, LayerPredictions):
+        predictions = factor(tuple(predictions))
     num_targets = targets.labels.shape[1]
     if num_targets == 0:
         targets = Targets(
@@ -83,35 +86,33 @@ def loss(
         )
         points = None
     targets = Targets(*map(jnp.asarray, targets))
-    losses = compute(tuple(predictions), targets, config, key, points)
+    losses = compute(predictions, targets, config, key, points)
     return losses._replace(assignment=losses.assignment[..., :num_targets])
 
 
 @functools.partial(jax.jit, static_argnames="config")
 def compute(
-    predictions: tuple[Predictions, ...],
+    predictions: LayerPredictions,
     targets: Targets,
     config: LossConfig,
     key: jax.Array,
     points: LossPoints | None,
 ) -> Losses:
     """`loss`, of checked arrays."""
-    class_logits = jnp.stack([x.class_logits.astype(jnp.float32) for x in predictions])
-    mask_logits = jnp.stack([x.mask_logits.astype(jnp.float32) for x in predictions])
+    class_logits, mask_embeddings, per_pixel = predictions
     labels, masks, valid = map(jnp.asarray, targets)
     matching_key, mask_key = jax.random.split(key)
 
     if config.num_points is None:
-        *_, height, width = mask_logits.shape
+        *_, height, width, _ = per_pixel.shape
         masks, shared = masks_at_size(masks, (height, width)), None
     elif points is None:
         shape = (*class_logits.shape[:2], config.num_points, 2)
         shared = jax.random.uniform(matching_key, shape)
     else:
         shared = points.matching
-    stacked = Predictions(class_logits, mask_logits)
     costs = matching_costs(
-        jax.lax.stop_gradient(stacked),
+        jax.lax.stop_gradient(predictions),
         labels,
         masks,
         shared,
@@ -121,13 +122,23 @@ def compute(
     )
     assignment, non_finite_costs = match(costs, valid)
 
-    chosen = choose_points(mask_logits, assignment, config, mask_key, points)
-    sums = mask_and_dice_sums(mask_logits, masks, assignment, chosen)
+    chosen = choose_points(mask_embeddings, per_pixel, assignment, config, mask_key, points)
+    sums = mask_and_dice_sums(mask_embeddings, per_pixel, masks, assignment, chosen)
     num_masks = jnp.maximum(valid.sum(), 1).astype(jnp.float32)
     mask, dice = (x.sum(axis=1) / num_masks for x in sums)
     class_ = class_loss(class_logits, labels, assignment, config.no_object_weight)
     total = config.class_weight * class_ + config.mask_weight * mask + config.dice_weight * dice
     return Losses(total.sum(), class_, mask, dice, assignment, non_finite_costs)
+
+
+@jax.jit
+def factor(predictions: tuple[Predictions, ...]) -> LayerPredictions:
+    """Of masks that are there already, as products: the pixels' logits, and which one is whose."""
+    class_logits = jnp.stack([x.class_logits.astype(jnp.float32) for x in predictions])
+    mask_logits = jnp.stack([x.mask_logits.astype(jnp.float32) for x in predictions])
+    num_queries = class_logits.shape[2]
+    own = jnp.broadcast_to(jnp.eye(num_queries), (*class_logits.shape[:3], num_queries))
+    return LayerPredictions(class_logits, own, jnp.moveaxis(mask_logits, 2, -1))
 
 
 def masks_at_size(
@@ -160,7 +171,9 @@ def class_loss(
 
 
 # The mask losses go through the targets in blocks, as many as there are targets: what a block needs
-# in memory (its queries' maps, candidates, samples) is small, and padding costs nothing.
+# in memory (its queries' maps, candidates, samples) is small, and padding costs nothing. Nor do the
+# maps of queries without a target, which are never made. Those of the others are made three times.
+# Barriers keep XLA from laying out what the loops fill, zeros, before the network is run.
 
 
 def num_blocks(assignment: Int[Array, "L B M"]) -> Int[Array, ""]:
@@ -186,17 +199,16 @@ def block_queries(
     return jnp.where(query < 0, num_queries, query)
 
 
-def take_maps(
-    mask_logits: Float[Array, "L B Q H W"], query: Int[Array, "L B T"]
-) -> Float[Array, "L B T H W"]:
-    """The mask logits of these queries."""
-    return jax.vmap(jax.vmap(lambda maps, query: maps.at[query].get(mode="clip")))(
-        mask_logits, query
-    )
+def take_embeddings(
+    mask_embeddings: Float[Array, "L B Q E"], query: Int[Array, "L B T"]
+) -> Float[Array, "L B T E"]:
+    """The mask embeddings of these queries."""
+    return jnp.take_along_axis(mask_embeddings, query[..., None], axis=2, mode="clip")
 
 
 def choose_points(
-    mask_logits: Float[Array, "L B Q H W"],
+    mask_embeddings: Float[Array, "L B Q E"],
+    per_pixel: Float[Array, "*L B H W E"],
     assignment: Int[Array, "L B M"],
     config: LossConfig,
     key: jax.Array,
@@ -209,7 +221,7 @@ def choose_points(
     """
     if config.num_points is None:
         return None
-    mask_logits = jax.lax.stop_gradient(mask_logits)
+    mask_embeddings, per_pixel = jax.lax.stop_gradient((mask_embeddings, per_pixel))
     num_predictions, num_images, num_targets = assignment.shape
     num_extra = config.num_points - config.num_uncertain
 
@@ -225,15 +237,17 @@ def choose_points(
         return candidates[jax.lax.top_k(-certainty, config.num_uncertain)[1]]
 
     def choose(block, chosen):
-        query = block_queries(assignment, block, mask_logits.shape[2])
+        query = block_queries(assignment, block, mask_embeddings.shape[2])
+        maps = mask_maps(take_embeddings(mask_embeddings, query), per_pixel)
         candidates, extra = draw(block)
-        pairs = jax.vmap(jax.vmap(jax.vmap(uncertain)))
-        important = pairs(take_maps(mask_logits, query), candidates)
+        important = jax.vmap(jax.vmap(jax.vmap(uncertain)))(maps, candidates)
         points = jnp.concatenate([important, extra], axis=3)
         return jax.lax.dynamic_update_slice_in_dim(chosen, points, block * BLOCK, axis=2)
 
     filled_up = -(-num_targets // BLOCK) * BLOCK
-    chosen = jnp.zeros((num_predictions, num_images, filled_up, config.num_points, 2), jnp.float32)
+    shape = num_predictions, num_images, filled_up, config.num_points, 2
+    assignment, zero = jax.lax.optimization_barrier((assignment, jnp.float32(0)))
+    chosen = jnp.broadcast_to(zero, shape)
     return jax.lax.fori_loop(0, num_blocks(assignment), choose, chosen)
 
 
@@ -254,13 +268,15 @@ def pair_losses(
 
 
 def block_sums(
-    maps: Float[Array, "L B T h w"],
+    mask_embeddings: Float[Array, "L B T E"],
+    per_pixel: Float[Array, "*L B h w E"],
     query: Int[Array, "L B T"],
     masks: Bool[Array, "B T H W"] | Float[Array, "B T H W"],
     points: Float[Array, "L B T P 2"] | None,
     num_queries: int,
 ) -> tuple[Float[Array, "L B"], Float[Array, "L B"]]:
     """The losses of a block's matched pairs, summed over its targets."""
+    maps = mask_maps(mask_embeddings, per_pixel)
     pairs = jax.vmap(jax.vmap(jax.vmap(pair_losses)), in_axes=(0, None, 0))
     matched = query < num_queries
     cross_entropy, dice = (jnp.where(matched, x, 0.0) for x in pairs(maps, masks, points))
@@ -269,18 +285,20 @@ def block_sums(
 
 @jax.custom_vjp
 def mask_and_dice_sums(
-    mask_logits: Float[Array, "L B Q h w"],
+    mask_embeddings: Float[Array, "L B Q E"],
+    per_pixel: Float[Array, "*L B h w E"],
     masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
     assignment: Int[Array, "L B M"],
     points: Float[Array, "L B N P 2"] | None,
 ) -> tuple[Float[Array, "L B"], Float[Array, "L B"]]:
     """The mask and the dice losses, summed over the matched pairs of each image."""
-    num_queries = mask_logits.shape[2]
+    num_queries = mask_embeddings.shape[2]
 
     def add_block(block, sums):
         query = block_queries(assignment, block, num_queries)
         more = block_sums(
-            take_maps(mask_logits, query),
+            take_embeddings(mask_embeddings, query),
+            per_pixel,
             query,
             take_block(masks, block, 1),
             take_block(points, block, 2),
@@ -288,7 +306,7 @@ def mask_and_dice_sums(
         )
         return tuple(x + y for x, y in zip(sums, more, strict=True))
 
-    zeros = jnp.zeros(mask_logits.shape[:2], jnp.float32)
+    zeros = jnp.zeros(mask_embeddings.shape[:2], jnp.float32)
     return jax.lax.fori_loop(0, num_blocks(assignment), add_block, (zeros, zeros))
 
 
@@ -298,45 +316,52 @@ def mask_and_dice_forward(*arguments: Any) -> Any:
 
 
 def mask_and_dice_backward(arguments: Any, cotangents: Any) -> Any:
-    """The derivatives by the mask logits; the samples are taken again, a block at a time."""
-    mask_logits, masks, assignment, points = arguments
-    num_queries = mask_logits.shape[2]
+    """The derivatives by the factors; maps and samples are made again, a block at a time."""
+    mask_embeddings, per_pixel, masks, assignment, points = arguments
+    num_queries = mask_embeddings.shape[2]
 
-    def set_block(block, gradient):
+    def add_block(block, gradients):
         query = block_queries(assignment, block, num_queries)
-        of_maps = functools.partial(
+        of_factors = functools.partial(
             block_sums,
             query=query,
             masks=take_block(masks, block, 1),
             points=take_block(points, block, 2),
             num_queries=num_queries,
         )
-        (new,) = jax.vjp(of_maps, take_maps(mask_logits, query))[1](cotangents)
-        put = jax.vmap(jax.vmap(lambda maps, query, new: maps.at[query].set(new, mode="drop")))
-        return put(gradient, query, new)
+        chosen = take_embeddings(mask_embeddings, query)
+        of_chosen, of_pixels = jax.vjp(of_factors, chosen, per_pixel)[1](cotangents)
+        put = jax.vmap(jax.vmap(lambda rows, query, new: rows.at[query].set(new, mode="drop")))
+        return put(gradients[0], query, of_chosen), gradients[1] + of_pixels.astype(jnp.float32)
 
-    gradient = jnp.zeros(mask_logits.shape, mask_logits.dtype)
-    gradient = jax.lax.fori_loop(0, num_blocks(assignment), set_block, gradient)
-    return gradient, None, None, None
+    assignment, zero = jax.lax.optimization_barrier((assignment, jnp.float32(0)))
+    gradients = jnp.zeros_like(mask_embeddings), jnp.broadcast_to(zero, per_pixel.shape)
+    by_query, by_pixel = jax.lax.fori_loop(0, num_blocks(assignment), add_block, gradients)
+    return by_query, by_pixel.astype(per_pixel.dtype), None, None, None
 
 
 mask_and_dice_sums.defvjp(mask_and_dice_forward, mask_and_dice_backward)
 
 
 def check_shapes(
-    predictions: Sequence[Predictions],
+    predictions: LayerPredictions | Sequence[Predictions],
     targets: Targets,
     config: LossConfig,
     points: LossPoints | None,
 ):
     """Refuses, by name, arrays that don't fit one another."""
-    if not predictions or isinstance(predictions, Predictions):
-        found = "one Predictions" if predictions else "empty"
-        raise ValueError(f"predictions is {found}; expected one per layer (all_layers=True)")
-    shapes = {(x.class_logits.shape, x.mask_logits.shape) for x in predictions}
-    if len(shapes) > 1:
-        raise ValueError(f"predictions differ in shape: {sorted(shapes)}")
-    [((batch, *_), (*_, height, width))] = shapes
+    if isinstance(predictions, LayerPredictions):
+        num_predictions = len(predictions.class_logits)
+        *_, batch, height, width, _ = predictions.per_pixel.shape
+    else:
+        if not predictions or isinstance(predictions, Predictions):
+            found = "one Predictions" if predictions else "empty"
+            raise ValueError(f"predictions is {found}; expected one per layer (all_layers=True)")
+        shapes = {(x.class_logits.shape, x.mask_logits.shape) for x in predictions}
+        if len(shapes) > 1:
+            raise ValueError(f"predictions differ in shape: {sorted(shapes)}")
+        num_predictions = len(predictions)
+        [((batch, *_), (*_, height, width))] = shapes
     labels, masks, valid = (jnp.shape(x) for x in targets)
     expected = batch, labels[-1]
     size = tuple(-(-x // 4) for x in masks[2:])
@@ -349,7 +374,7 @@ def check_shapes(
     if points is not None:
         if config.num_points is None:
             raise ValueError("points are given, but LossConfig.num_points is None: whole masks")
-        layers = len(predictions), batch
+        layers = num_predictions, batch
         num_extra = config.num_points - config.num_uncertain
         expected = (
             (*layers, config.num_points, 2),

@@ -12,7 +12,17 @@ from jaxtyping import Array, Bool, Float, Int
 
 from m2f_jax.ops.assignment import linear_sum_assignment
 from m2f_jax.ops.sampling import sample
-from m2f_jax.structures import Predictions
+from m2f_jax.structures import LayerPredictions, Predictions
+from m2f_jax.transformer_decoder import mask_logits
+
+
+def mask_maps(
+    mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "*#L B H W E"]
+) -> Float[Array, "*L B Q H W"]:
+    """`mask_logits`, of float32 at full precision."""
+    precision = "highest" if per_pixel.dtype == jnp.float32 else None
+    with jax.default_matmul_precision(precision):
+        return mask_logits(mask_embeddings, per_pixel)
 
 
 def dice_loss(
@@ -54,7 +64,7 @@ def image_costs(
 
 
 def matching_costs(
-    predictions: Predictions,
+    predictions: LayerPredictions,
     labels: Int[Array, "B M"],
     masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
     points: Float[Array, "L B P 2"] | None,
@@ -66,8 +76,8 @@ def matching_costs(
     """`image_costs` of every prediction and image, as the authors' `HungarianMatcher` weighs them.
 
     Args:
-        predictions: arrays [L, B, ...]. One prediction after another is taken, which costs a tenth
-            of the memory and no time that counts.
+        predictions: one after another is taken, which costs a tenth of the memory and no time that
+            counts.
         labels: of the targets.
         masks: of the targets; laid out once such that a point of all masks is one row.
         points: (x, y) in [0, 1], shared by all pairs of an image; None for every pixel of masks
@@ -81,11 +91,15 @@ def matching_costs(
         image_costs, class_weight=class_weight, mask_weight=mask_weight, dice_weight=dice_weight
     )
 
-    def of_prediction(prediction):
-        predictions, points = prediction
-        return jax.vmap(of_image)(predictions, labels, rows, points)
+    class_logits, mask_embeddings, per_pixel = predictions
 
-    return jax.lax.map(of_prediction, (predictions, points))
+    def of_prediction(prediction):
+        class_logits, mask_embeddings, points, own = prediction
+        maps = mask_maps(mask_embeddings, per_pixel if own is None else own)
+        return jax.vmap(of_image)(Predictions(class_logits, maps), labels, rows, points)
+
+    own = per_pixel if per_pixel.ndim > mask_embeddings.ndim else None
+    return jax.lax.map(of_prediction, (class_logits, mask_embeddings, points, own))
 
 
 def match(

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.model import Mask2Former, network
+from m2f_jax.model import Mask2Former, training_network
 from m2f_jax.swin import drop_path
 from m2f_jax.training.batch import TrainBatch, unpack
 from m2f_jax.training.config import TrainConfig
@@ -175,14 +175,16 @@ def part_gradient(state: TrainState, part: TrainBatch, key: jax.Array) -> tuple[
 
     def part_loss(parameters):
         drop_key, point_key = jax.random.split(key)
-        pixel_values, targets = unpack(part)
-        predictions = network(
+        pixel_values, _ = unpack(part)
+        predictions = training_network(
             nnx.merge(state.graph, parameters),
             pixel_values,
-            all_layers=True,
             branch_scales=drop_path(drop_key, config.model.backbone, len(pixel_values)),
             remat=config.remat,
         )
+        # The barrier keeps XLA from making masks before the network is run.
+        predictions, regions = jax.lax.optimization_barrier((predictions, part.regions))
+        _, targets = unpack(part._replace(regions=regions))
         losses = loss(predictions, targets, config.loss, key=point_key)
         return losses.total, MeanLosses(*(getattr(losses, name) for name in MeanLosses._fields))
 
