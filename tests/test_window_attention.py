@@ -1,4 +1,4 @@
-"""Window attention on a map, against a loop over windows in NumPy, and its derivative."""
+"""Window attention in both orders of evaluation, against a loop in NumPy, and its derivative."""
 
 import functools
 import itertools
@@ -22,6 +22,20 @@ CASES = [  # batch, height, width, heads, window size, shifted
     (1, 10, 15, 1, 7, False),
     (1, 10, 15, 2, 7, True),
 ]
+
+
+@pytest.fixture(params=["default", "tpu"], ids=["all at once", "row by row"])
+def order(request, monkeypatch):
+    """The order that one platform has, on any."""
+    chosen = []
+
+    def choose(*arrays, **orders):
+        chosen.append(request.param)
+        return orders[request.param](*arrays)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+    yield request.param
+    assert chosen
 
 
 def draw(batch, height, width, heads, window_size, head_width, *, seed=0):
@@ -84,6 +98,7 @@ def test_other_regions_are_seen_through_a_logit_lowered_by_100():
     np.testing.assert_allclose(everywhere.ravel(), [3, 3], rtol=1e-6)
 
 
+@pytest.mark.usefixtures("order")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_agrees_with_a_loop_over_windows(case):
     *shape, window_size, shifted = case
@@ -94,6 +109,7 @@ def test_agrees_with_a_loop_over_windows(case):
         np.testing.assert_allclose(got, naive(*arrays, **options), rtol=0, atol=1e-13)
 
 
+@pytest.mark.usefixtures("order")
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_derivative_agrees_with_differences_of_the_loop(case):
     *shape, window_size, shifted = case
@@ -115,6 +131,7 @@ def test_derivative_agrees_with_differences_of_the_loop(case):
     np.testing.assert_allclose(slope, (after - before) / 2e-4, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("order")
 def test_the_gradient_keeps_no_logits():
     arrays = cast(draw(1, 23, 24, 2, 8, head_width=4), jnp.float32)
     _, pull_back = jax.vjp(
@@ -122,6 +139,16 @@ def test_the_gradient_keeps_no_logits():
     )
     kept = sum(x.size for x in jax.tree.leaves(pull_back) if jnp.issubdtype(x.dtype, jnp.floating))
     assert kept == sum(x.size for x in arrays)
+
+
+def test_row_by_row_never_holds_all_logits(order):
+    arrays = cast(draw(1, 96, 16, 2, 8, head_width=2), jnp.float32)
+    attend = functools.partial(window_attention, window_size=8, shifted=True)
+    logits = 12 * 2 * 2 * 64**2 * 4  # rows, windows of a row, heads, pairs of tokens, bytes
+    gradient = jax.grad(lambda *arrays: attend(*arrays).sum(), argnums=(0, 1, 2))
+    for function in (attend, gradient):
+        memory = jax.jit(function).lower(*arrays).compile().memory_analysis()
+        assert (memory.temp_size_in_bytes > logits) == (order == "default")
 
 
 @pytest.mark.parametrize("shape", [(2, 15, 15), (2, 9, 9), (5, 16, 16)])

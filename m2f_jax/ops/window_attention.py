@@ -1,5 +1,9 @@
 """Attention within shifted windows of a map (Swin, Liu et al., ICCV 2021, Sec. 3.2).
 
+One definition, evaluated in two orders: all windows at once, or on a TPU one row of windows after
+another. A TPU lays arrays out in tiles of 8 x 128, so 32 channels of a head take four times their
+memory there; all windows of Swin-L's first stage would take 2.2 GiB for an image of 1024 x 2048.
+
 Axes: B images, H W rows and columns of the map, C channels, N windows of an image, T tokens of a
 window, D head width.
 """
@@ -57,18 +61,46 @@ def _attend(
     window_size: int,
     shifted: bool,
 ) -> Float[Array, "B H W C"]:
-    """Cuts the windows out, attends, and puts them together again."""
+    """Pads and shifts the map, attends, and undoes both."""
     _, height, width, _ = qkv.shape
     down, across = -height % window_size, -width % window_size
     shift = window_size // 2
-    window = {"y": window_size, "x": window_size}
     if down or across:
         inside = np.pad(np.ones((height, width, 1), bool), ((0, down), (0, across), (0, 0)))
         qkv = jnp.pad(qkv, ((0, 0), (0, down), (0, across), (0, 0)))
         qkv = jnp.where(inside, qkv, padding)
     if shifted:
         qkv = jnp.roll(qkv, (-shift, -shift), axis=(1, 2))
-    size = (qkv.shape[1], qkv.shape[2])
+    regions = shifted_regions(qkv.shape[1:3], window_size) if shifted else None
+    attend = functools.partial(_attend_whole_windows, window_size=window_size)
+
+    def at_once(qkv, bias):
+        return attend(qkv, bias, regions)
+
+    def row_by_row(qkv, bias):
+        rows = einops.rearrange(qkv, "b (h y) w c -> h b y w c", y=window_size)
+        of_rows = None if regions is None else regions.reshape(len(rows), -1, window_size**2)
+        # Otherwise the derivative would keep the logits of all rows.
+        one_row = jax.checkpoint(lambda row: attend(row[0], bias, row[1]))
+        x = jax.lax.map(one_row, (rows, of_rows))
+        return einops.rearrange(x, "h b y w c -> b (h y) w c")
+
+    x = jax.lax.platform_dependent(qkv, bias, default=at_once, tpu=row_by_row)
+    if shifted:
+        x = jnp.roll(x, (shift, shift), axis=(1, 2))
+    return x[:, :height, :width]
+
+
+def _attend_whole_windows(
+    qkv: Float[Array, "B H W C3"],
+    bias: Float[Array, "heads T T"],
+    regions: Int[Array | np.ndarray, "N T"] | None,
+    *,
+    window_size: int,
+) -> Float[Array, "B H W C"]:
+    """Cuts a map that ends with a window into its windows, attends, and puts it together again."""
+    window = {"y": window_size, "x": window_size}
+    size = {"h": qkv.shape[1] // window_size, "w": qkv.shape[2] // window_size}
     qkv = einops.rearrange(
         qkv,
         "b (h y) (w x) (three heads d) -> three b (h w) heads (y x) d",
@@ -76,23 +108,14 @@ def _attend(
         heads=len(bias),
         **window,
     )
-    regions = shifted_regions(size, window_size) if shifted else None
     x = attend_within_windows(qkv, bias, regions)
-    x = einops.rearrange(
-        x,
-        "b (h w) heads (y x) d -> b (h y) (w x) (heads d)",
-        h=size[0] // window_size,
-        **window,
-    )
-    if shifted:
-        x = jnp.roll(x, (shift, shift), axis=(1, 2))
-    return x[:, :height, :width]
+    return einops.rearrange(x, "b (h w) heads (y x) d -> b (h y) (w x) (heads d)", **window, **size)
 
 
 def attend_within_windows(
     qkv: Float[Array, "3 B N heads T D"],
     bias: Float[Array, "heads T T"],
-    regions: Int[np.ndarray, "N T"] | None,
+    regions: Int[Array | np.ndarray, "N T"] | None,
 ) -> Float[Array, "B N heads T D"]:
     """Each window by itself; tokens of different regions see each other with a logit less 100."""
     queries, keys, values = qkv
