@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.layers import group_norm
+from m2f_jax.layers import GroupNorm
 from m2f_jax.structures import FeaturePyramid
 
 NUM_LEVELS = 3
@@ -44,7 +44,7 @@ class ConvNorm(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.norm = group_norm(target, dtype=dtype, rngs=rngs)
+        self.norm = GroupNorm(target, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B H W source"]) -> Float[Array, "B H W target"]:
         return self.norm(self.conv(x))

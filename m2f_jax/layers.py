@@ -23,11 +23,29 @@ def layer_norm(dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(dim, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs)
 
 
-def group_norm(dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    """GroupNorm with the authors' 32 groups; statistics in float32."""
-    return nnx.GroupNorm(
-        dim, num_groups=32, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs
-    )
+class GroupNorm(nnx.Module):
+    """GroupNorm with the authors' 32 groups and epsilon 1e-5; statistics in float32 at least.
+
+    `nnx.GroupNorm` sums over a group's few channels first, and takes three times as long on a CPU.
+    """
+
+    def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.dtype = dtype
+        self.scale = nnx.Param(nnx.initializers.ones(rngs.params(), (dim,)))
+        self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (dim,)))
+
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = x - mean_of_groups(x)
+        factor = jax.lax.rsqrt(mean_of_groups(x**2) + 1e-5) * self.scale[...]
+        return (x * factor + self.bias[...]).astype(self.dtype)
+
+
+def mean_of_groups(x: Float[Array, "B H W C"], groups: int = 32) -> Float[Array, "B 1 1 C"]:
+    """The mean of the channels' means, for each of a group's channels."""
+    means = x.mean(axis=(1, 2), keepdims=True)
+    of_groups = einops.reduce(means, "b h w (group c) -> b h w group", "mean", group=groups)
+    return jnp.repeat(of_groups, x.shape[-1] // groups, axis=-1)
 
 
 class MLP(nnx.Module):

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import PixelDecoderConfig
-from m2f_jax.layers import MLP, group_norm, layer_norm, sine_positions
+from m2f_jax.layers import MLP, GroupNorm, layer_norm, sine_positions
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, Size
@@ -110,7 +110,7 @@ class InputProjection(nnx.Module):
         self, source: int, target: int, *, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs
     ):
         self.linear = nnx.Linear(source, target, use_bias=use_bias, dtype=dtype, rngs=rngs)
-        self.norm = group_norm(target, dtype=dtype, rngs=rngs)
+        self.norm = GroupNorm(target, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B H W source"]) -> Float[Array, "B H W target"]:
         return self.norm(self.linear(x))
@@ -142,7 +142,7 @@ class PixelDecoder(nnx.Module):
         self.output = nnx.Conv(
             cfg.dim, cfg.dim, (3, 3), padding=1, use_bias=False, dtype=dtype, rngs=rngs
         )
-        self.output_norm = group_norm(cfg.dim, dtype=dtype, rngs=rngs)
+        self.output_norm = GroupNorm(cfg.dim, dtype=dtype, rngs=rngs)
         self.mask_features = nnx.Linear(cfg.dim, cfg.mask_dim, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig
+from m2f_jax.layers import GroupNorm
 from m2f_jax.model import abstract_model
 from m2f_jax.presets import preset
 from m2f_jax.training.config import OptimizerConfig, TrainConfig
@@ -20,7 +21,7 @@ from m2f_jax.training.optimizer import (
     name_of,
 )
 
-NORMS = (nnx.LayerNorm, nnx.GroupNorm)
+NORMS = (nnx.LayerNorm, GroupNorm)
 
 
 def names(tree):

@@ -54,8 +54,17 @@ def ms_deform_attn(
             f"ms_deform_attn: sizes {sizes} are {len(sizes)} levels of {total} values in all, but "
             f"locations have {locations.shape[3]} levels and values {values.shape[1]} entries"
         )
-    attend = functools.partial(_attend, sizes)
-    return jax.vmap(attend)(values, locations, weights)
+    return _attend_images(sizes, values, locations, weights)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # layers of one shape are traced once
+def _attend_images(
+    sizes: Sizes,
+    values: Float[Array, "B S H D"],
+    locations: Float[Array, "B Q H L P 2"],
+    weights: Float[Array, "B Q H L P"],
+) -> Float[Array, "B Q H*D"]:
+    return jax.vmap(functools.partial(_attend, sizes))(values, locations, weights)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
