@@ -217,6 +217,8 @@ def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
             panel.loglog(x, y, marker="o")
             panel.loglog(x, [y[-1] * value / x[-1] for value in x], ":", label="linear")
             panel.set(xlabel=axes_of[axis], ylabel=name)
+            panel.set_xticks(x, [f"{value:.3g}" for value in x])
+            panel.set_xticks([], minor=True)
             panel.legend()
     figure.savefig(path)
 

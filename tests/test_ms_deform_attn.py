@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.ops.ms_deform_attn import ms_deform_attn
+from m2f_jax.ops.ms_deform_attn import _attend_images, ms_deform_attn
 from m2f_jax.ops.sampling import sample
 
 SIZES = ((3, 5), (6, 4))
@@ -26,7 +26,9 @@ SHAPES = {
 }
 
 
-@pytest.fixture(params=["default", "cpu"], ids=["all at once", "head by head"])
+@pytest.fixture(
+    params=["default", "cpu", "tpu"], ids=["all at once", "from tables", "head by head"]
+)
 def attend(request, monkeypatch):
     """The operator in the order that one platform has, on any; it counts the choices made."""
 
@@ -40,7 +42,9 @@ def attend(request, monkeypatch):
 
     function.choices = 0
     monkeypatch.setattr(jax.lax, "platform_dependent", choose)
+    _attend_images.clear_cache()  # an order that was chosen before would be kept
     yield function
+    _attend_images.clear_cache()
     assert function.choices > 0
 
 
