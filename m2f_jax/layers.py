@@ -11,6 +11,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+GROUPS = 32  # of channels, for GroupNorm
+
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The exact GELU (with erf, not tanh), computed in float32."""
@@ -27,9 +29,14 @@ class GroupNorm(nnx.Module):
     """GroupNorm with the authors' 32 groups and epsilon 1e-5; statistics in float32 at least.
 
     `nnx.GroupNorm` sums over a group's few channels first, and takes three times as long on a CPU.
+
+    Raises:
+        ValueError: the groups don't share the channels evenly.
     """
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        if dim % GROUPS:
+            raise ValueError(f"GroupNorm: {dim} channels don't make {GROUPS} groups")
         self.dtype = dtype
         self.scale = nnx.Param(nnx.initializers.ones(rngs.params(), (dim,)))
         self.bias = nnx.Param(nnx.initializers.zeros(rngs.params(), (dim,)))
@@ -41,11 +48,11 @@ class GroupNorm(nnx.Module):
         return (x * factor + self.bias[...]).astype(self.dtype)
 
 
-def mean_of_groups(x: Float[Array, "B H W C"], groups: int = 32) -> Float[Array, "B 1 1 C"]:
+def mean_of_groups(x: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
     """The mean of the channels' means, for each of a group's channels."""
     means = x.mean(axis=(1, 2), keepdims=True)
-    of_groups = einops.reduce(means, "b h w (group c) -> b h w group", "mean", group=groups)
-    return jnp.repeat(of_groups, x.shape[-1] // groups, axis=-1)
+    of_groups = einops.reduce(means, "b h w (group c) -> b h w group", "mean", group=GROUPS)
+    return jnp.repeat(of_groups, x.shape[-1] // GROUPS, axis=-1)
 
 
 class MLP(nnx.Module):
