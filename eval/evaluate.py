@@ -140,7 +140,7 @@ def measure_all(
     def finish(item: Any, truth: Any, segmentation: Any):
         evaluation.measure(item, truth, segmentation).save(table_of(tables, item))
 
-    options = {"threshold": FOR_EVALUATION}
+    options: dict[str, Any] = {"threshold": FOR_EVALUATION}
     if on_device is not None:
         options["reduce"] = on_device.reduce
     outcomes = run_pipeline(segmenter, evaluation.task, items, read, finish, **options)

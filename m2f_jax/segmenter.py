@@ -279,8 +279,9 @@ class Segmenter:
         if (task, top_k, reduce) not in self._programs:
 
             def post_process(shared, image):
-                *logits, way, extra = image
+                class_logits, mask_logits, way, extra = image
                 is_thing, limit = shared
+                logits = class_logits, mask_logits
                 if task == "instance":
                     found = postprocess.instances(*logits, way, limit, top_k=top_k)
                 elif task == "panoptic":

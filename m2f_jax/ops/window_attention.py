@@ -71,7 +71,8 @@ def _attend(
         qkv = jnp.where(inside, qkv, padding)
     if shifted:
         qkv = jnp.roll(qkv, (-shift, -shift), axis=(1, 2))
-    regions = shifted_regions(qkv.shape[1:3], window_size) if shifted else None
+    size = (qkv.shape[1], qkv.shape[2])
+    regions = shifted_regions(size, window_size) if shifted else None
     attend = functools.partial(_attend_whole_windows, window_size=window_size)
 
     def at_once(qkv, bias):
