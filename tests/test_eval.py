@@ -163,6 +163,13 @@ def test_several_devices_give_the_same(root, model, tmp_path, start):
     assert_same_tables(eight, one)
 
 
+def test_batches_give_the_same(root, model, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert evaluate(root, "--model", model, "--out", one) == 0
+    assert evaluate(root, "--model", model, "--out", two, "--batch-size", 2) == 0
+    assert official(two) == official(one)
+
+
 def test_several_processes_give_the_same(root, model, tmp_path, start):
     one = tmp_path / "one"
     assert evaluate(root, "--model", model, "--out", one) == 0
