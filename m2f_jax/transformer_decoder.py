@@ -86,6 +86,7 @@ class PredictionHeads(nnx.Module):
     def __call__(
         self, queries: Float[Array, "*L B Q C"]
     ) -> tuple[Float[Array, "*L B Q K"], Float[Array, "*L B Q E"]]:
+        """Class logits in float32 and mask embeddings, of the queries of any number of layers."""
         queries = self.norm(queries)
         class_logits = self.class_head(queries)
         wide = jnp.promote_types(class_logits.dtype, jnp.float32)
