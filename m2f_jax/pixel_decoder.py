@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import PixelDecoderConfig
-from m2f_jax.layers import MLP, GroupNorm, layer_norm, sine_positions
+from m2f_jax.layers import MLP, GroupNorm, layer_norm, relu, sine_positions
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, Size
@@ -88,9 +88,7 @@ class PixelDecoderLayer(nnx.Module):
     def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.attention = MSDeformAttn(cfg, dtype=dtype, rngs=rngs)
         self.norm1 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mlp = MLP(
-            (cfg.dim, cfg.ffn_dim, cfg.dim), activation=jax.nn.relu, dtype=dtype, rngs=rngs
-        )
+        self.mlp = MLP((cfg.dim, cfg.ffn_dim, cfg.dim), activation=relu, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from m2f_jax.config import TransformerDecoderConfig
-from m2f_jax.layers import MLP, Attention, layer_norm, sine_positions
+from m2f_jax.layers import MLP, Attention, layer_norm, relu, sine_positions
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 
@@ -45,9 +45,7 @@ class TransformerDecoderLayer(nnx.Module):
         self.norm1 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
         self.self_attention = Attention(cfg.dim, cfg.num_heads, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mlp = MLP(
-            (cfg.dim, cfg.ffn_dim, cfg.dim), activation=jax.nn.relu, dtype=dtype, rngs=rngs
-        )
+        self.mlp = MLP((cfg.dim, cfg.ffn_dim, cfg.dim), activation=relu, dtype=dtype, rngs=rngs)
         self.norm3 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -80,7 +78,7 @@ class PredictionHeads(nnx.Module):
         self.norm = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
         self.class_head = nnx.Linear(cfg.dim, num_classes + 1, dtype=dtype, rngs=rngs)
         self.mask_head = MLP(
-            (cfg.dim, cfg.dim, cfg.dim, mask_dim), activation=jax.nn.relu, dtype=dtype, rngs=rngs
+            (cfg.dim, cfg.dim, cfg.dim, mask_dim), activation=relu, dtype=dtype, rngs=rngs
         )
 
     def __call__(

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import TransformerDecoderConfig
-from m2f_jax.layers import Attention
+from m2f_jax.layers import Attention, relu
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid
 from m2f_jax.transformer_decoder import TransformerDecoder, attention_mask, mask_logits
@@ -118,6 +118,12 @@ def test_no_mask_is_a_mask_that_is_true_everywhere(run):
     plain = run(attention, queries, keys, keys)
     masked = run(attention, queries, keys, keys, jnp.ones((2, 3, 10), bool))
     np.testing.assert_allclose(plain, masked, rtol=0, atol=1e-6)
+
+
+def test_relu_is_that_of_the_field():
+    x = jnp.array([-jnp.inf, -1.5, -0.0, 0.0, 1e-30, 2.0, jnp.inf, jnp.nan])
+    np.testing.assert_array_equal(relu(x), jax.nn.relu(x))
+    np.testing.assert_array_equal(jax.vmap(jax.grad(relu))(x[:-1]), x[:-1] > 0)
 
 
 def test_plain_attention_looks_everywhere(decoder, pyramid, monkeypatch, run):
