@@ -1,70 +1,30 @@
-"""What XLA makes of the deformable-attention operator on an H100, compiled without one.
+"""What XLA makes of the network and of deformable attention on an H100, compiled without one.
 
-Its time is that of its memory traffic, so its samples must never be laid down in memory, and XLA's
-decision to fuse them changes with its version. The compiler is in the CUDA plugin and needs no GPU.
+The operator's time is that of its memory traffic, so its samples must never be laid down in memory,
+and XLA's decision to fuse them changes with its version. The compiler is in the CUDA plugin and
+needs no GPU.
 """
 
+import argparse
 import functools
-import importlib.util
 import os
 import re
-from collections import Counter
 
 import jax
 import jax.numpy as jnp
 import pytest
-from jax.experimental import topologies
+from ahead_of_time import compile_program, layout_of
+from gpu_aot import FLAGS, count_kernels
+from h100 import h100, kernels, missing
 
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
-
-NEEDED = {
-    "jax_cuda12_plugin": "jax-cuda12-plugin",
-    "jax_plugins.xla_cuda12": "jax-cuda12-pjrt",
-    "nvidia.cuda_nvcc": "nvidia-cuda-nvcc-cu12",
-}
-
-# What the compiler asks of a device, as an H100 SXM with CUDA 12.8 answers.
-H100 = """
-platform_name: "CUDA"
-device_description_str: "NVIDIA H100 80GB HBM3"
-runtime_version { major: 12 minor: 8 }
-dnn_version_info { major: 9 minor: 8 }
-gpu_device_info {
-  cuda_compute_capability { major: 9 }
-  core_count: 132
-  clock_rate_ghz: 1.98
-  fpus_per_core: 128
-  threads_per_warp: 32
-  threads_per_block_limit: 1024
-  threads_per_core_limit: 2048
-  block_dim_limit_x: 2147483647
-  block_dim_limit_y: 65535
-  block_dim_limit_z: 65535
-  registers_per_block_limit: 65536
-  registers_per_core_limit: 65536
-  shared_memory_per_block: 49152
-  shared_memory_per_block_optin: 232448
-  shared_memory_per_core: 233472
-  l2_cache_size: 52428800
-  device_memory_size: 84929347584
-  memory_bandwidth: 3352320000000
-}
-"""
 
 SIZES = ((32, 64), (64, 128), (128, 256))  # of a 1024 x 2048 image
 TOKENS = sum(height * width for height, width in SIZES)
 HEADS, WIDTH, POINTS = 8, 32, 4
 
 
-def installed(module: str) -> bool:
-    """Whether a module could be imported, of packages that may be missing as well."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-MISSING = [package for module, package in NEEDED.items() if not installed(module)]
+MISSING = missing()
 pytestmark = [
     pytest.mark.skipif(
         bool(MISSING), reason=f"compiling for an H100 needs {', '.join(MISSING)}: the extra [aot]"
@@ -78,8 +38,7 @@ pytestmark = [
 
 def layer_arrays() -> tuple[jax.ShapeDtypeStruct, ...]:
     """Values, locations, weights and the result of one layer of an image, on an H100."""
-    topology = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
-    sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
+    sharding = jax.sharding.SingleDeviceSharding(h100())
     per_point = (1, TOKENS, HEADS, len(SIZES), POINTS)
     return tuple(
         jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
@@ -107,15 +66,6 @@ def compiled(backward: bool) -> jax.stages.Compiled:
     if backward:
         return jax.jit(derivative).lower(*arrays, gradient).compile()
     return jax.jit(attend).lower(*arrays).compile()
-
-
-def kernels(program: jax.stages.Compiled) -> Counter:
-    """How many instructions of each kind run on the device, those that cost nothing left out."""
-    entry = program.as_text().split("\nENTRY ")[1].split("\n}")[0]
-    kinds = Counter(re.findall(r"^  (?:ROOT )?%\S+ = .*?\}?\)? ([a-z\-]+)\(", entry, re.MULTILINE))
-    for free in ("parameter", "constant", "bitcast", "tuple", "get-tuple-element"):
-        del kinds[free]
-    return kinds
 
 
 def test_forward():
@@ -148,3 +98,11 @@ def test_corners_are_computed_again_and_late():
     derivative = jax.jit(jax.grad(total, argnums=(0, 1)))
     program = derivative.lower(values, [(locations, weights)] * 2).compile()
     assert program.memory_analysis().temp_size_in_bytes < 250e6
+
+
+def test_inference_of_swin_large():
+    """Of 1024 x 2048. With ReLUs beside their products there would be 35 kernels more."""
+    options = argparse.Namespace(model="swin-large-cityscapes-instance", size=(1024, 2048), batch=1)
+    row = compile_program("inference", options, layout_of(h100()), count_kernels, FLAGS)
+    assert row["temporaries MiB"] < 1000
+    assert row["kernels"] < 800

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import math
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -49,12 +48,6 @@ def micro(monkeypatch) -> str:
     )
     monkeypatch.setitem(presets.PRESETS, name, published)
     return name
-
-
-@pytest.fixture(autouse=True)
-def _siblings(monkeypatch):
-    """Benchmarks import what is beside them."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
 
 
 @pytest.fixture
@@ -460,35 +453,62 @@ def test_window_attention_takes_the_maps_of_all_stages(window_attention):
 
 
 @pytest.fixture
-def tpu_aot() -> ModuleType:
-    return importlib.import_module("tpu_aot")
+def aot(request, monkeypatch) -> ModuleType:
+    """A benchmark that compiles ahead of time, for the device that is there."""
+    module = importlib.import_module(f"{request.param}_aot")
+    if request.param == "tpu":
+        monkeypatch.setattr(module, "one_chip", lambda _: Layout.over())
+    else:
+        monkeypatch.setattr(module, "one_gpu", Layout.over)
+    monkeypatch.setattr("ahead_of_time.version", lambda name: f"that of {name}")
+    return module
 
 
 def count_micro() -> int:
     return sum(math.prod(shape) for shape in parameter_shapes(MICRO).values())
 
 
-def test_tpu_aot(tpu_aot, micro, monkeypatch, capsys):
-    chips = []
-    monkeypatch.setattr(tpu_aot, "one_chip", lambda name: chips.append(name) or Layout.over())
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: f"that of {name}")
-    arguments = ["--model", micro, "--topology", "v6e:2x2", "--programs", "inference"]
-    tpu_aot.main([*arguments, "--size", "32", "64"])
-    assert chips == ["v6e:2x2"]
-    *table, last = capsys.readouterr().out.splitlines()
-    report = json.loads(last)
-    assert report["versions"] == {"jax": "that of jax", "libtpu": "that of libtpu"}
+@pytest.mark.parametrize(
+    ("aot", "device", "packages", "more"),
+    [
+        ("tpu", "one chip of v6e:2x2", {"jax", "libtpu"}, {"program size MiB"}),
+        (
+            "gpu",
+            "an H100",
+            {"jax", "jax-cuda12-plugin"},
+            {"kernels", "fusions", "library calls", "others"},
+        ),
+    ],
+    indirect=["aot"],
+)
+def test_programs_compiled_ahead_of_time(aot, device, packages, more, micro, tmp_path, capsys):
+    arguments = ["--model", micro, "--programs", "inference", "--size", "32", "64"]
+    arguments += ["--topology", "v6e:2x2"] if "one chip" in device else []
+    aot.main([*arguments, "--json", str(tmp_path / "a.json"), "--markdown", str(tmp_path / "a.md")])
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["benchmark"] == aot.__name__
+    assert report["settings"]["device"] == device
+    assert report["settings"]["inference"] == "1 x 32 x 64"
+    python, versions = report["versions"].pop("python"), report["versions"]
+    assert python.startswith("3.")
+    assert versions == {name: f"that of {name}" for name in packages}
     [row] = report["rows"]
     assert row["program"] == "inference"
-    images = 32 * 64 * 3 * 4
-    assert 2 * count_micro() + images < row["arguments"] < 4 * count_micro() + images
-    assert row["temporaries"] > 0
-    assert row["peak memory"] > row["arguments"]
-    assert any("inference" in line for line in table)
+    assert more < set(row)
+    images, parameters = 32 * 64 * 3 * 4, count_micro()
+    arguments_size = row["arguments MiB"] * 2**20
+    assert 2 * parameters + images < arguments_size < 4 * parameters + images
+    assert row["temporaries MiB"] > 0
+    assert row["peak memory MiB"] > row["arguments MiB"]
+    for table in (capsys.readouterr().out, (tmp_path / "a.md").read_text()):
+        assert f"compiled for {device}" in table
+        assert "inference" in table
 
 
-def test_tpu_aot_lowers_training(tpu_aot, micro):
-    lowered = tpu_aot.lower_training(micro, (32, 64), 2, Layout.over())
+@pytest.mark.parametrize("remat", [False, True])
+def test_training_lowered_ahead_of_time(micro, remat):
+    options = argparse.Namespace(model=micro, train_size=(32, 64), train_batch=2, remat=remat)
+    lowered = importlib.import_module("ahead_of_time").lower_training(options, Layout.over())
     (count, parameters, optimizer, batch, _), _ = lowered.args_info
     assert {x.dtype.name for x in jax.tree.leaves(parameters)} == {"float32"}
     assert sum(math.prod(x.shape) for x in jax.tree.leaves(parameters)) == count_micro()
@@ -512,30 +532,40 @@ def test_tpu_aot_lowers_training(tpu_aot, micro):
     assert batch.pixel_values.shape == (2, 32, 64, 3)
 
 
+@pytest.mark.parametrize("name", ["tpu_aot", "gpu_aot"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--size", "31", "64"], "sides are at least 32, --train-batch at least 1"),
-        (["--train-batch", "0"], "sides are at least 32, --train-batch at least 1"),
+        (["--size", "31", "64"], "sides are at least 32"),
+        (["--train-batch", "0"], "--batch and --train-batch are at least 1"),
         (["--programs", "export"], "--programs: invalid choice: 'export'"),
     ],
 )
-def test_tpu_aot_refuses(tpu_aot, arguments, message, capsys):
+def test_ahead_of_time_refuses(name, arguments, message, capsys):
     with pytest.raises(SystemExit):
-        tpu_aot.main(arguments)
+        importlib.import_module(name).main(arguments)
     assert message in capsys.readouterr().err
 
 
-def test_tpu_aot_names_what_is_missing(tpu_aot, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tpu_aot", r"needs TPU's compiler: pip install 'm2f-jax\[tpu\]'"),
+        ("gpu_aot", r"needs jax-cuda12-plugin, .* for a GPU: pip install 'm2f-jax\[aot\]'"),
+    ],
+)
+def test_ahead_of_time_names_what_is_missing(name, message, monkeypatch):
+    benchmark = importlib.import_module(name)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
-    with pytest.raises(SystemExit, match=r"needs TPU's compiler: pip install 'm2f-jax\[tpu\]'"):
-        tpu_aot.main([])
+    with pytest.raises(SystemExit, match=message):
+        benchmark.main([])
 
 
-def test_tpu_aot_fails_above_its_limit(tpu_aot, monkeypatch):
-    row = {"program": "inference", "temporaries": 2**31 + 1}
+def test_tpu_aot_fails_above_its_limit(monkeypatch):
+    tpu_aot = importlib.import_module("tpu_aot")
+    row = {"program": "inference", "temporaries MiB": 2049.0}
     monkeypatch.setattr(tpu_aot, "one_chip", lambda name: name)
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: name)
+    monkeypatch.setattr("ahead_of_time.version", lambda name: name)
     monkeypatch.setattr(tpu_aot, "compile_program", lambda *_: row)
     with pytest.raises(SystemExit, match="inference takes more than 2 GiB of temporaries"):
         tpu_aot.main(["--programs", "inference"])
