@@ -9,6 +9,7 @@ file says how to read the tables.
 
 import argparse
 import dataclasses
+import importlib.util
 import json
 import math
 import re
@@ -238,6 +239,8 @@ def main(arguments: Sequence[str] | None = None):
     if options.in_this_process:
         print(json.dumps(training_step_on_all_devices()))
         return
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     on_cpu = jax.default_backend() == "cpu"
     options.dtype = options.dtype or ("float32" if on_cpu else "bfloat16")
     config = preset(options.preset).config
