@@ -23,7 +23,6 @@ from m2f_jax.training.optimizer import make_optimizer
 from m2f_jax.training.recipes import recipe
 from m2f_jax.training.step import DATA, Layout
 
-PROGRAMS = ("inference", "training")
 DTYPE = "bfloat16"
 
 
@@ -32,7 +31,7 @@ def parse_options(
 ) -> argparse.Namespace:
     """The command line, with the options that all devices share; refuses what can't be compiled."""
     parser.add_argument("--model", default="swin-large-cityscapes-instance", choices=PRESETS)
-    parser.add_argument("--programs", nargs="+", default=PROGRAMS, choices=PROGRAMS)
+    parser.add_argument("--programs", nargs="+", default=tuple(LOWER), choices=LOWER)
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), help="of inference")
     parser.add_argument("--batch", type=int, default=1, help="images of inference")
     parser.add_argument("--train-size", type=int, nargs=2, default=(512, 1024))

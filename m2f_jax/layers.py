@@ -24,8 +24,8 @@ def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`jax.nn.relu`, and on a CPU the same as a choice.
 
     XLA on a CPU would merge the maximum with the matrix products on both sides above some size,
-    which makes an MLP take half as long again: it runs through a buffer of its own that it gets from the
-    system with every call. On a GPU the maximum is free, as a part of the first product.
+    and an MLP would take half as long again: it runs through a buffer of its own that it gets from
+    the system with every call. On a GPU the maximum is free, as a part of the first product.
     """
     return jax.lax.platform_dependent(x, default=jax.nn.relu, cpu=lambda x: jnp.where(x <= 0, 0, x))
 

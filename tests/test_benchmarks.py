@@ -569,3 +569,12 @@ def test_tpu_aot_fails_above_its_limit(monkeypatch):
     monkeypatch.setattr(tpu_aot, "compile_program", lambda *_: row)
     with pytest.raises(SystemExit, match="inference takes more than 2 GiB of temporaries"):
         tpu_aot.main(["--programs", "inference"])
+
+
+def test_cost_curves_ask_for_what_a_plot_needs_before_they_measure(monkeypatch, capsys):
+    cost_curves = importlib.import_module("cost_curves")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    monkeypatch.delattr(cost_curves, "preset")
+    with pytest.raises(SystemExit):
+        cost_curves.main(["--plot", "curves.png"])
+    assert "--plot needs matplotlib" in capsys.readouterr().err
