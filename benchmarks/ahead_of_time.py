@@ -2,10 +2,8 @@
 
 import argparse
 import dataclasses
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -13,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from machine import versions
 from reporting import Grid, add_report_options, publish, say
 
 from m2f_jax.model import MIN_SIZE, abstract_model, network, stored_dtype
@@ -153,7 +152,7 @@ def publish_rows(
     device: str,
     options: argparse.Namespace,
     rows: Sequence[Mapping[str, Any]],
-    packages: Sequence[str],
+    *packages: str,
 ):
     """Prints the table and writes the files that were asked for."""
     notes = {
@@ -165,10 +164,7 @@ def publish_rows(
             "training": "{} x {} x {}".format(options.train_batch, *options.train_size),
             "remat": options.remat,
         },
-        "versions": {
-            "python": ".".join(map(str, sys.version_info[:3])),
-            **{package: version(package) for package in packages},
-        },
+        "versions": versions(*packages),
     }
     grid = Grid.of(f"compiled for {device}", rows)
     publish(options, [grid], notes, {"benchmark": benchmark, **notes, "rows": rows})

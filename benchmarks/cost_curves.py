@@ -23,12 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from machine import in_a_process
-from reporting import Grid, add_report_options, publish, say, text_of
+from machine import describe_run, in_a_process
+from reporting import Grid, add_report_options, new_file, publish, say, text_of
 
 from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.model import abstract_model, fill, network, parameters, stored_dtype
-from m2f_jax.presets import preset
+from m2f_jax.presets import PRESETS, preset
 
 SIZES = (
     (384, 384),
@@ -42,7 +42,8 @@ SIZES = (
 BATCHES = (1, 2, 4, 8, 16)
 QUERIES = (50, 100, 200, 400)
 DEVICES = (1, 2, 4, 8)
-AXES = ("pixels", "batch", "queries", "devices")
+DRAWN = {"pixels": "megapixels", "batch": "batch", "queries": "queries"}  # axis and column
+AXES = (*DRAWN, "devices")
 BATCH_SIZE_FOR_QUERIES = (512, 1024)
 COLLECTIVE = re.compile(
     r"= (\(?[^=]*?) (all-reduce|all-gather|reduce-scatter|all-to-all)(-start)?\("
@@ -205,21 +206,24 @@ def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
     """Time and memory along pixels, batch and queries, on logarithmic axes."""
     import matplotlib.pyplot as plt  # pyright: ignore[reportMissingImports]
+    from matplotlib.ticker import LogLocator, NullLocator  # pyright: ignore[reportMissingImports]
 
-    axes_of = {"pixels": "megapixels", "batch": "batch", "queries": "queries"}
-    drawn = [axis for axis in axes_of if axis in tables]
+    drawn = [axis for axis in DRAWN if axis in tables]
     figure, panels = plt.subplots(
         2, len(drawn), figsize=(4 * len(drawn), 6), squeeze=False, layout="constrained"
     )
     for column, axis in enumerate(drawn):
-        x = [row[axes_of[axis]] for row in tables[axis]]
+        x = [row[DRAWN[axis]] for row in tables[axis]]
         for panel, name in zip(panels[:, column], ("ms", "temporaries MiB"), strict=True):
             y = [row[name] for row in tables[axis]]
             panel.loglog(x, y, marker="o")
             panel.loglog(x, [y[-1] * value / x[-1] for value in x], ":", label="linear")
-            panel.set(xlabel=axes_of[axis], ylabel=name)
-            panel.set_xticks(x, [f"{value:.3g}" for value in x])
+            panel.set(xlabel=DRAWN[axis], ylabel=name)
+            panel.set_xticks(x, [f"{value:.2g}" if value < 10 else f"{value:g}" for value in x])
             panel.set_xticks([], minor=True)
+            panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.yaxis.set_major_formatter("{x:,.0f}")
+            panel.yaxis.set_minor_locator(NullLocator())
             panel.legend()
     figure.savefig(path)
 
@@ -227,18 +231,26 @@ def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
 def main(arguments: Sequence[str] | None = None):
     """Measures every axis and prints its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--preset", default="swin-tiny-cityscapes-instance")
+    parser.add_argument("--preset", choices=PRESETS, default="swin-tiny-cityscapes-instance")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: as predict's")
     parser.add_argument("--axes", nargs="+", choices=AXES, default=AXES)
     parser.add_argument("--max-pixels", type=float, default=8.4, help="in a batch, in millions")
     parser.add_argument("--seconds", type=float, default=3.0, help="of calls for each row")
-    parser.add_argument("--plot", type=Path, help="a picture of the curves (needs matplotlib)")
+    parser.add_argument(
+        "--plot", type=new_file, metavar="FILE", help="draw the curves (needs matplotlib)"
+    )
     add_report_options(parser)
     parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.in_this_process:
         print(json.dumps(training_step_on_all_devices()))
         return
+    if 1e6 * options.max_pixels < math.prod(SIZES[0]):
+        parser.error(
+            f"--max-pixels: the smallest image has {math.prod(SIZES[0]) / 1e6:.3g} million"
+        )
+    if options.plot and DRAWN.keys().isdisjoint(options.axes):
+        parser.error("--plot draws curves along {}; not along devices".format(", ".join(DRAWN)))
     if options.plot and importlib.util.find_spec("matplotlib") is None:
         parser.error("--plot needs matplotlib: pip install matplotlib")
     on_cpu = jax.default_backend() == "cpu"
@@ -250,22 +262,22 @@ def main(arguments: Sequence[str] | None = None):
         "queries": along_queries,
         "devices": along_devices,
     }
+    device = jax.devices()[0].device_kind
+    notes = {
+        "settings": {"preset": options.preset, "dtype": options.dtype, "device": device},
+        **describe_run({"seconds of calls": options.seconds}),
+    }
     tables = {axis: measured[axis](config, options) for axis in options.axes}
     if options.plot is not None:
         plot(tables, options.plot)
-    measured_on = {
-        "preset": options.preset,
-        "dtype": options.dtype,
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
-    }
     grown = {
         f"along {axis}, at the upper end": growth(tables[axis])
         for axis in ("pixels", "batch")
         if len(tables.get(axis, ())) > 1
     }
     grids = [Grid.of(f"along {axis}", rows) for axis, rows in tables.items()]
-    publish(options, grids, {**grown, "measured": measured_on}, {**measured_on, "tables": tables})
+    content = {"benchmark": "cost_curves", **notes, "tables": tables}
+    publish(options, grids, {**grown, **notes}, content)
 
 
 if __name__ == "__main__":

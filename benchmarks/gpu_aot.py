@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None):
     rows = [
         compile_program(name, options, layout, count_kernels, FLAGS) for name in options.programs
     ]
-    publish_rows("gpu_aot", "an H100", options, rows, ("jax", "jax-cuda12-plugin"))
+    publish_rows("gpu_aot", "an H100", options, rows, "jax-cuda12-plugin")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None):
     layout = one_chip(options.topology)
     rows = [compile_program(name, options, layout, program_size) for name in options.programs]
     device = f"one chip of {options.topology}"
-    publish_rows("tpu_aot", device, options, rows, ("jax", "libtpu"))
+    publish_rows("tpu_aot", device, options, rows, "libtpu")
     for row in rows:
         if row["program"] == "inference" and row["temporaries MiB"] > MOST_TEMPORARIES:
             raise SystemExit("inference takes more than 2 GiB of temporaries")

@@ -460,7 +460,7 @@ def aot(request, monkeypatch) -> ModuleType:
         monkeypatch.setattr(module, "one_chip", lambda _: Layout.over())
     else:
         monkeypatch.setattr(module, "one_gpu", Layout.over)
-    monkeypatch.setattr("ahead_of_time.version", lambda name: f"that of {name}")
+    monkeypatch.setattr("machine.version", lambda name: f"that of {name}")
     return module
 
 
@@ -469,19 +469,14 @@ def count_micro() -> int:
 
 
 @pytest.mark.parametrize(
-    ("aot", "device", "packages", "more"),
+    ("aot", "device", "compiler", "more"),
     [
-        ("tpu", "one chip of v6e:2x2", {"jax", "libtpu"}, {"program size MiB"}),
-        (
-            "gpu",
-            "an H100",
-            {"jax", "jax-cuda12-plugin"},
-            {"kernels", "fusions", "library calls", "others"},
-        ),
+        ("tpu", "one chip of v6e:2x2", "libtpu", {"program size MiB"}),
+        ("gpu", "an H100", "jax-cuda12-plugin", {"kernels", "fusions", "library calls", "others"}),
     ],
     indirect=["aot"],
 )
-def test_programs_compiled_ahead_of_time(aot, device, packages, more, micro, tmp_path, capsys):
+def test_programs_compiled_ahead_of_time(aot, device, compiler, more, micro, tmp_path, capsys):
     arguments = ["--model", micro, "--programs", "inference", "--size", "32", "64"]
     arguments += ["--topology", "v6e:2x2"] if "one chip" in device else []
     aot.main([*arguments, "--json", str(tmp_path / "a.json"), "--markdown", str(tmp_path / "a.md")])
@@ -489,9 +484,8 @@ def test_programs_compiled_ahead_of_time(aot, device, packages, more, micro, tmp
     assert report["benchmark"] == aot.__name__
     assert report["settings"]["device"] == device
     assert report["settings"]["inference"] == "1 x 32 x 64"
-    python, versions = report["versions"].pop("python"), report["versions"]
-    assert python.startswith("3.")
-    assert versions == {name: f"that of {name}" for name in packages}
+    assert {"python", "m2f-jax", "jax", "flax"} < set(report["versions"])
+    assert report["versions"][compiler] == f"that of {compiler}"
     [row] = report["rows"]
     assert row["program"] == "inference"
     assert more < set(row)
@@ -565,16 +559,48 @@ def test_tpu_aot_fails_above_its_limit(monkeypatch):
     tpu_aot = importlib.import_module("tpu_aot")
     row = {"program": "inference", "temporaries MiB": 2049.0}
     monkeypatch.setattr(tpu_aot, "one_chip", lambda name: name)
-    monkeypatch.setattr("ahead_of_time.version", lambda name: name)
+    monkeypatch.setattr("machine.version", lambda name: name)
     monkeypatch.setattr(tpu_aot, "compile_program", lambda *_: row)
     with pytest.raises(SystemExit, match="inference takes more than 2 GiB of temporaries"):
         tpu_aot.main(["--programs", "inference"])
 
 
-def test_cost_curves_ask_for_what_a_plot_needs_before_they_measure(monkeypatch, capsys):
+def test_cost_curves_are_recorded_with_what_they_were_measured_on(micro, tmp_path, monkeypatch):
+    cost_curves = importlib.import_module("cost_curves")
+    monkeypatch.setattr(cost_curves, "SIZES", ((32, 32), (32, 64), (64, 64)))
+    monkeypatch.setattr(cost_curves, "BATCHES", (1, 4))
+    monkeypatch.setattr(cost_curves, "QUERIES", (3, 6))
+    monkeypatch.setattr(cost_curves, "BATCH_SIZE_FOR_QUERIES", (32, 32))
+    arguments = ["--preset", micro, "--axes", "pixels", "batch", "queries", "--seconds", "0.01"]
+    cost_curves.main([*arguments, "--max-pixels", "0.003", "--json", str(tmp_path / "c.json")])
+    record = json.loads((tmp_path / "c.json").read_text())
+    assert record["settings"] == {"preset": micro, "dtype": "float32", "device": "cpu"}
+    assert {"CPU", "processors"} < set(record["machine"])
+    assert {"m2f-jax", "jax", "flax"} < set(record["versions"])
+    tables = record["tables"]
+    assert [row["size"] for row in tables["pixels"]] == ["32 x 32", "32 x 64"]  # 64 x 64: too large
+    assert [row["batch"] for row in tables["batch"]] == [1]
+    assert [row["queries"] for row in tables["queries"]] == [3, 6]
+    for rows in tables.values():
+        memory = [row["temporaries MiB"] for row in rows]
+        assert memory == sorted(set(memory))
+        assert all(row["ms"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--plot", "curves.png"], "--plot needs matplotlib"),
+        (["--plot", "curves.png", "--axes", "devices"], "--plot draws curves along pixels"),
+        (["--plot", "missing/curves.png"], "missing/curves.png is a folder, or is in one that"),
+        (["--max-pixels", "0.1"], "--max-pixels: the smallest image has 0.147 million"),
+        (["--preset", "swin-huge"], "--preset: invalid choice: 'swin-huge'"),
+    ],
+)
+def test_cost_curves_refuse_before_they_measure(arguments, message, monkeypatch, capsys):
     cost_curves = importlib.import_module("cost_curves")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
-    monkeypatch.delattr(cost_curves, "preset")
+    monkeypatch.delattr(cost_curves, "measure")
     with pytest.raises(SystemExit):
-        cost_curves.main(["--plot", "curves.png"])
-    assert "--plot needs matplotlib" in capsys.readouterr().err
+        cost_curves.main(arguments)
+    assert message in capsys.readouterr().err
