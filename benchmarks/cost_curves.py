@@ -224,7 +224,7 @@ def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
             panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.yaxis.set_major_formatter("{x:,.0f}")
             panel.yaxis.set_minor_locator(NullLocator())
-            panel.legend()
+            panel.legend(loc="lower right")
     figure.savefig(path)
 
 
