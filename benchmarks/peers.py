@@ -7,6 +7,7 @@ that measures one holds no other.
 
 import importlib
 import importlib.util
+import operator
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -77,24 +78,28 @@ class Ours(OnJax):
         with jax.default_device(self.device):
             self.model = Mask2Former.from_pretrained(folder, settings.dtype)
         jax.block_until_ready(nnx.state(self.model))
-        self.stages: dict[str, tuple[Callable[..., Any], Any]] = {}
+        self.functions: dict[str, tuple[Callable[..., Any], Any]] = {}
         self.processor = ImageProcessor(
             shortest_edge=min(settings.size), longest_edge=max(settings.size)
         )
 
     def network(self, pixel_values: np.ndarray) -> Call:
-        return self.run(self.model, pixel_values)
+        return self.run(*self.compiled("model"), pixel_values)
 
     def stage(self, name: str, inputs: Any) -> Call:
-        """One stage, as a compiled function of its parameters and its inputs."""
+        """One stage, given what the stage before it makes."""
+        return self.run(*self.compiled(f"model.{name}"), inputs)
+
+    def compiled(self, name: str) -> tuple[Callable[..., Any], Any]:
+        """The model or a stage of it, as a compiled function of parameters, and these."""
         import jax
         from flax import nnx
 
-        if name not in self.stages:
-            graph, state = nnx.split(getattr(self.model, name))
-            compiled = jax.jit(lambda state, inputs: nnx.merge(graph, state)(inputs))
-            self.stages[name] = compiled, state
-        return self.run(*self.stages[name], inputs)
+        if name not in self.functions:
+            graph, state = nnx.split(operator.attrgetter(name)(self))
+            function = jax.jit(lambda parameters, inputs: nnx.merge(graph, parameters)(inputs))
+            self.functions[name] = function, nnx.as_pure(state)
+        return self.functions[name]
 
     def inputs(self) -> Inputs:
         """What every peer is given at every stage."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, PixelDecoderConfig
 from m2f_jax.model import Mask2Former, abstract_model, parameter_shapes
@@ -85,6 +86,15 @@ def test_vmap(micro, run):
 
     for ours, theirs in zip(run(one_by_one, images()), micro(images()), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_as_a_function_of_plain_arrays(micro):
+    graph, state = nnx.split(micro)
+    parameters = nnx.as_pure(state)
+    forward = jax.jit(lambda parameters, x: nnx.merge(graph, parameters)(x))
+    jax.tree.map(np.testing.assert_array_equal, forward(parameters, images()), micro(images()))
+    none = jax.tree.map(np.zeros_like, parameters)
+    assert not forward(none, images()).mask_logits.any()
 
 
 def test_grad_reaches_every_parameter(micro, run):
