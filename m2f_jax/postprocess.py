@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from m2f_jax.ops.resize import bilinear_matrix, bilinear_taps
+from m2f_jax.ops.resize import bilinear_matrix, bilinear_taps, resize_rows
 from m2f_jax.structures import ImageSize, Size
 
 CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cropped
@@ -57,20 +57,24 @@ def _to_canvas(matrix: np.ndarray, canvas: int) -> np.ndarray:
     return np.pad(matrix, ((0, canvas - len(matrix)), *[(0, 0)] * (matrix.ndim - 1)))
 
 
+@functools.lru_cache(maxsize=8)
 def upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
-    """Bilinear to the padded input, crop, bilinear to `target`; in float32 from float64."""
+    """Bilinear to the padded input, crop, bilinear to `target`; in float32 from float64.
+
+    Images of one size share the arrays, which mustn't be written to.
+    """
     matrices, inside = [], []
     for axis, canvas in enumerate(canvas_size(target)):
         to_padded = bilinear_matrix(logits[axis], size.padded[axis])[: size.resized[axis]]
-        to_target = bilinear_matrix(size.resized[axis], target[axis])
-        matrix = _to_canvas(to_target @ to_padded, canvas)
+        matrix = _to_canvas(resize_rows(to_padded, target[axis]), canvas)
         matrices.append(matrix.astype(np.float32))
         inside.append(np.arange(canvas) < target[axis])
     return Upsampling(matrices[0], matrices[1], inside[0], inside[1])
 
 
+@functools.lru_cache(maxsize=8)
 def score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsampling:
-    """The same steps, with class scores computed after the first one."""
+    """The same steps, with class scores computed after the first one; shared alike."""
     canvas = canvas_size(target)
     to_padded = [bilinear_matrix(logits[i], size.padded[i]).astype(np.float32) for i in (0, 1)]
     taps = bilinear_taps(size.resized[0], target[0])

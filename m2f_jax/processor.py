@@ -176,14 +176,17 @@ class ImageProcessor:
     def collect_instances(
         self, found: postprocess.Instances, target: Size, threshold: float | None
     ) -> InstanceSegmentation:
-        """The host's part: fetch, filter, sort by score, unpack masks and crop the canvas."""
+        """The host's part: fetch, filter, sort by score, crop the canvas and unpack masks."""
         scores, labels, queries = jax.device_get((found.scores, found.labels, found.queries))
         order = self.order(scores, labels, threshold)
         packed = np.asarray(found.packed_masks[: order.max() + 1 if len(order) else 0])
         height, width = target
-        masks = np.unpackbits(packed[order, :height], axis=-1, count=width).view(bool)
-        return InstanceSegmentation.from_masks(
-            scores=scores[order], labels=labels[order], masks=masks, queries=queries[order]
+        return InstanceSegmentation.from_bits(
+            scores=scores[order],
+            labels=labels[order],
+            bits=[packed[i, :height, : -(-width // 8)] for i in order],
+            size=target,
+            queries=queries[order],
         )
 
     def order(
@@ -265,6 +268,7 @@ class ImageProcessor:
                 f"{count} predictions, {len(sizes)} sizes and {len(targets)} target sizes; "
                 "there must be one of each per image"
             )
+        targets = [(int(height), int(width)) for height, width in targets]
         return zip(predictions.class_logits, predictions.mask_logits, sizes, targets, strict=True)
 
 

@@ -193,11 +193,12 @@ class Segmenter:
         pixels = read_image(image)
         size = self.processor.size_of((pixels.shape[0], pixels.shape[1]))
         rows, columns = map(filter_taps, size.original, size.resized, size.padded)
+        height, width = size.original if target_size is None else target_size
         return Prepared(
             pad(pixels, postprocess.canvas_size(size.original)),
             (rows, columns),
             size,
-            size.original if target_size is None else target_size,
+            (int(height), int(width)),
         )
 
     @property

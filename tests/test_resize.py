@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.ops.resize import bilinear_matrix, bilinear_taps, resize_bilinear
+from m2f_jax.ops.resize import bilinear_matrix, bilinear_taps, resize_bilinear, resize_rows
 
 SIZES = [  # up, down, by odd factors, one axis alone, from and to one pixel
     ((8, 12), (16, 24)),
@@ -57,6 +57,13 @@ def test_the_matrices_do_the_same(source, target):
     ours = resize_bilinear(jnp.asarray(x), target)
     np.testing.assert_allclose(ours, product, rtol=0, atol=1e-6)
     np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-12)
+
+
+def test_rows_are_resized_as_by_the_matrix():
+    for source, target in [(1, 5), (5, 1), (7, 13), (96, 96), (1000, 3)]:
+        x = np.random.default_rng(0).normal(size=(source, 4))
+        ours, product = resize_rows(x, target), bilinear_matrix(source, target) @ x
+        np.testing.assert_allclose(ours, product, rtol=0, atol=1e-12)
 
 
 def test_taps_are_neighbours_inside_the_source():

@@ -52,6 +52,26 @@ def test_boxes_bound_the_masks(instances):
     np.testing.assert_array_equal(instances.boxes, [[2, 1, 7, 3], [7, 4, 8, 5], [0, 0, 0, 0]])
 
 
+@pytest.mark.parametrize("width", [1, 8, 13, 40])
+def test_instances_of_bits_are_those_of_masks(width):
+    rng = np.random.default_rng(width)
+    masks = rng.random((40, 6, width)) < 0.2
+    masks &= np.arange(width) >= rng.integers(0, width, (40, 1, 1))  # many with an empty left
+    masks[:2] = [[[False]], [[True]]]
+    of_each = {"scores": rng.random(40), "labels": np.arange(40), "queries": np.arange(40)}
+    theirs = InstanceSegmentation.from_masks(masks=masks, **of_each)
+    bits = list(np.packbits(masks, axis=-1))
+    ours = InstanceSegmentation.from_bits(bits=bits, size=(6, width), **of_each)
+    for name, value in vars(theirs).items():
+        np.testing.assert_array_equal(getattr(ours, name), value, strict=True)
+
+
+def test_no_instances_of_bits():
+    none = {"scores": np.zeros(0), "labels": np.zeros(0, int), "queries": np.zeros(0, int)}
+    instances = InstanceSegmentation.from_bits(bits=[], size=(6, 9), **none)
+    assert (instances.masks.shape, instances.boxes.shape) == ((0, 6, 9), (0, 4))
+
+
 def test_select_takes_a_mask_or_indices(instances):
     kept = instances.select(np.array([False, True, True]))
     assert len(kept) == 2

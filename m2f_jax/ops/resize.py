@@ -27,13 +27,22 @@ def bilinear_taps(source: int, target: int) -> Taps:
 
 
 def bilinear_matrix(source: int, target: int) -> Float[np.ndarray, "target source"]:
-    """The resizing of an axis as a matrix, in float64; several steps are a matrix product."""
+    """The resizing of an axis as a matrix, in float64."""
     taps = bilinear_taps(source, target)
     matrix = np.zeros((target, source))
     rows = np.arange(target)
     np.add.at(matrix, (rows, taps.first), 1 - taps.weight)
     np.add.at(matrix, (rows, taps.second), taps.weight)
     return matrix
+
+
+def resize_rows(
+    x: Float[np.ndarray, "source columns"], target: int
+) -> Float[np.ndarray, "target columns"]:
+    """The rows of a matrix resized: `bilinear_matrix(len(x), target) @ x` without its zeros."""
+    taps = bilinear_taps(len(x), target)
+    weight = taps.weight[:, None]
+    return x[taps.first] * (1 - weight) + x[taps.second] * weight
 
 
 def resize_bilinear(
