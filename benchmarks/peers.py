@@ -113,12 +113,23 @@ class Ours(OnJax):
         return Inputs(images, larger, batch.sizes, pixel_values, features, pyramid, predictions)
 
     def calls(self, inputs: Inputs) -> dict[str, Call]:
-        from m2f_jax import Segmenter
+        from m2f_jax import InstanceSegmentation, Segmenter
 
         queries = inputs.predictions.class_logits.shape[1]
         segmenter = Segmenter(self.model, self.processor, [self.device])
         network = self.network(inputs.pixel_values)
         compiled = {"whole forward, torch.compile": network} if self.settings.compiled else {}
+
+        def post_process() -> list[np.ndarray]:
+            results = self.processor.post_process_instance_segmentation(
+                inputs.predictions, inputs.sizes, top_k=queries
+            )
+            return [result.masks for result in results]  # arrays, as the peers'
+
+        def segment() -> list[np.ndarray]:
+            results = segmenter.stream(inputs.images, "instance", top_k=queries)
+            return [result.masks for result in results if isinstance(result, InstanceSegmentation)]
+
         return {
             "whole forward": network,
             **compiled,
@@ -126,12 +137,8 @@ class Ours(OnJax):
             "pixel decoder": self.stage("pixel_decoder", inputs.features),
             "Transformer decoder": self.stage("decoder", inputs.pyramid),
             "preprocessing": lambda: self.processor(inputs.larger),
-            "post-processing": lambda: self.processor.post_process_instance_segmentation(
-                inputs.predictions, inputs.sizes, top_k=queries
-            ),
-            "image to instances": self.run(
-                lambda: list(segmenter.stream(inputs.images, "instance", top_k=queries))
-            ),
+            "post-processing": post_process,
+            "image to instances": self.run(segment),
         }
 
 

@@ -43,8 +43,8 @@ def draw_instances(
         ValueError: the image isn't uint8 RGB, or the segmentation has another size.
     """
     masks, scores = segmentation.masks, segmentation.scores
-    check_image(image, masks.shape[1:])
-    boxes = np.array([mask_box(mask) for mask in masks], int).reshape(-1, 4)
+    check_image(image, segmentation.size)
+    boxes = segmentation.boxes.astype(int)
     areas = np.count_nonzero(masks, axis=(1, 2))
     owners = np.full(image.shape[:2], NO_OBJECT, np.int32)
     for i in np.lexsort((scores, -np.log2(areas.clip(1)).round())):

@@ -137,8 +137,6 @@ def whole_path(
     """The arrays that are the program's first argument, and the program as a pure function."""
     processor, config = segmenter.processor, segmenter.config
     image_size = processor.size_of(size)
-    leaves, tree = jax.tree.flatten_with_path(segmenter.parameters)
-    names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
     is_thing = processor.is_thing(config.num_classes)
 
     taps = map(filter_taps, size, image_size.resized, image_size.padded)
@@ -161,15 +159,16 @@ def whole_path(
     logits_size: Size = shapes.mask_logits.shape[1:]
     way_of = processor.score_way if task == "semantic" else postprocess.upsampling
     way = way_of(logits_size, image_size, size)
+    leaves, tree = jax.tree.flatten_with_path((segmenter.parameters, {"upsampling": way}))
+    names = [jax.tree_util.keystr(path[1:], simple=True, separator=".") for path, _ in leaves]
     arrays = {name: np.asarray(x) for name, (_, x) in zip(names, leaves, strict=True)}
-    arrays |= {f"upsampling.{field}": np.asarray(x) for field, x in way._asdict().items()}
 
     def segment(
         arrays: dict[str, Array], image: UInt8[Array, "H W 3"], *limit: Float[Array, ""]
     ) -> dict[str, Array]:
-        parameters = jax.tree.unflatten(tree, [arrays[name] for name in names])
+        parameters, more = jax.tree.unflatten(tree, [arrays[name] for name in names])
         logits = network(parameters, image)
-        up = type(way)(**{field: arrays[f"upsampling.{field}"] for field in way._fields})
+        up = more["upsampling"]
         if task == "instance":
             found = postprocess.instances(*logits, up, *limit, top_k=top_k)
             return instance_table(found, size, is_thing, *limit)
@@ -238,7 +237,9 @@ def write(path: Path, header: Header, program: bytes, arrays: dict[str, np.ndarr
     values = {"format": FORMAT, **dataclasses.asdict(header)}
     with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
         new, new_arrays = Path(folder, "program"), Path(folder, "arrays")
-        save_file(arrays, new_arrays, metadata={"format": "m2f_jax", "digest": header.digest})
+        # safetensors would write arrays of another order of axes as they lie in memory.
+        in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        save_file(in_order, new_arrays, metadata={"format": "m2f_jax", "digest": header.digest})
         with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(HEADER_FILE, json.dumps(values, indent=2) + "\n")
             archive.writestr(PROGRAM_FILE, program)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.export
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -265,11 +266,14 @@ def check_platform(path: Path, header: Header, devices: Sequence[Any]):
 def collect_instances(found: dict[str, jax.Array]) -> InstanceSegmentation:
     """Waits for the device; the instances that count come first."""
     count = int(np.count_nonzero(found["valid"]))
-    return InstanceSegmentation.from_masks(
+    _, height, width = found["masks"].shape
+    packed = np.asarray(jnp.packbits(found["masks"], axis=-1))
+    return InstanceSegmentation(
         scores=np.asarray(found["scores"])[:count],
         labels=np.asarray(found["labels"])[:count],
-        masks=np.asarray(found["masks"][:count]),
         queries=np.asarray(found["queries"])[:count],
+        size=(height, width),
+        packed_masks=tuple(packed[:count]),
     )
 
 

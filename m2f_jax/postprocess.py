@@ -2,12 +2,14 @@
 
 Pure functions of one image's predictions, compiled and on the device. Mask logits reach the output
 through three linear steps along each axis: up to the padded input, without the padding, and to the
-original size. Their product is one small matrix per axis, so sizes are data, not shapes: one
-compilation serves every image whose output fits the same canvas. Masks are upsampled a few at a
-time, or a few rows of all of them; no array of floats of queries x height x width ever exists.
+original size. Together they weigh three neighbours, so sizes are data, not shapes: one compilation
+serves every image whose output fits the same canvas. On the device weights become small matrices,
+since products are what it is good at; but only the few rows of logits that a block of output rows
+lies between are enlarged. Masks are upsampled a few at a time, or a few rows of all of them; no
+array of floats of queries x height x width ever exists.
 
 Axes: Q queries, K classes (and "no object" where said), h w the logits' size, H W the canvas,
-N selected instances, R rows of a block.
+N selected instances, B blocks of R rows of the canvas, b rows of logits that such a block needs.
 """
 
 import functools
@@ -28,11 +30,18 @@ ROWS_AT_ONCE = 32
 AnyArray = Array | np.ndarray
 
 
-class Upsampling(NamedTuple):
-    """The way from mask logits to the output, as matrices that are zero beyond the output."""
+class Neighbours(NamedTuple):
+    """Along an axis, the source samples that make each output sample: those from `first` on."""
 
-    rows: Float[AnyArray, "H h"]
-    columns: Float[AnyArray, "W w"]
+    first: Int[AnyArray, "samples"]  # never decreases, but for samples beyond the output
+    weights: Float[AnyArray, "samples taps"]  # zero beyond the output
+
+
+class Upsampling(NamedTuple):
+    """The way from mask logits to the output."""
+
+    rows: Neighbours  # H of h
+    columns: Neighbours  # W of w
     inside_rows: Bool[AnyArray, "H"]
     inside_columns: Bool[AnyArray, "W"]
 
@@ -40,10 +49,11 @@ class Upsampling(NamedTuple):
 class ScoreUpsampling(NamedTuple):
     """The way by the padded input, where semantic-only models compute class scores."""
 
-    rows: Float[AnyArray, "H 2 h"]  # the two padded rows that an output row lies between
-    second_row_weight: Float[AnyArray, "H"]
-    columns: Float[AnyArray, "Wp w"]
-    output_columns: Float[AnyArray, "W Wp"]
+    upper_rows: Neighbours  # H of h: the upper of two padded rows that an output row lies between
+    lower_rows: Neighbours
+    lower_weight: Float[AnyArray, "H"]
+    columns: Neighbours  # Wp of w
+    output_columns: Neighbours  # W of Wp
 
 
 def canvas_size(size: Size) -> Size:
@@ -52,9 +62,33 @@ def canvas_size(size: Size) -> Size:
     return height + -height % CANVAS_MULTIPLE, width + -width % CANVAS_MULTIPLE
 
 
-def _to_canvas(matrix: np.ndarray, canvas: int) -> np.ndarray:
+def _to_canvas(x: np.ndarray, canvas: int) -> np.ndarray:
     """Zero rows up to the canvas."""
-    return np.pad(matrix, ((0, canvas - len(matrix)), *[(0, 0)] * (matrix.ndim - 1)))
+    return np.pad(x, ((0, canvas - len(x)), *[(0, 0)] * (x.ndim - 1)))
+
+
+def _neighbours(matrix: Float[np.ndarray, "output source"], canvas: int) -> Neighbours:
+    """What isn't zero in a matrix that resizes an axis, in float32.
+
+    A bilinear step takes two neighbours, and so does another one before it, which lie next to each
+    other unless that one shrinks the axis: three in all.
+    """
+    taps = min(3, matrix.shape[1])
+    first = (matrix != 0).argmax(axis=1).clip(max=matrix.shape[1] - taps)
+    weights = np.take_along_axis(matrix, first[:, None] + np.arange(taps), axis=1)
+    return Neighbours(
+        _to_canvas(first.astype(np.int32), canvas),
+        _to_canvas(weights.astype(np.float32), canvas),
+    )
+
+
+def _to_padded(logits: Size, padded: Size, axis: int) -> Float[np.ndarray, "padded logits"]:
+    if logits[axis] > padded[axis]:
+        raise ValueError(
+            f"mask logits of {logits[0]} x {logits[1]} (height x width) are not those of an input "
+            f"padded to {padded[0]} x {padded[1]}; give the sizes that the model's input has"
+        )
+    return bilinear_matrix(logits[axis], padded[axis])
 
 
 @functools.lru_cache(maxsize=8)
@@ -62,30 +96,38 @@ def upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
     """Bilinear to the padded input, crop, bilinear to `target`; in float32 from float64.
 
     Images of one size share the arrays, which mustn't be written to.
+
+    Raises:
+        ValueError: the logits are larger than the padded input.
     """
-    matrices, inside = [], []
-    for axis, canvas in enumerate(canvas_size(target)):
-        to_padded = bilinear_matrix(logits[axis], size.padded[axis])[: size.resized[axis]]
-        matrix = _to_canvas(resize_rows(to_padded, target[axis]), canvas)
-        matrices.append(matrix.astype(np.float32))
-        inside.append(np.arange(canvas) < target[axis])
-    return Upsampling(matrices[0], matrices[1], inside[0], inside[1])
+    canvas = canvas_size(target)
+    rows, columns = (
+        _neighbours(
+            resize_rows(_to_padded(logits, size.padded, i)[: size.resized[i]], target[i]), canvas[i]
+        )
+        for i in (0, 1)
+    )
+    return Upsampling(rows, columns, *(np.arange(canvas[i]) < target[i] for i in (0, 1)))
 
 
 @functools.lru_cache(maxsize=8)
 def score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsampling:
-    """The same steps, with class scores computed after the first one; shared alike."""
+    """The same steps, with class scores computed after the first one; shared alike.
+
+    Raises:
+        ValueError: the logits are larger than the padded input.
+    """
     canvas = canvas_size(target)
-    to_padded = [bilinear_matrix(logits[i], size.padded[i]).astype(np.float32) for i in (0, 1)]
-    taps = bilinear_taps(size.resized[0], target[0])
-    rows = np.stack([to_padded[0][taps.first], to_padded[0][taps.second]], axis=1)
-    columns = np.zeros((canvas[1], size.padded[1]), np.float32)
-    columns[: target[1], : size.resized[1]] = bilinear_matrix(size.resized[1], target[1])
+    padded_rows, padded_columns = (_to_padded(logits, size.padded, i) for i in (0, 1))
+    between = bilinear_taps(size.resized[0], target[0])
+    output_columns = np.zeros((target[1], size.padded[1]))
+    output_columns[:, : size.resized[1]] = bilinear_matrix(size.resized[1], target[1])
     return ScoreUpsampling(
-        rows=_to_canvas(rows, canvas[0]),
-        second_row_weight=_to_canvas(taps.weight.astype(np.float32), canvas[0]),
-        columns=to_padded[1],
-        output_columns=columns,
+        upper_rows=_neighbours(padded_rows[between.first], canvas[0]),
+        lower_rows=_neighbours(padded_rows[between.second], canvas[0]),
+        lower_weight=_to_canvas(between.weight.astype(np.float32), canvas[0]),
+        columns=_neighbours(padded_columns, size.padded[1]),
+        output_columns=_neighbours(output_columns, canvas[1]),
     )
 
 
@@ -131,42 +173,85 @@ def instances(
     probs, pairs = jax.lax.top_k(class_probs.ravel(), top_k)
     queries, labels = jnp.divmod(pairs, num_classes)
     wanted = jnp.sum(probs >= threshold)
+    columns = to_matrix(way.columns, mask_logits.shape[2])
+    first_row, rows = rows_in_blocks(mask_logits.shape[1], way.rows)
 
     def add_chunk(i, state):
         mask_probs, packed = state
         first = jnp.minimum(i * INSTANCES_AT_ONCE, max(top_k - INSTANCES_AT_ONCE, 0))
         chosen = jax.lax.dynamic_slice_in_dim(queries, first, min(INSTANCES_AT_ONCE, top_k))
-        logits = jnp.einsum("nhw,Ww->nhW", mask_logits[chosen], way.columns)
-        # In the order of axes that a matrix product gives, so that sums are always taken alike.
-        logits = jnp.einsum("Hh,nhW->HnW", way.rows, logits)
+        wide = _widen(mask_logits[chosen], columns)
+        few = jax.vmap(lambda first: _rows_from(wide, first, rows), out_axes=1)(first_row)
+        logits = _combine_rows(rows, few).reshape(len(chosen), height, width)
         masks = logits > 0
-        inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(0, 2))
-        mean = inside / (jnp.sum(masks, axis=(0, 2)) + 1e-6)
-        bits = jnp.packbits(masks, axis=-1).swapaxes(0, 1)
+        inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(1, 2))
+        mean = inside / (jnp.sum(masks, axis=(1, 2)) + 1e-6)
+        bits = jnp.packbits(masks, axis=-1)
         return (
             jax.lax.dynamic_update_slice_in_dim(mask_probs, mean, first, axis=0),
             jax.lax.dynamic_update_slice_in_dim(packed, bits, first, axis=0),
         )
 
-    height, width = len(way.rows), len(way.columns)
+    height, width = len(way.inside_rows), len(way.inside_columns)
     state = jnp.zeros(top_k), jnp.zeros((top_k, height, width // 8), jnp.uint8)
     num_chunks = -(-wanted // INSTANCES_AT_ONCE)
     mask_probs, packed = jax.lax.fori_loop(0, num_chunks, add_chunk, state)
     return Instances(probs, probs * mask_probs, labels, queries, packed)
 
 
-def _upsample_rows(
-    mask_logits: Float[Array, "Q h w"],
-    rows: Float[AnyArray, "R h"],
-    columns: Float[AnyArray, "W w"],
-) -> Float[Array, "Q R W"]:
-    logits = jnp.einsum("qhw,Rh->qRw", mask_logits, rows)
-    return jnp.einsum("qRw,Ww->qRW", logits, columns)
+def to_matrix(
+    neighbours: Neighbours, source: int, start: int | Int[Array, ""] = 0
+) -> Float[Array, "samples {source}"]:
+    """The weights of `source` samples from `start` on, with their zeros, in float32."""
+    first, weights = neighbours
+    tap = start + jnp.arange(source) - first[:, None]
+    matrix = jnp.zeros(tap.shape, weights.dtype)
+    for i in range(weights.shape[1]):
+        matrix = jnp.where(tap == i, weights[:, i, None], matrix)
+    return matrix
 
 
 def _blocks(x: AnyArray) -> AnyArray:
     """Rows of the canvas in blocks of `ROWS_AT_ONCE`."""
     return x.reshape(-1, ROWS_AT_ONCE, *x.shape[1:])
+
+
+def rows_in_blocks(
+    height: int, *rows: Neighbours
+) -> tuple[Int[Array, "B"], *tuple[Float[Array, "B R b"], ...]]:
+    """For blocks of output rows the first of the logits' rows that count, and their weights.
+
+    Args:
+        height: of the logits.
+        rows: the neighbours of each output row; those given first lie above the others.
+    """
+    canvas = len(rows[0].first)
+    # Between the first and the last row of a block lie at most so many of the logits, since the
+    # output fills the canvas but for a multiple. Each bilinear step needs a row more on both sides.
+    between = -(-(ROWS_AT_ONCE - 1) * height // (canvas - CANVAS_MULTIPLE + 1))
+    needed = min(height, between + 5)
+    first = jnp.minimum(rows[0].first[::ROWS_AT_ONCE], height - needed)
+    in_blocks = jax.vmap(functools.partial(to_matrix, source=needed))
+    return first, *(in_blocks(jax.tree.map(_blocks, x), start=first) for x in rows)
+
+
+def _rows_from(
+    x: Float[Array, "N h w"], first: Int[Array, ""], weights: Float[Array, "*B R b"]
+) -> Float[Array, "N b w"]:
+    """The rows that have these weights in a block."""
+    return jax.lax.dynamic_slice_in_dim(x, first, weights.shape[-1], axis=1)
+
+
+def _widen(x: Float[Array, "N b w"], columns: Float[Array, "W w"]) -> Float[Array, "N b W"]:
+    return jnp.einsum("nbw,Ww->nbW", x, columns)
+
+
+def _combine_rows(
+    weights: Float[Array, "*B R b"], x: Float[Array, "N *B b W"]
+) -> Float[Array, "N *B R W"]:
+    """Output rows. The weights get an axis of masks so that XLA doesn't transpose the masks."""
+    weights = jnp.broadcast_to(weights, (len(x), *weights.shape))
+    return jnp.einsum("n...Rb,n...bW->n...RW", weights, x)
 
 
 def _class_scores(
@@ -182,12 +267,15 @@ def semantic_map(
     class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: Upsampling
 ) -> Int[Array, "H W"]:
     """The authors' `semantic_inference` at the output size: every pixel's best class."""
+    columns = to_matrix(way.columns, mask_logits.shape[2])
 
-    def block(rows: Float[Array, "R h"]) -> Int[Array, "R W"]:
-        logits = _upsample_rows(mask_logits, rows, way.columns)
+    def block(arrays) -> Int[Array, "R W"]:
+        first, rows = arrays
+        logits = _combine_rows(rows, _widen(_rows_from(mask_logits, first, rows), columns))
         return _class_scores(class_logits, logits).argmax(axis=0)
 
-    return jax.lax.collapse(jax.lax.map(block, _blocks(way.rows)), 0, 2)
+    blocks = rows_in_blocks(mask_logits.shape[1], way.rows)
+    return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
 
 @jax.jit
@@ -196,17 +284,18 @@ def semantic_map_from_scores(
     class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: ScoreUpsampling
 ) -> Int[Array, "H W"]:
     """The same for semantic-only models: scores at the padded size, then resized."""
+    columns = to_matrix(way.columns, mask_logits.shape[2])
+    output_columns = to_matrix(way.output_columns, len(columns))
 
-    def block(arrays: tuple[Float[Array, "R 2 h"], Float[Array, "R"]]) -> Int[Array, "R W"]:
-        rows, weight = arrays
-        scores = [
-            _class_scores(class_logits, _upsample_rows(mask_logits, rows[:, i], way.columns))
-            for i in (0, 1)
-        ]
-        between = scores[0] + (scores[1] - scores[0]) * weight[:, None]
-        return jnp.einsum("kRx,Wx->kRW", between, way.output_columns).argmax(axis=0)
+    def block(arrays) -> Int[Array, "R W"]:
+        first, *two_rows, weight = arrays
+        wide = _widen(_rows_from(mask_logits, first, two_rows[0]), columns)
+        upper, lower = (_class_scores(class_logits, _combine_rows(x, wide)) for x in two_rows)
+        between = upper + (lower - upper) * weight[:, None]
+        return jnp.einsum("kRx,Wx->kRW", between, output_columns).argmax(axis=0)
 
-    blocks = (_blocks(way.rows), _blocks(way.second_row_weight))
+    rows = rows_in_blocks(mask_logits.shape[1], way.upper_rows, way.lower_rows)
+    blocks = (*rows, _blocks(way.lower_weight))
     return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
 
@@ -241,10 +330,11 @@ def panoptic_map(
     scores, labels = probs.max(axis=-1), probs.argmax(axis=-1)
     kept = (labels != num_classes) & (scores > object_mask_threshold)
     queries = jnp.arange(len(scores))[:, None, None]
+    columns = to_matrix(way.columns, mask_logits.shape[2])
 
-    def block(arrays: tuple[Float[Array, "R h"], Bool[Array, "R"]]):
-        rows, inside_rows = arrays
-        logits = _upsample_rows(mask_logits, rows, way.columns)
+    def block(arrays):
+        first, rows, inside_rows = arrays
+        logits = _combine_rows(rows, _widen(_rows_from(mask_logits, first, rows), columns))
         inside = inside_rows[:, None] & way.inside_columns
         bid = jnp.where(kept[:, None, None], scores[:, None, None] * jax.nn.sigmoid(logits), -1)
         owner = bid.argmax(axis=0)
@@ -253,7 +343,8 @@ def panoptic_map(
         areas = [x.sum(axis=(1, 2)) for x in (owned, mask, owned & mask)]
         return owner, (owned & mask).any(axis=0), areas
 
-    owner, visible, areas = jax.lax.map(block, (_blocks(way.rows), _blocks(way.inside_rows)))
+    blocks = (*rows_in_blocks(mask_logits.shape[1], way.rows), _blocks(way.inside_rows))
+    owner, visible, areas = jax.lax.map(block, blocks)
     owned_area, mask_area, segment_area = (area.sum(axis=0) for area in areas)
     ratio = owned_area / jnp.maximum(mask_area, 1)
     valid = kept & (segment_area > 0) & (ratio >= overlap_threshold)

@@ -176,17 +176,19 @@ class ImageProcessor:
     def collect_instances(
         self, found: postprocess.Instances, target: Size, threshold: float | None
     ) -> InstanceSegmentation:
-        """The host's part: fetch, filter, sort by score, crop the canvas and unpack masks."""
+        """The host's part: fetch, filter, sort by score and crop the canvas."""
         scores, labels, queries = jax.device_get((found.scores, found.labels, found.queries))
         order = self.order(scores, labels, threshold)
-        packed = np.asarray(found.packed_masks[: order.max() + 1 if len(order) else 0])
+        needed = int(order.max(initial=0)) + 1
+        # Every number of masks is a program, compiled anew; powers of two are few.
+        packed = np.asarray(found.packed_masks[: 1 << (needed - 1).bit_length()])
         height, width = target
-        return InstanceSegmentation.from_bits(
+        return InstanceSegmentation(
             scores=scores[order],
             labels=labels[order],
-            bits=[packed[i, :height, : -(-width // 8)] for i in order],
-            size=target,
             queries=queries[order],
+            size=target,
+            packed_masks=tuple(packed[i, :height, : -(-width // 8)] for i in order),
         )
 
     def order(

@@ -3,9 +3,10 @@
 Axes: N instances, best score first; heights and widths in pixels of the original image.
 """
 
+import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,23 @@ from m2f_jax.structures import Size
 class InstanceSegmentation:
     """The instances of one image, best score first; masks may overlap.
 
+    100 masks of 1024 x 2048 pixels are 210 MB, most of them background. They are kept in an eighth
+    of that; the first use of `masks` makes the whole array, and file formats do without it.
+
     Attributes:
         scores: confidence of each instance, 0 to 1.
         labels: class index of each instance, from 0.
-        masks: True where the instance is, in the size of the image.
-        boxes: left, top, right, bottom of each mask in pixels; right and bottom are exclusive, and
-            an empty mask has zeros.
         queries: index of the query behind each instance.
+        size: height and width of the image.
+        packed_masks: each mask with eight pixels to a byte of a row, the first in the highest bit,
+            as `numpy.packbits` makes them; bits beyond the width are 0.
     """
 
     scores: Float[np.ndarray, "N"]
     labels: Int[np.ndarray, "N"]
-    masks: Bool[np.ndarray, "N height width"]
-    boxes: Float[np.ndarray, "N 4"]
     queries: Int[np.ndarray, "N"]
+    size: Size
+    packed_masks: Sequence[UInt8[np.ndarray, "height bytes"]]
 
     @classmethod
     def from_masks(
@@ -47,33 +51,28 @@ class InstanceSegmentation:
         masks: Bool[np.ndarray, "N height width"],
         queries: Int[np.ndarray, "N"],
     ) -> "InstanceSegmentation":
-        """Instances with their boxes read off the masks."""
-        boxes = np.array([mask_box(mask) for mask in masks], np.float32).reshape(-1, 4)
-        return cls(scores=scores, labels=labels, masks=masks, boxes=boxes, queries=queries)
+        """Instances of masks that aren't packed."""
+        _, height, width = masks.shape
+        packed = tuple(np.packbits(masks, axis=-1))
+        return cls(
+            scores=scores, labels=labels, queries=queries, size=(height, width), packed_masks=packed
+        )
 
-    @classmethod
-    def from_bits(
-        cls,
-        *,
-        scores: Float[np.ndarray, "N"],
-        labels: Int[np.ndarray, "N"],
-        bits: Sequence[UInt8[np.ndarray, "height bytes"]],
-        size: Size,
-        queries: Int[np.ndarray, "N"],
-    ) -> "InstanceSegmentation":
-        """Instances of `size` (height, width) whose masks have eight pixels to a byte of a row.
+    @functools.cached_property
+    def masks(self) -> Bool[np.ndarray, "N height width"]:
+        """True where the instance is, in the size of the image; can't be written to."""
+        masks = unpack_masks(self.packed_masks, self.size)
+        masks.flags.writeable = False
+        return masks
 
-        Bits beyond the width are 0. Only what lies within a mask's box is unpacked: 100 masks of
-        1024 x 2048 pixels are 200 MB, and much of that is background.
+    @functools.cached_property
+    def boxes(self) -> Float[np.ndarray, "N 4"]:
+        """Left, top, right, bottom of each mask in pixels, float32.
+
+        Right and bottom are exclusive, and an empty mask has zeros.
         """
-        masks = np.zeros((len(bits), *size), bool)
-        boxes = np.zeros((len(bits), 4), np.float32)
-        for mask, box, packed in zip(masks, boxes, bits, strict=True):
-            box[:] = left, top, right, bottom = packed_box(packed)
-            first, last = left // 8, -(-right // 8)
-            pixels = np.unpackbits(packed[top:bottom, first:last], axis=-1)
-            mask[top:bottom, 8 * first : right] = pixels[:, : right - 8 * first]
-        return cls(scores=scores, labels=labels, masks=masks, boxes=boxes, queries=queries)
+        boxes = [packed_box(packed) for packed in self.packed_masks]
+        return np.array(boxes, np.float32).reshape(-1, 4)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -82,17 +81,22 @@ class InstanceSegmentation:
         self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]
     ) -> "InstanceSegmentation":
         """The instances where `keep` is True, or those at the indices `keep`, in that order."""
+        kept = np.arange(len(self))[keep]
         return type(self)(
-            scores=self.scores[keep],
-            labels=self.labels[keep],
-            masks=self.masks[keep],
-            boxes=self.boxes[keep],
-            queries=self.queries[keep],
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            queries=self.queries[kept],
+            size=self.size,
+            packed_masks=tuple(self.packed_masks[i] for i in kept),
         )
 
     def to_rle(self) -> list[dict[str, Any]]:
         """The masks as COCO run-length encodings that fit into JSON: `{"size", "counts"}`."""
-        return [encode_rle(mask) for mask in self.masks]
+        return [encode_rle(mask) for mask in self._one_by_one()]
+
+    def _one_by_one(self) -> Iterator[Bool[np.ndarray, "height width"]]:
+        for packed in self.packed_masks:
+            yield unpack_masks([packed], self.size)[0]
 
     def to_coco(self, labels: Sequence[Label], image_id: int | str) -> list[dict[str, Any]]:
         """The instances as entries of a COCO results file.
@@ -102,7 +106,7 @@ class InstanceSegmentation:
             image_id: the image's id in the data set.
         """
         entries = []
-        for score, label, mask in zip(self.scores, self.labels, self.masks, strict=True):
+        for score, label, mask in zip(self.scores, self.labels, self._one_by_one(), strict=True):
             left, top, right, bottom = mask_box(mask)
             entries.append(
                 {
@@ -154,7 +158,8 @@ class InstanceSegmentation:
                 raise FileExistsError(f"{folder / name} exists; pass overwrite=True to replace it")
         folder.mkdir(parents=True, exist_ok=True)
         lines = []
-        for name, label, score, mask in zip(names, classes, self.scores, self.masks, strict=True):
+        masks = self._one_by_one()
+        for name, label, score, mask in zip(names, classes, self.scores, masks, strict=True):
             # Level 1 is three times as fast as the default, and the files stay small.
             Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(
                 folder / name, compress_level=1
@@ -265,6 +270,22 @@ def packed_box(packed: UInt8[np.ndarray, "height bytes"]) -> tuple[int, int, int
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     columns = np.flatnonzero(np.unpackbits(np.bitwise_or.reduce(packed[top:bottom], axis=0)))
     return int(columns[0]), top, int(columns[-1]) + 1, bottom
+
+
+def unpack_masks(
+    bits: Sequence[UInt8[np.ndarray, "height bytes"]], size: Size
+) -> Bool[np.ndarray, "N height width"]:
+    """Masks of `size` (height, width) from masks that have eight pixels to a byte of a row.
+
+    Only what lies within a mask's box is unpacked.
+    """
+    masks = np.zeros((len(bits), *size), bool)
+    for mask, packed in zip(masks, bits, strict=True):
+        left, top, right, bottom = packed_box(packed)
+        first, last = left // 8, -(-right // 8)
+        pixels = np.unpackbits(packed[top:bottom, first:last], axis=-1)
+        mask[top:bottom, 8 * first : right] = pixels[:, : right - 8 * first]
+    return masks
 
 
 def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from m2f_jax.cli import main
-from m2f_jax.export import export_model
+from m2f_jax.export import export_model, write
 from m2f_jax.exported import (
     HEADER_FILE,
     PROGRAM_FILE,
@@ -91,6 +91,15 @@ def test_semantic_only_models_and_images_that_need_no_resizing(micro, tmp_path):
     export_model(segmenter, tmp_path / "x.m2f", (64, 64), "semantic", platforms=["cpu"])
     image = picture((64, 64))
     same(ExportedSegmenter.load(tmp_path / "x.m2f")(image), segmenter(image, "semantic"))
+
+
+def test_arrays_are_kept_whatever_their_order_in_memory(files, tmp_path):
+    header = ExportedSegmenter.load(files["semantic"]).header
+    array = np.arange(24).reshape(2, 3, 4)
+    for i, strided in enumerate([array.T, array.swapaxes(0, 1), array[:, ::2]]):
+        write(tmp_path / f"{i}.m2f", header, b"", {"x": strided})
+        written = load_file(arrays_file(tmp_path / f"{i}.m2f"))
+        np.testing.assert_array_equal(written["x"], strided, strict=True)
 
 
 FRESH = """

@@ -17,10 +17,10 @@ from m2f_jax.structures import ImageSize, Predictions
 
 Q, K = 12, 4
 SIZES = {
-    "as it is": ImageSize(padded=(64, 96), resized=(64, 96), original=(64, 96)),
-    "padded": ImageSize(padded=(64, 96), resized=(58, 75), original=(58, 75)),
-    "smaller than the input": ImageSize(padded=(64, 96), resized=(61, 90), original=(30, 41)),
-    "larger": ImageSize(padded=(64, 96), resized=(58, 75), original=(150, 194)),
+    "as it is": ImageSize(padded=(160, 96), resized=(160, 96), original=(160, 96)),
+    "padded": ImageSize(padded=(160, 96), resized=(130, 75), original=(130, 75)),
+    "smaller than the input": ImageSize(padded=(160, 96), resized=(153, 90), original=(75, 41)),
+    "larger": ImageSize(padded=(160, 96), resized=(130, 75), original=(390, 194)),
 }
 
 
@@ -35,10 +35,11 @@ def predictions(request):
     rng = np.random.default_rng(request.param)
     class_logits = rng.normal(size=(Q, K + 1)) * 3
     class_logits[:, K] -= 2
-    y, x = np.mgrid[:16, :24]
-    centre_y, centre_x, radius = rng.uniform(0, [[16], [24], [9]], (3, Q))
+    y, x = np.mgrid[:40, :24]
+    centre_y, centre_x, radius = rng.uniform(0, [[40], [24], [12]], (3, Q))
     distance = np.hypot(y - centre_y[:, None, None], x - centre_x[:, None, None])
-    mask_logits = radius[:, None, None] - distance + rng.normal(size=(Q, 16, 24))
+    inside = (radius[:, None, None] - distance).clip(min=-4)
+    mask_logits = inside + rng.normal(size=(Q, 40, 24))
     return Predictions(*(jnp.asarray(x[None], jnp.float32) for x in (class_logits, mask_logits)))
 
 
@@ -204,6 +205,73 @@ def test_one_query_owns_all_of_its_mask(predictions):
     check_panoptic(alone, SIZES["larger"], THINGS["things"], 0.0, 1.0)
 
 
+def draw_size(rng):
+    """Any image, and rows of logits for every fourth of the input's."""
+    padded = int(rng.choice([32, 96, 416, 896]))  # few, for each is compiled
+    return padded // 4, padded, int(rng.integers(padded - 31, padded + 1)), rng.integers(1, 1000)
+
+
+to_matrix = jax.jit(postprocess.to_matrix, static_argnums=1)
+rows_in_blocks = jax.jit(postprocess.rows_in_blocks, static_argnums=0)
+
+
+def whole(neighbours, source):
+    """The matrix that the blocks of rows are made from."""
+    first, *weights = map(np.asarray, rows_in_blocks(source, *neighbours))
+    matrices = np.zeros((len(weights), *weights[0].shape[:2], source))
+    for matrix, of_blocks in zip(matrices, weights, strict=True):
+        for rows, i, needed in zip(matrix, first, of_blocks, strict=True):
+            rows[:, i : i + needed.shape[1]] = needed
+    return matrices.reshape(len(weights), -1, source), weights[0].shape[2]
+
+
+def test_blocks_of_rows_and_columns_are_the_whole_way():
+    rng = np.random.default_rng(0)
+    spared = 0
+    worst = 1312 // 4, 1312, 1305, 1281  # needs most rows beyond its scale
+    for sizes in [worst, *(draw_size(rng) for _ in range(60))]:
+        logits, padded, resized, target = map(int, sizes)
+        size = ImageSize((padded, padded), (resized, resized), (target, target))
+        to_padded = resize(np.eye(logits), (padded, logits))[:resized]
+        expected = resize(to_padded, (target, logits))
+
+        way = postprocess.upsampling((logits, logits), size, size.original)
+        [rows], needed = whole([way.rows], logits)
+        spared += logits - needed
+        for matrix in (rows, to_matrix(way.columns, logits)):
+            np.testing.assert_allclose(matrix[:target], expected, rtol=0, atol=1e-6)
+            assert not matrix[target:].any()
+            assert len(matrix) == len(way.inside_rows)
+
+        way = postprocess.score_upsampling((logits, logits), size, size.original)
+        [upper, lower], needed = whole([way.upper_rows, way.lower_rows], logits)
+        spared += logits - needed
+        between = upper + (lower - upper) * way.lower_weight[:, None]
+        columns = np.asarray(to_matrix(way.output_columns, padded)) @ to_matrix(way.columns, logits)
+        for matrix in (between, columns):
+            np.testing.assert_allclose(matrix[:target], expected, rtol=0, atol=1e-6)
+    assert spared > 120 * 20  # otherwise blocks need all rows
+
+
+def test_arrays_of_one_canvas_have_the_same_shapes():
+    for way_of in (postprocess.upsampling, postprocess.score_upsampling):
+        shapes = set()
+        for target in range(257, 385, 3):
+            for resized in (225, 256):
+                size = ImageSize((256, 256), (resized, resized), (target, target))
+                way = way_of((64, 64), size, size.original)
+                shapes.add(tuple(x.shape for x in jax.tree.leaves(way)))
+        assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("resize_scores", [False, True])
+def test_sizes_of_another_input_are_refused(predictions, resize_scores):
+    size = ImageSize(padded=(32, 96), resized=(32, 96), original=(32, 96))
+    processor = ImageProcessor(resize_scores=resize_scores)
+    with pytest.raises(ValueError, match=r"mask logits of 40 x 24 .* padded to 32 x 96"):
+        processor.post_process_semantic_segmentation(predictions, [size])
+
+
 # --- Memory and compilations ---------------------------------------------------------------------
 
 
@@ -236,7 +304,7 @@ def test_sizes_on_one_canvas_share_a_compilation(predictions):
     processor = ImageProcessor()
     processor.post_process_semantic_segmentation(predictions, [SIZES["as it is"]])
     compiled = postprocess.semantic_map._cache_size()
-    for original in [(1, 1), (128, 128), (33, 100)]:
+    for original in [(129, 1), (256, 128), (133, 100)]:
         size = dataclasses.replace(SIZES["padded"], original=original)
         [found] = processor.post_process_semantic_segmentation(predictions, [size])
         assert found.shape == original

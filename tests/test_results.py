@@ -53,23 +53,31 @@ def test_boxes_bound_the_masks(instances):
 
 
 @pytest.mark.parametrize("width", [1, 8, 13, 40])
-def test_instances_of_bits_are_those_of_masks(width):
+def test_masks_and_boxes_survive_packing(width):
     rng = np.random.default_rng(width)
     masks = rng.random((40, 6, width)) < 0.2
     masks &= np.arange(width) >= rng.integers(0, width, (40, 1, 1))  # many with an empty left
     masks[:2] = [[[False]], [[True]]]
     of_each = {"scores": rng.random(40), "labels": np.arange(40), "queries": np.arange(40)}
-    theirs = InstanceSegmentation.from_masks(masks=masks, **of_each)
-    bits = list(np.packbits(masks, axis=-1))
-    ours = InstanceSegmentation.from_bits(bits=bits, size=(6, width), **of_each)
-    for name, value in vars(theirs).items():
-        np.testing.assert_array_equal(getattr(ours, name), value, strict=True)
+    instances = InstanceSegmentation.from_masks(masks=masks, **of_each)
+    np.testing.assert_array_equal(instances.masks, masks, strict=True)
+    boxes = np.array([mask_box(mask) for mask in masks], np.float32)
+    np.testing.assert_array_equal(instances.boxes, boxes, strict=True)
 
 
-def test_no_instances_of_bits():
-    none = {"scores": np.zeros(0), "labels": np.zeros(0, int), "queries": np.zeros(0, int)}
-    instances = InstanceSegmentation.from_bits(bits=[], size=(6, 9), **none)
-    assert (instances.masks.shape, instances.boxes.shape) == ((0, 6, 9), (0, 4))
+def test_no_instances(instances):
+    none = instances.select(np.zeros(3, bool))
+    assert (none.masks.shape, none.boxes.shape) == ((0, 5, 8), (0, 4))
+    assert none.to_rle() == none.to_coco(LABELS, 1) == []
+
+
+def test_masks_are_unpacked_when_asked_for_and_not_before(instances, tmp_path):
+    instances.to_coco(LABELS, 1)
+    instances.save_cityscapes(tmp_path, "a_0_1", LABELS)
+    assert "masks" not in vars(instances)
+    assert instances.masks is instances.masks
+    with pytest.raises(ValueError, match="read-only"):
+        instances.masks[0] = False
 
 
 def test_select_takes_a_mask_or_indices(instances):
