@@ -81,7 +81,7 @@ def naive_panoptic(probs, logits, thing_classes, score_threshold, overlap_thresh
     segment_map = np.zeros(logits.shape[1:], int)
     segments, of_stuff = [], {}
     scores, labels = probs.max(axis=-1), probs.argmax(axis=-1)
-    kept = np.flatnonzero((labels != K) & (scores > score_threshold))
+    kept = np.flatnonzero((labels != probs.shape[1] - 1) & (scores > score_threshold))
     if not len(kept):
         return segment_map, segments, np.zeros_like(segment_map, bool)
     masks = sigmoid(logits[kept])
