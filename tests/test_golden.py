@@ -107,7 +107,7 @@ def check_panoptic(golden, i, found):
     theirs, theirs_segments = (golden.post[f"panoptic_{x}_{i}"] for x in ("seg", "segments"))
     segments = [(segment.id, segment.label, segment.is_thing) for segment in found.segments]
     np.testing.assert_array_equal(segments, theirs_segments)
-    # So may a pixel for which two queries bid alike, or whose probability is almost 0.5.
+    # A pixel may fall either way if two queries bid alike or its probability is almost 0.5.
     segment_map, _, unclear = naive_panoptic(
         *naive_in_float64(golden, i),
         post["thing_classes"],
