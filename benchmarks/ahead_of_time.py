@@ -59,22 +59,30 @@ def place(shapes: Any, layout: Layout) -> Any:
     )
 
 
-def lower_inference(options: argparse.Namespace, layout: Layout) -> jax.stages.Lowered:
-    """The last layer's predictions, with parameters as inference stores them."""
-    graph, state = nnx.split(abstract_model(preset(options.model).config, DTYPE))
+def abstract_parameters(module: nnx.Module, dtype: str) -> tuple[nnx.GraphDef, Any]:
+    """An abstract module's graph, and its parameters' shapes as inference stores them."""
+    graph, state = nnx.split(module)
     parameters = nnx.from_flat_state(
         [
-            (path, value.replace(jax.ShapeDtypeStruct(value.shape, dtype)))
+            (path, value.replace(jax.ShapeDtypeStruct(value.shape, stored)))
             for path, value in nnx.to_flat_state(state)
-            for dtype in [stored_dtype(".".join(map(str, path)), jnp.dtype(DTYPE))]
+            for stored in [stored_dtype(".".join(map(str, path)), jnp.dtype(dtype))]
         ]
+    )
+    return graph, nnx.as_pure(parameters)
+
+
+def lower_inference(options: argparse.Namespace, layout: Layout) -> jax.stages.Lowered:
+    """The last layer's predictions, with parameters as inference stores them."""
+    graph, parameters = abstract_parameters(
+        abstract_model(preset(options.model).config, DTYPE), DTYPE
     )
     images = jax.ShapeDtypeStruct((options.batch, *options.size, 3), jnp.float32)
 
     def infer(parameters, images):
         return network(nnx.merge(graph, parameters), images, all_layers=False)
 
-    return jax.jit(infer).lower(*place((nnx.as_pure(parameters), images), layout))
+    return jax.jit(infer).lower(*place((parameters, images), layout))
 
 
 def lower_training(options: argparse.Namespace, layout: Layout) -> jax.stages.Lowered:

@@ -1,0 +1,56 @@
+"""Which kernels of a GPU take the time of a call, read off a profile."""
+
+import collections
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.profiler import ProfileData
+
+SHOWN = 150  # kernels
+
+
+def kernel_times(call: Callable[[], Any], calls: int, program: Any) -> dict[str, Any]:
+    """Milliseconds of one call by kernel, the longest first.
+
+    Args:
+        call: waits for its result.
+        calls: how many are profiled.
+        program: the compiled program; None where it isn't at hand. Its text says what a fusion is.
+    """
+    call()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            for _ in range(calls):
+                call()
+        [path] = Path(folder).rglob("*.xplane.pb")
+        profile = ProfileData.from_file(str(path))
+    times: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
+    of: dict[str, dict[str, str]] = {}
+    planes = {}
+    for plane in profile.planes:
+        planes[plane.name] = [line.name for line in plane.lines]
+        if not plane.name.startswith("/device:GPU"):
+            continue
+        for line in plane.lines:
+            if not line.name.startswith("Stream"):
+                continue
+            for event in line.events:
+                stats = {str(key): str(value) for key, value in event.stats}
+                name = stats.get("hlo_op") or event.name
+                times[name] += event.duration_ns / 1e6 / calls
+                counts[name] += 1
+                of.setdefault(name, {"kernel": event.name, **stats})
+    return {
+        "total ms": sum(times.values()),
+        "kernels": sum(counts.values()) / calls,
+        "longest": [
+            {"op": name, "ms": ms, "count": counts[name] / calls, **of[name]}
+            for name, ms in times.most_common(SHOWN)
+        ],
+        "planes": planes,
+        "program": program.as_text() if program is not None else "",
+    }
