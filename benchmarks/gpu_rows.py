@@ -37,6 +37,7 @@ WEIGHTS = "weights"  # the folder of the model that both sides load
 COMPLETE = "complete"  # a file in it, once all is written
 ROUNDS = 9
 ROUND_SECONDS = 0.15
+SLOW = 0.5  # seconds of a call that isn't repeated as often
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -179,15 +180,17 @@ def timed(what: str, call: Callable[[], Any], wait: Callable[[Any], Any]) -> dic
         A figure in milliseconds of one call, with the rounds' least and most, and with the
         milliseconds of a call that is waited for by itself.
     """
+    start = time.perf_counter()
     wait(call())
+    slow = time.perf_counter() - start > SLOW
     single = []
-    for _ in range(5):
+    for _ in range(2 if slow else 5):
         start = time.perf_counter()
         wait(call())
         single.append(time.perf_counter() - start)
     calls = max(1, int(ROUND_SECONDS / statistics.median(single)))
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(3 if slow else ROUNDS):
         start = time.perf_counter()
         for _ in range(calls):
             last = call()  # earlier results are given up, or they would fill the memory
@@ -347,7 +350,8 @@ def run_golden_tests(job: Job) -> Measuring:
     options = ["-q", "-o", "addopts=", "-W", "ignore", "-p", "no:cacheprovider"]
     if job.device == "cpu":
         options += ["-k", "test_preprocessing"]
-    yield
+    else:
+        options += ["-n", "6"]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pytest", *options, *files],
         cwd=REPOSITORY,
@@ -356,6 +360,7 @@ def run_golden_tests(job: Job) -> Measuring:
         text=True,
         check=False,
     )
+    yield  # nothing is timed, so the tests needn't have the device for themselves
     summary = done.stdout.strip().splitlines()[-1:]
     counts = dict.fromkeys(("passed", "failed", "error", "skipped"), 0)
     for number, kind in re.findall(r"(\d+) (\w+)", " ".join(summary)):
@@ -416,7 +421,7 @@ def load_parts(
     import jax.numpy as jnp
     from ahead_of_time import abstract_parameters
     from flax import nnx
-    from window_forms import forms, patched
+    from window_forms import patched
 
     from m2f_jax import Mask2Former
     from m2f_jax.model import abstract_model, network
@@ -445,7 +450,7 @@ def load_parts(
     for name, (module, function, inputs) in functions.items():
         graph, parameters = abstract_parameters(module, "bfloat16")
         start = time.perf_counter()
-        with patched(form or forms(job.device)["plain"]):
+        with patched(form):
             program = (
                 jax.jit(
                     lambda parameters, x, graph=graph, function=function: function(
@@ -494,12 +499,12 @@ def time_parts(parts: Mapping[str, Part], where: str, images: int = 1) -> Figure
     return figures
 
 
-def measure_forward(job: Job, form: str = "plain") -> Measuring:
-    """The forward pass of one image and its stages, with one form of attention in windows."""
+def measure_forward(job: Job, form: str | None = None) -> Measuring:
+    """The forward pass of one image: the package's with its stages, or with one form."""
     from window_forms import forms
 
-    stages = form == "plain"
-    parts = load_parts(job, 1, job.scale.size, stages=stages, form=forms(job.device)[form])
+    chosen = None if form is None else forms(job.device)[form]
+    parts = load_parts(job, 1, job.scale.size, stages=form is None, form=chosen)
     yield
     return time_parts(parts, describe_size(1, job.scale.size)), {}
 
@@ -589,34 +594,50 @@ def measure_path(job: Job) -> Measuring:
         segmenter(images[0], task)
     yield
 
+    from kernel_times import kernel_times
+
     def look(found: Any) -> Any:
         return found.masks if hasattr(found, "masks") else found
 
     figures = []
-    for task in tasks:
-        for name, use in (("as it comes", lambda x: x), ("with masks as arrays", look)):
-            if name != "as it comes" and task != "instance":
-                continue
-            single = []
-            for _ in range(ROUNDS):
-                start = time.perf_counter()
-                use(segmenter(images[0], task))
-                single.append(1000 * (time.perf_counter() - start))
+    uses: dict[str, tuple[Any, Callable]] = {task: (task, lambda x: x) for task in tasks}
+    uses["instance, masks as arrays"] = ("instance", look)
+    for name, (task, use) in uses.items():
+        single = []
+        for _ in range(ROUNDS):
             start = time.perf_counter()
-            for found in segmenter.stream(images, task):
-                use(found)
-            stream = 1000 * (time.perf_counter() - start) / len(images)
-            figures += [
-                figure(
-                    f"one image, {task}, {name}",
-                    statistics.median(single),
-                    "ms",
-                    least=min(single),
-                    most=max(single),
-                ),
-                figure(f"an image of a stream, {task}, {name}", stream, "ms"),
-            ]
-    return figures, {}
+            use(segmenter(images[0], task))
+            single.append(1000 * (time.perf_counter() - start))
+        start = time.perf_counter()
+        for found in segmenter.stream(images, task):
+            use(found)
+        stream = 1000 * (time.perf_counter() - start) / len(images)
+        spread = {"least": min(single), "most": max(single)}
+        figures += [
+            figure(f"one image, {name}", statistics.median(single), "ms", **spread),
+            figure(f"an image of a stream, {name}", stream, "ms"),
+        ]
+    stages: dict[str, list[float]] = {"reading": [], "starting": [], "waiting": []}
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        prepared = segmenter.prepare(images[0])
+        read = time.perf_counter()
+        [pending] = segmenter.submit([prepared], "instance")
+        begun = time.perf_counter()
+        pending.result()
+        times = (read - start, begun - read, time.perf_counter() - begun)
+        for name, seconds in zip(stages, times, strict=True):
+            stages[name].append(1000 * seconds)
+    figures += [
+        figure(f"of one image, instance: {name}", statistics.median(ms), "ms")
+        for name, ms in stages.items()
+    ]
+    found = kernel_times(lambda: list(segmenter.stream(images, "instance")), 1, None)
+    figures += [
+        figure(f"of an image of a stream, on the device: {name}", ms / len(images), "ms")
+        for name, ms in found["ms by program"].items()
+    ]
+    return figures, {"kernels": found}
 
 
 # The peer
@@ -736,7 +757,7 @@ def training_settings(job: Job) -> Any:
     return Settings(
         size=scale.train_size,
         batch=scale.train_batch,
-        steps=scale.train_steps,
+        steps=10 * scale.train_steps,  # of the schedule, whose end isn't reached
         dtype="bfloat16",
         device=job.device,
         tf32=True,
@@ -758,19 +779,21 @@ def measure_training(job: Job, side: str) -> Measuring:
     trainer.train_on(batches[0])
     first = time.perf_counter() - start
     yield
-    seconds, losses = [], []
-    for step in range(settings.steps):
+    steps, seconds, losses = job.scale.train_steps, [], []
+    for step in range(steps):
         start = time.perf_counter()
         losses.append(trainer.train_on(batches[step % len(batches)]))
         seconds.append(1000 * (time.perf_counter() - start))
+    what = f"a step of {describe_size(settings.batch, settings.size)}"
+    spread = {"least": min(seconds), "most": max(seconds)}
+    start = time.perf_counter()
+    for step in range(steps):
+        last = trainer.begin(batches[step % len(batches)])
+    trainer.finish(last)
+    running = 1000 * (time.perf_counter() - start) / steps
     figures = [
-        figure(
-            f"a step of {describe_size(settings.batch, settings.size)}",
-            statistics.median(seconds),
-            "ms",
-            least=min(seconds),
-            most=max(seconds),
-        ),
+        figure(f"{what}, waited for", statistics.median(seconds), "ms", **spread),
+        figure(f"{what}, one after another", running, "ms"),
         figure("first step", first, "s"),
     ]
     if job.device == "cuda":
@@ -870,7 +893,7 @@ def measure_first_call(job: Job) -> Measuring:
         code = FIRST_CALL.format(folder=str(folder), size=job.scale.size)
         environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
         done = subprocess.run(
-            [sys.executable, "-c", code],
+            [sys.executable, "-P", "-c", code],
             env=environment,
             capture_output=True,
             text=True,
@@ -939,7 +962,7 @@ STREETS_STEPS_A_SECOND = 20  # of 16 crops, on an H100; the schedule needs to kn
 def run_m2f(*arguments: str):
     """The command line, in a process of its own; what it says goes to the log."""
     code = "import sys; from m2f_jax.cli import main; sys.exit(main())"
-    subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=2)
+    subprocess.run([sys.executable, "-P", "-c", code, *arguments], check=True, stdout=2)
 
 
 # All rows, the most valuable first
@@ -951,7 +974,7 @@ def list_rows() -> dict[str, Row]:
         WEIGHTS: Row("random weights for both sides", write_weights),
         "device": Row("what the device can do at most", measure_device),
         "exact": Row("operators and Segmenter beside a CPU's results", check_against_cpu, 60),
-        "forward": Row("one image and its stages, plain attention", measure_forward),
+        "forward": Row("one image and its stages", measure_forward),
     }
     for index in range(WINDOWS):
         rows[window_row(index)] = Row(
@@ -961,7 +984,7 @@ def list_rows() -> dict[str, Row]:
     windows = tuple(map(window_row, range(WINDOWS)))
     return rows | {
         "forward, cuDNN": Row("with cuDNN's attention", forward_with("cuDNN")),
-        "forward, kernel": Row("with the fused kernel", forward_with("kernel"), on_cpu=False),
+        "forward, plain": Row("with attention in windows in XLA alone", forward_with("plain")),
         "forward, best": Row("each map with its fastest form", measure_best_forward, after=windows),
         "path": Row("uint8 image to instances and maps on the host", measure_path, 40),
         "transformers": Row("the peer, as it is", measure_transformers, 60),

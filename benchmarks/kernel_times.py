@@ -29,6 +29,7 @@ def kernel_times(call: Callable[[], Any], calls: int, program: Any) -> dict[str,
         profile = ProfileData.from_file(str(path))
     times: collections.Counter[str] = collections.Counter()
     counts: collections.Counter[str] = collections.Counter()
+    modules: collections.Counter[str] = collections.Counter()
     of: dict[str, dict[str, str]] = {}
     planes = {}
     for plane in profile.planes:
@@ -41,12 +42,15 @@ def kernel_times(call: Callable[[], Any], calls: int, program: Any) -> dict[str,
             for event in line.events:
                 stats = {str(key): str(value) for key, value in event.stats}
                 name = stats.get("hlo_op") or event.name
-                times[name] += event.duration_ns / 1e6 / calls
+                ms = event.duration_ns / 1e6 / calls
+                times[name] += ms
+                modules[stats.get("hlo_module") or event.name] += ms
                 counts[name] += 1
                 of.setdefault(name, {"kernel": event.name, **stats})
     return {
         "total ms": sum(times.values()),
         "kernels": sum(counts.values()) / calls,
+        "ms by program": dict(modules.most_common(20)),
         "longest": [
             {"op": name, "ms": ms, "count": counts[name] / calls, **of[name]}
             for name, ms in times.most_common(SHOWN)

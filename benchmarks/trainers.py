@@ -1,8 +1,8 @@
 """The sides of training.py: this project, transformers, and transformers with our points.
 
 Each loads the model in a folder; `place` puts a batch where `train_on` wants it, and `train_on`
-takes one step, waits for it and returns the loss. Every framework is imported where it is used: a
-process that trains one holds no other.
+takes one step, waits for it and returns the loss: `begin` starts it, `finish` waits. Every
+framework is imported where it is used: a process that trains one holds no other.
 """
 
 import itertools
@@ -105,13 +105,20 @@ class Ours:
             self.state.layout.put_batch(TrainBatch(*scenes, left_out=left_out))
         )
 
-    def train_on(self, batch: Any) -> float:
-        import jax
-
+    def begin(self, batch: Any) -> Any:
         from m2f_jax.training import train_step
 
-        self.state, metrics = jax.block_until_ready(train_step(self.state, batch, self.key))
-        return float(metrics.loss)
+        self.state, metrics = train_step(self.state, batch, self.key)
+        return metrics.loss
+
+    def finish(self, loss: Any) -> float:
+        import jax
+
+        jax.block_until_ready(self.state)
+        return float(loss)
+
+    def train_on(self, batch: Any) -> float:
+        return self.finish(self.begin(batch))
 
     def peak_device_bytes(self) -> int:
         return (self.device.memory_stats() or {})["peak_bytes_in_use"]
@@ -169,7 +176,7 @@ class Transformers:
         if self.settings.device == "cuda":
             torch.cuda.synchronize()
 
-    def train_on(self, batch: Any) -> float:
+    def begin(self, batch: Any) -> Any:
         import torch
 
         settings = self.settings
@@ -181,8 +188,14 @@ class Transformers:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.optimizer["clip_norm"])
         self.optimizer.step()
         self.schedule.step()
+        return loss
+
+    def finish(self, loss: Any) -> float:
         self.wait()
         return loss.item()
+
+    def train_on(self, batch: Any) -> float:
+        return self.finish(self.begin(batch))
 
     def peak_device_bytes(self) -> int:
         import torch

@@ -1,8 +1,8 @@
 """Forms of the backbone's attention in windows that gpu.py compares: each computes the same.
 
-`forms` has those for the whole network: the package's own, cuDNN's fused attention, and the kernel
-of window_attention_kernel.py with its usual tiling. For one map `forms_of` has every tiling of the
-kernel besides. `check` refuses a form that is wrong by more than rounding.
+`forms` has those for the whole network: the plain form, cuDNN's fused attention, and the package's
+kernel with its usual tiling. For one map `forms_of` has every tiling of the kernel besides. `check`
+refuses a form that is wrong by more than rounding.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from m2f_jax.config import SwinConfig
 from m2f_jax.ops.window_attention import shifted_regions, window_attention
 
 if TYPE_CHECKING:
-    from window_attention_kernel import Tiling
+    from m2f_jax.ops.window_attention_kernel import Tiling
 
 DTYPE = jnp.bfloat16  # of what is timed
 CALLS = 8  # that are timed together, so that their start takes no part
@@ -79,7 +79,7 @@ def maps_of_stages(cfg: SwinConfig, size: tuple[int, int]) -> list[Map]:
 
 def tilings(window_size: int) -> list["Tiling"]:
     """Those that are compared; the first is the default."""
-    from window_attention_kernel import Tiling
+    from m2f_jax.ops.window_attention_kernel import Tiling
 
     def whole_window(block_q: int, **options: Any) -> Tiling:
         return Tiling(block_q, -(-(window_size**2) // block_q), **options)
@@ -108,7 +108,7 @@ def describe(tiling: "Tiling") -> str:
 
 def kernel(shape: Map, tiling: "Tiling") -> Attend:
     """The kernel for such a map, as a function of its arrays."""
-    from window_attention_kernel import fused_window_attention
+    from m2f_jax.ops.window_attention_kernel import fused_window_attention
 
     return functools.partial(fused_window_attention, **shape.options, tiling=tiling)
 
@@ -223,20 +223,11 @@ def cudnn_window_attention(
     return x[:, :height, :width]
 
 
-def kernel_window_attention(
-    qkv: jax.Array, padding: jax.Array, bias: jax.Array, *, window_size: int, shifted: bool
-) -> jax.Array:
-    """The kernel with its usual tiling."""
-    from window_attention_kernel import fused_window_attention
+def fused_form(*arrays: jax.Array, **options: Any) -> jax.Array:
+    """The package's kernel with its usual tiling."""
+    from m2f_jax.ops.window_attention_kernel import fused_window_attention
 
-    return fused_window_attention(
-        qkv,
-        padding,
-        bias,
-        window_size=window_size,
-        shifted=shifted,
-        tiling=tilings(window_size)[0],
-    )
+    return fused_window_attention(*arrays, **options)
 
 
 def forms(device: str) -> dict[str, Attend]:
@@ -247,7 +238,7 @@ def forms(device: str) -> dict[str, Attend]:
     return {
         "plain": window_attention,
         "cuDNN": cudnn_window_attention,
-        "kernel": kernel_window_attention,
+        "kernel": fused_form,
     }
 
 
@@ -281,7 +272,14 @@ def by_map(best: Mapping[Map, Attend]) -> Attend:
 
 
 @contextlib.contextmanager
-def patched(form: Attend) -> Iterator[None]:
-    """Inside, the backbone is traced with this form."""
-    with mock.patch.object(swin, "window_attention", form):
+def patched(form: Attend | None) -> Iterator[None]:
+    """Inside, the backbone is traced with this form; None leaves it as it is."""
+    if form is None:
+        yield
+        return
+
+    def attend(*arrays: jax.Array, fused: bool, **options: Any) -> jax.Array:  # noqa: ARG001
+        return form(*arrays, **options)
+
+    with mock.patch.object(swin, "window_attention", attend):
         yield

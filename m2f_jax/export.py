@@ -27,12 +27,14 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, UInt8
 from safetensors.numpy import save_file
 
 from m2f_jax import postprocess
 from m2f_jax.config import Task
 from m2f_jax.exported import FORMAT, HEADER_FILE, PROGRAM_FILE, Header, arrays_file
+from m2f_jax.model import without_kernels
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.segmenter import Segmenter, predict
 from m2f_jax.structures import Predictions, Size
@@ -141,10 +143,11 @@ def whole_path(
 
     taps = map(filter_taps, size, image_size.resized, image_size.padded)
     rows, columns = (FilterTaps(*map(jnp.asarray, x)) for x in taps)
+    graph, _ = nnx.split(without_kernels(nnx.merge(segmenter.graph, segmenter.parameters)))
 
     def network(parameters: Any, image: UInt8[Array, "H W 3"]) -> Predictions:
         predictions = predict(
-            segmenter.graph,
+            graph,
             processor.mean,
             processor.std,
             parameters,

@@ -156,6 +156,16 @@ def through_stages(
             return decode(pyramid)
 
 
+def without_kernels(model: Mask2Former) -> Mask2Former:
+    """The same model on the same arrays, of plain XLA on every device.
+
+    A kernel of one kind of device can't be exported, nor be divided among devices by XLA.
+    """
+    plain = nnx.merge(*nnx.split(model))
+    plain.set_attributes(fused=False, raise_if_not_found=False)
+    return plain
+
+
 forward = jax.jit(network, static_argnames="all_layers")
 
 

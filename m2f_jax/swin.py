@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from m2f_jax.config import SwinConfig
 from m2f_jax.layers import MLP, gelu, layer_norm
-from m2f_jax.ops.window_attention import window_attention
+from m2f_jax.ops.window_attention import can_fuse, window_attention
 
 PATCH_SIZE = 4
 
@@ -42,12 +42,17 @@ def drop_path(key: jax.Array, cfg: SwinConfig, batch: int) -> Float[Array, "bloc
 
 
 class WindowAttention(nnx.Module):
-    """Self-attention in windows with a learned bias by relative position."""
+    """Self-attention in windows with a learned bias by relative position.
+
+    Attributes:
+        fused: on CUDA devices, use the kernel; by default wherever it can be used.
+    """
 
     def __init__(
         self, dim: int, num_heads: int, window_size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ):
         self.num_heads, self.window_size = num_heads, window_size
+        self.fused = can_fuse(dtype, window_size, dim // num_heads)
         self.qkv = nnx.Linear(dim, 3 * dim, dtype=dtype, rngs=rngs)
         self.output = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
         self.relative_position_bias = nnx.Param(
@@ -66,6 +71,7 @@ class WindowAttention(nnx.Module):
             bias,
             window_size=self.window_size,
             shifted=shifted,
+            fused=self.fused,
         )
         return self.output(x)
 

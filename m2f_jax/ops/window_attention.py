@@ -1,20 +1,26 @@
 """Attention within shifted windows of a map (Swin, Liu et al., ICCV 2021, Sec. 3.2).
 
-One definition, evaluated in two orders: all windows at once, or on a TPU one row of windows after
-another. A TPU lays arrays out in tiles of 8 x 128, so 32 channels of a head take four times their
-memory there; all windows of Swin-L's first stage would take 2.2 GiB for an image of 1024 x 2048.
+One definition, computed in three ways: all windows at once; on a TPU one row of windows after
+another; and on an NVIDIA GPU, in bfloat16 or float16 and where jax-triton is installed, by the
+kernel in window_attention_kernel.py, which keeps the logits on the chip. A TPU lays arrays out in
+tiles of 8 x 128, so 32 channels of a head take four times their memory there; all windows of
+Swin-L's first stage would take 2.2 GiB for an image of 1024 x 2048.
 
 Axes: B images, H W rows and columns of the map, C channels, N windows of an image, T tokens of a
 window, D head width.
 """
 
 import functools
+import importlib.util
+from collections.abc import Callable
 
 import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+AMPERE = 8.0  # the least compute capability that multiplies bfloat16
 
 
 def window_attention(
@@ -24,6 +30,7 @@ def window_attention(
     *,
     window_size: int,
     shifted: bool,
+    fused: bool = False,
 ) -> Float[Array, "B H W C"]:
     """Softmax attention inside each window; logits and softmax in float32 at least.
 
@@ -37,6 +44,7 @@ def window_attention(
         window_size: the side of a window, so that T is its square.
         shifted: windows begin half a window further down and to the right, and those at the end
             wrap around.
+        fused: on CUDA devices, use the kernel; `can_fuse` says whether it can.
 
     Raises:
         ValueError: T isn't the window's square, or the heads don't share the channels evenly.
@@ -49,8 +57,59 @@ def window_attention(
             f"{keys} tokens, which does not go with windows of {window_size} x {window_size} "
             f"tokens and a map of 3 x {channels / 3:g} channels"
         )
-    attend = functools.partial(_attend, window_size=window_size, shifted=shifted)
-    return jax.checkpoint(attend)(qkv, padding.astype(qkv.dtype), bias)
+    options = {"window_size": window_size, "shifted": shifted}
+    ways = {
+        "default": jax.checkpoint(functools.partial(_attend, attend=_attend_at_once, **options)),
+        "tpu": jax.checkpoint(functools.partial(_attend, attend=_attend_row_by_row, **options)),
+    }
+    if fused:
+        ways["cuda"] = functools.partial(_attend_fused, window_size, shifted)
+    return jax.lax.platform_dependent(qkv, padding.astype(qkv.dtype), bias, **ways)
+
+
+def can_fuse(dtype: jnp.dtype, window_size: int, head_width: int) -> bool:
+    """Whether the kernel can be used here: by the dtype, the sizes, the GPU and jax-triton."""
+    if dtype not in (jnp.bfloat16, jnp.float16) or jax.default_backend() != "gpu":
+        return False
+    device = jax.local_devices()[0]
+    if device.platform != "gpu" or "rocm" in device.client.platform_version.lower():
+        return False
+    if float(device.compute_capability) < AMPERE or not importlib.util.find_spec("jax_triton"):
+        return False
+    from m2f_jax.ops.window_attention_kernel import fits
+
+    return fits(window_size, head_width)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _attend_fused(
+    window_size: int,
+    shifted: bool,
+    qkv: Float[Array, "B H W C3"],
+    padding: Float[Array, "C3"],
+    bias: Float[Array, "heads T T"],
+) -> Float[Array, "B H W C"]:
+    """The kernel's result; its gradient is that of all windows at once."""
+    from m2f_jax.ops.window_attention_kernel import fused_window_attention
+
+    return fused_window_attention(qkv, padding, bias, window_size=window_size, shifted=shifted)
+
+
+def _fused_forward(window_size, shifted, *arrays):
+    return _attend_fused(window_size, shifted, *arrays), arrays
+
+
+def _fused_backward(window_size, shifted, arrays, gradient):
+    options = {"window_size": window_size, "shifted": shifted}
+    plain = functools.partial(_attend, attend=_attend_at_once, **options)
+    # Otherwise XLA may compute the logits long before the gradient arrives, and keep them.
+    arrays, gradient = jax.lax.optimization_barrier((arrays, gradient))
+    return jax.vjp(plain, *arrays)[1](gradient)
+
+
+_attend_fused.defvjp(_fused_forward, _fused_backward)
+
+AttendWindows = Callable[..., Float[Array, "B H W C"]]
 
 
 def _attend(
@@ -60,6 +119,7 @@ def _attend(
     *,
     window_size: int,
     shifted: bool,
+    attend: AttendWindows,
 ) -> Float[Array, "B H W C"]:
     """Pads and shifts the map, attends, and undoes both."""
     _, height, width, _ = qkv.shape
@@ -73,26 +133,31 @@ def _attend(
         qkv = jnp.roll(qkv, (-shift, -shift), axis=(1, 2))
     size = (qkv.shape[1], qkv.shape[2])
     regions = shifted_regions(size, window_size) if shifted else None
-    attend = functools.partial(_attend_whole_windows, window_size=window_size)
-
-    def at_once(qkv, bias):
-        return attend(qkv, bias, regions)
-
-    def row_by_row(qkv, bias):
-        rows = einops.rearrange(qkv, "b (h y) w c -> h b y w c", y=window_size)
-        of_rows = None if regions is None else regions.reshape(len(rows), -1, window_size**2)
-        # Otherwise the derivative would keep the logits of all rows.
-        one_row = jax.checkpoint(lambda row: attend(row[0], bias, row[1]))
-        x = jax.lax.map(one_row, (rows, of_rows))
-        return einops.rearrange(x, "h b y w c -> b (h y) w c")
-
-    x = jax.lax.platform_dependent(qkv, bias, default=at_once, tpu=row_by_row)
+    x = attend(qkv, bias, regions, window_size=window_size)
     if shifted:
         x = jnp.roll(x, (shift, shift), axis=(1, 2))
     return x[:, :height, :width]
 
 
-def _attend_whole_windows(
+def _attend_row_by_row(
+    qkv: Float[Array, "B H W C3"],
+    bias: Float[Array, "heads T T"],
+    regions: Int[Array | np.ndarray, "N T"] | None,
+    *,
+    window_size: int,
+) -> Float[Array, "B H W C"]:
+    """As `_attend_at_once`, one row of windows after another."""
+    rows = einops.rearrange(qkv, "b (h y) w c -> h b y w c", y=window_size)
+    of_rows = None if regions is None else regions.reshape(len(rows), -1, window_size**2)
+    # Otherwise the derivative would keep the logits of all rows.
+    one_row = jax.checkpoint(
+        lambda row: _attend_at_once(row[0], bias, row[1], window_size=window_size)
+    )
+    x = jax.lax.map(one_row, (rows, of_rows))
+    return einops.rearrange(x, "h b y w c -> b (h y) w c")
+
+
+def _attend_at_once(
     qkv: Float[Array, "B H W C3"],
     bias: Float[Array, "heads T T"],
     regions: Int[Array | np.ndarray, "N T"] | None,

@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.model import Mask2Former, training_network
+from m2f_jax.model import Mask2Former, training_network, without_kernels
 from m2f_jax.swin import drop_path
 from m2f_jax.training.batch import TrainBatch, unpack
 from m2f_jax.training.config import TrainConfig
@@ -109,7 +109,7 @@ class TrainState:
                 "initialize(config.model, dtype=config.dtype)"
             )
         layout = layout or Layout.over()
-        graph, state = nnx.split(model)
+        graph, state = nnx.split(without_kernels(model) if layout.mesh.size > 1 else model)
         parameters = nnx.as_pure(state)
         kinds = {x.dtype.name for x in jax.tree.leaves(parameters)}
         if kinds != {"float32"}:

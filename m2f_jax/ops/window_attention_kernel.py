@@ -7,12 +7,15 @@ One compiled kernel serves all stages, image sizes and shifts.
 
 Tiles in Triton have a power of two of rows. The 144 keys of a window of 12 are a tile of 128 and
 one of 16, and the softmax is taken over both. Only the result is computed, no derivative.
+
+It needs jax-triton and an NVIDIA GPU of compute capability 8.0 or more.
 """
 
 # ruff: noqa: N803, N806 - constants of a kernel are its capital arguments
 # pyright: reportPossiblyUnboundVariable=false
 
 import dataclasses
+import inspect
 import math
 
 import jax
@@ -24,6 +27,12 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from jaxtyping import Array, Bool, Float
 
 LARGEST_BIAS = 6e4  # what float16 can hold
+BLOCK_Q = 64  # queries of a tile, the fastest on an H100 for windows of 12 x 12
+OUT = (
+    "out_type"
+    if "out_type" in inspect.signature(jax_triton.triton_call).parameters
+    else "out_shape"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +55,23 @@ def fused_window_attention(
     *,
     window_size: int,
     shifted: bool,
-    tiling: Tiling,
+    tiling: Tiling | None = None,
+    compute_capability: int | None = None,
 ) -> Float[Array, "B H W C"]:
     """What `m2f_jax.ops.window_attention` computes, on an NVIDIA GPU.
 
-    The map is in bfloat16 or float16, its windows have sides of 2 to 16, and its heads are 16, 32
-    or 64 channels wide.
+    The map is in bfloat16 or float16; `fits` says which windows and heads it takes.
+
+    Args:
+        qkv: as there, like the next four.
+        padding: as there.
+        bias: as there.
+        window_size: as there.
+        shifted: as there.
+        tiling: how the work is divided; by default what was fastest on an H100.
+        compute_capability: of the device, such as 90; by default that of the first one here.
     """
+    tiling = tiling or Tiling(BLOCK_Q, -(-(window_size**2) // BLOCK_Q), unroll=True)
     batch, height, width, channels = qkv.shape
     heads, tokens, _ = bias.shape
     dim = channels // (3 * heads)
@@ -70,7 +89,8 @@ def fused_window_attention(
         heads,
         shift,
         kernel=window_attention_kernel,
-        out_shape=jax.ShapeDtypeStruct((batch, height, width, channels // 3), qkv.dtype),
+        **{OUT: jax.ShapeDtypeStruct((batch, height, width, channels // 3), qkv.dtype)},
+        compute_capability=compute_capability,
         grid=(-(-windows // tiling.windows) * heads * splits,),
         name="window_attention",
         num_warps=tiling.num_warps,
@@ -87,6 +107,11 @@ def fused_window_attention(
         GROUP=tiling.group,
         UNROLL=tiling.unroll,
     )
+
+
+def fits(window_size: int, head_width: int) -> bool:
+    """Whether the kernel takes windows and heads of these sizes."""
+    return 2 <= window_size <= 16 and head_width in (16, 32, 64)
 
 
 def key_tiles(tokens: int) -> tuple[int, int]:
