@@ -27,16 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 from reporting import Grid, add_report_options, publish, say, text_of
 
-from m2f_jax import swin
 from m2f_jax.config import Mask2FormerConfig, SwinConfig
-from m2f_jax.model import (
-    Mask2Former,
-    abstract_model,
-    fill,
-    network,
-    parameter_shapes,
-    stored_dtype,
-)
+from m2f_jax.modeling.backbones import swin
+from m2f_jax.modeling.mask2former import Mask2Former, network
+from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes, stored_dtype
 from m2f_jax.ops.window_attention import window_attention
 from m2f_jax.presets import PRESETS, preset
 

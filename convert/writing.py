@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from m2f_jax.config import Task
-from m2f_jax.model import parameter_shapes
+from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.processor import PROCESSOR_FILE
 
 from . import huggingface, huggingface_config

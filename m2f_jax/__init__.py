@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from m2f_jax.export import export_model
     from m2f_jax.exported import ExportedSegmenter
     from m2f_jax.labels import Label
-    from m2f_jax.model import Mask2Former
+    from m2f_jax.modeling.mask2former import Mask2Former
     from m2f_jax.presets import PRESETS, Preset, preset
     from m2f_jax.processor import FOR_DISPLAY, FOR_EVALUATION, ImageProcessor
     from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, Segment
@@ -32,7 +32,7 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
     "export": ("export_model",),
     "exported": ("ExportedSegmenter",),
     "labels": ("Label",),
-    "model": ("Mask2Former",),
+    "modeling.mask2former": ("Mask2Former",),
     "presets": ("PRESETS", "Preset", "preset"),
     "processor": ("FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor"),
     "results": ("InstanceSegmentation", "PanopticSegmentation", "Segment"),

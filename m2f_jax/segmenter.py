@@ -16,7 +16,7 @@ from jaxtyping import Array, Int, UInt8
 from m2f_jax import postprocess
 from m2f_jax.batching import Pending, Reduce
 from m2f_jax.config import Task
-from m2f_jax.model import Mask2Former
+from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.pipeline import run_pipeline
 from m2f_jax.preprocess import ImageSource, pad, read_image

@@ -18,7 +18,7 @@ FOLDERS = {
 }
 COMMAND_LINE = "m2f_jax.cli"
 BOTTOM = ("config", "labels", "structures")
-STAGES = ("swin", "pixel_decoder", "fpn_pixel_decoder", "transformer_decoder")
+STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
 
 
 def find_modules() -> dict[str, Path]:
@@ -74,8 +74,8 @@ def test_the_modules_are_found():
     assert len(MODULES) > 30
     assert "m2f_jax.ops.resize.bilinear_matrix" in IMPORTS["m2f_jax.postprocess"]
     assert "m2f_jax.convert.rules.Rule" in IMPORTS["m2f_jax.convert.checkpoint"]
-    assert "m2f_jax.pretrained.load_model" in IMPORTS["m2f_jax.model"]
-    assert "m2f_jax.pretrained.load_model" not in AT_THE_TOP["m2f_jax.model"]
+    assert "m2f_jax.pretrained.load_model" in IMPORTS["m2f_jax.modeling.mask2former"]
+    assert "m2f_jax.pretrained.load_model" not in AT_THE_TOP["m2f_jax.modeling.mask2former"]
 
 
 def test_nothing_needs_torch():
@@ -137,13 +137,25 @@ def test_config_labels_and_structures_are_at_the_bottom():
 
 
 def test_stages_do_not_know_each_other():
-    below = [f"m2f_jax.{name}" for name in ("layers", "ops", *BOTTOM)]
+    below = [f"m2f_jax.{name}" for name in ("modeling.layers", "ops", *BOTTOM)]
 
     def above(target):
         return inside(target, "m2f_jax") and not inside(target, *below)
 
-    stages = [f"m2f_jax.{name}" for name in ("layers", *STAGES)]
-    assert not offences(IMPORTS, lambda name: name in stages, above)
+    def stages(name):
+        return inside(name, *(f"m2f_jax.modeling.{stage}" for stage in STAGES))
+
+    assert not offences(IMPORTS, stages, above)
+
+
+def test_the_network_does_not_know_how_its_parameters_are_filled():
+    def parameters(target):
+        return inside(target, "m2f_jax.modeling.parameters")
+
+    def others(name):
+        return inside(name, "m2f_jax.modeling")
+
+    assert not offences(IMPORTS, others, parameters)
 
 
 @pytest.mark.parametrize("name", MODULES)

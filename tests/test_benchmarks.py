@@ -22,7 +22,7 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
 )
 from m2f_jax.labels import numbered
-from m2f_jax.model import parameter_shapes
+from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.presets import Preset
 from m2f_jax.training import LossConfig, TrainConfig
 from m2f_jax.training.recipes import recipe

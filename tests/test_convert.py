@@ -27,7 +27,8 @@ from m2f_jax.convert.formats import StoredTensor, open_tensors, write_safetensor
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, TransformerDecoderConfig
 from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, numbered, things
-from m2f_jax.model import Mask2Former, parameter_shapes, stored_dtype
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.parameters import parameter_shapes, stored_dtype
 from m2f_jax.presets import PRESETS, preset
 from m2f_jax.processor import ImageProcessor
 

@@ -23,7 +23,7 @@ from m2f_jax.exported import (
     arrays_file,
     is_exported,
 )
-from m2f_jax.model import parameters
+from m2f_jax.modeling.parameters import parameters
 from m2f_jax.processor import ImageProcessor
 from m2f_jax.segmenter import Segmenter
 
@@ -110,8 +110,8 @@ print(*sorted(set(sys.argv[1].split()) & set(sys.modules)))
 sys.exit(code)
 """
 MODEL_CODE = """
-flax torch m2f_jax.convert m2f_jax.model m2f_jax.swin m2f_jax.pixel_decoder m2f_jax.layers
-m2f_jax.transformer_decoder m2f_jax.ops m2f_jax.postprocess m2f_jax.processor m2f_jax.segmenter
+flax torch m2f_jax.convert m2f_jax.modeling m2f_jax.ops
+m2f_jax.postprocess m2f_jax.processor m2f_jax.segmenter
 """
 
 

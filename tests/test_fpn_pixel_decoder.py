@@ -9,8 +9,9 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.fpn_pixel_decoder import FPNPixelDecoder, upsample_nearest
-from m2f_jax.model import abstract_model, network
+from m2f_jax.modeling.mask2former import network
+from m2f_jax.modeling.parameters import abstract_model
+from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder, upsample_nearest
 
 CHANNELS = (8, 16, 24, 40)
 CONFIG = FPNPixelDecoderConfig(conv_dim=32, mask_dim=12)

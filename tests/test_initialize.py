@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.model import parameter_shapes
+from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.presets import PRESETS, preset
 from m2f_jax.training.initialize import draw, rules
 

@@ -14,7 +14,8 @@ import scipy.optimize
 from m2f_jax.convert import mask2former, rules
 from m2f_jax.convert.formats import StoredTensor
 
-from m2f_jax.model import fill, parameters, training_network
+from m2f_jax.modeling.mask2former import training_network
+from m2f_jax.modeling.parameters import fill, parameters
 from m2f_jax.structures import Predictions, Targets
 from m2f_jax.training import LossConfig, LossPoints, loss
 from m2f_jax.training.losses import (

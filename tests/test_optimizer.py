@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.layers import GroupNorm
-from m2f_jax.model import abstract_model
+from m2f_jax.modeling.layers import GroupNorm
+from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.presets import preset
 from m2f_jax.training.config import OptimizerConfig, TrainConfig
 from m2f_jax.training.optimizer import (

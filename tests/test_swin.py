@@ -10,14 +10,14 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import SwinConfig
-from m2f_jax.layers import gelu
-from m2f_jax.swin import (
+from m2f_jax.modeling.backbones.swin import (
     PatchMerging,
     SwinTransformer,
     WindowAttention,
     pad_to_multiple,
     relative_position_index,
 )
+from m2f_jax.modeling.layers import gelu
 
 TINY = SwinConfig(
     embed_dim=4, depths=(2, 1, 1, 1), num_heads=(1, 2, 2, 4), window_size=4, mlp_ratio=1.0

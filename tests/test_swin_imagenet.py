@@ -18,7 +18,7 @@ from rich.console import Console
 from m2f_jax.cli.arguments import Train
 from m2f_jax.cli.train import first_model
 from m2f_jax.labels import numbered
-from m2f_jax.model import parameter_shapes, parameters
+from m2f_jax.modeling.parameters import parameter_shapes, parameters
 from m2f_jax.presets import PRESETS
 from m2f_jax.pretrained import start_from
 from m2f_jax.training.initialize import draw

@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import TransformerDecoderConfig
-from m2f_jax.layers import Attention, relu
+from m2f_jax.modeling.layers import Attention, relu
+from m2f_jax.modeling.transformer_decoder import TransformerDecoder, attention_mask, mask_logits
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid
-from m2f_jax.transformer_decoder import TransformerDecoder, attention_mask, mask_logits
 
 
 def shrink(logits, size):
@@ -131,7 +131,7 @@ def test_plain_attention_looks_everywhere(decoder, pyramid, monkeypatch, run):
     plain = run(make_decoder(PLAIN), pyramid)
     assert np.abs(plain.mask_logits - run(decoder, pyramid).mask_logits).max() > 1e-3
     monkeypatch.setattr(
-        "m2f_jax.transformer_decoder.attention_mask",
+        "m2f_jax.modeling.transformer_decoder.attention_mask",
         lambda logits: jnp.ones_like(jax.lax.collapse(logits, 2, 4), bool),
     )
     open_masks = run(make_decoder(CONFIG), pyramid)

@@ -21,7 +21,7 @@ from m2f_jax.cli.train_data import MAIN_SCORE, TrainingData, evaluate, find_data
 from m2f_jax.config import read_json
 from m2f_jax.datasets.examples import check_examples, with_segments
 from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic
-from m2f_jax.model import Mask2Former
+from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.preprocess import read_image
 from m2f_jax.pretrained import start_from
 from m2f_jax.processor import FOR_DISPLAY, ImageProcessor

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import PixelDecoderConfig
-from m2f_jax.layers import MLP, GroupNorm, layer_norm, relu, sine_positions
+from m2f_jax.modeling.layers import MLP, GroupNorm, layer_norm, relu, sine_positions
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, Size

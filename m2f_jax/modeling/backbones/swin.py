@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from m2f_jax.config import SwinConfig
-from m2f_jax.layers import MLP, gelu, layer_norm
+from m2f_jax.modeling.layers import MLP, gelu, layer_norm
 from m2f_jax.ops.window_attention import window_attention
 
 PATCH_SIZE = 4

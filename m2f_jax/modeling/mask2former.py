@@ -11,11 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
-from m2f_jax.fpn_pixel_decoder import FPNPixelDecoder
-from m2f_jax.pixel_decoder import PixelDecoder
+from m2f_jax.modeling.backbones.swin import SwinTransformer
+from m2f_jax.modeling.pixel_decoders.deformable import PixelDecoder
+from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder
+from m2f_jax.modeling.transformer_decoder import TransformerDecoder
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
-from m2f_jax.swin import SwinTransformer
-from m2f_jax.transformer_decoder import TransformerDecoder
 
 MIN_SIZE = 32
 
@@ -182,45 +182,3 @@ def check_pixel_values(pixel_values):
         raise ValueError(
             f"pixel_values is {shape[1]} x {shape[2]}; both sides must be at least {MIN_SIZE}"
         )
-
-
-def parameters(model: Mask2Former) -> dict[str, nnx.Param]:
-    """The parameters by dotted name, such as "backbone.norms.0.scale"."""
-    return {".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(model))}
-
-
-class _OneKey(nnx.Rngs):
-    """Stands in for nnx.Rngs where only shapes matter: tracing 700 draws would take 5 seconds."""
-
-    def __init__(self):
-        self.key = jax.random.key(0)
-
-    def params(self) -> jax.Array:
-        return self.key
-
-
-def abstract_model(config: Mask2FormerConfig, dtype: str | jnp.dtype = "float32") -> Mask2Former:
-    """The model with shapes in place of arrays."""
-    return nnx.eval_shape(lambda: Mask2Former(config, dtype=dtype, rngs=_OneKey()))
-
-
-@functools.lru_cache(maxsize=8)
-def parameter_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter by name."""
-    return {name: value.shape for name, value in parameters(abstract_model(config)).items()}
-
-
-def fill(abstract: Mask2Former, arrays: dict[str, jax.Array]) -> Mask2Former:
-    """The model with these parameters; every one of them must be given, by name."""
-    graph, state = nnx.split(abstract)
-    flat = [
-        (path, value.replace(arrays[".".join(map(str, path))]))
-        for path, value in nnx.to_flat_state(state)
-    ]
-    return nnx.merge(graph, nnx.from_flat_state(flat))
-
-
-def stored_dtype(name: str, dtype: jnp.dtype) -> jnp.dtype:
-    """A parameter's dtype for inference: float32 where sampling points depend on it."""
-    exact = "sampling_offsets" in name or "attention_weights" in name
-    return jnp.dtype(jnp.float32) if exact else dtype

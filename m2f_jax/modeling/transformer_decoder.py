@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from m2f_jax.config import TransformerDecoderConfig
-from m2f_jax.layers import MLP, Attention, layer_norm, relu, sine_positions
+from m2f_jax.modeling.layers import MLP, Attention, layer_norm, relu, sine_positions
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.layers import GroupNorm
+from m2f_jax.modeling.layers import GroupNorm
 from m2f_jax.structures import FeaturePyramid
 
 NUM_LEVELS = 3
