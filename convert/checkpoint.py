@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task, read_json
+from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
 from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.presets import nearest_preset
-from m2f_jax.processor import PROCESSOR_FILE, ImageProcessor
 
 from . import huggingface, huggingface_config, mask2former, swin_imagenet
 from .formats import StoredTensor, open_tensors

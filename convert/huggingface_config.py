@@ -13,8 +13,8 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
     from_plain,
 )
+from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
-from m2f_jax.processor import ImageProcessor
 
 CONFIG = "config.json"
 NO_OBJECT_WEIGHT = 0.1

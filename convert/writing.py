@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from m2f_jax.config import Task
+from m2f_jax.inference.processor import PROCESSOR_FILE
 from m2f_jax.modeling.parameters import parameter_shapes
-from m2f_jax.processor import PROCESSOR_FILE
 
 from . import huggingface, huggingface_config
 from .checkpoint import Checkpoint, open_checkpoint

@@ -10,10 +10,10 @@ from PIL import Image
 
 from m2f_jax.config import Mask2FormerConfig, Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.inference.preprocess import read_image
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.inference.segmenter import Segmentation
 from m2f_jax.labels import CITYSCAPES, Label
-from m2f_jax.preprocess import read_image
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.segmenter import Segmentation
 
 from .cityscapes_ap import CityscapesInstanceAP
 from .cityscapes_files import read_ids

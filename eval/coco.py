@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from m2f_jax.config import Task, read_json
+from m2f_jax.inference.preprocess import read_image
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.inference.segmenter import Segmentation
 from m2f_jax.labels import Label
-from m2f_jax.preprocess import read_image
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.segmenter import Segmentation
 from m2f_jax.structures import Size
 
 from .coco_annotations import CocoAnnotations

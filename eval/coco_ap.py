@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from m2f_jax.results import encode_rle
+from m2f_jax.inference.results import encode_rle
 
 from .coco_annotations import CocoAnnotations, ImageId, compressed_counts
 from .coco_tool import BACKENDS, Backend, Detection, precision_and_recall, tool

@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from m2f_jax.inference.results import PanopticSegmentation
 from m2f_jax.labels import Label
-from m2f_jax.results import PanopticSegmentation
 
 from .panoptic_quality import coco_categories
 from .whole_files import replacing

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.processor import FOR_DISPLAY
+from m2f_jax.inference.processor import FOR_DISPLAY
 
 from .instance_matching import OVERLAPS, Curve, Status
 from .instance_report_data import SIZES, InstanceAPResult

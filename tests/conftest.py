@@ -20,10 +20,10 @@ from m2f_jax.config import (
     SwinConfig,
     TransformerDecoderConfig,
 )
+from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import numbered
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
-from m2f_jax.processor import ImageProcessor
 from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 
 GOLDEN = Path(__file__).parent / "golden"

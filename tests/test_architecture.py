@@ -72,7 +72,7 @@ def offences(imports, where, forbidden) -> list[str]:
 
 def test_the_modules_are_found():
     assert len(MODULES) > 30
-    assert "m2f_jax.ops.resize.bilinear_matrix" in IMPORTS["m2f_jax.postprocess"]
+    assert "m2f_jax.ops.resize.bilinear_matrix" in IMPORTS["m2f_jax.inference.postprocess"]
     assert "m2f_jax.convert.rules.Rule" in IMPORTS["m2f_jax.convert.checkpoint"]
     assert "m2f_jax.pretrained.load_model" in IMPORTS["m2f_jax.modeling.mask2former"]
     assert "m2f_jax.pretrained.load_model" not in AT_THE_TOP["m2f_jax.modeling.mask2former"]
@@ -106,12 +106,15 @@ def test_loading_is_on_top():
 
 
 def test_exported_models_run_without_the_models_code():
-    below = [f"m2f_jax.{name}" for name in ("batching", "preprocess", "results", *BOTTOM)]
+    beside = [f"m2f_jax.inference.{name}" for name in ("prefetching", "preprocess", "results")]
+    below = [*beside, *(f"m2f_jax.{name}" for name in BOTTOM)]
 
     def above(target):
         return inside(target, "flax") or (inside(target, "m2f_jax") and not inside(target, *below))
 
-    runtime = ["m2f_jax.exported", *below]
+    doors = ["m2f_jax.inference.__init__", "m2f_jax.inference.export.__init__"]
+    runtime = ["m2f_jax.inference.export.running", *doors, *below]
+    assert set(runtime) <= set(MODULES)
     assert not offences(IMPORTS, lambda name: name in runtime, above)
 
 

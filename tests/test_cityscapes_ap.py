@@ -11,7 +11,7 @@ import pytest
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 from m2f_jax.eval.instance_matching import OVERLAPS
 
-from m2f_jax.results import encode_rle
+from m2f_jax.inference.results import encode_rle
 
 GOLDEN = Path(__file__).parent / "golden" / "cityscapes_ap.npz"
 CLASSES = ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]

@@ -26,11 +26,11 @@ from m2f_jax.convert.checkpoint import adopt_labels, guess_task
 from m2f_jax.convert.formats import StoredTensor, open_tensors, write_safetensors
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, TransformerDecoderConfig
+from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, numbered, things
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.parameters import parameter_shapes, stored_dtype
 from m2f_jax.presets import PRESETS, preset
-from m2f_jax.processor import ImageProcessor
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
@@ -600,7 +600,7 @@ def test_failing_half_way_leaves_the_target_alone(ours, other, monkeypatch, to):
         raise OSError(errno.ENOSPC, "disk full")
 
     before = contents(ours)
-    name = "m2f_jax.processor.ImageProcessor.save_pretrained"
+    name = "m2f_jax.inference.processor.ImageProcessor.save_pretrained"
     monkeypatch.setattr(name if to == "m2f_jax" else "pathlib.Path.write_text", fail)
     with pytest.raises(OSError, match="disk full"):
         convert(other, ours, to, overwrite=True)

@@ -21,7 +21,7 @@ from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
 from m2f_jax.datasets import street_scene
 from m2f_jax.datasets.cityscapes import cityscapes_images
-from m2f_jax.segmenter import Segmenter
+from m2f_jax.inference.segmenter import Segmenter
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZE = (128, 256)
@@ -283,7 +283,7 @@ def test_coco_format(root, scenes, model, tmp_path):
 
 
 def annotation(number, image_id, scene, object_id):
-    from m2f_jax.results import encode_rle
+    from m2f_jax.inference.results import encode_rle
 
     mask = scene.instance_ids == object_id
     return {

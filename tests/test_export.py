@@ -15,17 +15,17 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from m2f_jax.cli import main
-from m2f_jax.export import export_model, write
-from m2f_jax.exported import (
+from m2f_jax.inference.export.running import (
     HEADER_FILE,
     PROGRAM_FILE,
     ExportedSegmenter,
     arrays_file,
     is_exported,
 )
+from m2f_jax.inference.export.writing import export_model, write
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.parameters import parameters
-from m2f_jax.processor import ImageProcessor
-from m2f_jax.segmenter import Segmenter
 
 PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
@@ -111,7 +111,7 @@ sys.exit(code)
 """
 MODEL_CODE = """
 flax torch m2f_jax.convert m2f_jax.modeling m2f_jax.ops
-m2f_jax.postprocess m2f_jax.processor m2f_jax.segmenter
+m2f_jax.inference.postprocess m2f_jax.inference.processor m2f_jax.inference.segmenter
 """
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_postprocess import naive, naive_panoptic
 
-from m2f_jax.segmenter import Segmenter
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.structures import Predictions
 
 # What the authors' own code is off by in float32, with a little room. Tight enough to show an

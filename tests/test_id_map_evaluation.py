@@ -9,8 +9,8 @@ from m2f_jax.eval.id_maps import id_map_evaluation
 from PIL import Image
 
 from m2f_jax.cli.train_data import find_data
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
 from m2f_jax.labels import Label
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, Segment
 
 CAT, DOG, GRASS = (
     Label(id=3, name="cat", is_thing=True),

@@ -11,10 +11,10 @@ from m2f_jax.config import (
     SwinConfig,
     TransformerDecoderConfig,
 )
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.results import encode_rle
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import numbered
-from m2f_jax.processor import ImageProcessor
-from m2f_jax.results import encode_rle
-from m2f_jax.segmenter import Segmenter
 from m2f_jax.training import (
     LossConfig,
     OptimizerConfig,

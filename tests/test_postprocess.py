@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax import postprocess
-from m2f_jax.processor import ImageProcessor
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.structures import ImageSize, Predictions
 
 Q, K = 12, 4

@@ -19,8 +19,13 @@ from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
 from m2f_jax.datasets import street_scene
 from m2f_jax.datasets.cityscapes import cityscapes_images
+from m2f_jax.inference.results import (
+    InstanceSegmentation,
+    PanopticSegmentation,
+    Segment,
+    encode_rle,
+)
 from m2f_jax.labels import CITYSCAPES
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, Segment, encode_rle
 
 SIZE = (128, 256)
 NAMES = [f"town_{index:06d}_000000" for index in range(3)]

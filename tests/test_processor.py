@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from m2f_jax.inference.preprocess import padded_size, read_image, resized_size
+from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
+from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.labels import things
-from m2f_jax.preprocess import padded_size, read_image, resized_size
 from m2f_jax.presets import preset
-from m2f_jax.processor import FOR_DISPLAY, ImageProcessor
-from m2f_jax.results import InstanceSegmentation
 from m2f_jax.structures import ImageSize, Predictions
 
 # --- Sizes ---------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ import pycocotools.mask as coco_mask
 import pytest
 from m2f_jax.eval.region_tables import Regions, count_masks, count_on_device, count_rles
 
-from m2f_jax import postprocess
-from m2f_jax.results import encode_rle
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.results import encode_rle
 from m2f_jax.structures import ImageSize
 
 SIZES = [(1, 1), (3, 5), (7, 16), (16, 9), (40, 64), (33, 71)]

@@ -20,8 +20,8 @@ from PIL import Image
 
 from m2f_jax import drawing
 from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.inference.results import encode_rle
 from m2f_jax.labels import CITYSCAPES, things
-from m2f_jax.results import encode_rle
 
 PERSON, CAR = 24, 26
 EVIL = "<script>alert(1)</script>&\"'"

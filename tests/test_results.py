@@ -5,14 +5,14 @@ import pycocotools.mask as coco_mask
 import pytest
 from PIL import Image
 
-from m2f_jax.labels import Label
-from m2f_jax.results import (
+from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
     Segment,
     encode_rle,
     mask_box,
 )
+from m2f_jax.labels import Label
 
 LABELS = (
     Label(id=24, name="person", is_thing=True),

@@ -7,10 +7,9 @@ import jax
 import numpy as np
 import pytest
 
-from m2f_jax.batching import AHEAD
-from m2f_jax.pipeline import QUEUED
-from m2f_jax.processor import ImageProcessor
-from m2f_jax.segmenter import Segmenter
+from m2f_jax.inference.prefetching import AHEAD, QUEUED
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.segmenter import Segmenter
 
 PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64

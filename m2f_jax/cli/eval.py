@@ -49,9 +49,9 @@ from m2f_jax.eval.report import (
     worst_pictures_of_files,
     write_report,
 )
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import CITYSCAPES, Label
 from m2f_jax.presets import nearest_preset
-from m2f_jax.segmenter import Segmenter
 
 
 def run(command: Eval) -> int:

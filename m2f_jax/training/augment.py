@@ -13,7 +13,7 @@ from jaxtyping import Int32, UInt8
 from PIL import Image
 
 from m2f_jax.datasets.examples import Example, Segments
-from m2f_jax.preprocess import resized_size
+from m2f_jax.inference.preprocess import resized_size
 from m2f_jax.structures import Size
 
 GREY = 128

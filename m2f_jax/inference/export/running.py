@@ -22,16 +22,16 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from m2f_jax.batching import Pending
 from m2f_jax.config import Task, from_plain
-from m2f_jax.labels import Label
-from m2f_jax.preprocess import ImageSource, read_image
-from m2f_jax.results import (
+from m2f_jax.inference.prefetching import Pending
+from m2f_jax.inference.preprocess import ImageSource, read_image
+from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
     Segment,
     Segmentation,
 )
+from m2f_jax.labels import Label
 
 FORMAT = 1
 SUFFIX = ".m2f"

@@ -13,20 +13,19 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt8
 
-from m2f_jax import postprocess
-from m2f_jax.batching import Pending, Reduce
 from m2f_jax.config import Task
-from m2f_jax.modeling.mask2former import Mask2Former
-from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
-from m2f_jax.pipeline import run_pipeline
-from m2f_jax.preprocess import ImageSource, pad, read_image
-from m2f_jax.processor import (
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
+from m2f_jax.inference.preprocess import ImageSource, pad, read_image
+from m2f_jax.inference.processor import (
     FOR_EVALUATION,
     ImageProcessor,
     collect_map,
     collect_panoptic,
 )
-from m2f_jax.results import Segmentation
+from m2f_jax.inference.results import Segmentation
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import ImageSize, Predictions, Size
 
 IMAGES = "images"  # the axis of devices

@@ -30,11 +30,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 from safetensors.numpy import save_file
 
-from m2f_jax import postprocess
 from m2f_jax.config import Task
-from m2f_jax.exported import FORMAT, HEADER_FILE, PROGRAM_FILE, Header, arrays_file
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.export.running import FORMAT, HEADER_FILE, PROGRAM_FILE, Header, arrays_file
+from m2f_jax.inference.segmenter import Segmenter, predict
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
-from m2f_jax.segmenter import Segmenter, predict
 from m2f_jax.structures import Predictions, Size
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

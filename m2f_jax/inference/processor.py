@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from m2f_jax import postprocess
 from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain, read_json
-from m2f_jax.preprocess import (
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.preprocess import (
     ImageSource,
     normalize,
     pad,
@@ -24,8 +24,8 @@ from m2f_jax.preprocess import (
     resize,
     resized_size,
 )
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
 from m2f_jax.presets import nearest_preset
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, Segment
 from m2f_jax.structures import Batch, ImageSize, Predictions, Size
 
 FOR_EVALUATION: float | None = None

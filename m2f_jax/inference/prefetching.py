@@ -1,19 +1,47 @@
-"""A pipeline over many images: read ahead of the devices, finished behind them."""
+"""Many images through the devices: read ahead, in batches of neighbours, finished behind them."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from m2f_jax.batching import AHEAD, Pending, Submits, batches
 from m2f_jax.config import Task
 
 Job = TypeVar("Job")
 Input = TypeVar("Input")
 Outcome = TypeVar("Outcome")
 
+AHEAD = 2  # batches that are on the devices at a time
 READERS = 4  # threads; PIL and numpy let go of the interpreter while they work
 QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished, for each image at a time
+
+# A pure function of what post-processing leaves on the device (`postprocess.Instances`, `Panoptic`
+# or a semantic map, on the canvas) and of `Prepared.extra`, to whatever is wanted of them.
+Reduce = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A segmentation that the device is working on."""
+
+    result: Callable[[], Any]
+    """Waits for the device and returns the segmentation, or what a `Reduce` made of it."""
+
+
+@runtime_checkable
+class Submits(Protocol):
+    """A `Segmenter`, or what works like one."""
+
+    @property
+    def capacity(self) -> int:
+        """How many images it takes at a time."""
+        ...
+
+    @property
+    def submit(self) -> Callable[..., list[Pending]]:
+        """As `Segmenter.submit`."""
+        ...
 
 
 def run_pipeline(
@@ -66,6 +94,21 @@ def run_pipeline(
             collect()
         while ending:
             yield _outcome(*ending.popleft())
+
+
+def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Iterator[list[Any]]:
+    """Neighbours of the same key, up to `size` at a time."""
+    batch: list[Any] = []
+    for item in items:
+        if batch and key(item) != key(batch[0]):
+            yield batch
+            batch = []
+        batch.append(item)
+        if len(batch) == size:  # at once, not when the next item has come
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _bucket(pair: tuple[Any, Future]) -> Any:
