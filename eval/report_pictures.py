@@ -11,12 +11,12 @@ from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import CityscapesImage
-from m2f_jax.drawing import draw_instances
 from m2f_jax.inference.preprocess import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import Label
+from m2f_jax.visualization.drawing import draw_instances
 
 from .cityscapes_ap import EVERYWHERE
 from .cityscapes_files import read_ids, size_of

@@ -2,10 +2,16 @@ import numpy as np
 import pytest
 import skimage.data
 
-from m2f_jax.colours import VIVID_COLOURS, class_colours, oklab, thing_colours
-from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic, paint, short_name
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
-from m2f_jax.label_placement import NO_OBJECT, large_parts, place_labels
+from m2f_jax.visualization.color import VIVID_COLOURS, class_colours, oklab, thing_colours
+from m2f_jax.visualization.drawing import (
+    draw_instances,
+    draw_panoptic,
+    draw_semantic,
+    paint,
+    short_name,
+)
+from m2f_jax.visualization.label_placement import NO_OBJECT, large_parts, place_labels
 
 NAMES = ("cup", "toilet, can, commode, crapper", "sky")
 FORMS = [(60, 16), (46, 13), (24, 13)]

@@ -18,10 +18,10 @@ from m2f_jax.eval.report_page import MISSING, percent, short_count
 from m2f_jax.eval.report_pictures import overlay, true_instances
 from PIL import Image
 
-from m2f_jax import drawing
 from m2f_jax.datasets.cityscapes import CityscapesImage
 from m2f_jax.inference.results import encode_rle
 from m2f_jax.labels import CITYSCAPES, things
+from m2f_jax.visualization import drawing
 
 PERSON, CAR = 24, 26
 EVIL = "<script>alert(1)</script>&\"'"

@@ -19,7 +19,6 @@ from rich.console import Console
 from m2f_jax.cli.arguments import Predict
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.config import Task, read_json
-from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic
 from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.preprocess import read_image
@@ -30,6 +29,7 @@ from m2f_jax.inference.results import (
     encode_rle,
 )
 from m2f_jax.labels import Label
+from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 RUN_FILE = "run.json"

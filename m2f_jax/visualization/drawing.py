@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from m2f_jax.colours import class_colours, text_colour, thing_colours
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, mask_box
-from m2f_jax.label_placement import NO_OBJECT, Plate, large_parts, place_labels
+from m2f_jax.visualization.color import class_colours, text_colour, thing_colours
+from m2f_jax.visualization.label_placement import NO_OBJECT, Plate, large_parts, place_labels
 
 LONGEST_NAME = 24  # characters
 SMALLEST_PART = 0.001  # of the image; smaller parts of stuff get no label beside them
