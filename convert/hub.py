@@ -21,7 +21,7 @@ from m2f_jax.inference.processor import PROCESSOR_FILE
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-BUILT_IN = ("streets",)  # models that come with the package
+BUILT_IN = ("streets",)  # folders of the package with a model
 HUGGING_FACE_WEIGHTS = (WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "pytorch_model.bin")
 
 
@@ -36,7 +36,7 @@ def locate(
         FileNotFoundError: neither a path nor a reachable repository.
     """
     if source in BUILT_IN:
-        return Path(str(files("m2f_jax") / "models" / str(source)))
+        return Path(str(files("m2f_jax") / str(source) / "model"))
     if os.path.exists(source):
         return Path(source)
     if not _is_repository(str(source)):

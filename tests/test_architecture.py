@@ -97,6 +97,13 @@ def test_only_the_command_line_evaluates():
     assert not offences(IMPORTS, others, lambda target: inside(target, "m2f_jax.eval"))
 
 
+def test_only_the_command_line_knows_the_streets():
+    def others(name):
+        return not inside(name, "m2f_jax.streets", COMMAND_LINE)
+
+    assert not offences(IMPORTS, others, lambda target: inside(target, "m2f_jax.streets"))
+
+
 def test_loading_is_on_top():
     def others(name):
         return not inside(name, COMMAND_LINE)
@@ -178,11 +185,18 @@ def test_names_say_what_is_inside():
 def test_every_package_is_listed():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")}
-    models = {f"m2f_jax.models.{path.name}" for path in (ROOT / "m2f_jax" / "models").iterdir()}
-    assert set(settings["packages"]) == folders | models
+    assert set(settings["packages"]) == folders
     with_modules = {name.rpartition(".")[0] for name in MODULES}
     assert with_modules == folders  # or else an __init__.py is missing
     assert {ROOT / path for path in settings["package-dir"].values()} < set(FOLDERS.values())
+    carried = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    files = {path for path in (ROOT / "m2f_jax").rglob("*") if path.is_file()}
+    assert carried == {path for path in files if path.suffix not in (".py", ".pyc")}
 
 
 @pytest.mark.parametrize("name", ["m2f_jax", "m2f_jax.cli", "m2f_jax.config", "m2f_jax.presets"])

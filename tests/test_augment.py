@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m2f_jax.datasets import street_scene
 from m2f_jax.datasets.examples import Example, Segments
+from m2f_jax.streets import street_scene
 from m2f_jax.training.augment import (
     AUGMENTATIONS,
     GREY,

@@ -19,9 +19,9 @@ from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
-from m2f_jax.datasets import street_scene
 from m2f_jax.datasets.cityscapes import cityscapes_images
 from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.streets import street_scene
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZE = (128, 256)

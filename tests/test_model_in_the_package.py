@@ -10,11 +10,11 @@ import m2f_jax
 from m2f_jax import Segmenter
 from m2f_jax.cli import main
 from m2f_jax.config import read_json
-from m2f_jax.datasets import street_scene
 from m2f_jax.labels import CITYSCAPES
+from m2f_jax.streets import street_scene
 from m2f_jax.training.recipes import recipe
 
-FOLDER = Path(m2f_jax.__file__).parent / "models" / "streets"
+FOLDER = Path(m2f_jax.__file__).parent / "streets" / "model"
 SIZE = (256, 512)
 
 

@@ -17,7 +17,6 @@ from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
-from m2f_jax.datasets import street_scene
 from m2f_jax.datasets.cityscapes import cityscapes_images
 from m2f_jax.inference.results import (
     InstanceSegmentation,
@@ -26,6 +25,7 @@ from m2f_jax.inference.results import (
     encode_rle,
 )
 from m2f_jax.labels import CITYSCAPES
+from m2f_jax.streets import street_scene
 
 SIZE = (128, 256)
 NAMES = [f"town_{index:06d}_000000" for index in range(3)]

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from m2f_jax.cli import main
-from m2f_jax.datasets import StreetScene, street_scene, write_streets
 from m2f_jax.datasets.cityscapes import cityscapes_images
-from m2f_jax.datasets.streets import files as street_files
-from m2f_jax.datasets.streets.canvas import Canvas, inside, rasterise
-from m2f_jax.datasets.streets.dice import Dice
-from m2f_jax.datasets.streets.stage import nearer
 from m2f_jax.labels import CITYSCAPES, things
+from m2f_jax.streets import StreetScene, street_scene, write_streets
+from m2f_jax.streets import files as street_files
+from m2f_jax.streets.canvas import Canvas, inside, rasterise
+from m2f_jax.streets.dice import Dice
+from m2f_jax.streets.stage import nearer
 
 SMALL = (128, 256)
 IMAGES = 12

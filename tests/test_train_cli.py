@@ -18,10 +18,10 @@ from conftest import MICRO
 
 from m2f_jax import Mask2Former, Segmenter
 from m2f_jax.cli import main
-from m2f_jax.datasets import write_streets
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.modeling.parameters import parameters as parameters_of
 from m2f_jax.pretrained import start_from
+from m2f_jax.streets import write_streets
 from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.recipes import Recipe

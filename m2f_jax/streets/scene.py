@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from m2f_jax.datasets.streets.canvas import Canvas, convex_hull, inside
-from m2f_jax.datasets.streets.dice import Dice
-from m2f_jax.datasets.streets.ground import draw_ground, draw_shadows, draw_sky
-from m2f_jax.datasets.streets.plan import plan_street
-from m2f_jax.datasets.streets.sensor import add_frame, draw_own_car, photograph
-from m2f_jax.datasets.streets.stage import drawing_order
-from m2f_jax.datasets.streets.surroundings import surroundings
-from m2f_jax.datasets.streets.traffic import traffic
-from m2f_jax.datasets.streets.view import random_view
+from m2f_jax.streets.canvas import Canvas, convex_hull, inside
+from m2f_jax.streets.dice import Dice
+from m2f_jax.streets.ground import draw_ground, draw_shadows, draw_sky
+from m2f_jax.streets.plan import plan_street
+from m2f_jax.streets.sensor import add_frame, draw_own_car, photograph
+from m2f_jax.streets.stage import drawing_order
+from m2f_jax.streets.surroundings import surroundings
+from m2f_jax.streets.traffic import traffic
+from m2f_jax.streets.view import random_view
 
 SMALLEST = 128, 256
 FEWEST_PIXELS = 25  # an object that shows less is part of its class's group

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from m2f_jax.datasets.streets.scene import StreetScene, check_size, street_scene
 from m2f_jax.labels import CITYSCAPES
+from m2f_jax.streets.scene import StreetScene, check_size, street_scene
 
 VERSION = 1  # changes when the same seed and index give another scene
 SETTINGS_FILE = "streets.json"

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2f_jax.datasets.streets.canvas import Colour
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.solids import (
+from m2f_jax.streets.canvas import Colour
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.solids import (
     BLACK,
     DARK,
     GLASS,

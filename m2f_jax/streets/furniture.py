@@ -3,13 +3,13 @@
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Canvas, Colour
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.planes import upright
-from m2f_jax.datasets.streets.shapes import METALS, bar, disc, panel, post_item
-from m2f_jax.datasets.streets.stage import Footprint, Item, box_points
-from m2f_jax.datasets.streets.texture import mix, noise, stripes
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Canvas, Colour
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.planes import upright
+from m2f_jax.streets.shapes import METALS, bar, disc, panel, post_item
+from m2f_jax.streets.stage import Footprint, Item, box_points
+from m2f_jax.streets.texture import mix, noise, stripes
+from m2f_jax.streets.view import View
 
 STATIC, DYNAMIC, WALL, FENCE, POLE = 4, 5, 12, 13, 17
 

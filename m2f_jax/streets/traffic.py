@@ -4,19 +4,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from m2f_jax.datasets.streets.canvas import Canvas
-from m2f_jax.datasets.streets.cars import CAR, car
-from m2f_jax.datasets.streets.cycles import BICYCLE, Cycle, bicycle, draw_cycle, motorcycle
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.figures import Limb, cyclist, draw_limbs, walker
-from m2f_jax.datasets.streets.furniture import dynamic_thing
-from m2f_jax.datasets.streets.plan import PARKING, Side, Street
-from m2f_jax.datasets.streets.solids import Vehicle
-from m2f_jax.datasets.streets.stage import Footprint, Item, box_points
-from m2f_jax.datasets.streets.transit import bus, tram
-from m2f_jax.datasets.streets.trucks import towed, truck
-from m2f_jax.datasets.streets.vehicle_drawing import draw_vehicle
-from m2f_jax.datasets.streets.view import Pose, View
+from m2f_jax.streets.canvas import Canvas
+from m2f_jax.streets.cars import CAR, car
+from m2f_jax.streets.cycles import BICYCLE, Cycle, bicycle, draw_cycle, motorcycle
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.figures import Limb, cyclist, draw_limbs, walker
+from m2f_jax.streets.furniture import dynamic_thing
+from m2f_jax.streets.plan import PARKING, Side, Street
+from m2f_jax.streets.solids import Vehicle
+from m2f_jax.streets.stage import Footprint, Item, box_points
+from m2f_jax.streets.transit import bus, tram
+from m2f_jax.streets.trucks import towed, truck
+from m2f_jax.streets.vehicle_drawing import draw_vehicle
+from m2f_jax.streets.view import Pose, View
 
 PERSON, RIDER = 24, 25
 BESIDE = math.pi / 2

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from m2f_jax.datasets.streets.canvas import Canvas
-from m2f_jax.datasets.streets.dice import Number
-from m2f_jax.datasets.streets.view import Points, View
+from m2f_jax.streets.canvas import Canvas
+from m2f_jax.streets.dice import Number
+from m2f_jax.streets.view import Points, View
 
 Footprint = tuple[Number, Number, Number, Number]  # left, right, near, far, in metres of the plan
 Drawing = Callable[[Canvas, View, bool], None]  # the last one says whether the sun shines on it

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Colour
-from m2f_jax.datasets.streets.dice import Number
-from m2f_jax.datasets.streets.view import Points
+from m2f_jax.streets.canvas import Colour
+from m2f_jax.streets.dice import Number
+from m2f_jax.streets.view import Points
 
 PAINTS = (
     (0.07, 0.07, 0.08), (0.10, 0.10, 0.12), (0.75, 0.76, 0.77), (0.55, 0.56, 0.58),

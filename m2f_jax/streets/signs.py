@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from m2f_jax.datasets.streets.canvas import Canvas, Polygon
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.shapes import METALS, bar, disc, panel, post_item
-from m2f_jax.datasets.streets.stage import Item
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Canvas, Polygon
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.shapes import METALS, bar, disc, panel, post_item
+from m2f_jax.streets.stage import Item
+from m2f_jax.streets.view import View
 
 POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN = 17, 19, 20
 LAMPS = ((0.95, 0.2, 0.12), (0.98, 0.7, 0.15), (0.2, 0.9, 0.5))

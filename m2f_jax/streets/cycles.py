@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2f_jax.datasets.streets.canvas import Canvas, Colour, Polygon
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.figures import Ball, Limb, draw_limbs, hull_of_balls, limb, tube
-from m2f_jax.datasets.streets.view import Pose, View
+from m2f_jax.streets.canvas import Canvas, Colour, Polygon
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.figures import Ball, Limb, draw_limbs, hull_of_balls, limb, tube
+from m2f_jax.streets.view import Pose, View
 
 MOTORCYCLE, BICYCLE = 32, 33
 RUBBER = np.array([0.08, 0.08, 0.09])

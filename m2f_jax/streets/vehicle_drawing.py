@@ -5,10 +5,10 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Canvas, Polygon, convex_hull
-from m2f_jax.datasets.streets.dice import Number
-from m2f_jax.datasets.streets.solids import TYRE, Part, Vehicle, Wheel
-from m2f_jax.datasets.streets.view import Pose, View
+from m2f_jax.streets.canvas import Canvas, Polygon, convex_hull
+from m2f_jax.streets.dice import Number
+from m2f_jax.streets.solids import TYRE, Part, Vehicle, Wheel
+from m2f_jax.streets.view import Pose, View
 
 TURNS = np.linspace(0, 2 * np.pi, 18, endpoint=False)
 CIRCLE = np.stack([0 * TURNS, np.cos(TURNS), np.sin(TURNS)], axis=1)

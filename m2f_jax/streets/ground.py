@@ -5,18 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import (
-    Canvas,
-    Colour,
-    Patch,
-    Polygon,
-    convex_hull,
-    rasterise,
-)
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.plan import CAR_LANE, PARKING, Side, Street
-from m2f_jax.datasets.streets.texture import mix, noise, stripes
-from m2f_jax.datasets.streets.view import Points, View
+from m2f_jax.streets.canvas import Canvas, Colour, Patch, Polygon, convex_hull, rasterise
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.plan import CAR_LANE, PARKING, Side, Street
+from m2f_jax.streets.texture import mix, noise, stripes
+from m2f_jax.streets.view import Points, View
 
 RAIL_TRACK, ROAD, SIDEWALK, PARKING_SPACE, TERRAIN, SKY = 10, 7, 8, 9, 22, 23
 NEAR, FAR = 1.0, 500.0

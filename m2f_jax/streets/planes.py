@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Patch, rasterise
-from m2f_jax.datasets.streets.dice import Number
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Patch, rasterise
+from m2f_jax.streets.dice import Number
+from m2f_jax.streets.view import View
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Colour, Polygon
-from m2f_jax.datasets.streets.dice import Dice, Number
+from m2f_jax.streets.canvas import Colour, Polygon
+from m2f_jax.streets.dice import Dice, Number
 
 NEAREST = 0.5  # metres; what is nearer to the camera is drawn as if it were there
 

@@ -1,17 +1,12 @@
 """What lines a street: buildings, gardens, trees, hedges, fences, lamps, signs, bins."""
 
-from m2f_jax.datasets.streets.buildings import building, closing_building, random_style
-from m2f_jax.datasets.streets.dice import Dice
-from m2f_jax.datasets.streets.furniture import (
-    barrier,
-    bollard,
-    lamp,
-    static_thing,
-)
-from m2f_jax.datasets.streets.greenery import bush, hedge, random_leaves, tree
-from m2f_jax.datasets.streets.plan import Plot, Side, Street
-from m2f_jax.datasets.streets.signs import traffic_light, traffic_sign
-from m2f_jax.datasets.streets.stage import Item
+from m2f_jax.streets.buildings import building, closing_building, random_style
+from m2f_jax.streets.dice import Dice
+from m2f_jax.streets.furniture import barrier, bollard, lamp, static_thing
+from m2f_jax.streets.greenery import bush, hedge, random_leaves, tree
+from m2f_jax.streets.plan import Plot, Side, Street
+from m2f_jax.streets.signs import traffic_light, traffic_sign
+from m2f_jax.streets.stage import Item
 
 NEAREST = 3.5  # metres; nothing stands nearer to the camera
 

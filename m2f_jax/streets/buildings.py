@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from m2f_jax.datasets.streets.canvas import Canvas
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.facades import BUILDING, Style, draw_wall
-from m2f_jax.datasets.streets.stage import Item, box_points
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Canvas
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.facades import BUILDING, Style, draw_wall
+from m2f_jax.streets.stage import Item, box_points
+from m2f_jax.streets.view import View
 
 WALLS = (
     (0.72, 0.66, 0.56), (0.80, 0.77, 0.70), (0.66, 0.50, 0.40), (0.58, 0.33, 0.26),

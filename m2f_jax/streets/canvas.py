@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int32
 
-from m2f_jax.datasets.streets.dice import Number
+from m2f_jax.streets.dice import Number
 
 SUBROWS = 4  # sample lines per row of pixels; along a line, coverage is exact
 GRID = 64  # vertices lie on 1/64 pixel, so rounding errors of trigonometry are gone

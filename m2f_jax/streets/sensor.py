@@ -3,10 +3,10 @@
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from m2f_jax.datasets.streets.canvas import Canvas
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.texture import noise
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Canvas
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.texture import noise
+from m2f_jax.streets.view import View
 
 EGO_VEHICLE, RECTIFICATION_BORDER, OUT_OF_ROI = 1, 2, 3
 

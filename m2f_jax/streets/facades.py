@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Canvas, Colour
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.planes import Plane, upright
-from m2f_jax.datasets.streets.texture import band, mix, noise, stripes
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Canvas, Colour
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.planes import Plane, upright
+from m2f_jax.streets.texture import band, mix, noise, stripes
+from m2f_jax.streets.view import View
 
 BUILDING = 11
 

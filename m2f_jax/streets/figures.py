@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Canvas, Colour, Polygon, convex_hull
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.view import Pose, View
+from m2f_jax.streets.canvas import Canvas, Colour, Polygon, convex_hull
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.view import Pose, View
 
 TURNS = np.arange(14) * (2 * np.pi / 14)
 CIRCLE = np.stack([np.cos(TURNS), np.sin(TURNS)], axis=1)

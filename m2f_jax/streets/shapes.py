@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from m2f_jax.datasets.streets.canvas import Polygon
-from m2f_jax.datasets.streets.dice import Number
-from m2f_jax.datasets.streets.stage import Drawing, Item, box_points
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Polygon
+from m2f_jax.streets.dice import Number
+from m2f_jax.streets.stage import Drawing, Item, box_points
+from m2f_jax.streets.view import View
 
 METALS = ((0.45, 0.46, 0.46), (0.30, 0.32, 0.32), (0.24, 0.30, 0.27), (0.58, 0.58, 0.57))
 

@@ -5,7 +5,7 @@ Distances are metres from the camera, x to the right and z along the street.
 
 from dataclasses import dataclass
 
-from m2f_jax.datasets.streets.dice import Dice, Number
+from m2f_jax.streets.dice import Dice, Number
 
 CAR_LANE = 3.2
 PARKING = 2.1

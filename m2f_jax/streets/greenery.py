@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.canvas import Canvas, Colour, Polygon, rasterise
-from m2f_jax.datasets.streets.dice import Dice, Number
-from m2f_jax.datasets.streets.stage import Footprint, Item, box_points
-from m2f_jax.datasets.streets.texture import mix, noise
-from m2f_jax.datasets.streets.view import View
+from m2f_jax.streets.canvas import Canvas, Colour, Polygon, rasterise
+from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.stage import Footprint, Item, box_points
+from m2f_jax.streets.texture import mix, noise
+from m2f_jax.streets.view import View
 
 VEGETATION = 21
 LEAVES = (

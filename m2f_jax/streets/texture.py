@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.datasets.streets.dice import Dice, Number
+from m2f_jax.streets.dice import Dice, Number
 
 TILE = 512
 
