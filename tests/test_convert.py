@@ -13,17 +13,10 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from m2f_jax.convert import (
-    convert,
-    huggingface,
-    huggingface_config,
-    mask2former,
-    open_checkpoint,
-    rules,
-    save_checkpoint,
-)
-from m2f_jax.convert.checkpoint import adopt_labels, guess_task
-from m2f_jax.convert.formats import StoredTensor, open_tensors, write_safetensors
+from m2f_jax.convert import convert, open_checkpoint, save_checkpoint
+from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
+from m2f_jax.convert.reading import adopt_labels, guess_task
+from m2f_jax.convert.tables import huggingface, huggingface_config, mask2former, rules
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, TransformerDecoderConfig
 from m2f_jax.inference.processor import ImageProcessor

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from m2f_jax.convert.formats import StoredTensor, open_tensors, write_safetensors
+from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
 
 RNG = np.random.default_rng(0)
 FLOATS = {

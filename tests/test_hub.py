@@ -9,8 +9,9 @@ import types
 import numpy as np
 import pytest
 from huggingface_hub import constants, errors
-from m2f_jax.convert import hub, open_checkpoint
-from m2f_jax.convert.formats import open_tensors
+from m2f_jax.convert import open_checkpoint
+from m2f_jax.convert.files import hub
+from m2f_jax.convert.files.formats import open_tensors
 
 REPOSITORY = "somebody/mask2former-semantic"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from m2f_jax.convert import mask2former, rules
-from m2f_jax.convert.formats import StoredTensor
+from m2f_jax.convert.files.formats import StoredTensor
+from m2f_jax.convert.tables import mask2former, rules
 
 from m2f_jax.modeling.mask2former import training_network
 from m2f_jax.modeling.parameters import fill, parameters

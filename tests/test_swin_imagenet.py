@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import MICRO
-from m2f_jax.convert import mask2former, open_backbone, swin_imagenet
-from m2f_jax.convert.formats import StoredTensor, open_tensors, write_safetensors
-from m2f_jax.convert.rules import expand, save, saved_shapes
+from m2f_jax.convert import open_backbone
+from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
+from m2f_jax.convert.tables import mask2former, swin_imagenet
+from m2f_jax.convert.tables.rules import expand, save, saved_shapes
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Train

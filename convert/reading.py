@@ -14,10 +14,10 @@ from m2f_jax.labels import Label, numbered, published_labels
 from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.presets import nearest_preset
 
-from . import huggingface, huggingface_config, mask2former, swin_imagenet
-from .formats import StoredTensor, open_tensors
-from .hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
-from .rules import SAME, Rule, Shape, differences, expand, load
+from .files.formats import StoredTensor, open_tensors
+from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
+from .tables import huggingface, huggingface_config, mask2former, swin_imagenet
+from .tables.rules import SAME, Rule, Shape, differences, expand, load
 
 logger = logging.getLogger("m2f_jax")
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .formats import StoredTensor
+from ..files.formats import StoredTensor
 
 Arrays = tuple[np.ndarray, ...]
 Shape = tuple[int, ...]

@@ -6,7 +6,7 @@ import numpy as np
 
 from m2f_jax.config import Mask2FormerConfig
 
-from .formats import StoredTensor
+from ..files.formats import StoredTensor
 from .huggingface_config import NO_OBJECT_WEIGHT
 from .rules import (
     CONVOLUTION,
