@@ -18,9 +18,9 @@ from m2f_jax.inference.results import PanopticSegmentation, encode_rle, mask_box
 from m2f_jax.inference.segmenter import Segmentation
 
 from .coco import CocoImage, CocoInstances
-from .coco_annotations import CocoAnnotations
-from .panoptic_quality import PanopticQuality
-from .semantic_iou import SemanticIoU
+from .metrics.coco_annotations import CocoAnnotations
+from .metrics.panoptic_quality import PanopticQuality
+from .metrics.semantic_iou import SemanticIoU
 
 
 @dataclass(frozen=True)

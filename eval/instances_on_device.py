@@ -15,8 +15,8 @@ from m2f_jax.labels import Label
 from m2f_jax.structures import Size
 
 from .cityscapes import Instances
-from .cityscapes_ap import CityscapesInstanceAP
-from .region_tables import Regions, count_on_device
+from .metrics.cityscapes_ap import CityscapesInstanceAP
+from .metrics.region_tables import Regions, count_on_device
 
 
 class RegionInput(NamedTuple):

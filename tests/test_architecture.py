@@ -97,6 +97,24 @@ def test_only_the_command_line_evaluates():
     assert not offences(IMPORTS, others, lambda target: inside(target, "m2f_jax.eval"))
 
 
+@pytest.mark.parametrize(
+    ("room", "above"),
+    [
+        ("convert.files", ("convert.tables",)),
+        ("eval.metrics", ("eval.predictions", "eval.report")),
+        ("eval.predictions", ("eval.report",)),
+    ],
+)
+def test_rooms_know_only_those_below(room, above):
+    def here(name):
+        return inside(name, f"m2f_jax.{room}")
+
+    def over(target):
+        return inside(target, *(f"m2f_jax.{name}" for name in above))
+
+    assert not offences(IMPORTS, here, over)
+
+
 def test_only_the_command_line_knows_the_streets():
     def others(name):
         return not inside(name, "m2f_jax.streets", COMMAND_LINE)

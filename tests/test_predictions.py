@@ -9,10 +9,10 @@ import pytest
 from conftest import GOLDEN
 from flax import nnx
 from m2f_jax.eval.cityscapes import ENDINGS, evaluation_of
-from m2f_jax.eval.cityscapes_panoptic import panoptic_ground_truth
 from m2f_jax.eval.coco import CocoInstances, CocoPanoptic, coco_images
-from m2f_jax.eval.coco_annotations import CocoAnnotations
-from m2f_jax.eval.exports import finish_panoptic, finish_results
+from m2f_jax.eval.metrics.cityscapes_panoptic import panoptic_ground_truth
+from m2f_jax.eval.metrics.coco_annotations import CocoAnnotations
+from m2f_jax.eval.predictions.exports import finish_panoptic, finish_results
 from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former

@@ -6,16 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP, CocoMaskAP, PanopticQuality, SemanticIoU
-from m2f_jax.eval.prediction_files import Predictions
-from m2f_jax.eval.report import (
-    Picture,
-    worst_images,
-    worst_pictures_of_files,
-    write_report,
-)
-from m2f_jax.eval.report_charts import thinned
-from m2f_jax.eval.report_page import MISSING, percent, short_count
-from m2f_jax.eval.report_pictures import overlay, true_instances
+from m2f_jax.eval.predictions.files import Predictions
+from m2f_jax.eval.report.charts import thinned
+from m2f_jax.eval.report.page import MISSING, percent, short_count
+from m2f_jax.eval.report.pictures import overlay, true_instances
+from m2f_jax.eval.report.writing import Picture, worst_images, worst_pictures_of_files, write_report
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import CityscapesImage

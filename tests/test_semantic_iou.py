@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from m2f_jax.eval.semantic_iou import SemanticIoU
+from m2f_jax.eval.metrics.semantic_iou import SemanticIoU
 
 from m2f_jax.labels import ADE20K, CITYSCAPES, Label
 

@@ -14,8 +14,8 @@ from jaxtyping import Int
 
 from m2f_jax.structures import Size
 
-from .evaluate import Item, Metric
-from .file_checks import check_keys, check_png, check_rle, read_json, read_segment_ids
+from ..evaluate import Item, Metric
+from .checks import check_keys, check_png, check_rle, read_json, read_segment_ids
 
 THREADS = 4  # PIL and numpy let go of the interpreter while they work
 

@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike
 
 from m2f_jax.inference.results import encode_rle
 
+from ..whole_files import save_arrays, saved_arrays
 from .coco_annotations import CocoAnnotations, ImageId, compressed_counts
 from .coco_tool import BACKENDS, Backend, Detection, precision_and_recall, tool
-from .whole_files import save_arrays, saved_arrays
 
 FORMAT = "CocoMaskAP 1"  # what a file holds, and the version of its layout
 

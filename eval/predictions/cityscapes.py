@@ -14,10 +14,10 @@ from m2f_jax.datasets.cityscapes import CityscapesImage
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.structures import Size
 
-from .cityscapes_panoptic import TRAIN_IDS
-from .file_checks import check_png, one_file_each, png_size
-from .image_tables import check_predictions
-from .prediction_files import CocoResults, PanopticFiles, PredictionFiles, Predictions
+from ..metrics.cityscapes_panoptic import TRAIN_IDS
+from ..metrics.image_tables import check_predictions
+from .checks import check_png, one_file_each, png_size
+from .files import CocoResults, PanopticFiles, PredictionFiles, Predictions
 
 
 def find_predictions(

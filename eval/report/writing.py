@@ -1,6 +1,6 @@
 """A result as one HTML file that opens anywhere, without a network.
 
-What a report says of each kind of result is in `sections_of`; its charts are in `report_charts`.
+What a report says of each kind of result is in `sections_of`; its charts are in `charts`.
 """
 
 import functools
@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from .coco_ap import CocoMaskAPResult
-from .instance_report_data import InstanceAPResult
-from .panoptic_quality import PanopticQualityResult
-from .report_coco import coco_sections
-from .report_instances import instance_sections
-from .report_page import (
+from ..metrics.coco_ap import CocoMaskAPResult
+from ..metrics.instance_report_data import InstanceAPResult
+from ..metrics.panoptic_quality import PanopticQualityResult
+from ..metrics.semantic_scores import SemanticIoUResult
+from ..whole_files import replacing
+from .coco import coco_sections
+from .instances import instance_sections
+from .page import (
     MISSING,
     STYLE,
     Cell,
@@ -31,15 +33,13 @@ from .report_page import (
     table,
     tag,
 )
-from .report_pictures import (
+from .pictures import (
     Picture,
     picture_section,
     worst_images,
     worst_pictures,
     worst_pictures_of_files,
 )
-from .semantic_scores import SemanticIoUResult
-from .whole_files import replacing
 
 __all__ = [
     "Picture",

@@ -8,18 +8,10 @@ from jaxtyping import Float
 
 from m2f_jax.inference.processor import FOR_DISPLAY
 
-from .instance_matching import OVERLAPS, Curve, Status
-from .instance_report_data import SIZES, InstanceAPResult
-from .report_charts import (
-    Bar,
-    Frame,
-    Line,
-    bar_chart,
-    grid,
-    key,
-    line_chart,
-)
-from .report_page import (
+from ..metrics.instance_matching import OVERLAPS, Curve, Status
+from ..metrics.instance_report_data import SIZES, InstanceAPResult
+from .charts import Bar, Frame, Line, bar_chart, grid, key, line_chart
+from .page import (
     MISSING,
     Cell,
     Markup,

@@ -18,13 +18,13 @@ from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import Label
 from m2f_jax.visualization.drawing import draw_instances
 
-from .cityscapes_ap import EVERYWHERE
-from .cityscapes_files import read_ids, size_of
-from .image_tables import CLASSES
-from .instance_report_data import InstanceAPResult
-from .prediction_files import PredictionFiles, Predictions
-from .region_tables import FIRST_INSTANCE
-from .report_page import WIDEST, Markup, embedded, section, tag
+from ..metrics.cityscapes_ap import EVERYWHERE
+from ..metrics.image_tables import CLASSES
+from ..metrics.instance_report_data import InstanceAPResult
+from ..metrics.region_tables import FIRST_INSTANCE
+from ..predictions.cityscapes import read_ids, size_of
+from ..predictions.files import PredictionFiles, Predictions
+from .page import WIDEST, Markup, embedded, section, tag
 
 HOW_TO_COMPARE = (
     "On the left (above, where there is little room) the objects of the ground truth that count, "

@@ -13,8 +13,8 @@ from PIL import Image
 from m2f_jax.inference.results import PanopticSegmentation
 from m2f_jax.labels import Label
 
-from .panoptic_quality import coco_categories
-from .whole_files import replacing
+from ..metrics.panoptic_quality import coco_categories
+from ..whole_files import replacing
 
 
 def export_entry(folder: Path, name: str, entry: Any):

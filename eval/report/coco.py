@@ -5,10 +5,10 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from .coco_ap import CocoMaskAPResult
-from .report_charts import Frame, Line, grid, key, line_chart
-from .report_instances import PERCENTS, overlap_section
-from .report_page import MISSING, Cell, Markup, beside, percent, section, shaded_percent, table
+from ..metrics.coco_ap import CocoMaskAPResult
+from .charts import Frame, Line, grid, key, line_chart
+from .instances import PERCENTS, overlap_section
+from .page import MISSING, Cell, Markup, beside, percent, section, shaded_percent, table
 
 NO_OBJECT = f"{MISSING} means that there is no object, and no average contains it."
 MOST_PANELS = 24  # classes with a chart of their own

@@ -16,8 +16,8 @@ from jaxtyping import Shaped
 
 from m2f_jax.labels import Label
 
+from ..whole_files import save_arrays, saved_arrays
 from .segment_counts import TP, ImageCounts, Segments, count_segments
-from .whole_files import save_arrays, saved_arrays
 
 FORMAT = "PanopticQuality 1"  # what a file holds, and the version of its layout
 

@@ -16,6 +16,7 @@ from jaxtyping import Int, Integer, Shaped
 
 from m2f_jax.labels import CITYSCAPES, Label, numbered
 
+from ..whole_files import save_arrays, saved_arrays
 from .cityscapes_panoptic import (
     CITYSCAPES_CLASSES,
     LARGEST_INSTANCE_ID,
@@ -25,7 +26,6 @@ from .cityscapes_panoptic import (
     refuse_train_ids,
 )
 from .semantic_scores import ImageObjects, SemanticIoUResult, evaluate
-from .whole_files import save_arrays, saved_arrays
 
 LARGEST_VALUE = 2**16 - 1  # of a pixel
 FORMAT = "SemanticIoU 1"  # what a file holds, and the version of its layout

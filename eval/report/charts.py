@@ -1,4 +1,4 @@
-"""Charts as SVG; pure functions. Their colours are in the style sheet of `report_page`.
+"""Charts as SVG; pure functions. Their colours are in the style sheet of `page`.
 
 Axes: N points of a line.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from .report_page import Markup, joined, tag
+from .page import Markup, joined, tag
 
 
 @dataclass(frozen=True, kw_only=True)
