@@ -26,7 +26,8 @@ from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 
 

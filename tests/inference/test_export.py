@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import jax
 import jax.export
@@ -26,6 +25,7 @@ from m2f_jax.inference.export.writing import export_model, write
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.parameters import parameters
+from tests.conftest import GOLDEN
 
 PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
@@ -153,7 +153,7 @@ def test_the_program_is_plain_jax(micro, files):
 
 
 def test_the_command_line_says_what_it_wrote(tmp_path, capsys):
-    model = str(Path(__file__).parent / "golden" / "tiny_w4_aligned" / "model_final.pkl")
+    model = str(GOLDEN / "tiny_w4_aligned" / "model_final.pkl")
     file = tmp_path / "new" / "x.m2f"
     options = ["--size", "32x64", "--dtype", "bfloat16", "--platforms", "tpu, cuda", "--native"]
     assert main(["export", model, str(file), *options]) == 0

@@ -12,8 +12,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from m2f_jax.cli import main
+from tests.conftest import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 MODEL = str(GOLDEN / "tiny_w7_odd" / "hf")
 
 

@@ -22,8 +22,8 @@ from m2f_jax.cli import main
 from m2f_jax.datasets.cityscapes import cityscapes_images
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.streets import street_scene
+from tests.conftest import GOLDEN, ROOT
 
-GOLDEN = Path(__file__).parent / "golden"
 SIZE = (128, 256)
 COUNT = 3
 
@@ -126,7 +126,7 @@ def open_process(root, *arguments, prelude="", **environment):
     return subprocess.Popen(
         [sys.executable, "-c", code, "eval", "cityscapes", str(root), *map(str, arguments)],
         env=os.environ | environment,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +22,7 @@ from m2f_jax.training.step import (
     part_gradient,
     train_step,
 )
+from tests.conftest import ROOT
 
 SIZE = (32, 64)
 NUM_SEGMENTS = 3
@@ -167,11 +167,10 @@ def test_parameters_must_be_float32(micro):
 
 
 DEVICES = """
-import json, sys
+import json
 import jax, numpy as np
-sys.path.insert(0, "tests")
-from conftest import MICRO
-from test_train_step import make_batch, make_config
+from tests.conftest import MICRO
+from tests.training.test_step import make_batch, make_config
 from m2f_jax.training.initialize import initialize
 from m2f_jax.training import step
 from m2f_jax.training.step import Layout, TrainState, train_step
@@ -199,7 +198,7 @@ def test_one_device_and_eight_do_the_same():
     found = subprocess.run(
         [sys.executable, "-c", DEVICES],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

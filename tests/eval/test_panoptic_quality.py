@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from m2f_jax.eval.metrics.cityscapes_panoptic import panoptic_ground_truth
 from m2f_jax.eval.metrics.panoptic_quality import PanopticQuality, coco_categories, evaluate
 from m2f_jax.eval.metrics.segment_counts import TP, ImageCounts
 
 from m2f_jax.labels import CITYSCAPES
+from tests.conftest import GOLDEN
 
 CATEGORIES = [
     {"id": 1, "name": "person", "isthing": 1},

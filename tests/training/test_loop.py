@@ -6,12 +6,12 @@ import types
 import jax
 import numpy as np
 import pytest
-from test_train_step import make_batch, make_config
 
 from m2f_jax.training import loop
 from m2f_jax.training.checkpoints import Checkpoints
 from m2f_jax.training.data import Batches
 from m2f_jax.training.step import Layout, Metrics, TrainState
+from tests.training.test_step import make_batch, make_config
 
 
 class Endless(Batches):

@@ -3,7 +3,6 @@ import json
 import math
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +11,8 @@ from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 from m2f_jax.eval.metrics.instance_matching import OVERLAPS
 
 from m2f_jax.inference.results import encode_rle
+from tests.conftest import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden" / "cityscapes_ap.npz"
 CLASSES = ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]
 CAR = CLASSES.index("car")
 ROAD = 7
@@ -59,7 +58,7 @@ def load_golden():
     IndexError), the numbers are those of the script with `yTrueSortedCumsum[-1]` replaced by 0 for
     an empty curve. `dots` are what numpy.dot gave on that machine; see `same_dot_products`.
     """
-    arrays = dict(np.load(GOLDEN))
+    arrays = dict(np.load(GOLDEN / "cityscapes_ap.npz"))
     height, width = arrays["instance_ids"].shape[1:]
     masks = np.unpackbits(arrays["packed_masks"], axis=-1, count=width).view(bool)
     ends = np.cumsum(arrays["masks_per_image"])

@@ -8,7 +8,6 @@ import json
 import pickle
 import re
 import shutil
-from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -24,8 +23,8 @@ from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, numbered,
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.parameters import parameter_shapes, stored_dtype
 from m2f_jax.presets import PRESETS, preset
+from tests.conftest import GOLDEN
 
-GOLDEN = Path(__file__).parent / "golden"
 CONFIG, WEIGHTS, PROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
 
 

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from flax import nnx
 from m2f_jax.eval.cityscapes import ENDINGS, evaluation_of
 from m2f_jax.eval.coco import CocoInstances, CocoPanoptic, coco_images
@@ -26,6 +25,7 @@ from m2f_jax.inference.results import (
 )
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.streets import street_scene
+from tests.conftest import GOLDEN
 
 SIZE = (128, 256)
 NAMES = [f"town_{index:06d}_000000" for index in range(3)]

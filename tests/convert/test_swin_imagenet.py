@@ -9,7 +9,6 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import MICRO
 from m2f_jax.convert import open_backbone
 from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
 from m2f_jax.convert.tables import mask2former, swin_imagenet
@@ -24,6 +23,7 @@ from m2f_jax.presets import PRESETS
 from m2f_jax.pretrained import start_from
 from m2f_jax.training.initialize import draw
 from m2f_jax.training.recipes import recipe
+from tests.conftest import MICRO
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHAPES = parameter_shapes(MICRO)

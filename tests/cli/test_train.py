@@ -9,12 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from conftest import MICRO
 
 from m2f_jax import Mask2Former, Segmenter
 from m2f_jax.cli import main
@@ -25,6 +23,7 @@ from m2f_jax.streets import write_streets
 from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.recipes import Recipe
+from tests.conftest import GOLDEN, MICRO, ROOT
 
 STEPS = 6
 LOG_NAMES = {
@@ -75,7 +74,7 @@ def start(*command):
     return subprocess.Popen(
         [sys.executable, "-c", code, *command],
         env=os.environ | flags,
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -196,7 +195,7 @@ def test_starting_from_a_model_keeps_all_but_the_head_of_other_classes(folder):
 
 
 def test_a_model_of_another_architecture_is_refused(folder):
-    model = Path(__file__).parent / "golden" / "tiny_w4_aligned" / "hf"
+    model = GOLDEN / "tiny_w4_aligned" / "hf"
     code, error = train(folder, "other", "--from", model)
     assert code == 1
     assert "backbone.merges.0.norm.bias is" in error

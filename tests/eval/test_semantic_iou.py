@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from m2f_jax.eval.metrics.semantic_iou import SemanticIoU
 
 from m2f_jax.labels import ADE20K, CITYSCAPES, Label
+from tests.conftest import GOLDEN
 
 ROAD, SIDEWALK, CAR, TRUCK, PERSON, RIDER, CARAVAN, VOID = 7, 8, 26, 27, 24, 25, 29, 4
 LABEL_IDS = np.array([label.id for label in CITYSCAPES])
