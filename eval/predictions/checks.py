@@ -86,17 +86,17 @@ def read_segment_ids(path: Path) -> Int32[np.ndarray, "H W"]:
     """
     try:
         with Image.open(path) as png:
-            colours = np.asarray(png)
+            colors = np.asarray(png)
     except FileNotFoundError:
         raise
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} can't be read ({error})") from error
-    if colours.ndim != 3 or colours.shape[2] < 3 or colours.dtype != np.uint8:
+    if colors.ndim != 3 or colors.shape[2] < 3 or colors.dtype != np.uint8:
         raise ValueError(
-            f"{path} isn't RGB but {colours.dtype} of the shape {colours.shape}; panoptic ids are "
+            f"{path} isn't RGB but {colors.dtype} of the shape {colors.shape}; panoptic ids are "
             "R + 256 G + 65536 B"
         )
-    return colours[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+    return colors[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
 
 
 def one_file_each(

@@ -1,4 +1,4 @@
-"""Charts as SVG; pure functions. Their colours are in the style sheet of `page`.
+"""Charts as SVG; pure functions. Their colors are in the style sheet of `page`.
 
 Axes: N points of a line.
 """

@@ -204,8 +204,8 @@ def table_cell(cell: str | Cell) -> Markup:
         return tag("td", cell)
     if not cell.strength > 0:
         return tag("td", cell.text)
-    colour = f"rgba({SHADES[cell.shade]}, {min(cell.strength, 1.0) * 0.7 + 0.06:.2f})"
-    return tag("td", cell.text, style=f"background-color: {colour}")
+    color = f"rgba({SHADES[cell.shade]}, {min(cell.strength, 1.0) * 0.7 + 0.06:.2f})"
+    return tag("td", cell.text, style=f"background-color: {color}")
 
 
 def shaded_percent(fraction: float) -> Cell:

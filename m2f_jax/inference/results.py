@@ -237,7 +237,7 @@ class PanopticSegmentation:
         return {"image_id": image_id, "file_name": file_name, "segments_info": infos}
 
     def to_rgb(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The segment ids as colours, in COCO's panoptic format: id = R + 256 G + 65536 B.
+        """The segment ids as colors, in COCO's panoptic format: id = R + 256 G + 65536 B.
 
         Raises:
             ValueError: an id doesn't fit into 24 bits.

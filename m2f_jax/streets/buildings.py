@@ -23,7 +23,7 @@ def random_style(dice: Dice, kind: str) -> Style:
     floor = dice.uniform(2.7, 3.0) if small else dice.uniform(3.0, 3.8)
     ground_floor = dice.uniform(2.8, 3.2) if small else dice.uniform(3.4, 4.6)
     floors = dice.whole(1, 2) if small else dice.weighted({1: 1, 2: 2, 3: 4, 4: 4, 5: 2, 7: 0.6})
-    wall = dice.colour(*WALLS, spread=0.09)
+    wall = dice.color(*WALLS, spread=0.09)
     return Style(
         height=ground_floor + floors * floor + 0.4,
         wall=wall,
@@ -37,7 +37,7 @@ def random_style(dice: Dice, kind: str) -> Style:
         modern=modern,
         balconies=not modern and dice.chance(0.2),
         roof=0.0 if modern or dice.chance(0.25) else dice.uniform(2.0, 4.5),
-        roof_colour=dice.colour(*ROOFS),
+        roof_color=dice.color(*ROOFS),
         seed=dice.whole(0, 2**31),
     )
 
@@ -58,8 +58,8 @@ def building(sign: int, line: Number, near: Number, far: Number, style: Style) -
             if style.roof:
                 ridge = (line + sign * depth / 2, style.height + style.roof, near)
                 gable = [(x, style.height, z) for x, z in corners]
-                colour = view.hazy(view.lit(style.wall, (0, 0, -1), True), near)
-                canvas.fill([view.project_plan([*gable, ridge])], colour, BUILDING)
+                color = view.hazy(view.lit(style.wall, (0, 0, -1), True), near)
+                canvas.fill([view.project_plan([*gable, ridge])], color, BUILDING)
         draw_wall(canvas, view, (line, start), (line, end), style, (-sign, 0, 0), plain=False)
 
     top = style.height + style.roof * 0.6
@@ -73,8 +73,8 @@ def closing_building(x: tuple[Number, Number], z: Number, style: Style) -> Item:
         if style.roof:
             corners = [(x[0], style.height, z), (x[1], style.height, z)]
             ridge = [(at, style.height + style.roof, z + 4) for at in (x[1] - 1, x[0] + 1)]
-            colour = view.hazy(view.lit(style.roof_colour, (0, 0.7, -0.7), sunlit), z)
-            canvas.fill([view.project_plan(corners + ridge)], colour, BUILDING)
+            color = view.hazy(view.lit(style.roof_color, (0, 0.7, -0.7), sunlit), z)
+            canvas.fill([view.project_plan(corners + ridge)], color, BUILDING)
         draw_wall(canvas, view, (x[0], z), (x[1], z), style, (0, 0, -1), plain=False)
 
     return Item(footprint=(*x, z, z + 10), draw=draw)
@@ -97,7 +97,7 @@ def draw_roof(
     over = 0.35  # the roof juts out over the facade
     ridge = line + sign * depth / 2, style.height + style.roof
     normal = (-sign * 0.7, 0.7, 0.0)
-    colour = view.hazy(view.lit(style.roof_colour, normal, sunlit), (z[0] + z[1]) / 2)
+    color = view.hazy(view.lit(style.roof_color, normal, sunlit), (z[0] + z[1]) / 2)
     for at in np.arange(z[0] + 2, z[1] - 1, dice.uniform(5, 9)).tolist():
         if dice.chance(0.6):
             size = dice.uniform(0.4, 0.7)
@@ -109,7 +109,7 @@ def draw_roof(
             canvas.fill([pixels], shade, BUILDING)
     eaves = line - sign * over, style.height - 0.2
     slope = [(*eaves, z[0]), (*eaves, z[1]), (*ridge, z[1]), (*ridge, z[0])]
-    canvas.fill([view.project_plan(slope)], colour, BUILDING, tilt=(0, -0.15))
+    canvas.fill([view.project_plan(slope)], color, BUILDING, tilt=(0, -0.15))
     if dice.chance(0.6):
         panes = []
         for at in np.arange(z[0] + 1, z[1] - 1.5, style.bay * dice.whole(1, 2)).tolist():

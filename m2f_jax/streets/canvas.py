@@ -1,4 +1,4 @@
-"""What street scenes are drawn on: colours, and the owner of every pixel.
+"""What street scenes are drawn on: colors, and the owner of every pixel.
 
 Shapes are filled with exact, smooth edges; a pixel belongs to a shape that covers half of it or
 more, so labels are crisp. An owner below 1000 is a label id; the others are objects.
@@ -17,7 +17,7 @@ GRID = 64  # vertices lie on 1/64 pixel, so rounding errors of trigonometry are 
 FIRST_OBJECT = 1000
 
 Polygon = Float[np.ndarray, "_ 2"]  # x, y in pixels
-Colour = Float[np.ndarray, "3"]  # RGB, 0 to 1
+Color = Float[np.ndarray, "3"]  # RGB, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Canvas:
     def fill(
         self,
         polygons: Sequence[Polygon],
-        colour: Colour,
+        color: Color,
         owner: int | None = None,
         *,
         tilt: tuple[Number, Number] = (0.0, 0.0),
@@ -68,7 +68,7 @@ class Canvas:
 
         Args:
             polygons: the shapes; where they overlap, what they cover adds up to 1.
-            colour: of all of them.
+            color: of all of them.
             owner: whose the pixels are then; None leaves that as it is.
             tilt: how much brighter they get from left to right, and from top to bottom.
             opacity: 0 to 1.
@@ -81,22 +81,22 @@ class Canvas:
             across = (patch.columns - left) / max(right - left, 1) - 0.5
             down = (patch.rows - top) / max(bottom - top, 1) - 0.5
             shade = (1 + tilt[0] * across + tilt[1] * down).astype(np.float32)
-            self.paint(patch, colour * shade[..., None], opacity)
+            self.paint(patch, color * shade[..., None], opacity)
         else:
-            self.paint(patch, colour, opacity)
+            self.paint(patch, color, opacity)
         if owner is not None:
             self.claim(patch, owner)
 
     def paint(
         self,
         patch: Patch,
-        colours: Float[np.ndarray, "3"] | Float[np.ndarray, "h w 3"],
+        colors: Float[np.ndarray, "3"] | Float[np.ndarray, "h w 3"],
         opacity: Number | Float[np.ndarray, "h w"] = 1.0,
     ):
-        """Lays colours over the image where the patch is."""
+        """Lays colors over the image where the patch is."""
         below = self.image[patch.window]
         alpha = (patch.alpha * opacity).astype(np.float32)
-        below += (colours.astype(np.float32) - below) * alpha[..., None]
+        below += (colors.astype(np.float32) - below) * alpha[..., None]
 
     def claim(self, patch: Patch, owner: int):
         """Gives the pixels of the patch to an owner."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2f_jax.streets.canvas import Colour
+from m2f_jax.streets.canvas import Color
 from m2f_jax.streets.dice import Dice, Number
 from m2f_jax.streets.solids import (
     BLACK,
@@ -87,9 +87,9 @@ def car(dice: Dice) -> Vehicle:
         roof=(shares[1] * length, shares[2] * length),
         screen=shares[3] * length,
     )
-    paint = dice.colour(*PAINTS, spread=0.05)
+    paint = dice.color(*PAINTS, spread=0.05)
     if name == "delivery van" and dice.chance(0.6):
-        paint = dice.colour(*LIVERIES)
+        paint = dice.color(*LIVERIES)
     radius = 0.36 if name == "tall" else 0.31
     axles = -0.31 * length, 0.31 * length
     lower = lower_body(dice, shape, paint, axles, radius)
@@ -99,7 +99,7 @@ def car(dice: Dice) -> Vehicle:
     parts = [*mirrors(width, (waist, waist + 0.14), ears, paint * 0.7), lower, upper]
     if name == "saloon" and dice.chance(0.15):  # a taxi
         parts.append(box(0.5, (height, height + 0.16), (-0.35, -0.2), np.array([0.95, 0.85, 0.3])))
-    rim = dice.colour((0.62, 0.63, 0.64), (0.45, 0.45, 0.46), (0.25, 0.25, 0.26))
+    rim = dice.color((0.62, 0.63, 0.64), (0.45, 0.45, 0.46), (0.25, 0.25, 0.26))
     return Vehicle(
         label_id=CAR,
         parts=parts,
@@ -111,7 +111,7 @@ def car(dice: Dice) -> Vehicle:
 
 
 def lower_body(
-    dice: Dice, shape: CarShape, paint: Colour, axles: tuple[Number, Number], radius: Number
+    dice: Dice, shape: CarShape, paint: Color, axles: tuple[Number, Number], radius: Number
 ) -> Part:
     """Everything below the windows, with lights, plates, bumpers and doors."""
     half, waist, rear, screen = shape.half, shape.waist, shape.rear, shape.screen
@@ -171,7 +171,7 @@ def lower_body(
     return body
 
 
-def cabin(dice: Dice, shape: CarShape, paint: Colour, *, closed: bool) -> Part:
+def cabin(dice: Dice, shape: CarShape, paint: Color, *, closed: bool) -> Part:
     """Windows and roof; a closed one has no windows behind the front doors."""
     half, waist, height = shape.half, shape.waist, shape.height
     rear, (roof_rear, roof_front), screen = shape.rear, shape.roof, shape.screen

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2f_jax.streets.canvas import Canvas, Colour, Polygon
+from m2f_jax.streets.canvas import Canvas, Color, Polygon
 from m2f_jax.streets.dice import Dice, Number
 from m2f_jax.streets.figures import Ball, Limb, draw_limbs, hull_of_balls, limb, tube
 from m2f_jax.streets.view import Pose, View
@@ -31,7 +31,7 @@ class Cycle:
     radius: Number
     tyre: Number
     """Half the thickness of a tyre."""
-    rim: Colour
+    rim: Color
     spokes: bool
     limbs: list[Limb]
     enclosed: Sequence[Ball]
@@ -39,7 +39,7 @@ class Cycle:
 
 def bicycle(dice: Dice) -> Cycle:
     """A bicycle."""
-    paint = dice.colour(*PAINTS)
+    paint = dice.color(*PAINTS)
     rear, front, hub = (0.0, 0.34, -0.52), (0.0, 0.34, 0.54), (0.0, 0.29, -0.08)
     seat, stem, joint = (0.0, 0.86, -0.24), (0.0, 0.86, 0.36), (0.0, 0.70, 0.38)
     upper = (0.0, 0.48, -0.14) if dice.chance(0.4) else (0.0, 0.80, -0.22)
@@ -62,7 +62,7 @@ def bicycle(dice: Dice) -> Cycle:
             limbs.append(limb(paint * 0.7, *tube(*arc, radius=0.022)))
     if dice.chance(0.3):
         basket = [(x, y, z, 0.02) for x in (-0.15, 0.15) for y in (0.82, 1.0) for z in (0.45, 0.7)]
-        limbs.append(limb(dice.colour((0.35, 0.25, 0.15), (0.15, 0.15, 0.15)), basket))
+        limbs.append(limb(dice.color((0.35, 0.25, 0.15), (0.15, 0.15, 0.15)), basket))
     if dice.chance(0.4):
         limbs.append(limb(TAIL_LIGHT, [(0, 0.62, -0.82, 0.035)]))
         limbs.append(limb(HEADLIGHT, [(0, 0.86, 0.45, 0.045)]))
@@ -80,7 +80,7 @@ def bicycle(dice: Dice) -> Cycle:
 
 def motorcycle(dice: Dice) -> Cycle:
     """A motorcycle or a scooter."""
-    paint = dice.colour(*PAINTS)
+    paint = dice.color(*PAINTS)
     scooter = dice.chance(0.4)
     grips = (-0.34, 1.04, 0.34), (-0.1, 1.0, 0.44), (0.1, 1.0, 0.44), (0.34, 1.04, 0.34)
     plate = [(x, *at, 0.02) for x in (-0.08, 0.08) for at in ((0.55, -0.98), (0.7, -0.95))]
@@ -148,9 +148,9 @@ def draw_cycle(canvas: Canvas, view: View, cycle: Cycle, pose: Pose, owner: int,
             disc = circle(view, pose, z, cycle.radius, cycle.radius * 0.62)
             canvas.fill([disc], metal * 0.7)
         rims = [(1.0, rubber), (1 - 1.7 * cycle.tyre / cycle.radius, metal)]
-        for share, colour in rims:
+        for share, color in rims:
             inner = share - (2.0 if share == 1 else 0.7) * cycle.tyre / cycle.radius
-            canvas.fill([ring(view, pose, z, cycle.radius, share, inner)], colour, owner)
+            canvas.fill([ring(view, pose, z, cycle.radius, share, inner)], color, owner)
     draw_limbs(canvas, view, cycle.limbs, pose, owner, sunlit)
 
 

@@ -57,10 +57,10 @@ class Dice:
         at = self.uniform(0, float(bounds[-1]))
         return options[min(int(np.searchsorted(bounds, at, side="right")), len(options) - 1)]
 
-    def colour(
+    def color(
         self, *palette: tuple[Number, Number, Number], spread: Number = 0.06
     ) -> Float[np.ndarray, "3"]:
-        """About one of the colours: lighter or darker, and a little off in hue."""
+        """About one of the colors: lighter or darker, and a little off in hue."""
         base = np.array(self.choose(palette))
         changed = base + self.uniform(-spread, spread) + (self.fractions(3) - 0.5) * spread
         return changed.clip(0.02, 0.98)

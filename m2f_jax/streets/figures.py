@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Colour, Polygon, convex_hull
+from m2f_jax.streets.canvas import Canvas, Color, Polygon, convex_hull
 from m2f_jax.streets.dice import Dice, Number
 from m2f_jax.streets.view import Pose, View
 
@@ -37,15 +37,15 @@ TROUSERS = (
 
 @dataclass(frozen=True)
 class Limb:
-    """Rounded parts of one colour; each is the hull of some balls."""
+    """Rounded parts of one color; each is the hull of some balls."""
 
-    colour: Colour
+    color: Color
     hulls: Sequence[Sequence[Ball]]
 
 
-def limb(colour: Colour, *hulls: Sequence[Ball]) -> Limb:
+def limb(color: Color, *hulls: Sequence[Ball]) -> Limb:
     """A limb of some hulls."""
-    return Limb(colour, hulls)
+    return Limb(color, hulls)
 
 
 def tube(*points: tuple[Number, Number, Number], radius: Number) -> list[list[Ball]]:
@@ -66,7 +66,7 @@ def draw_limbs(
 
     side = view.weather.sun_direction[0] if sunlit else 0.25
     for limb in sorted(limbs, key=distance, reverse=True):
-        shade = view.hazy(view.lit(limb.colour, (0.3 * side, 0.4, -0.6), sunlit), pose.z)
+        shade = view.hazy(view.lit(limb.color, (0.3 * side, 0.4, -0.6), sunlit), pose.z)
         shapes = [hull_of_balls(view, np.array(balls, float), pose) for balls in limb.hulls]
         shapes = [shape for shape in shapes if np.ptp(shape, axis=0).max() > 0.8]
         if not shapes:
@@ -88,9 +88,9 @@ def walker(dice: Dice) -> list[Limb]:
     height = dice.uniform(1.55, 1.92) if dice.chance(0.9) else dice.uniform(1.0, 1.4)
     stride = dice.uniform(0.0, 0.34) if dice.chance(0.8) else 0.03
     broad = dice.uniform(0.92, 1.15)
-    top, trousers = dice.colour(*CLOTHES), dice.colour(*TROUSERS)
-    skin, hair = dice.colour(*SKINS), dice.colour(*HAIRS, spread=0.03)
-    shoes = dice.colour((0.1, 0.1, 0.1), (0.8, 0.8, 0.8), (0.35, 0.22, 0.15))
+    top, trousers = dice.color(*CLOTHES), dice.color(*TROUSERS)
+    skin, hair = dice.color(*SKINS), dice.color(*HAIRS, spread=0.03)
+    shoes = dice.color((0.1, 0.1, 0.1), (0.8, 0.8, 0.8), (0.35, 0.22, 0.15))
     legs = skin if dice.chance(0.15) else trousers
     limbs = []
     for side, step in ((-1, stride), (1, -stride)):
@@ -118,15 +118,15 @@ def walker(dice: Dice) -> list[Limb]:
         limbs.append(limb(skin, [(*hand, 0.045)]))
     if dice.chance(0.18):
         backpack = [(x, y, -0.17, 0.1) for x in (-0.08, 0.08) for y in (1.05, 1.32)]
-        limbs.append(limb(dice.colour(*CLOTHES), backpack))
+        limbs.append(limb(dice.color(*CLOTHES), backpack))
     elif dice.chance(0.2):
         bag = [(0.27, y, z, 0.06) for y in (0.5, 0.72) for z in (-0.12, 0.16)]
-        limbs.append(limb(dice.colour(*CLOTHES), bag))
+        limbs.append(limb(dice.color(*CLOTHES), bag))
     limbs += head(dice, (0.0, 1.62, 0.02), skin, hair)
     scale = height / 1.75
     return [
         Limb(
-            part.colour,
+            part.color,
             [
                 [(scale * x, scale * y, scale * z, scale * r) for x, y, z, r in h]
                 for h in part.hulls
@@ -136,7 +136,7 @@ def walker(dice: Dice) -> list[Limb]:
     ]
 
 
-def head(dice: Dice, at: tuple[Number, Number, Number], skin: Colour, hair: Colour) -> list[Limb]:
+def head(dice: Dice, at: tuple[Number, Number, Number], skin: Color, hair: Color) -> list[Limb]:
     """Neck, face and hair."""
     x, y, z = at
     long = 0.14 if dice.chance(0.35) else 0.0
@@ -149,8 +149,8 @@ def head(dice: Dice, at: tuple[Number, Number, Number], skin: Colour, hair: Colo
 
 def cyclist(dice: Dice, *, motorised: bool) -> list[Limb]:
     """Someone on a bicycle or motorcycle, feet on the pedals or rests."""
-    top, trousers = dice.colour(*CLOTHES), dice.colour(*TROUSERS)
-    skin, hair = dice.colour(*SKINS), dice.colour(*HAIRS, spread=0.03)
+    top, trousers = dice.color(*CLOTHES), dice.color(*TROUSERS)
+    skin, hair = dice.color(*SKINS), dice.color(*HAIRS, spread=0.03)
     black = np.array([0.1, 0.1, 0.1])
     phase = dice.uniform(0, 2 * math.pi)
     saddle_y, saddle_z = (0.86, -0.28) if motorised else (0.98, -0.22)
@@ -184,9 +184,9 @@ def cyclist(dice: Dice, *, motorised: bool) -> list[Limb]:
         size, low = (0.135, 0.07) if motorised else (0.115, -0.05)
         at = face[1], face[2] - 0.02
         helmet = [(0, at[0] + 0.05, at[1], size), (0, at[0] - low, at[1], size * 0.95)]
-        limbs.append(limb(dice.colour(*CLOTHES, (0.9, 0.9, 0.9)), helmet))
+        limbs.append(limb(dice.color(*CLOTHES, (0.9, 0.9, 0.9)), helmet))
     elif dice.chance(0.3):
         low = y - 0.3, z - 0.2 - 0.3 * lean
         backpack = [(x, *at, 0.1) for x in (-0.08, 0.08) for at in (low, (y, z - 0.2))]
-        limbs.append(limb(dice.colour(*CLOTHES), backpack))
+        limbs.append(limb(dice.color(*CLOTHES), backpack))
     return limbs

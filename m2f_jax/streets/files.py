@@ -25,8 +25,8 @@ MOST_IMAGES = 1_000_000
 IGNORED = 255
 GROUND_TRUTH = ("instanceIds", "labelIds", "labelTrainIds", "color")
 
-# The colours of *_gtFine_color.png, by label id; those that are left out are black.
-COLOURS = {
+# The colors of *_gtFine_color.png, by label id; those that are left out are black.
+COLORS = {
     5: (111, 74, 0), 6: (81, 0, 81), 7: (128, 64, 128), 8: (244, 35, 232), 9: (250, 170, 160),
     10: (230, 150, 140), 11: (70, 70, 70), 12: (102, 102, 156), 13: (190, 153, 153),
     14: (180, 165, 180), 15: (150, 100, 100), 16: (150, 120, 90), 17: (153, 153, 153),
@@ -167,7 +167,7 @@ def write_scene(folder: Path, split: str, name: str, scene: StreetScene):
         "instanceIds": scene.instance_ids.astype(np.uint16),
         "labelIds": label_ids,
         "labelTrainIds": train_ids()[label_ids],
-        "color": colours()[label_ids],
+        "color": colors()[label_ids],
     }
     for kind in GROUND_TRUTH:
         save(truth[kind], folder / "gtFine" / split / CITY / f"{name}_gtFine_{kind}.png")
@@ -191,9 +191,9 @@ def train_ids() -> UInt8[np.ndarray, "256"]:
     return table
 
 
-def colours() -> UInt8[np.ndarray, "256 4"]:
-    """The colour of every label id, as red, green, blue and opacity."""
+def colors() -> UInt8[np.ndarray, "256 4"]:
+    """The color of every label id, as red, green, blue and opacity."""
     table = np.zeros((256, 4), np.uint8)
     table[:, 3] = 255
-    table[list(COLOURS), :3] = list(COLOURS.values())
+    table[list(COLORS), :3] = list(COLORS.values())
     return table

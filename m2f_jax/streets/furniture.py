@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Colour
+from m2f_jax.streets.canvas import Canvas, Color
 from m2f_jax.streets.dice import Dice, Number
 from m2f_jax.streets.planes import upright
 from m2f_jax.streets.shapes import METALS, bar, disc, panel, post_item
@@ -17,17 +17,17 @@ STATIC, DYNAMIC, WALL, FENCE, POLE = 4, 5, 12, 13, 17
 def lamp(dice: Dice, x: Number, z: Number, over: int) -> Item:
     """A street lamp with an arm to the left (over = -1) or right (1)."""
     height, reach = dice.uniform(6, 9), dice.uniform(0.8, 2.2)
-    metal = dice.colour(*METALS)
+    metal = dice.color(*METALS)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        colour = view.hazy(view.lit(metal, (-over, 0, 0), sunlit), z)
+        color = view.hazy(view.lit(metal, (-over, 0, 0), sunlit), z)
         end = (x + over * reach, height + 0.25, z)
         foot, top = (x, 0, z), (x, height, z)
         shapes = [bar(view, foot, top, 0.14), bar(view, foot, (x, 1.2, z), 0.2)]
         shapes.append(bar(view, top, end, 0.09))
-        canvas.fill(shapes, colour, POLE, tilt=(0.5 * view.weather.sun_direction[0], 0))
+        canvas.fill(shapes, color, POLE, tilt=(0.5 * view.weather.sun_direction[0], 0))
         head = panel(view, end, (0.7, 0.14))
-        canvas.fill([head], colour * 0.8, POLE)
+        canvas.fill([head], color * 0.8, POLE)
         if view.weather.dark:
             glow = panel(view, (end[0], end[1] - 0.09, z), (0.5, 0.08))
             canvas.fill([glow], np.array([1.0, 0.9, 0.65]))
@@ -37,12 +37,12 @@ def lamp(dice: Dice, x: Number, z: Number, over: int) -> Item:
 
 def bollard(dice: Dice, x: Number, z: Number) -> Item:
     """A short post."""
-    metal = dice.colour(*METALS, (0.55, 0.2, 0.18))
+    metal = dice.color(*METALS, (0.55, 0.2, 0.18))
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        colour = view.hazy(view.lit(metal, (0, 0, -1), sunlit), z)
-        canvas.fill([bar(view, (x, 0, z), (x, 0.95, z), 0.14)], colour, POLE, tilt=(0.6, 0))
-        canvas.fill([bar(view, (x, 0.7, z), (x, 0.82, z), 0.14)], colour * 0.3 + 0.6)
+        color = view.hazy(view.lit(metal, (0, 0, -1), sunlit), z)
+        canvas.fill([bar(view, (x, 0, z), (x, 0.95, z), 0.14)], color, POLE, tilt=(0.6, 0))
+        canvas.fill([bar(view, (x, 0.7, z), (x, 0.82, z), 0.14)], color * 0.3 + 0.6)
 
     return post_item(x, z, 0.95, draw, width=0.14)
 
@@ -52,10 +52,10 @@ def barrier(
 ) -> Item:
     """A wall (solid) or a fence over a line between two points (x, z) of the plan, far to near."""
     height = dice.uniform(0.8, 2.0) if solid else dice.uniform(0.9, 1.5)
-    colour = (
-        dice.colour((0.60, 0.57, 0.52), (0.55, 0.36, 0.29), (0.72, 0.70, 0.66), (0.45, 0.45, 0.44))
+    color = (
+        dice.color((0.60, 0.57, 0.52), (0.55, 0.36, 0.29), (0.72, 0.70, 0.66), (0.45, 0.45, 0.44))
         if solid
-        else dice.colour((0.40, 0.29, 0.20), (0.25, 0.27, 0.26), (0.66, 0.65, 0.62))
+        else dice.color((0.40, 0.29, 0.20), (0.25, 0.27, 0.26), (0.66, 0.65, 0.62))
     )
     gap = dice.choose((0.12, 0.16, 0.3))
     (left, right), (near, far) = (sorted(pair) for pair in zip(start, end, strict=True))
@@ -70,7 +70,7 @@ def barrier(
                 for t in (k / count, (k + 1) / count)
             ]
             if min(z for _, z in points) > 1.5:
-                lit = view.lit(colour, normal, sunlit)
+                lit = view.lit(color, normal, sunlit)
                 draw_barrier(canvas, view, points, lit, height, None if solid else gap)
 
     return Item(footprint=footprint, draw=draw, shadow=(box_points(footprint, height),))
@@ -80,7 +80,7 @@ def draw_barrier(
     canvas: Canvas,
     view: View,
     line: list[tuple[Number, Number]],
-    colour: Colour,
+    color: Color,
     height: Number,
     gap: Number | None,
 ):
@@ -98,7 +98,7 @@ def draw_barrier(
         rails = stripes(v, dv, height - 0.3, 0.1, 0.18)
         opacity = (bars + rails).clip(0, 1)
     haze = np.broadcast_to(view.haziness(plane.z), v.shape)
-    canvas.paint(plane.patch, mix(colour * stain[..., None], view.weather.horizon, haze), opacity)
+    canvas.paint(plane.patch, mix(color * stain[..., None], view.weather.horizon, haze), opacity)
     canvas.claim(plane.patch, WALL if gap is None else FENCE)
 
 
@@ -107,14 +107,14 @@ def static_thing(dice: Dice, x: Number, z: Number) -> Item:
     kind = dice.choose(("bin", "bin", "box", "box", "bench", "column"))
     sizes = {"bin": (0.55, 0.95), "box": (0.9, 1.25), "bench": (1.7, 0.85), "column": (1.25, 3.1)}
     width, height = sizes[kind]
-    colour = dice.colour(
+    color = dice.color(
         (0.30, 0.34, 0.30), (0.50, 0.50, 0.47), (0.36, 0.26, 0.18), (0.2, 0.22, 0.26)
     )
-    posters = [dice.colour((0.8, 0.5, 0.3), (0.4, 0.6, 0.8), (0.9, 0.9, 0.8)) for _ in range(3)]
+    posters = [dice.color((0.8, 0.5, 0.3), (0.4, 0.6, 0.8), (0.9, 0.9, 0.8)) for _ in range(3)]
     footprint = (x - width / 2, x + width / 2, z - 0.3, z + 0.3)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        shade = view.hazy(view.lit(colour, (0, 0, -1), sunlit), z)
+        shade = view.hazy(view.lit(color, (0, 0, -1), sunlit), z)
         tilt = (0.5 * view.weather.sun_direction[0], 0.1)
         if kind == "bench":
             seat = [panel(view, (x, y, z), (width, h)) for y, h in ((0.45, 0.08), (0.75, 0.2))]
@@ -145,10 +145,10 @@ def static_thing(dice: Dice, x: Number, z: Number) -> Item:
 def dynamic_thing(dice: Dice, x: Number, z: Number) -> Item:
     """A pram, a suitcase or a dog: void, label "dynamic"."""
     kind = dice.choose(("pram", "suitcase", "dog"))
-    colour = dice.colour((0.3, 0.2, 0.15), (0.25, 0.3, 0.45), (0.6, 0.5, 0.4), (0.15, 0.15, 0.15))
+    color = dice.color((0.3, 0.2, 0.15), (0.25, 0.3, 0.45), (0.6, 0.5, 0.4), (0.15, 0.15, 0.15))
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        shade = view.hazy(view.lit(colour, (0, 0.3, -0.9), sunlit), z)
+        shade = view.hazy(view.lit(color, (0, 0.3, -0.9), sunlit), z)
         if kind == "suitcase":
             shapes = [panel(view, (x, 0.33, z), (0.42, 0.62))]
             shapes += [bar(view, (x + dx, 0.6, z), (x + dx, 1.0, z), 0.03) for dx in (-0.1, 0.1)]

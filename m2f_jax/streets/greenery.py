@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Colour, Polygon, rasterise
+from m2f_jax.streets.canvas import Canvas, Color, Polygon, rasterise
 from m2f_jax.streets.dice import Dice, Number
 from m2f_jax.streets.stage import Footprint, Item, box_points
 from m2f_jax.streets.texture import mix, noise
@@ -17,26 +17,26 @@ LEAVES = (
 CORNERS = 9  # of a bunch of leaves
 
 
-def random_leaves(dice: Dice) -> Colour:
+def random_leaves(dice: Dice) -> Color:
     """Green, or autumnal."""
-    return dice.colour(*LEAVES, spread=0.05)
+    return dice.color(*LEAVES, spread=0.05)
 
 
-def tree(dice: Dice, x: Number, z: Number, leaves: Colour, height: Number) -> Item:
+def tree(dice: Dice, x: Number, z: Number, leaves: Color, height: Number) -> Item:
     """A tree with a trunk."""
     seed = dice.whole(0, 2**31)
     trunk = height * dice.uniform(0.22, 0.38)
     width = (height - trunk) * dice.uniform(0.34, 0.55)
-    bark = dice.colour((0.27, 0.22, 0.18), (0.35, 0.32, 0.28))
+    bark = dice.color((0.27, 0.22, 0.18), (0.35, 0.32, 0.28))
     thickness = 0.02 * height + 0.03
     crown: Footprint = (x - width * 0.7, x + width * 0.7, z - width * 0.7, z + width * 0.7)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        colour = view.hazy(view.lit(bark, (0, 0, -1), sunlit), z)
+        color = view.hazy(view.lit(bark, (0, 0, -1), sunlit), z)
         outline = [(x - thickness * 1.3, 0, z), (x - thickness * 0.7, trunk * 1.4, z)]
         outline += [(x + thickness * 0.7, trunk * 1.4, z), (x + thickness * 1.3, 0, z)]
         tilt = (0.8 * view.weather.sun_direction[0], 0.2)
-        canvas.fill([view.project_plan(outline)], colour, VEGETATION, tilt=tilt)
+        canvas.fill([view.project_plan(outline)], color, VEGETATION, tilt=tilt)
         middle = (trunk + height) / 2
         bunches = Dice(seed)
         count = 9
@@ -58,12 +58,12 @@ def tree(dice: Dice, x: Number, z: Number, leaves: Colour, height: Number) -> It
     )
 
 
-def bush(dice: Dice, x: Number, z: Number, leaves: Colour, size: Number) -> Item:
+def bush(dice: Dice, x: Number, z: Number, leaves: Color, size: Number) -> Item:
     """A bush."""
     return hedge(dice, (x - size / 2, x + size / 2, z - size / 2, z + size / 2), leaves, size)
 
 
-def hedge(dice: Dice, footprint: Footprint, leaves: Colour, height: Number) -> Item:
+def hedge(dice: Dice, footprint: Footprint, leaves: Color, height: Number) -> Item:
     """Bushes in a row; a footprint longer in z runs along the street."""
     seed = dice.whole(0, 2**31)
     left, right, near, far = footprint
@@ -96,7 +96,7 @@ def draw_foliage(
     view: View,
     lobes: Float[np.ndarray, "n 3"],
     z: Number,
-    leaves: Colour,
+    leaves: Color,
     dice: Dice,
     sunlit: bool,
     low: Number | None = None,
@@ -108,7 +108,7 @@ def draw_foliage(
         view: the camera and the light.
         lobes: the balls.
         z: how far away all of them are.
-        leaves: their colour.
+        leaves: their color.
         dice: for where the single leaves are.
         sunlit: whether the sun reaches them.
         low: the height that nothing goes below.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Colour, Patch, Polygon, convex_hull, rasterise
+from m2f_jax.streets.canvas import Canvas, Color, Patch, Polygon, convex_hull, rasterise
 from m2f_jax.streets.dice import Dice, Number
 from m2f_jax.streets.plan import CAR_LANE, PARKING, Side, Street
 from m2f_jax.streets.texture import mix, noise, stripes
@@ -25,7 +25,7 @@ def draw_sky(canvas: Canvas, view: View, dice: Dice):
     sky = Patch(window, np.ones((height, width)), (0, 0, width, height))
     above = (view.centre_y - sky.rows).clip(0) / view.focal  # tangent of the elevation
     rise = (above / (above + 0.25))[..., None] * 1.6
-    colours = weather.horizon + (weather.zenith - weather.horizon) * rise.clip(0, 1)
+    colors = weather.horizon + (weather.zenith - weather.horizon) * rise.clip(0, 1)
     # Clouds lie on a plane above the street, and so become long and flat near the horizon.
     distance = 1 / (above + 0.07)
     x = (sky.columns - view.centre_x) / view.focal * distance
@@ -35,7 +35,7 @@ def draw_sky(canvas: Canvas, view: View, dice: Dice):
     light = noise(x * 70 + offset + 9, distance * 90 + offset + 6)
     bright = (weather.ambient + 0.6 * weather.sun).clip(0, 1)
     cloud = bright * (0.94 + 0.22 * light[..., None])
-    canvas.paint(sky, mix(colours, cloud, density * 0.85))
+    canvas.paint(sky, mix(colors, cloud, density * 0.85))
     canvas.claim(sky, SKY)
 
 
@@ -50,14 +50,14 @@ def strip(view: View, x: tuple[Number, Number], z: tuple[Number, Number]) -> Pol
 
 def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
     """Everything flat."""
-    asphalt = dice.colour((0.40, 0.40, 0.41), (0.34, 0.34, 0.36), (0.46, 0.45, 0.43), spread=0.03)
-    paving = dice.colour((0.55, 0.53, 0.50), (0.48, 0.47, 0.46), (0.60, 0.53, 0.47))
-    kerbstone = dice.colour((0.62, 0.61, 0.59))
-    grass = dice.colour((0.33, 0.42, 0.18), (0.42, 0.43, 0.22), (0.47, 0.42, 0.28))
+    asphalt = dice.color((0.40, 0.40, 0.41), (0.34, 0.34, 0.36), (0.46, 0.45, 0.43), spread=0.03)
+    paving = dice.color((0.55, 0.53, 0.50), (0.48, 0.47, 0.46), (0.60, 0.53, 0.47))
+    kerbstone = dice.color((0.62, 0.61, 0.59))
+    grass = dice.color((0.33, 0.42, 0.18), (0.42, 0.43, 0.22), (0.47, 0.42, 0.28))
     left, right = street.left.kerb, street.right.kerb
 
-    def lay(colour: Colour, label: int, x: tuple[Number, Number], z: tuple[Number, Number]):
-        canvas.fill([strip(view, x, z)], view.lit(colour, UP, True), label)
+    def lay(color: Color, label: int, x: tuple[Number, Number], z: tuple[Number, Number]):
+        canvas.fill([strip(view, x, z)], view.lit(color, UP, True), label)
 
     height, width = view.size
     top = view.centre_y
@@ -113,36 +113,36 @@ def ground_depth(view: View, rows: Float[np.ndarray, "h 1"]) -> Float[np.ndarray
     return view.focal * view.height / (rows - view.centre_y).clip(view.focal * view.height / FAR)
 
 
-def draw_wear(canvas: Canvas, view: View, street: Street, asphalt: Colour, dice: Dice):
+def draw_wear(canvas: Canvas, view: View, street: Street, asphalt: Color, dice: Dice):
     """Patches, manholes, cracks, and the darker bands where wheels go."""
-    colour = view.lit(asphalt, UP, True)
+    color = view.lit(asphalt, UP, True)
     for lane in street.lanes:
         for offset in (-0.8, 0.8):
             x = lane.x + offset
-            canvas.fill([strip(view, (x - 0.3, x + 0.3), (NEAR, FAR))], colour * 0.9, opacity=0.45)
+            canvas.fill([strip(view, (x - 0.3, x + 0.3), (NEAR, FAR))], color * 0.9, opacity=0.45)
     for _ in range(dice.whole(1, 6)):
         x, z = dice.uniform(street.left.kerb + 0.5, street.right.kerb - 2), dice.uniform(5, 35)
         shape = strip(view, (x, x + dice.uniform(0.6, 2.4)), (z, z + dice.uniform(1, 9)))
-        canvas.fill([shape], colour * dice.uniform(0.75, 1.15), opacity=0.8)
+        canvas.fill([shape], color * dice.uniform(0.75, 1.15), opacity=0.8)
     for _ in range(dice.whole(0, 3)):
         x, z = dice.uniform(street.left.kerb, street.right.kerb), dice.uniform(6, 30)
         turns = np.linspace(0, 2 * np.pi, 20, endpoint=False)
         for radius, shade in ((0.36, 0.55), (0.3, 0.8)):
             ring = [(x + radius * np.cos(t), 0, z + radius * np.sin(t)) for t in turns]
-            canvas.fill([view.project_plan(ring)], colour * shade)
+            canvas.fill([view.project_plan(ring)], color * shade)
     for _ in range(dice.whole(0, 5)):
         z = dice.uniform(5, 20)
         walk = np.cumsum(dice.fractions(9, 2) - 0.5, axis=0) * dice.uniform(0.3, 0.9)
         walk += [dice.uniform(street.left.kerb + 1, street.right.kerb - 1), z + 2]
         there = [(x, 0, max(z, NEAR)) for x, z in walk]
         back = [(x + 0.025, 0, max(z, NEAR)) for x, z in walk[::-1]]
-        canvas.fill([view.project_plan(there + back)], colour * 0.55, opacity=0.8)
+        canvas.fill([view.project_plan(there + back)], color * 0.55, opacity=0.8)
 
 
 def draw_tracks(canvas: Canvas, view: View, street: Street, dice: Dice):
     """Tram tracks, in the road or in a bed of gravel or grass."""
     if street.track_bed:
-        bed = dice.colour((0.45, 0.41, 0.38), (0.36, 0.42, 0.22))
+        bed = dice.color((0.45, 0.41, 0.38), (0.36, 0.42, 0.22))
         edges = min(street.tracks) - 1.5, max(street.tracks) + 1.5
         canvas.fill([strip(view, edges, (NEAR, FAR))], view.lit(bed, UP, True), RAIL_TRACK)
     for track in street.tracks:
@@ -154,7 +154,7 @@ def draw_tracks(canvas: Canvas, view: View, street: Street, dice: Dice):
 
 def draw_markings(canvas: Canvas, view: View, street: Street, dice: Dice):
     """Lines between lanes and parking spaces, a zebra crossing, a stop line, arrows."""
-    paint = view.lit(dice.colour((0.85, 0.85, 0.83)), UP, True)
+    paint = view.lit(dice.color((0.85, 0.85, 0.83)), UP, True)
     opacity = dice.uniform(0.5, 0.95)
     shapes = []
     ahead = sorted(lane.x for lane in street.lanes if lane.direction == 1)
@@ -171,7 +171,7 @@ def draw_markings(canvas: Canvas, view: View, street: Street, dice: Dice):
         else:
             shapes += dashes(view, x, 3, 9, phase, street.end)
     bays = dice.chance(0.5)
-    different = dice.colour((0.40, 0.38, 0.37), (0.50, 0.47, 0.44)) if dice.chance(0.4) else None
+    different = dice.color((0.40, 0.38, 0.37), (0.50, 0.47, 0.44)) if dice.chance(0.4) else None
     for side in street.sides:
         edge = side.x(-0.4)
         if side.parking:

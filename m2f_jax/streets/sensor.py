@@ -20,14 +20,14 @@ def draw_own_car(canvas: Canvas, view: View, dice: Dice):
     edge = top + side * (2 * x - 1) ** 4 * dice.uniform(1, 3) + side * 0.4 * (2 * x - 1) ** 2
     points = np.stack([x * width, edge], axis=1)
     outline = np.concatenate([points, [[1.1 * width, 1.2 * height], [-0.1 * width, 1.2 * height]]])
-    colour = view.lit(
-        dice.colour((0.10, 0.10, 0.11), (0.45, 0.46, 0.48), (0.12, 0.15, 0.22)), (0, 1, 0), True
+    color = view.lit(
+        dice.color((0.10, 0.10, 0.11), (0.45, 0.46, 0.48), (0.12, 0.15, 0.22)), (0, 1, 0), True
     )
     sky = view.weather.zenith
-    canvas.fill([outline], colour * 0.6 + 0.4 * sky * 0.7, EGO_VEHICLE, tilt=(0.1, -0.9))
+    canvas.fill([outline], color * 0.6 + 0.4 * sky * 0.7, EGO_VEHICLE, tilt=(0.1, -0.9))
     below = points[::-1] + np.array([0, max(height / 250, 1)])
     rim = np.concatenate([points, below])
-    canvas.fill([rim], colour * 0.5, opacity=0.7)
+    canvas.fill([rim], color * 0.5, opacity=0.7)
 
 
 def add_frame(canvas: Canvas, dice: Dice):

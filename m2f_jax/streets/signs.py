@@ -14,33 +14,33 @@ LAMPS = ((0.95, 0.2, 0.12), (0.98, 0.7, 0.15), (0.2, 0.9, 0.5))
 
 def traffic_light(dice: Dice, x: Number, z: Number, over: int, *, arm: bool) -> Item:
     """A traffic light beside the road, and one above it on an arm."""
-    metal = dice.colour(*METALS)
+    metal = dice.color(*METALS)
     lit = dice.choose((0, 2, 2, 1))
     faces_us = dice.chance(0.75)
     height, reach = dice.uniform(5.2, 6), dice.uniform(3, 4.5)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        colour = view.hazy(view.lit(metal, (0, 0, -1), sunlit), z)
+        color = view.hazy(view.lit(metal, (0, 0, -1), sunlit), z)
         shapes = [bar(view, (x, 0, z), (x, height if arm else 3.5, z), 0.15)]
         heads = [(x, 2.9, z - 0.1)]
         if arm:
             shapes.append(bar(view, (x, height, z), (x + over * reach, height, z), 0.12))
             heads.append((x + over * (reach - 0.3), height - 0.5, z - 0.1))
-        canvas.fill(shapes, colour, POLE, tilt=(0.4, 0))
+        canvas.fill(shapes, color, POLE, tilt=(0.4, 0))
         case = view.hazy(view.lit(np.array([0.10, 0.11, 0.11]), (0, 0, -1), sunlit), z)
         for head in heads:
             canvas.fill([panel(view, head, (0.34, 0.95))], case, TRAFFIC_LIGHT)
-            for k, lamp_colour in enumerate(LAMPS):
+            for k, lamp_color in enumerate(LAMPS):
                 centre = (head[0], head[1] + 0.29 * (1 - k), head[2])
                 bright = 1.0 if k == lit and faces_us else 0.22
-                canvas.fill([disc(view, centre, 0.115, 10)], np.array(lamp_colour) * bright)
+                canvas.fill([disc(view, centre, 0.115, 10)], np.array(lamp_color) * bright)
 
     return post_item(x, z, height if arm else 3.5, draw, overhang=reach + 0.5)
 
 
 def traffic_sign(dice: Dice, x: Number, z: Number) -> Item:
     """One or two signs on a post, some seen from behind."""
-    metal = dice.colour(*METALS)
+    metal = dice.color(*METALS)
     kinds = [dice.choose(("ban", "warning", "blue", "yield", "board", "priority", "back"))]
     if dice.chance(0.3):
         kinds.append(dice.choose(("board", "blue", "ban")))
@@ -68,8 +68,8 @@ def draw_sign(
 ):
     """One sign."""
     red, blue, white, black, yellow, grey = (
-        view.hazy(view.lit(np.array(colour), (0, 0, -1), sunlit), at[2])
-        for colour in (
+        view.hazy(view.lit(np.array(color), (0, 0, -1), sunlit), at[2])
+        for color in (
             (0.78, 0.10, 0.12),
             (0.10, 0.25, 0.65),
             (0.92, 0.92, 0.90),
@@ -91,9 +91,9 @@ def draw_sign(
         lines = [panel(view, (at[0], at[1] + dy, at[2]), (0.4, 0.06)) for dy in (0.09, -0.07)]
         canvas.fill(lines, black)
     elif kind == "priority":
-        for width, colour in ((0.36, white), (0.25, yellow)):
+        for width, color in ((0.36, white), (0.25, yellow)):
             canvas.fill(
-                [turned(disc(view, at, width, 4))], colour, TRAFFIC_SIGN if width > 0.3 else None
+                [turned(disc(view, at, width, 4))], color, TRAFFIC_SIGN if width > 0.3 else None
             )
     else:
         outer, inner = disc(view, at, 0.42, 3), disc(view, at, 0.27, 3)

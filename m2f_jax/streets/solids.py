@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Colour
+from m2f_jax.streets.canvas import Color
 from m2f_jax.streets.dice import Number
 from m2f_jax.streets.view import Points
 
@@ -39,7 +39,7 @@ class Decal:
     """Something flat on a face: windows, lights, lines."""
 
     shapes: list[Points]
-    colour: Colour
+    color: Color
     kind: str = "paint"
     """ "paint", "glass" (shows the sky) or "glow" (gives light)."""
 
@@ -49,7 +49,7 @@ class Face:
     """A flat side of a part."""
 
     points: Points
-    colour: Colour
+    color: Color
     decals: list[Decal] = field(default_factory=list)
 
     def place(self, across: Float[np.ndarray, "n"], along: Float[np.ndarray, "n"]) -> Points:
@@ -58,15 +58,13 @@ class Face:
         across, along = across[:, None], along[:, None]
         return (a + (b - a) * across) * (1 - along) + (d + (c - d) * across) * along
 
-    def add(
-        self, colour: Colour, *boxes: tuple[Number, Number, Number, Number], kind: str = "paint"
-    ):
+    def add(self, color: Color, *boxes: tuple[Number, Number, Number, Number], kind: str = "paint"):
         """Puts boxes on it: from, to across (left to right) and from, to along, each 0 to 1."""
         shapes = [
             self.place(np.array([a0, a1, a1, a0], float), np.array([b0, b0, b1, b1], float))
             for a0, a1, b0, b1 in boxes
         ]
-        self.decals.append(Decal(shapes=shapes, colour=colour, kind=kind))
+        self.decals.append(Decal(shapes=shapes, color=color, kind=kind))
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Part:
 
     def add_sides(
         self,
-        colour: Colour,
+        color: Color,
         *shapes: Sequence[tuple[Number, Number]],
         width: Number | None = None,
         lean: Number = 0.0,
@@ -99,7 +97,7 @@ class Part:
         """Puts shapes of points (z, y) on both sides.
 
         Args:
-            colour: of all of them.
+            color: of all of them.
             shapes: their corners.
             width: how far from the middle they are at the ground; by default the widest point.
             lean: how much that changes per metre of height.
@@ -112,7 +110,7 @@ class Part:
                 np.array([(sign * (width + lean * y), y, z) for z, y in shape], float)
                 for shape in shapes
             ]
-            face.decals.append(Decal(shapes=placed, colour=colour, kind=kind))
+            face.decals.append(Decal(shapes=placed, color=color, kind=kind))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +121,7 @@ class Wheel:
     """The outside of the tyres."""
     z: Number
     radius: Number
-    rim: Colour
+    rim: Color
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,19 +137,19 @@ class Vehicle:
 
 
 def extrude(
-    profile: Sequence[tuple[Number, Number, Number]], colours: Colour | Sequence[Colour]
+    profile: Sequence[tuple[Number, Number, Number]], colors: Color | Sequence[Color]
 ) -> Part:
     """A part from its side view: points (z, y, half width) from the back over the top to the front.
 
     Args:
         profile: the points.
-        colours: of the strips between them, or one of everything; the sides have the middle one.
+        colors: of the strips between them, or one of everything; the sides have the middle one.
     """
     strips = []
-    each = [colours] * (len(profile) - 1) if isinstance(colours, np.ndarray) else list(colours)
-    for (z0, y0, w0), (z1, y1, w1), colour in zip(profile[:-1], profile[1:], each, strict=True):
+    each = [colors] * (len(profile) - 1) if isinstance(colors, np.ndarray) else list(colors)
+    for (z0, y0, w0), (z1, y1, w1), color in zip(profile[:-1], profile[1:], each, strict=True):
         corners = [(-w0, y0, z0), (w0, y0, z0), (w1, y1, z1), (-w1, y1, z1)]
-        strips.append(Face(np.array(corners, float), colour))
+        strips.append(Face(np.array(corners, float), color))
     side = each[len(each) // 2]
     left, right = (
         Face(np.array([(sign * w, y, z) for z, y, w in profile], float), side) for sign in (-1, 1)
@@ -159,11 +157,11 @@ def extrude(
     return Part(strips, left, right)
 
 
-def box(width: Number, y: tuple[Number, Number], z: tuple[Number, Number], colour: Colour) -> Part:
+def box(width: Number, y: tuple[Number, Number], z: tuple[Number, Number], color: Color) -> Part:
     """A part like a box: back, top and front are its strips."""
     half = width / 2
     return extrude(
-        [(z[0], y[0], half), (z[0], y[1], half), (z[1], y[1], half), (z[1], y[0], half)], colour
+        [(z[0], y[0], half), (z[0], y[1], half), (z[1], y[1], half), (z[1], y[0], half)], color
     )
 
 
@@ -190,12 +188,12 @@ def windows_along(
 
 
 def mirrors(
-    width: Number, y: tuple[Number, Number], z: tuple[Number, Number], colour: Colour
+    width: Number, y: tuple[Number, Number], z: tuple[Number, Number], color: Color
 ) -> list[Part]:
     """Two mirrors, that stick out of a body of that width."""
     parts = []
     for sign in (-1, 1):
-        part = box(0.2, y, z, colour)
+        part = box(0.2, y, z, color)
         for face in part.faces:
             face.points[:, 0] += sign * (width / 2 + 0.1)
         parts.append(part)

@@ -78,9 +78,9 @@ def band(
 
 
 def mix(
-    colours: Float[np.ndarray, "... 3"],
+    colors: Float[np.ndarray, "... 3"],
     other: Float[np.ndarray, "... 3"],
     share: Float[np.ndarray, "..."],
 ) -> Float[np.ndarray, "... 3"]:
-    """Colours with a share of another one in them."""
-    return colours + (other.astype(colours.dtype) - colours) * share[..., None]
+    """Colors with a share of another one in them."""
+    return colors + (other.astype(colors.dtype) - colors) * share[..., None]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from m2f_jax.streets.canvas import Colour
+from m2f_jax.streets.canvas import Color
 from m2f_jax.streets.dice import Dice, Number
 from m2f_jax.streets.solids import (
     BLACK,
@@ -34,7 +34,7 @@ def bus(dice: Dice) -> Vehicle:
     two_decks = dice.chance(0.12)
     height = 4.1 if two_decks else dice.uniform(2.95, 3.2)
     half, back, front = width / 2, -length / 2, length / 2
-    main, second = dice.colour(*LIVERIES), dice.colour(*LIVERIES)
+    main, second = dice.color(*LIVERIES), dice.color(*LIVERIES)
     body = extrude(
         [
             (back + 0.05, 0.32, half * 0.97),
@@ -59,7 +59,7 @@ def bus(dice: Dice) -> Vehicle:
     axles = back + 2.9, front - 2.5
     body.add_sides(BLACK, *(arch(z, 0.5, 0.6) for z in axles))
     if dice.chance(0.5):  # an advertisement
-        body.add_sides(dice.colour(*LIVERIES), rectangle(-3.2, 1.8, 0.5, sill - 0.1))
+        body.add_sides(dice.color(*LIVERIES), rectangle(-3.2, 1.8, 0.5, sill - 0.1))
 
     lower_rear, rear = body.strips[:2]
     screen, lower_front = body.strips[5:]
@@ -88,7 +88,7 @@ def tram(dice: Dice) -> Vehicle:
     """A tram of several joined cars; Cityscapes calls it a train."""
     cars, long = dice.whole(2, 4), dice.uniform(6.5, 9.0)
     width, height = 2.4, dice.uniform(3.2, 3.5)
-    main, second = dice.colour(*LIVERIES), dice.colour(*LIVERIES)
+    main, second = dice.color(*LIVERIES), dice.color(*LIVERIES)
     length = cars * long
     parts = []
     for k in range(cars):
@@ -120,7 +120,7 @@ def tram_body(
     z: tuple[Number, Number],
     half: Number,
     height: Number,
-    colour: Colour,
+    color: Color,
     *,
     rear: bool,
     front: bool,
@@ -139,26 +139,26 @@ def tram_body(
             (z[1], 1.0, narrow[1]),
             (z[1] - 0.1 * ahead, 0.3, narrow[1] * 0.98),
         ],
-        colour,
+        color,
     )
 
 
 def dress_tram(
-    body: Part, z: tuple[Number, Number], height: Number, colour: Colour, *, rear: bool, front: bool
+    body: Part, z: tuple[Number, Number], height: Number, color: Color, *, rear: bool, front: bool
 ):
     """Windows, doors and stripes on the sides."""
     ends = z[0] + (0.9 if rear else 0.25), z[1] - (0.9 if front else 0.25)
     middle = sum(z) / 2
-    body.add_sides(colour, rectangle(z[0] + 0.2, z[1] - 0.2, 0.3, 0.95))
-    body.add_sides(colour * 0.8, rectangle(*ends, height - 0.35, height - 0.15))
+    body.add_sides(color, rectangle(z[0] + 0.2, z[1] - 0.2, 0.3, 0.95))
+    body.add_sides(color * 0.8, rectangle(*ends, height - 0.35, height - 0.15))
     windows_along(body, ends, (1.15, height - 0.6), 1.5)
-    body.add_sides(colour * 0.6, rectangle(middle - 0.7, middle + 0.7, 0.35, 1.1))
+    body.add_sides(color * 0.6, rectangle(middle - 0.7, middle + 0.7, 0.35, 1.1))
     doors = [rectangle(at, at + 0.6, 0.5, height - 0.6) for at in (middle - 0.65, middle + 0.05)]
     body.add_sides(GLASS, *doors, kind="glass")
     body.add_sides(BLACK, rectangle(z[0] + 1.2, z[1] - 1.2, 0.3, 0.42))
 
 
-def face_of_tram(screen: Face, bumper: Face, lights: Colour, *, upwards: bool):
+def face_of_tram(screen: Face, bumper: Face, lights: Color, *, upwards: bool):
     """The window, the sign and the lights of one end, whose faces run upwards or downwards."""
 
     def span(low: Number, high: Number) -> tuple[Number, Number]:

@@ -62,10 +62,10 @@ def draw_part(
     for _, face, points, normal in sorted(visible, key=lambda entry: -entry[0]):
         z = float(points[:, 2].mean())
         direction = tuple(normal.tolist())
-        colour = view.lit(face.colour, direction, sunlit)
-        colour = colour + (view.weather.zenith - colour) * (0.05 + 0.22 * max(normal[1], 0))
+        color = view.lit(face.color, direction, sunlit)
+        color = color + (view.weather.zenith - color) * (0.05 + 0.22 * max(normal[1], 0))
         outline = view.project(points)
-        canvas.fill([outline], view.hazy(colour, z), owner, tilt=(0.06, -0.30))
+        canvas.fill([outline], view.hazy(color, z), owner, tilt=(0.06, -0.30))
         if np.ptp(outline, axis=0).max() < 4:
             continue
         for decal in face.decals:
@@ -75,13 +75,13 @@ def draw_part(
                 continue
             tilt = (0.0, -0.2)
             if decal.kind == "glow":
-                shade = decal.colour
+                shade = decal.color
             elif decal.kind == "glass":
                 sky = view.weather.horizon * view.weather.ambient.mean()
-                shade = decal.colour + sky * (0.12 + 0.3 * max(normal[1], 0))
+                shade = decal.color + sky * (0.12 + 0.3 * max(normal[1], 0))
                 tilt = (0.25, -0.9)
             else:
-                shade = view.lit(decal.colour, direction, sunlit)
+                shade = view.lit(decal.color, direction, sunlit)
             canvas.fill(shapes, view.hazy(shade, z), tilt=tilt)
 
 
@@ -97,8 +97,8 @@ def draw_tread(
     discs = [
         wheel_disc(view, wheel, pose, side * x, wheel.radius) for x in (wheel.x - 0.2, wheel.x)
     ]
-    colour = view.hazy(view.lit(TYRE, (0, 0, -1), sunlit), pose.z)
-    canvas.fill([convex_hull(np.concatenate(discs))], colour, owner)
+    color = view.hazy(view.lit(TYRE, (0, 0, -1), sunlit), pose.z)
+    canvas.fill([convex_hull(np.concatenate(discs))], color, owner)
 
 
 def draw_hub(
@@ -108,8 +108,8 @@ def draw_hub(
     tyre = view.hazy(view.lit(TYRE, (0, 0, -1), sunlit), pose.z)
     rim = view.hazy(view.lit(wheel.rim, (0, 0.3, -0.9), sunlit), pose.z)
     shares = ((1.0, tyre), (0.95, tyre * 1.4), (0.66, rim), (0.48, rim * 0.6), (0.22, rim))
-    for share, colour in shares:
+    for share, color in shares:
         disc = wheel_disc(view, wheel, pose, side * wheel.x, wheel.radius * share)
-        canvas.fill([disc], colour, owner if share == 1 else None, tilt=(0, -0.3))
+        canvas.fill([disc], color, owner if share == 1 else None, tilt=(0, -0.3))
         if np.ptp(disc[:, 0]) < 2:
             return

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Colour, Polygon
+from m2f_jax.streets.canvas import Color, Polygon
 from m2f_jax.streets.dice import Dice, Number
 
 NEAREST = 0.5  # metres; what is nearer to the camera is drawn as if it were there
@@ -23,11 +23,11 @@ Points = Float[np.ndarray, "n 3"]
 class Weather:
     """Light and air. The light on a surface is ambient + sun * cosine of the angle."""
 
-    ambient: Colour
-    sun: Colour
+    ambient: Color
+    sun: Color
     sun_direction: tuple[Number, Number, Number]
-    zenith: Colour
-    horizon: Colour
+    zenith: Color
+    horizon: Color
     clouds: Number
     clear_sight: Number
     """How far away, in metres, things look half like the haze."""
@@ -73,21 +73,21 @@ class View:
         """Pixels per metre at that distance."""
         return self.focal / max(z, NEAREST)
 
-    def lit(self, colour: Colour, normal: tuple[Number, Number, Number], sunlit: bool) -> Colour:
-        """A surface's colour in this light."""
+    def lit(self, color: Color, normal: tuple[Number, Number, Number], sunlit: bool) -> Color:
+        """A surface's color in this light."""
         cosine = sum(a * b for a, b in zip(normal, self.weather.sun_direction, strict=True))
         light = self.weather.ambient * (0.86 + 0.14 * normal[1])
         if sunlit:
             light = light + self.weather.sun * max(cosine, 0)
-        return colour * light
+        return color * light
 
-    def hazy(self, colour: Colour, z: Number) -> Colour:
-        """A colour at a distance."""
+    def hazy(self, color: Color, z: Number) -> Color:
+        """A color at a distance."""
         share = z * z / (z * z + self.weather.clear_sight**2)
-        return colour + (self.weather.horizon - colour) * share
+        return color + (self.weather.horizon - color) * share
 
     def haziness(self, z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-        """The share of the horizon's colour in what is seen at distances."""
+        """The share of the horizon's color in what is seen at distances."""
         return z * z / (z * z + self.weather.clear_sight**2)
 
     def shadow_of(self, points: Points) -> Points:
@@ -188,8 +188,8 @@ def random_weather(dice: Dice) -> Weather:
             math.sin(elevation),
             math.cos(elevation) * math.cos(azimuth),
         ),
-        zenith=dice.colour(zenith),
-        horizon=dice.colour(horizon, spread=0.04),
+        zenith=dice.color(zenith),
+        horizon=dice.color(horizon, spread=0.04),
         clouds=clouds,
         clear_sight=sight * dice.uniform(0.8, 1.3),
         dark=kind == "dusk",

@@ -2,8 +2,8 @@
 
 Every pixel shows at most one object: a translucent fill, and an opaque line inside its border. A
 label that finds no place where it hides nothing else is left out.
-Things get vivid colours that differ from their neighbours and from the image; stuff and semantic
-classes have one colour each, the same in all pictures of a data set.
+Things get vivid colors that differ from their neighbours and from the image; stuff and semantic
+classes have one color each, the same in all pictures of a data set.
 """
 
 import functools
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, mask_box
-from m2f_jax.visualization.color import class_colours, text_colour, thing_colours
+from m2f_jax.visualization.color import class_colors, text_color, thing_colors
 from m2f_jax.visualization.label_placement import NO_OBJECT, Plate, large_parts, place_labels
 
 LONGEST_NAME = 24  # characters
@@ -57,9 +57,9 @@ def draw_instances(
         )
         for i in np.argsort(-scores, kind="stable").tolist()
     }
-    colours = thing_colours(image, boxes)
-    picture = paint(image, owners, colours, thing_opacities(areas, image))
-    return add_labels(picture, owners, colours, things=captions, stuff={})
+    colors = thing_colors(image, boxes)
+    picture = paint(image, owners, colors, thing_opacities(areas, image))
+    return add_labels(picture, owners, colors, things=captions, stuff={})
 
 
 def draw_panoptic(
@@ -67,7 +67,7 @@ def draw_panoptic(
     segmentation: PanopticSegmentation,
     class_names: Sequence[str],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with vivid things, labelled "class score", and stuff in muted class colours.
+    """The image with vivid things, labelled "class score", and stuff in muted class colors.
 
     Void stays as it is.
 
@@ -89,19 +89,17 @@ def draw_panoptic(
     things = [i for i, segment in enumerate(segments) if segment.is_thing]
     stuff = [i for i, segment in enumerate(segments) if not segment.is_thing]
 
-    colours = np.zeros((len(segments), 3), np.uint8)
+    colors = np.zeros((len(segments), 3), np.uint8)
     boxes = np.array([mask_box(owners == i) for i in things], int).reshape(-1, 4)
-    colours[things] = thing_colours(image, boxes)
-    colours[stuff] = class_colours(tuple(class_names), muted=True)[
-        [segments[i].label for i in stuff]
-    ]
+    colors[things] = thing_colors(image, boxes)
+    colors[stuff] = class_colors(tuple(class_names), muted=True)[[segments[i].label for i in stuff]]
     areas = areas_of(owners, len(segments))
     opacities = thing_opacities(areas, image)
     opacities[stuff] = 0.5
     return add_labels(
-        paint(image, owners, colours, opacities),
+        paint(image, owners, colors, opacities),
         owners,
-        colours,
+        colors,
         things={
             i: thing_captions(names[i], segments[i].score)
             for i in sorted(things, key=lambda i: -segments[i].score)
@@ -115,7 +113,7 @@ def draw_semantic(
     label_map: Integer[np.ndarray, "height width"],
     class_names: Sequence[str],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with every class in its own colour, and its name on all its large parts.
+    """The image with every class in its own color, and its name on all its large parts.
 
     Args:
         image: the RGB image that was segmented.
@@ -129,9 +127,9 @@ def draw_semantic(
     owners = label_map.astype(np.int32).clip(NO_OBJECT)
     present = np.flatnonzero(areas_of(owners, len(class_names))).tolist()
     captions = {label: short_name(class_names[label]) for label in present}
-    colours = class_colours(tuple(class_names))
-    picture = paint(image, owners, colours, np.full(len(colours), 0.55))
-    return add_labels(picture, owners, colours, things={}, stuff=captions)
+    colors = class_colors(tuple(class_names))
+    picture = paint(image, owners, colors, np.full(len(colors), 0.55))
+    return add_labels(picture, owners, colors, things={}, stuff=captions)
 
 
 def check_image(image: np.ndarray, size: tuple[int, ...]):
@@ -158,25 +156,25 @@ def short_name(class_name: str) -> str:
 def paint(
     image: UInt8[np.ndarray, "height width 3"],
     owners: Int[np.ndarray, "height width"],
-    colours: UInt8[np.ndarray, "objects 3"],
+    colors: UInt8[np.ndarray, "objects 3"],
     opacities: Float[np.ndarray, "objects"],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Fills the objects with translucent colour, and draws a line inside their borders.
+    """Fills the objects with translucent color, and draws a line inside their borders.
 
     Args:
         image: the RGB image below.
         owners: index of the object at every pixel, -1 where there is none.
-        colours: colour of every object.
+        colors: color of every object.
         opacities: how much of its fill is seen, 0 to 1.
     """
-    overlay = np.vstack([colours, np.zeros((1, 3), np.uint8)]).take(owners, axis=0)
+    overlay = np.vstack([colors, np.zeros((1, 3), np.uint8)]).take(owners, axis=0)
     alpha = np.append(np.round(opacities * 255), 0).astype(np.uint8).take(owners)
     # A line on a small object is thin, so that something of the object is seen inside.
     thickest = round(1.2 + image_scale(image) / 750)
-    areas = areas_of(owners, len(colours))
+    areas = areas_of(owners, len(colors))
     thickness = np.append((np.sqrt(areas) / 12).round().clip(1, thickest), 0).astype(np.uint8)
     alpha[border_depth(owners, thickest) <= thickness.take(owners)] = 255
-    # Half the image's own colour goes under a fill, which so keeps its hue on any object.
+    # Half the image's own color goes under a fill, which so keeps its hue on any object.
     photograph = Image.fromarray(image)
     pale = Image.blend(photograph, photograph.convert("L").convert("RGB"), 0.5)
     below = Image.composite(pale, photograph, Image.fromarray(owners != NO_OBJECT))
@@ -235,7 +233,7 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 def add_labels(
     picture: UInt8[np.ndarray, "height width 3"],
     owners: Int[np.ndarray, "height width"],
-    colours: UInt8[np.ndarray, "objects 3"],
+    colors: UInt8[np.ndarray, "objects 3"],
     *,
     things: Mapping[int, tuple[str, ...]],
     stuff: Mapping[int, str],
@@ -247,7 +245,7 @@ def add_labels(
     Args:
         picture: the image with its objects painted.
         owners: index of the object at every pixel, -1 where there is none.
-        colours: colour of every object.
+        colors: color of every object.
         things: what the labels of things say, in full and perhaps in short, by index of the object.
         stuff: what the labels of other objects say.
     """
@@ -258,7 +256,7 @@ def add_labels(
         first = [Text(texts[0], normal)] if pixels >= (1.5 * normal) ** 2 else []
         return [*first, *(Text(text, small) for text in texts)]
 
-    areas = areas_of(owners, len(colours))
+    areas = areas_of(owners, len(colors))
     thing_texts = {i: forms(texts, int(areas[i])) for i, texts in things.items()}
     placed = place_texts(keep_objects(owners, things), thing_texts, may_leave=True)
     labels = [(plate, text, i) for i, (plate, text) in placed.items()]
@@ -285,7 +283,7 @@ def add_labels(
         labels += [(plate, text, int(objects[part])) for part, (plate, text) in placed.items()]
     canvas = Image.fromarray(picture)
     for plate, text, i in labels:
-        draw_label(canvas, plate, text, tuple(colours[i].tolist()))
+        draw_label(canvas, plate, text, tuple(colors[i].tolist()))
     return np.array(canvas)
 
 
@@ -312,7 +310,7 @@ def keep_objects(
     return table[owners]  # -1 is the last one
 
 
-def draw_label(canvas: Image.Image, plate: Plate, text: Text, colour: tuple[int, int, int]):
+def draw_label(canvas: Image.Image, plate: Plate, text: Text, color: tuple[int, int, int]):
     """Draws a label into a picture, and a line to its object if it is away."""
     low = np.array([plate.left, plate.top])
     high = low + np.array([plate.width, plate.height])
@@ -332,11 +330,11 @@ def draw_label(canvas: Image.Image, plate: Plate, text: Text, colour: tuple[int,
     corners = [*(fine * (low - origin)).tolist(), *(fine * (high - origin) - 1).tolist()]
     draw.rounded_rectangle(corners, radius=text.font_size * fine / 4, fill=255)
     mask = shape.resize(tuple(size.tolist()), Image.Resampling.BOX)
-    canvas.paste(colour, tuple(origin.tolist()), mask)
+    canvas.paste(color, tuple(origin.tolist()), mask)
     ImageDraw.Draw(canvas).text(
         (plate.left + plate.width / 2, plate.top + 0.755 * plate.height),  # the middle of capitals
         text.text,
-        fill=text_colour(colour),
+        fill=text_color(color),
         font=font(text.font_size),
         anchor="ms",
     )

@@ -410,7 +410,7 @@ BAD_SEMANTIC = {
     ),
     "cut": (lambda f: cut(f / MAP), MAP),
     "small": (lambda f: remap(f / MAP, halve), f"{MAP} has 64 x 128 pixels"),
-    "colours": (lambda f: remap(f / MAP, lambda x: np.stack([x] * 3, -1)), "isn't a map of ids"),
+    "colors": (lambda f: remap(f / MAP, lambda x: np.stack([x] * 3, -1)), "isn't a map of ids"),
     "unknown label in pixels": (lambda f: remap(f / MAP, lambda x: x * 0 + 40), f"{MAP}: image"),
 }
 
@@ -418,7 +418,7 @@ BAD_SEMANTIC = {
 BAD = {"instance": BAD_INSTANCES, "panoptic": BAD_PANOPTIC, "semantic": BAD_SEMANTIC}
 
 
-SEEN_IN_PIXELS = {"grey map", "unlisted", "colours", "unknown label in pixels"}
+SEEN_IN_PIXELS = {"grey map", "unlisted", "colors", "unknown label in pixels"}
 
 
 def nothing_is_scored(*_):

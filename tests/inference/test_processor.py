@@ -104,8 +104,8 @@ MODES = {
     "LA": (with_alpha(GREY), THREE_GREYS),
     "RGBA": (with_alpha(RGB), RGB),
     "P": (with_palette(), FROM_PALETTE),
-    "P, one colour transparent": (with_palette(transparency=0), FROM_PALETTE),
-    "P, an alpha per colour": (with_palette(transparency=b"\x00\x80"), FROM_PALETTE),
+    "P, one color transparent": (with_palette(transparency=0), FROM_PALETTE),
+    "P, an alpha per color": (with_palette(transparency=b"\x00\x80"), FROM_PALETTE),
     "CMYK": (
         Image.new("CMYK", (7, 5), (255, 0, 0, 51)),
         np.full((5, 7, 3), [0, 204, 204], np.uint8),

@@ -179,7 +179,7 @@ def test_panoptic_entry_needs_all_segments(panoptic):
         absent.to_coco(LABELS, 3, "3.png")
 
 
-def test_panoptic_colours_give_the_ids_back(panoptic):
+def test_panoptic_colors_give_the_ids_back(panoptic):
     rgb = panoptic.to_rgb().astype(int)
     np.testing.assert_array_equal(rgb @ [1, 256, 65536], panoptic.segment_map)
     too_large = PanopticSegmentation(segment_map=np.full((2, 2), 2**24), segments=())

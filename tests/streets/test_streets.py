@@ -24,7 +24,7 @@ SMALL = (128, 256)
 IMAGES = 12
 THINGS = {label.id for label in things(CITYSCAPES)}
 STUFF = {label.id for label in CITYSCAPES} - THINGS
-SCENES = [  # of seed 0: index, checksum of the instance ids, mean colour
+SCENES = [  # of seed 0: index, checksum of the instance ids, mean color
     (0, "fddae62517664c5a", (82.64, 85.34, 88.32)),
     (1, "3a206638e5f02fda", (84.23, 93.38, 82.70)),
     (2, "585c83ee4aff88db", (111.00, 92.84, 88.41)),
@@ -64,12 +64,12 @@ def objects(ids):
     return {int(k): n for k, n in zip(*np.unique(ids, return_counts=True), strict=True) if k > 999}
 
 
-@pytest.mark.parametrize(("index", "labels", "colour"), SCENES)
-def test_scenes_never_change(scenes, index, labels, colour):
+@pytest.mark.parametrize(("index", "labels", "color"), SCENES)
+def test_scenes_never_change(scenes, index, labels, color):
     """If they should change, raise files.VERSION, so that data sets aren't mixed."""
     assert street_files.VERSION == 1
     assert checksum(scenes[index].instance_ids.astype("<i4")) == labels
-    np.testing.assert_allclose(scenes[index].image.mean(axis=(0, 1)), colour, atol=0.01)
+    np.testing.assert_allclose(scenes[index].image.mean(axis=(0, 1)), color, atol=0.01)
 
 
 def test_a_scene_depends_on_its_seed_and_index_alone(scenes):
@@ -126,7 +126,7 @@ def test_ids(scenes):
         np.testing.assert_array_equal(scene.label_ids, np.where(ids < 1000, ids, ids // 1000))
 
 
-def test_colours_follow_labels(scenes):
+def test_colors_follow_labels(scenes):
     """Sky is brighter than road, and every object differs from its image as a whole."""
     for scene in scenes:
         brightness = scene.image.mean(axis=2)
@@ -180,9 +180,9 @@ def test_the_tree_is_that_of_cityscapes(tree, scenes):
         for k, label in enumerate(CITYSCAPES):
             np.testing.assert_array_equal(trained == k, scene.label_ids == label.id)
         assert set(np.unique(trained)) <= {*range(19), 255}
-        colour = read(image.ground_truth_file("_color.png"))
-        assert colour.shape == (*SMALL, 4)
-        assert set(map(tuple, colour[scene.label_ids == 26].tolist())) == {(0, 0, 142, 255)}
+        color = read(image.ground_truth_file("_color.png"))
+        assert color.shape == (*SMALL, 4)
+        assert set(map(tuple, color[scene.label_ids == 26].tolist())) == {(0, 0, 142, 255)}
 
 
 @pytest.fixture

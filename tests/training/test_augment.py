@@ -1,4 +1,4 @@
-"""Training images changed at random: geometry of images and maps, colours, recipes."""
+"""Training images changed at random: geometry of images and maps, colors, recipes."""
 
 import colorsys
 import itertools
@@ -14,11 +14,11 @@ from m2f_jax.training.augment import (
     AUGMENTATIONS,
     GREY,
     Augmentation,
-    ColourJitter,
+    ColorJitter,
     LargeScaleJitter,
     RandomCrop,
     Window,
-    change_colours,
+    change_colors,
     crop_image,
     crop_map,
     random_crops,
@@ -33,13 +33,13 @@ def noise(size, seed=0):
 
 
 def painted(size=SIZE):
-    """An image whose colour tells the segment of every pixel: red and blue boxes on black."""
+    """An image whose color tells the segment of every pixel: red and blue boxes on black."""
     regions = np.zeros(size, np.int32)
     regions[10:40, 20:70] = 1
     regions[30:55, 60:95] = 2
-    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+    colors = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
     segments = Segments(regions, np.eye(2, 3, 1, dtype=bool), np.array([0, 1], np.int32))
-    return Example(colours[regions], segments)
+    return Example(colors[regions], segments)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_image_and_masks_stay_aligned(crop):
         red, blue = segments.masks
         grey = (image == GREY).all(axis=2)
         shown = [(image[..., channel] > 127) & ~grey for channel in (0, 2)]
-        outline = 0.05 * image[..., 0].size  # where colours mix
+        outline = 0.05 * image[..., 0].size  # where colors mix
         assert np.count_nonzero(shown[0] != red) + np.count_nonzero(shown[1] != blue) < outline
         assert not (grey & (red | blue)).any()
         if red.any() and blue.any():
@@ -144,7 +144,7 @@ def test_large_scale_jitter_covers_its_scales():
 @pytest.mark.parametrize(
     ("saturation", "hue"), [(1.0, 7), (1.3, 0), (0.6, -18), (1.5, 18), (0.5, 1), (1.0, -90)]
 )
-def test_colours_change_as_colorsys_computes(saturation, hue):
+def test_colors_change_as_colorsys_computes(saturation, hue):
     image = noise((12, 20))
     image[0] = image[0, :, :1]  # greys
     image[1, :3] = [[255, 255, 255], [0, 0, 0], [255, 0, 0]]
@@ -152,7 +152,7 @@ def test_colours_change_as_colorsys_computes(saturation, hue):
     for y, x in np.ndindex(image.shape[:2]):
         h, s, v = colorsys.rgb_to_hsv(*(image[y, x] / 255))
         expected[y, x] = colorsys.hsv_to_rgb((h + hue / 180) % 1, min(s * saturation, 1), v)
-    changed = change_colours(image, saturation, hue)
+    changed = change_colors(image, saturation, hue)
     assert changed.dtype == np.uint8
     assert np.abs(changed - expected * 255).max() <= 0.501
 
@@ -165,7 +165,7 @@ def test_values_are_scaled_and_cut_off():
         np.testing.assert_array_equal(scale_values(image, factor, added), expected)
 
 
-def test_colour_jitter_draws_within_its_ranges():
+def test_color_jitter_draws_within_its_ranges():
     calls = {"scale": [], "change": []}
 
     def scale(image, factor, added):
@@ -178,9 +178,9 @@ def test_colour_jitter_draws_within_its_ranges():
 
     rng = np.random.default_rng(0)
     where = "m2f_jax.training.augment"
-    with mock.patch(f"{where}.scale_values", scale), mock.patch(f"{where}.change_colours", change):
+    with mock.patch(f"{where}.scale_values", scale), mock.patch(f"{where}.change_colors", change):
         for _ in range(2000):
-            ColourJitter()(noise((1, 1)), rng)
+            ColorJitter()(noise((1, 1)), rng)
     first, second = np.array(calls["scale"][::2]), np.array(calls["scale"][1::2])
     saturation, hue = np.array(calls["change"]).T
     brightness, contrast = first[:, 1], second[:, 0]
@@ -201,15 +201,15 @@ def test_colour_jitter_draws_within_its_ranges():
 
 def test_contrast_comes_before_or_after_the_hue():
     image = noise((8, 8))
-    jitter = ColourJitter(brightness=0.0, contrast=(0.5, 0.5), saturation=(1.5, 1.5), hue=0)
-    darker, stronger = scale_values(image, 0.5, 0.0), change_colours(image, 1.5, 0)
+    jitter = ColorJitter(brightness=0.0, contrast=(0.5, 0.5), saturation=(1.5, 1.5), hue=0)
+    darker, stronger = scale_values(image, 0.5, 0.0), change_colors(image, 1.5, 0)
     orders = {
         array.tobytes()
         for array in (
             image,
             darker,
             stronger,
-            change_colours(darker, 1.5, 0),
+            change_colors(darker, 1.5, 0),
             scale_values(stronger, 0.5, 0.0),
         )
     }

@@ -33,7 +33,7 @@ def streets(tmp_path_factory):
 
 
 class Numbered:
-    """Tiny images, each of its own colour, each with one segment of a label of its own."""
+    """Tiny images, each of its own color, each with one segment of a label of its own."""
 
     labels = things(CITYSCAPES)
     task = "instance"

@@ -27,7 +27,7 @@ from m2f_jax.training import (
 
 SIZE = (64, 96)
 IMAGES, OBJECTS, CLASSES = 4, 3, 2
-COLOURS = np.array([[200, 60, 40], [40, 90, 210]])
+COLORS = np.array([[200, 60, 40], [40, 90, 210]])
 MODEL = Mask2FormerConfig(
     labels=numbered(CLASSES),
     task="instance",
@@ -54,7 +54,7 @@ TRAIN = TrainConfig(
 
 
 def draw_batch() -> TrainBatch:
-    """Ellipses that don't touch, in the colours of their classes under noise."""
+    """Ellipses that don't touch, in the colors of their classes under noise."""
     rng = np.random.default_rng(0)
     height, width = SIZE
     y, x = np.mgrid[:height, :width]
@@ -68,7 +68,7 @@ def draw_batch() -> TrainBatch:
             half_height, half_width = rng.uniform(14, 24), rng.uniform(9, 13)
             inside = ((y - centre_y) / half_height) ** 2 + ((x - centre_x) / half_width) ** 2 < 1
             regions[image, inside] = k + 1
-            images[image, inside] = COLOURS[labels[image, k]] + rng.normal(
+            images[image, inside] = COLORS[labels[image, k]] + rng.normal(
                 scale=15, size=(inside.sum(), 3)
             )
     members = np.broadcast_to(np.eye(OBJECTS, OBJECTS + 1, 1, dtype=bool), (IMAGES, OBJECTS, 4))

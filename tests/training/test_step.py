@@ -29,7 +29,7 @@ NUM_SEGMENTS = 3
 
 
 def make_batch(count: int) -> TrainBatch:
-    """Images of two coloured halves, each a segment of its own class."""
+    """Images of two colored halves, each a segment of its own class."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 60, (count, *SIZE, 3), dtype=np.uint8)
     regions = np.zeros((count, *SIZE), np.uint16)

@@ -3,7 +3,7 @@ import pytest
 import skimage.data
 
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
-from m2f_jax.visualization.color import VIVID_COLOURS, class_colours, oklab, thing_colours
+from m2f_jax.visualization.color import VIVID_COLORS, class_colors, oklab, thing_colors
 from m2f_jax.visualization.drawing import (
     draw_instances,
     draw_panoptic,
@@ -73,12 +73,12 @@ def test_small_objects_lie_over_large_ones():
     assert (again[50, 35] != again[50, 20]).any()
 
 
-def test_outline_is_the_objects_colour_inside_its_border():
+def test_outline_is_the_objects_color_inside_its_border():
     owners = np.full((400, 400), NO_OBJECT, np.int32)
     owners[100:300, 100:300] = 0
-    colour = np.array([[255, 0, 0]], np.uint8)
+    color = np.array([[255, 0, 0]], np.uint8)
     image = np.full((400, 400, 3), 100, np.uint8)
-    picture = paint(image, owners, colour, np.array([0.5]))
+    picture = paint(image, owners, color, np.array([0.5]))
     line = (picture == [255, 0, 0]).all(axis=-1)
     np.testing.assert_array_equal(np.flatnonzero(line[200]), [100, 101, 298, 299])
     np.testing.assert_array_equal(picture[owners == NO_OBJECT], image[owners == NO_OBJECT])
@@ -138,22 +138,22 @@ def test_parts_are_connected_and_large():
     assert (parts[2, 85], parts[55, 85], parts[55, 45]) == (2, 3, NO_OBJECT)
 
 
-def test_colours_are_distinct():
-    for colours in (VIVID_COLOURS[:20], class_colours(tuple("abcdefghijklmnopqrst"))):
-        lab = oklab(colours)
+def test_colors_are_distinct():
+    for colors in (VIVID_COLORS[:20], class_colors(tuple("abcdefghijklmnopqrst"))):
+        lab = oklab(colors)
         distance = np.linalg.norm(lab[:, None] - lab, axis=-1)
         assert distance[~np.eye(20, dtype=bool)].min() > 0.08
 
 
-def test_neighbours_have_unlike_colours():
+def test_neighbours_have_unlike_colors():
     image = skimage.data.coffee()
     boxes = np.array([[40 * i, 100, 40 * i + 38, 140] for i in range(14)])
-    lab = oklab(thing_colours(image, boxes))
+    lab = oklab(thing_colors(image, boxes))
     assert np.linalg.norm(lab[1:] - lab[:-1], axis=1).min() > 0.2
 
 
-def test_classes_have_familiar_colours():
-    road, sky, tree = class_colours(("road", "sky-other", "tree, bush")).astype(int)
+def test_classes_have_familiar_colors():
+    road, sky, tree = class_colors(("road", "sky-other", "tree, bush")).astype(int)
     assert sky.argmax() == 2
     assert tree.argmax() == 1
     assert road.argmin() == 1
