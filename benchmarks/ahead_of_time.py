@@ -14,7 +14,8 @@ from jax.sharding import Mesh
 from machine import versions
 from reporting import Grid, add_report_options, publish, say
 
-from m2f_jax.model import MIN_SIZE, abstract_model, network, stored_dtype
+from m2f_jax.modeling.mask2former import MIN_SIZE, network
+from m2f_jax.modeling.parameters import abstract_model, stored_dtype
 from m2f_jax.presets import PRESETS, preset
 from m2f_jax.training import TrainBatch, TrainState, train_step
 from m2f_jax.training.batch import OVERLAPS

@@ -24,7 +24,7 @@ from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 from PIL import Image
 from reporting import Grid, add_report_options, publish
 
-from m2f_jax.results import encode_rle
+from m2f_jax.inference.results import encode_rle
 
 SIZE = (1024, 2048)
 CLASSES = (24, 24, 24, 25, 26, 26, 26, 26, 27, 28, 31, 32, 33)

@@ -27,7 +27,8 @@ from machine import describe_run, in_a_process
 from reporting import Grid, add_report_options, new_file, publish, say, text_of
 
 from m2f_jax.config import Mask2FormerConfig
-from m2f_jax.model import abstract_model, fill, network, parameters, stored_dtype
+from m2f_jax.modeling.mask2former import network
+from m2f_jax.modeling.parameters import abstract_model, fill, parameters, stored_dtype
 from m2f_jax.presets import PRESETS, preset
 
 SIZES = (

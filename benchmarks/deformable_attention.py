@@ -73,7 +73,7 @@ class Inputs(NamedTuple):
 
 def draw(settings: Settings) -> Inputs:
     """Random inputs of one image, in numpy and float32."""
-    from m2f_jax.pixel_decoder import reference_points
+    from m2f_jax.modeling.pixel_decoders.deformable import reference_points
 
     rng, heads, levels = np.random.default_rng(0), settings.heads, len(STRIDES)
     places = np.asarray(reference_points(settings.sizes))

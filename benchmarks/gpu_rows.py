@@ -424,7 +424,8 @@ def load_parts(
     from window_forms import patched
 
     from m2f_jax import Mask2Former
-    from m2f_jax.model import abstract_model, network
+    from m2f_jax.modeling.mask2former import network
+    from m2f_jax.modeling.parameters import abstract_model
 
     config, device = job.scale.config, jax_device(job)
     sharding = jax.sharding.SingleDeviceSharding(device)

@@ -36,13 +36,13 @@ class Inputs(NamedTuple):
 
 
 def draw_images(batch: int, size: tuple[int, int], scale: float = 1.0) -> list[np.ndarray]:
-    """Blurred colours under noise, in a size times a scale."""
+    """Blurred colors under noise, in a size times a scale."""
     rng = np.random.default_rng(0)
     height, width = (int(side * scale) for side in size)
     images = []
     for _ in range(batch):
-        colours = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
-        blurred = np.asarray(colours.resize((width, height), Image.Resampling.BICUBIC))
+        colors = Image.fromarray(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8))
+        blurred = np.asarray(colors.resize((width, height), Image.Resampling.BICUBIC))
         noisy = blurred + rng.normal(scale=8, size=blurred.shape)
         images.append(np.clip(noisy, 0, 255).astype(np.uint8))
     return images

@@ -49,9 +49,9 @@ class Scenes(NamedTuple):
 
 
 def draw_batch(settings: Settings, num_classes: int, step: int) -> Scenes:
-    """Ellipses in the colours of their classes under noise; later ones hide earlier ones."""
+    """Ellipses in the colors of their classes under noise; later ones hide earlier ones."""
     rng = np.random.default_rng([SEED, step])
-    colours = np.random.default_rng(SEED).integers(0, 256, (num_classes, 3))
+    colors = np.random.default_rng(SEED).integers(0, 256, (num_classes, 3))
     height, width = settings.size
     y, x = np.mgrid[:height, :width]
     shape = settings.batch, MOST_OBJECTS
@@ -65,7 +65,7 @@ def draw_batch(settings: Settings, num_classes: int, step: int) -> Scenes:
         half = np.exp(rng.uniform(np.log(0.05), np.log(0.4), 2)) * settings.size
         inside = ((y - centre[0]) / half[0]) ** 2 + ((x - centre[1]) / half[1]) ** 2 < 1
         regions[image, inside] = k + 1
-        images[image, inside] = colours[labels[image, k]]
+        images[image, inside] = colors[labels[image, k]]
     images += rng.normal(scale=8, size=images.shape)
     members = np.eye(MOST_OBJECTS, MOST_OBJECTS + 1, 1, dtype=bool) & valid[..., None]
     return Scenes(images.clip(0, 255).astype(np.uint8), regions, members, labels, valid)

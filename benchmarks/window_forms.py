@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from m2f_jax import swin
 from m2f_jax.config import SwinConfig
+from m2f_jax.modeling.backbones import swin
 from m2f_jax.ops.window_attention import shifted_regions, window_attention
 
 if TYPE_CHECKING:

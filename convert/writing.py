@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from m2f_jax.config import Task
-from m2f_jax.model import parameter_shapes
-from m2f_jax.processor import PROCESSOR_FILE
+from m2f_jax.inference.processor import PROCESSOR_FILE
+from m2f_jax.modeling.parameters import parameter_shapes
 
-from . import huggingface, huggingface_config
-from .checkpoint import Checkpoint, open_checkpoint
-from .formats import write_safetensors
-from .hub import CONFIG_FILE, WEIGHTS_FILE
-from .rules import expand, save
+from .files.formats import write_safetensors
+from .files.hub import CONFIG_FILE, WEIGHTS_FILE
+from .reading import Checkpoint, open_checkpoint
+from .tables import huggingface, huggingface_config
+from .tables.rules import expand, save
 
 Format = Literal["m2f_jax", "huggingface"]
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PROCESSOR_FILE)

@@ -1,10 +1,10 @@
 """Metrics of segmentation, equal to the official ones."""
 
-from .cityscapes_ap import CityscapesInstanceAP
-from .coco_ap import CocoMaskAP
-from .panoptic_quality import PanopticQuality
-from .region_tables import Regions, count_on_device
-from .semantic_iou import SemanticIoU
+from .metrics.cityscapes_ap import CityscapesInstanceAP
+from .metrics.coco_ap import CocoMaskAP
+from .metrics.panoptic_quality import PanopticQuality
+from .metrics.region_tables import Regions, count_on_device
+from .metrics.semantic_iou import SemanticIoU
 
 __all__ = [
     "CityscapesInstanceAP",

@@ -10,19 +10,19 @@ from PIL import Image
 
 from m2f_jax.config import Mask2FormerConfig, Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.inference.preprocess import read_image
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.inference.segmenter import Segmentation
 from m2f_jax.labels import CITYSCAPES, Label
-from m2f_jax.preprocess import read_image
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.segmenter import Segmentation
 
-from .cityscapes_ap import CityscapesInstanceAP
-from .cityscapes_files import read_ids
-from .cityscapes_panoptic import panoptic_ground_truth
-from .exports import export_panoptic
-from .panoptic_quality import PanopticQuality
-from .prediction_files import PanopticPrediction, Predictions
-from .region_tables import Regions
-from .semantic_iou import SemanticIoU
+from .metrics.cityscapes_ap import CityscapesInstanceAP
+from .metrics.cityscapes_panoptic import panoptic_ground_truth
+from .metrics.panoptic_quality import PanopticQuality
+from .metrics.region_tables import Regions
+from .metrics.semantic_iou import SemanticIoU
+from .predictions.cityscapes import read_ids
+from .predictions.exports import export_panoptic
+from .predictions.files import PanopticPrediction, Predictions
 
 ENDINGS = {  # the ground truth files that a task reads
     "instance": ("_instanceIds.png",),

@@ -9,18 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from m2f_jax.config import Task, read_json
+from m2f_jax.inference.preprocess import read_image
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.inference.segmenter import Segmentation
 from m2f_jax.labels import Label
-from m2f_jax.preprocess import read_image
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.segmenter import Segmentation
 from m2f_jax.structures import Size
 
-from .coco_annotations import CocoAnnotations
-from .coco_ap import CocoMaskAP
-from .exports import export_entry, export_panoptic
-from .file_checks import png_size, read_segment_ids
-from .panoptic_quality import PanopticQuality
-from .prediction_files import (
+from .metrics.coco_annotations import CocoAnnotations
+from .metrics.coco_ap import CocoMaskAP
+from .metrics.panoptic_quality import PanopticQuality
+from .predictions.checks import png_size, read_segment_ids
+from .predictions.exports import export_entry, export_panoptic
+from .predictions.files import (
     CocoResults,
     PanopticFiles,
     PanopticPrediction,

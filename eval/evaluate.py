@@ -17,9 +17,9 @@ import jax
 import numpy as np
 
 from m2f_jax.config import Task
-from m2f_jax.pipeline import run_pipeline
-from m2f_jax.processor import FOR_EVALUATION
-from m2f_jax.segmenter import Prepared, Reduce, Segmenter
+from m2f_jax.inference.prefetching import run_pipeline
+from m2f_jax.inference.processor import FOR_EVALUATION
+from m2f_jax.inference.segmenter import Prepared, Reduce, Segmenter
 from m2f_jax.structures import Size
 
 

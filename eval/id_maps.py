@@ -13,14 +13,14 @@ import numpy as np
 from m2f_jax.config import Task
 from m2f_jax.datasets.examples import Segments
 from m2f_jax.datasets.id_maps import IdMapExamples
-from m2f_jax.preprocess import read_image
-from m2f_jax.results import PanopticSegmentation, encode_rle, mask_box
-from m2f_jax.segmenter import Segmentation
+from m2f_jax.inference.preprocess import read_image
+from m2f_jax.inference.results import PanopticSegmentation, encode_rle, mask_box
+from m2f_jax.inference.segmenter import Segmentation
 
 from .coco import CocoImage, CocoInstances
-from .coco_annotations import CocoAnnotations
-from .panoptic_quality import PanopticQuality
-from .semantic_iou import SemanticIoU
+from .metrics.coco_annotations import CocoAnnotations
+from .metrics.panoptic_quality import PanopticQuality
+from .metrics.semantic_iou import SemanticIoU
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from jaxtyping import Float, Int, Int32, Integer
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.inference.postprocess import AnyArray
+from m2f_jax.inference.postprocess import Instances as Found
+from m2f_jax.inference.processor import FOR_EVALUATION, ImageProcessor
 from m2f_jax.labels import Label
-from m2f_jax.postprocess import AnyArray
-from m2f_jax.postprocess import Instances as Found
-from m2f_jax.processor import FOR_EVALUATION, ImageProcessor
 from m2f_jax.structures import Size
 
 from .cityscapes import Instances
-from .cityscapes_ap import CityscapesInstanceAP
-from .region_tables import Regions, count_on_device
+from .metrics.cityscapes_ap import CityscapesInstanceAP
+from .metrics.region_tables import Regions, count_on_device
 
 
 class RegionInput(NamedTuple):

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
         SwinConfig,
         TransformerDecoderConfig,
     )
-    from m2f_jax.export import export_model
-    from m2f_jax.exported import ExportedSegmenter
+    from m2f_jax.inference.export.running import ExportedSegmenter
+    from m2f_jax.inference.export.writing import export_model
+    from m2f_jax.inference.processor import FOR_DISPLAY, FOR_EVALUATION, ImageProcessor
+    from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
+    from m2f_jax.inference.segmenter import Segmenter
     from m2f_jax.labels import Label
-    from m2f_jax.model import Mask2Former
+    from m2f_jax.modeling.mask2former import Mask2Former
     from m2f_jax.presets import PRESETS, Preset, preset
-    from m2f_jax.processor import FOR_DISPLAY, FOR_EVALUATION, ImageProcessor
-    from m2f_jax.results import InstanceSegmentation, PanopticSegmentation, Segment
-    from m2f_jax.segmenter import Segmenter
     from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
 
 _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait for JAX
@@ -29,28 +29,28 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
         "SwinConfig",
         "TransformerDecoderConfig",
     ),
-    "export": ("export_model",),
-    "exported": ("ExportedSegmenter",),
+    "inference.export.running": ("ExportedSegmenter",),
+    "inference.export.writing": ("export_model",),
+    "inference.processor": ("FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor"),
+    "inference.results": ("InstanceSegmentation", "PanopticSegmentation", "Segment"),
+    "inference.segmenter": ("Segmenter",),
     "labels": ("Label",),
-    "model": ("Mask2Former",),
+    "modeling.mask2former": ("Mask2Former",),
     "presets": ("PRESETS", "Preset", "preset"),
-    "processor": ("FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor"),
-    "results": ("InstanceSegmentation", "PanopticSegmentation", "Segment"),
-    "segmenter": ("Segmenter",),
     "structures": ("Batch", "FeaturePyramid", "ImageSize", "Predictions"),
 }
 
 __all__ = [  # noqa: RUF022 - one line per module, as above
     "FPNPixelDecoderConfig", "Mask2FormerConfig", "PixelDecoderConfig", "SwinConfig",
     "TransformerDecoderConfig",
-    "export_model",
     "ExportedSegmenter",
-    "Label",
-    "Mask2Former",
-    "PRESETS", "Preset", "preset",
+    "export_model",
     "FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor",
     "InstanceSegmentation", "PanopticSegmentation", "Segment",
     "Segmenter",
+    "Label",
+    "Mask2Former",
+    "PRESETS", "Preset", "preset",
     "Batch", "FeaturePyramid", "ImageSize", "Predictions",
 ]  # fmt: skip
 

@@ -11,16 +11,16 @@ import numpy as np
 
 from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
-from m2f_jax.convert.formats import StoredTensor
-from m2f_jax.model import (
-    Mask2Former,
+from m2f_jax.convert.files.formats import StoredTensor
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.parameters import (
     abstract_model,
     fill,
     parameter_shapes,
     parameters,
     stored_dtype,
 )
-from m2f_jax.processor import ImageProcessor
 
 DTYPES = ("float32", "bfloat16")
 

@@ -20,12 +20,14 @@ from m2f_jax.config import (
     SwinConfig,
     TransformerDecoderConfig,
 )
+from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import numbered
-from m2f_jax.model import Mask2Former, abstract_model, fill, parameter_shapes
-from m2f_jax.processor import ImageProcessor
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers"))
 
 

@@ -18,7 +18,7 @@ FOLDERS = {
 }
 COMMAND_LINE = "m2f_jax.cli"
 BOTTOM = ("config", "labels", "structures")
-STAGES = ("swin", "pixel_decoder", "fpn_pixel_decoder", "transformer_decoder")
+STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
 
 
 def find_modules() -> dict[str, Path]:
@@ -72,10 +72,10 @@ def offences(imports, where, forbidden) -> list[str]:
 
 def test_the_modules_are_found():
     assert len(MODULES) > 30
-    assert "m2f_jax.ops.resize.bilinear_matrix" in IMPORTS["m2f_jax.postprocess"]
-    assert "m2f_jax.convert.rules.Rule" in IMPORTS["m2f_jax.convert.checkpoint"]
-    assert "m2f_jax.pretrained.load_model" in IMPORTS["m2f_jax.model"]
-    assert "m2f_jax.pretrained.load_model" not in AT_THE_TOP["m2f_jax.model"]
+    assert "m2f_jax.ops.resize.bilinear_matrix" in IMPORTS["m2f_jax.inference.postprocess"]
+    assert "m2f_jax.convert.tables.rules.Rule" in IMPORTS["m2f_jax.convert.reading"]
+    assert "m2f_jax.pretrained.load_model" in IMPORTS["m2f_jax.modeling.mask2former"]
+    assert "m2f_jax.pretrained.load_model" not in AT_THE_TOP["m2f_jax.modeling.mask2former"]
 
 
 def test_nothing_needs_torch():
@@ -97,6 +97,31 @@ def test_only_the_command_line_evaluates():
     assert not offences(IMPORTS, others, lambda target: inside(target, "m2f_jax.eval"))
 
 
+@pytest.mark.parametrize(
+    ("room", "above"),
+    [
+        ("convert.files", ("convert.tables",)),
+        ("eval.metrics", ("eval.predictions", "eval.report")),
+        ("eval.predictions", ("eval.report",)),
+    ],
+)
+def test_rooms_know_only_those_below(room, above):
+    def here(name):
+        return inside(name, f"m2f_jax.{room}")
+
+    def over(target):
+        return inside(target, *(f"m2f_jax.{name}" for name in above))
+
+    assert not offences(IMPORTS, here, over)
+
+
+def test_only_the_command_line_knows_the_streets():
+    def others(name):
+        return not inside(name, "m2f_jax.streets", COMMAND_LINE)
+
+    assert not offences(IMPORTS, others, lambda target: inside(target, "m2f_jax.streets"))
+
+
 def test_loading_is_on_top():
     def others(name):
         return not inside(name, COMMAND_LINE)
@@ -106,12 +131,15 @@ def test_loading_is_on_top():
 
 
 def test_exported_models_run_without_the_models_code():
-    below = [f"m2f_jax.{name}" for name in ("batching", "preprocess", "results", *BOTTOM)]
+    beside = [f"m2f_jax.inference.{name}" for name in ("prefetching", "preprocess", "results")]
+    below = [*beside, *(f"m2f_jax.{name}" for name in BOTTOM)]
 
     def above(target):
         return inside(target, "flax") or (inside(target, "m2f_jax") and not inside(target, *below))
 
-    runtime = ["m2f_jax.exported", *below]
+    doors = ["m2f_jax.inference.__init__", "m2f_jax.inference.export.__init__"]
+    runtime = ["m2f_jax.inference.export.running", *doors, *below]
+    assert set(runtime) <= set(MODULES)
     assert not offences(IMPORTS, lambda name: name in runtime, above)
 
 
@@ -137,22 +165,42 @@ def test_config_labels_and_structures_are_at_the_bottom():
 
 
 def test_stages_do_not_know_each_other():
-    below = [f"m2f_jax.{name}" for name in ("layers", "ops", *BOTTOM)]
+    below = [f"m2f_jax.{name}" for name in ("modeling.layers", "ops", *BOTTOM)]
 
     def above(target):
         return inside(target, "m2f_jax") and not inside(target, *below)
 
-    stages = [f"m2f_jax.{name}" for name in ("layers", *STAGES)]
-    assert not offences(IMPORTS, lambda name: name in stages, above)
+    def stages(name):
+        return inside(name, *(f"m2f_jax.modeling.{stage}" for stage in STAGES))
+
+    assert not offences(IMPORTS, stages, above)
+
+
+def test_the_network_does_not_know_how_its_parameters_are_filled():
+    def parameters(target):
+        return inside(target, "m2f_jax.modeling.parameters")
+
+    def others(name):
+        return inside(name, "m2f_jax.modeling")
+
+    assert not offences(IMPORTS, others, parameters)
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_relative_imports_are_for_siblings(name):
-    froms = [node for node in ast.walk(TREES[name]) if isinstance(node, ast.ImportFrom)]
-    siblings = [package for package in FOLDERS if package != "m2f_jax" and inside(name, package)]
-    for node in froms:
-        assert node.level <= len(siblings)  # in the packages whose folders are elsewhere
-        assert node.level or not inside(node.module, *siblings)
+def test_imports_are_relative_in_the_packages_whose_folders_are_elsewhere(name):
+    homes = [package for package in FOLDERS if package != "m2f_jax" and inside(name, package)]
+    folder = name.split(".")[:-1]
+    for node in ast.walk(TREES[name]):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if not node.level:
+            assert not inside(node.module, *homes)
+            continue
+        relative = f"{'.' * node.level}{node.module or ''}"
+        target = importlib.util.resolve_name(relative, ".".join(folder))
+        assert inside(target, *homes)
+        one_dot_fewer = ".".join(folder[: len(folder) - node.level + 2])
+        assert node.level == 1 or not inside(target, one_dot_fewer)
 
 
 def test_names_say_what_is_inside():
@@ -163,11 +211,18 @@ def test_names_say_what_is_inside():
 def test_every_package_is_listed():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     folders = {name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")}
-    models = {f"m2f_jax.models.{path.name}" for path in (ROOT / "m2f_jax" / "models").iterdir()}
-    assert set(settings["packages"]) == folders | models
+    assert set(settings["packages"]) == folders
     with_modules = {name.rpartition(".")[0] for name in MODULES}
     assert with_modules == folders  # or else an __init__.py is missing
     assert {ROOT / path for path in settings["package-dir"].values()} < set(FOLDERS.values())
+    carried = {
+        path
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    files = {path for path in (ROOT / "m2f_jax").rglob("*") if path.is_file()}
+    assert carried == {path for path in files if path.suffix not in (".py", ".pyc")}
 
 
 @pytest.mark.parametrize("name", ["m2f_jax", "m2f_jax.cli", "m2f_jax.config", "m2f_jax.presets"])

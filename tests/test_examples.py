@@ -8,14 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from conftest import MICRO
 from PIL import Image
 
 from m2f_jax import Mask2Former
 from m2f_jax.labels import numbered
 from m2f_jax.training import initialize
-
-ROOT = Path(__file__).parents[1]
+from tests.conftest import MICRO, ROOT
 
 
 def write_own_data(folder: Path):

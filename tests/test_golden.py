@@ -6,10 +6,10 @@ import functools
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_postprocess import naive, naive_panoptic
 
-from m2f_jax.segmenter import Segmenter
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.structures import Predictions
+from tests.inference.test_postprocess import naive, naive_panoptic
 
 # What the authors' own code is off by in float32, with a little room. Tight enough to show an
 # epsilon of 1e-6 instead of 1e-5 in the norms, or the approximate GELU.

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from m2f_jax.model import Mask2Former
+from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.structures import FeaturePyramid
 
 pytestmark = pytest.mark.torch

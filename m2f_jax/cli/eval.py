@@ -17,7 +17,6 @@ from m2f_jax.cli.scores import print_scores, scores_of
 from m2f_jax.config import read_json
 from m2f_jax.datasets.cityscapes import cityscapes_images
 from m2f_jax.eval.cityscapes import ENDINGS, check_labels, evaluation_of
-from m2f_jax.eval.cityscapes_files import find_predictions
 from m2f_jax.eval.coco import (
     CocoInstances,
     CocoPanoptic,
@@ -26,7 +25,6 @@ from m2f_jax.eval.coco import (
     labels_as,
     labels_of,
 )
-from m2f_jax.eval.coco_annotations import CocoAnnotations
 from m2f_jax.eval.evaluate import (
     Evaluation,
     digest_of_files,
@@ -38,20 +36,22 @@ from m2f_jax.eval.evaluate import (
     to_bytes,
     unfinished,
 )
-from m2f_jax.eval.exports import finish_panoptic, finish_results
-from m2f_jax.eval.instance_report_data import InstanceAPResult
 from m2f_jax.eval.instances_on_device import InstancesOnDevice
-from m2f_jax.eval.prediction_files import FileEvaluation, PredictionFiles, measure_files
+from m2f_jax.eval.metrics.coco_annotations import CocoAnnotations
+from m2f_jax.eval.metrics.instance_report_data import InstanceAPResult
+from m2f_jax.eval.predictions.cityscapes import find_predictions
+from m2f_jax.eval.predictions.exports import finish_panoptic, finish_results
+from m2f_jax.eval.predictions.files import FileEvaluation, PredictionFiles, measure_files
 from m2f_jax.eval.processes import exchange, share_of
-from m2f_jax.eval.report import (
+from m2f_jax.eval.report.writing import (
     Picture,
     worst_pictures,
     worst_pictures_of_files,
     write_report,
 )
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import CITYSCAPES, Label
 from m2f_jax.presets import nearest_preset
-from m2f_jax.segmenter import Segmenter
 
 
 def run(command: Eval) -> int:

@@ -7,9 +7,9 @@ from rich.console import Console
 
 from m2f_jax.cli.arguments import Export
 from m2f_jax.cli.streets import parse_size
-from m2f_jax.export import check, export_model
-from m2f_jax.exported import arrays_file
-from m2f_jax.segmenter import Segmenter
+from m2f_jax.inference.export.running import arrays_file
+from m2f_jax.inference.export.writing import check, export_model
+from m2f_jax.inference.segmenter import Segmenter
 
 MEBI = 2**20
 

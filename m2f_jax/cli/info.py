@@ -13,10 +13,11 @@ from rich.table import Table
 from m2f_jax.cli.arguments import Info
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
 from m2f_jax.convert import open_checkpoint
-from m2f_jax.exported import is_exported, read_program
-from m2f_jax.model import abstract_model, forward, parameter_shapes
+from m2f_jax.inference.export.running import is_exported, read_program
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.modeling.mask2former import forward
+from m2f_jax.modeling.parameters import abstract_model, parameter_shapes
 from m2f_jax.presets import HUB_PREFIX, PRESETS
-from m2f_jax.processor import ImageProcessor
 
 MEBI = 2**20
 

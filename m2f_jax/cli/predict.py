@@ -19,17 +19,17 @@ from rich.console import Console
 from m2f_jax.cli.arguments import Predict
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.config import Task, read_json
-from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic
-from m2f_jax.exported import ExportedSegmenter, is_exported
-from m2f_jax.labels import Label
-from m2f_jax.pipeline import run_pipeline
-from m2f_jax.preprocess import read_image
-from m2f_jax.results import (
+from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
+from m2f_jax.inference.prefetching import run_pipeline
+from m2f_jax.inference.preprocess import read_image
+from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
     Segmentation,
     encode_rle,
 )
+from m2f_jax.labels import Label
+from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 RUN_FILE = "run.json"
@@ -92,7 +92,7 @@ class Model(NamedTuple):
 
 def open_checkpoint(command: Predict) -> Model:
     """The trained model, on all devices."""
-    from m2f_jax.segmenter import Segmenter  # exported models do without
+    from m2f_jax.inference.segmenter import Segmenter  # exported models do without
 
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     segmenter = Segmenter.from_pretrained(

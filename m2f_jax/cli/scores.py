@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from m2f_jax.eval.coco_ap import CocoMaskAPResult
-from m2f_jax.eval.instance_report_data import InstanceAPResult
-from m2f_jax.eval.panoptic_quality import PanopticQualityResult
-from m2f_jax.eval.report_coco import NUMBERS
-from m2f_jax.eval.semantic_scores import SemanticIoUResult
+from m2f_jax.eval.metrics.coco_ap import CocoMaskAPResult
+from m2f_jax.eval.metrics.instance_report_data import InstanceAPResult
+from m2f_jax.eval.metrics.panoptic_quality import PanopticQualityResult
+from m2f_jax.eval.metrics.semantic_scores import SemanticIoUResult
+from m2f_jax.eval.report.coco import NUMBERS
 from m2f_jax.labels import CITYSCAPES, things
 
 Rows = list[tuple[str, ...]]

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from m2f_jax.cli.arguments import Streets
 from m2f_jax.cli.progress import ImageProgress
-from m2f_jax.datasets import write_streets
+from m2f_jax.streets import write_streets
 
 
 def run(command: Streets) -> int:

@@ -20,13 +20,12 @@ from m2f_jax.cli.streets import parse_size
 from m2f_jax.cli.train_data import MAIN_SCORE, TrainingData, evaluate, find_data
 from m2f_jax.config import read_json
 from m2f_jax.datasets.examples import check_examples, with_segments
-from m2f_jax.drawing import draw_instances, draw_panoptic, draw_semantic
-from m2f_jax.model import Mask2Former
-from m2f_jax.preprocess import read_image
+from m2f_jax.inference.preprocess import read_image
+from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.pretrained import start_from
-from m2f_jax.processor import FOR_DISPLAY, ImageProcessor
-from m2f_jax.results import InstanceSegmentation, PanopticSegmentation
-from m2f_jax.segmenter import Segmenter
 from m2f_jax.training.checkpoints import Checkpoints, check_space
 from m2f_jax.training.data import DataConfig, batches
 from m2f_jax.training.initialize import initialize
@@ -35,6 +34,7 @@ from m2f_jax.training.loop import Intervals
 from m2f_jax.training.loop import run as run_loop
 from m2f_jax.training.recipes import Recipe, recipe
 from m2f_jax.training.step import Layout, TrainState
+from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 SETTINGS_FILE = "train.json"
 PICTURES = 4  # evaluation images that are drawn

@@ -15,12 +15,12 @@ from m2f_jax.datasets.folder import ANNOTATIONS_FILE, folder_examples
 from m2f_jax.datasets.id_maps import IdMapExamples
 from m2f_jax.eval.cityscapes import ENDINGS, evaluation_of
 from m2f_jax.eval.coco import CocoInstances, CocoPanoptic, coco_images, labels_as, labels_of
-from m2f_jax.eval.coco_annotations import CocoAnnotations
 from m2f_jax.eval.evaluate import Evaluation, from_bytes, measure_all, merged, to_bytes
 from m2f_jax.eval.id_maps import id_map_evaluation
+from m2f_jax.eval.metrics.coco_annotations import CocoAnnotations
 from m2f_jax.eval.processes import exchange, share_of
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import CITYSCAPES, Label, things
-from m2f_jax.segmenter import Segmenter
 
 MAIN_SCORE = {"instance": "AP", "panoptic": "PQ", "semantic": "mIoU"}
 

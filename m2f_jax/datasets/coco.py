@@ -22,8 +22,8 @@ from m2f_jax.datasets.examples import (
     image_size,
     read_ids,
 )
+from m2f_jax.inference.preprocess import read_image
 from m2f_jax.labels import Label
-from m2f_jax.preprocess import read_image
 from m2f_jax.structures import Size
 
 

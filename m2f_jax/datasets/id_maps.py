@@ -14,8 +14,8 @@ from jaxtyping import Int
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.examples import Example, Segments, check_same_size, image_size, read_ids
+from m2f_jax.inference.preprocess import read_image
 from m2f_jax.labels import Label
-from m2f_jax.preprocess import read_image
 
 FIRST_OBJECT = 1000
 

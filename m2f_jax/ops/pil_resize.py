@@ -4,7 +4,8 @@ PIL's filter (src/libImaging/Resample.c) smooths when it shrinks. It works on th
 height, in whole numbers: coefficients are rounded to 22 bits after the point, and each pass rounds
 its result to 8 bits. Sums of such products fit into 32 bits and are exact in any order.
 (From version 13 on, PIL takes the height first where it shrinks by more than twice as many pixels
-as the width; `m2f_jax.preprocess.resize` keeps to the old order, which published models know.)
+as the width; `m2f_jax.inference.preprocess.resize` keeps to the old order, which published models
+know.)
 """
 
 import math
@@ -54,7 +55,7 @@ def filter_taps(source: int, target: int, padded: int) -> FilterTaps:
 def resize_as_pil(
     image: UInt8[Array, "H W C"], rows: FilterTaps, columns: FilterTaps
 ) -> UInt8[Array, "_ _ C"]:
-    """The image resized and padded with zeros; equals `resize` and `pad` of `m2f_jax.preprocess`.
+    """The image resized and padded with zeros; equals `resize`, `pad` of `inference.preprocess`.
 
     Args:
         image: may be larger than the source that the taps are made for, at its bottom and right.

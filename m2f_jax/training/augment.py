@@ -1,4 +1,4 @@
-"""Random changes to training images: resize, crop, flip and colours, as the authors' recipes do.
+"""Random changes to training images: resize, crop, flip and colors, as the authors' recipes do.
 
 All is numpy, and every random number comes from the generator that is passed in. An image is never
 resized further than its crop needs.
@@ -13,7 +13,7 @@ from jaxtyping import Int32, UInt8
 from PIL import Image
 
 from m2f_jax.datasets.examples import Example, Segments
-from m2f_jax.preprocess import resized_size
+from m2f_jax.inference.preprocess import resized_size
 from m2f_jax.structures import Size
 
 GREY = 128
@@ -78,8 +78,8 @@ class LargeScaleJitter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColourJitter:
-    """Changes of colour, each made with probability 1/2 (Liu et al., SSD, ECCV 2016).
+class ColorJitter:
+    """Changes of color, each made with probability 1/2 (Liu et al., SSD, ECCV 2016).
 
     First the brightness; then contrast, saturation, hue, or saturation, hue, contrast.
 
@@ -98,7 +98,7 @@ class ColourJitter:
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """The image in other colours."""
+        """The image in other colors."""
         brighter, contrast_first, contrasted, saturated, turned = rng.random(5) < 0.5
         added = rng.uniform(-self.brightness, self.brightness) if brighter else 0.0
         contrast = rng.uniform(*self.contrast) if contrasted else 1.0
@@ -106,8 +106,8 @@ class ColourJitter:
         hue = int(rng.integers(-self.hue, self.hue + 1)) if turned else 0
         image = scale_values(image, 1.0, added)
         if contrast_first:
-            return change_colours(scale_values(image, contrast, 0.0), saturation, hue)
-        return scale_values(change_colours(image, saturation, hue), contrast, 0.0)
+            return change_colors(scale_values(image, contrast, 0.0), saturation, hue)
+        return scale_values(change_colors(image, saturation, hue), contrast, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,13 +117,13 @@ class Augmentation:
     Attributes:
         size: height and width of the result.
         crop: how the image is resized, and what of it is taken.
-        colours: how its colours change; None if they don't.
+        colours: how its colors change, by the name that recipes in files have; None if they don't.
         flip: the probability that it is mirrored, left to right.
     """
 
     size: Size
     crop: RandomCrop | LargeScaleJitter
-    colours: ColourJitter | None = None
+    colours: ColorJitter | None = None
     flip: float = 0.5
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
@@ -146,12 +146,12 @@ class Augmentation:
 
 
 def random_crops(size: Size, edge: int, longest_edge: int) -> Augmentation:
-    """The authors' recipe of crops: resized to 0.5 to 2 times an edge, with changes of colour."""
+    """The authors' recipe of crops: resized to 0.5 to 2 times an edge, with changes of color."""
     edges = tuple(int(0.1 * tenths * edge) for tenths in range(5, 21))
     return Augmentation(
         size=size,
         crop=RandomCrop(shortest_edges=edges, longest_edge=longest_edge),
-        colours=ColourJitter(),
+        colours=ColorJitter(),
     )
 
 
@@ -203,12 +203,12 @@ def scale_values(
     return table.clip(0, 255).astype(np.uint8)[image]
 
 
-def change_colours(
+def change_colors(
     image: UInt8[np.ndarray, "height width 3"], saturation: float, hue: int
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The image with its saturation times a factor, at most 1, and its hue turned.
 
-    What OpenCV's 8-bit HSV gives, but for its roundings: the value stays, and the colour's distance
+    What OpenCV's 8-bit HSV gives, but for its roundings: the value stays, and the color's distance
     from grey (value - least channel) is saturation x value.
 
     Args:
@@ -220,24 +220,24 @@ def change_colours(
         return image
     red, green, blue = np.moveaxis(image, -1, 0).astype(np.float32)
     value = np.maximum(np.maximum(red, green), blue)
-    colour = value - np.minimum(np.minimum(red, green), blue)
+    color = value - np.minimum(np.minimum(red, green), blue)
     if hue == 0:
-        factor = np.minimum(np.float32(saturation), value / np.maximum(colour, 1))
+        factor = np.minimum(np.float32(saturation), value / np.maximum(color, 1))
         channels = (value - (value - channel) * factor for channel in (red, green, blue))
     else:
-        divisor = np.maximum(colour, 1)
+        divisor = np.maximum(color, 1)
         sextant = np.where(
             value == red,
             (green - blue) / divisor,
             np.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
         )
         sextant += np.float32(hue / SEXTANT)
-        colour = np.minimum(colour * np.float32(saturation), value)
-        channels = (value - colour * lack(sextant - opposite) for opposite in (3, 5, 1))
+        color = np.minimum(color * np.float32(saturation), value)
+        channels = (value - color * lack(sextant - opposite) for opposite in (3, 5, 1))
     return np.stack([np.rint(channel).astype(np.uint8) for channel in channels], axis=-1)
 
 
 def lack(sextants: np.ndarray) -> np.ndarray:
-    """How much of the colour a channel lacks, whose opposite hue is so many sextants away."""
+    """How much of the color a channel lacks, whose opposite hue is so many sextants away."""
     away = np.abs(sextants - 6 * np.rint(sextants / 6))
     return (2 - away).clip(0, 1)

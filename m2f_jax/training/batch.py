@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int32, UInt8, UInt16
 
 from m2f_jax.datasets.examples import Example
-from m2f_jax.processor import ImageProcessor
+from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.structures import Targets
 
 OVERLAPS = 1024

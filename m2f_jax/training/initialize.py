@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Float
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, PixelDecoderConfig
-from m2f_jax.model import Mask2Former, abstract_model, fill, parameter_shapes
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 
 Shape = tuple[int, ...]
 Initializer = Callable[[np.random.Generator, Shape], np.ndarray]

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from m2f_jax.model import Mask2Former
+from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.training.checkpoints import Checkpoints
 from m2f_jax.training.data import Batches
 from m2f_jax.training.step import Metrics, TrainState, train_step

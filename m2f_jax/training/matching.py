@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from m2f_jax.modeling.transformer_decoder import mask_logits
 from m2f_jax.ops.assignment import linear_sum_assignment
 from m2f_jax.ops.sampling import sample
 from m2f_jax.structures import LayerPredictions, Predictions
-from m2f_jax.transformer_decoder import mask_logits
 
 
 def mask_maps(

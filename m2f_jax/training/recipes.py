@@ -20,7 +20,7 @@ from m2f_jax.presets import PRESETS, preset
 from m2f_jax.training.augment import (
     AUGMENTATIONS,
     Augmentation,
-    ColourJitter,
+    ColorJitter,
     RandomCrop,
     random_crops,
 )
@@ -133,7 +133,7 @@ STREETS = Recipe(
     augmentation=Augmentation(
         size=(128, 256),
         crop=RandomCrop(shortest_edges=tuple(range(192, 513, 32)), longest_edge=1024),
-        colours=ColourJitter(),
+        colours=ColorJitter(),
     ),
     batch_size=4,
     max_segments=40,

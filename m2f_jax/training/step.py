@@ -13,8 +13,8 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.model import Mask2Former, training_network, without_kernels
-from m2f_jax.swin import drop_path
+from m2f_jax.modeling.backbones.swin import drop_path
+from m2f_jax.modeling.mask2former import Mask2Former, training_network, without_kernels
 from m2f_jax.training.batch import TrainBatch, unpack
 from m2f_jax.training.config import TrainConfig
 from m2f_jax.training.losses import loss

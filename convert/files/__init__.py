@@ -1,0 +1,1 @@
+"""Checkpoint files: where they are, and the tensors in them."""

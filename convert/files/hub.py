@@ -1,0 +1,138 @@
+"""Where a checkpoint is: on disk, or on the Hugging Face hub and then in its local cache."""
+
+import os
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download, model_info
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from m2f_jax.inference.processor import PROCESSOR_FILE
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+BUILT_IN = ("streets",)  # folders of the package with a model
+HUGGING_FACE_WEIGHTS = (WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "pytorch_model.bin")
+
+
+def locate(
+    source: str | os.PathLike, revision: str | None = None, token: str | bool | None = None
+) -> Path:
+    """The folder or file of `source`, fetched from the hub if it's an id and not in the cache.
+
+    A name in `BUILT_IN` is that of a model in the package; for a folder of that name write ./name.
+
+    Raises:
+        FileNotFoundError: neither a path nor a reachable repository.
+    """
+    if source in BUILT_IN:
+        return Path(str(files("m2f_jax") / str(source) / "model"))
+    if os.path.exists(source):
+        return Path(source)
+    if not _is_repository(str(source)):
+        raise FileNotFoundError(
+            f"{source} is missing; expected a folder with {CONFIG_FILE}, a .pkl file, or a "
+            "Hugging Face id such as facebook/mask2former-swin-large-cityscapes-instance"
+        )
+    return download(str(source), revision, token)
+
+
+def _is_repository(source: str) -> bool:
+    """Whether a text may be the id of a repository, rather than a path that doesn't exist."""
+    if "/" not in source or source.endswith((".pkl", ".pth", ".pt", ".bin", ".safetensors")):
+        return False
+    try:
+        validate_repo_id(source)
+    except HFValidationError:
+        return False
+    return True
+
+
+def download(repository: str, revision: str | None, token: str | bool | None) -> Path:
+    """The folder of the hub's local cache with a repository's model; fetched if it isn't there.
+
+    Raises:
+        FileNotFoundError: no such repository or revision, one without a model, no access, or no
+            connection and nothing in the cache; the message says which and what to do.
+    """
+    try:
+        return _download(repository, revision, token, local=not _is_online(repository, token))
+    except GatedRepoError as error:
+        problem = "asks for permission: accept its terms on the hub, and log in or pass your token"
+        raise FileNotFoundError(f"{repository} {problem}") from error
+    except RevisionNotFoundError as error:
+        raise FileNotFoundError(f"{repository} has no revision {revision} on the hub") from error
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no folder {repository}, and no model of that name on the Hugging Face hub "
+            "(a private one needs a token)"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"there is no folder {repository}, the Hugging Face hub can't be reached or is "
+            "switched off (HF_HUB_OFFLINE), and its local cache doesn't hold that model"
+        ) from error
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of its HTTP library, which depends on its version, or of the disk
+        raise FileNotFoundError(
+            f"{repository} couldn't be fetched from the Hugging Face hub "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _is_online(repository: str, token: str | bool | None) -> bool:
+    """Whether the hub answers at all; where it doesn't, `hf_hub_download` would retry for 25 s."""
+    try:
+        model_info(repository, token=token, timeout=10)
+    except HfHubHTTPError:  # a refusal is an answer: downloading says why, or finds it in the cache
+        return True
+    except Exception:  # of its HTTP library, or OfflineModeIsEnabled
+        return False
+    return True
+
+
+def _download(repository: str, revision: str | None, token: str | bool | None, local: bool) -> Path:
+    def fetch(name: str, revision: str | None) -> Path | None:
+        """A file in the cache; None if the repository, or the cache if `local`, lacks it."""
+        try:
+            path = hf_hub_download(
+                repository, name, revision=revision, token=token, local_files_only=local
+            )
+        except LocalEntryNotFoundError:
+            if local:
+                return None
+            raise
+        except EntryNotFoundError:
+            return None
+        return Path(path)
+
+    config = fetch(CONFIG_FILE, revision)
+    if config is None and local:
+        raise LocalEntryNotFoundError(f"no {CONFIG_FILE}")
+    if config is None:
+        raise FileNotFoundError(f"{repository} has no {CONFIG_FILE} on the hub: it is no model")
+    folder = config.parent
+    commit = folder.name  # the others too come from this one, even if the branch moves meanwhile
+    found = (fetch(name, commit) for name in HUGGING_FACE_WEIGHTS)
+    weights = next((path for path in found if path is not None), None)
+    if weights is None:
+        place = "in the local cache, and the hub can't be reached" if local else "on the hub"
+        raise FileNotFoundError(
+            f"{repository} has none of {', '.join(HUGGING_FACE_WEIGHTS)} {place}"
+        )
+    if weights.name.endswith(".index.json"):
+        for shard in sorted(set(re.findall(r'"([^"/]+\.safetensors)"', weights.read_text()))):
+            fetch(shard, commit)
+    fetch(PROCESSOR_FILE, commit)  # without one, the authors' settings serve
+    return folder

@@ -1,0 +1,308 @@
+"""Opens a checkpoint of any known kind as one of ours, without copying its tensors."""
+
+import contextlib
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task, read_json
+from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
+from m2f_jax.labels import Label, numbered, published_labels
+from m2f_jax.modeling.parameters import parameter_shapes
+from m2f_jax.presets import nearest_preset
+
+from .files.formats import StoredTensor, open_tensors
+from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
+from .tables import huggingface, huggingface_config, mask2former, swin_imagenet
+from .tables.rules import SAME, Rule, Shape, differences, expand, load
+
+logger = logging.getLogger("m2f_jax")
+
+UNFIT = f"{{}} doesn't fit the {CONFIG_FILE} beside it; get both from the same place"
+
+
+class Checkpoint(NamedTuple):
+    """A model on disk: `tensors` bear our parameters' names and are read when asked for.
+
+    `pop` a tensor to let go of it: where the file is a pickle, it is in memory.
+    """
+
+    config: Mask2FormerConfig
+    processor: ImageProcessor
+    tensors: dict[str, StoredTensor]
+
+
+def open_checkpoint(
+    source: str | os.PathLike,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    task: Task | None = None,
+    num_heads: int | None = None,
+) -> Checkpoint:
+    """Opens a folder of ours, one of Hugging Face's (or its hub id), or an authors' file.
+
+    Args:
+        source: the folder, file or hub id.
+        revision: branch, tag or commit on the hub.
+        token: for private repositories on the hub; by default the one you logged in with.
+        task: what the model was trained for, where the checkpoint doesn't say; by default guessed
+            from its name and its classes.
+        num_heads: of the attention in both decoders of an authors' file, which doesn't say; 8 by
+            default, as in every published model.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name, or the folder lacks a file.
+        ValueError: the checkpoint is damaged, or doesn't hold a Mask2Former on Swin.
+    """
+    path = locate(source, revision, token)
+    name = str(source) if path != Path(source) else path.resolve().name
+    if path.is_file():
+        return _open_authors(path, name, task, 8 if num_heads is None else num_heads)
+    if num_heads is not None:
+        raise ValueError(f"{path}: its {CONFIG_FILE} says how many heads there are; drop num_heads")
+    values = _read_object(path / CONFIG_FILE)
+    kind = values.get("model_type")
+    if kind == MODEL_TYPE:
+        if task is not None:
+            raise ValueError(f"{path}: its {CONFIG_FILE} names its task; drop task")
+        return _open_ours(path)
+    if kind == "mask2former":
+        return _open_hugging_face(path, values, name, task)
+    raise ValueError(
+        f'{path / CONFIG_FILE}: model_type is {kind!r}; expected "{MODEL_TYPE}" or "mask2former"'
+    )
+
+
+def _open_ours(folder: Path) -> Checkpoint:
+    path = folder / CONFIG_FILE
+    with _about(path):
+        config = Mask2FormerConfig.load(path)
+    _read_object(folder / PROCESSOR_FILE)
+    processor = ImageProcessor.load(folder / PROCESSOR_FILE)
+    weights = _weights(folder, (WEIGHTS_FILE,))
+    rules = [Rule((name,), (name,), SAME) for name in _parameter_shapes(config, path)]
+    return Checkpoint(
+        config, processor, _converted(open_tensors(weights), rules, config, UNFIT.format(weights))
+    )
+
+
+def _open_authors(path: Path, name: str, task: Task | None, num_heads: int) -> Checkpoint:
+    if path.name in (CONFIG_FILE, *HUGGING_FACE_WEIGHTS) and (path.parent / CONFIG_FILE).is_file():
+        raise ValueError(f"{path} is one file of a model; name its folder, {path.parent}")
+    tensors = _respelled(open_tensors(path), mask2former.SPELLINGS, path)
+    shapes = {key: tensor.shape for key, tensor in tensors.items()}
+    with _about(path):
+        classes = mask2former.count_classes(shapes)
+        labels = published_labels(classes) or numbered(classes)
+        task = task or guess_task(labels, mask2former.count_queries(shapes), name)
+        config = mask2former.infer_config(shapes, labels, task, num_heads)
+    rules = expand(mask2former.RULES, _parameter_shapes(config, path))
+    unfit = f"{path} isn't, or isn't all of, a Mask2Former on Swin by the authors' code"
+    return Checkpoint(
+        config,
+        ImageProcessor.for_model(config),
+        _converted(tensors, rules, config, unfit, mask2former.UNUSED),
+    )
+
+
+def _open_hugging_face(
+    folder: Path, values: Mapping[str, Any], name: str, task: Task | None
+) -> Checkpoint:
+    with _about(folder):
+        labels = adopt_labels(huggingface_config.class_names(values))
+        queries = huggingface_config.field(values, "num_queries", int)
+        task = task or guess_task(labels, queries, name, str(values.get("_name_or_path")))
+        config = huggingface_config.config_from_huggingface(values, labels, task)
+    processor = _processor(folder, config)
+    weights = _weights(folder, HUGGING_FACE_WEIGHTS)
+    tensors = _respelled(open_tensors(weights), huggingface.SPELLINGS, weights)
+    rules = expand(huggingface.RULES, _parameter_shapes(config, folder / CONFIG_FILE))
+    return Checkpoint(
+        config,
+        processor,
+        _converted(tensors, rules, config, UNFIT.format(weights), huggingface.UNUSED),
+    )
+
+
+def open_backbone(
+    source: str | os.PathLike,
+    config: Mask2FormerConfig,
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> dict[str, StoredTensor] | None:
+    """The backbone's tensors from a Swin trained on ImageNet; None if `source` is something else.
+
+    Args:
+        source: a Hugging Face folder or hub id of a Swin, or one of the Swin authors' files.
+        config: of the model that the backbone is for.
+        revision: branch, tag or commit on the hub.
+        token: for private repositories on the hub; by default the one you logged in with.
+
+    Returns:
+        The tensors under the names of our parameters: all of the backbone's but those of the norms
+        of its outputs, which such files don't hold.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name, or the folder lacks a file.
+        ValueError: the file is damaged, or holds a backbone of another architecture; the message
+            lists all that doesn't fit.
+    """
+    path = locate(source, revision, token)
+    if path.is_file():
+        form, weights, tensors = swin_imagenet.AUTHORS, path, open_tensors(path)
+        if not swin_imagenet.is_authors(tensors):
+            return None
+    else:
+        if not (path / CONFIG_FILE).is_file():
+            return None
+        values = _read_object(path / CONFIG_FILE)
+        if values.get("model_type") != "swin":
+            return None
+        huggingface_config.check_fields(values, swin_imagenet.REQUIRED, str(path / CONFIG_FILE))
+        form, weights = swin_imagenet.HUGGING_FACE, _weights(path, HUGGING_FACE_WEIGHTS)
+        tensors = open_tensors(weights)
+    tensors = _respelled(tensors, form.spellings, weights)
+    with _about(weights):
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        swin_imagenet.check_sizes(swin_imagenet.sizes(shapes, form.rules), config.backbone)
+    rules = expand(form.rules, filter(swin_imagenet.is_pretrained, parameter_shapes(config)))
+    unfit = f"{weights} isn't, or isn't all of, a Swin of the size that is needed"
+    return _converted(tensors, rules, config, unfit, form.unused)
+
+
+def _read_object(path: Path) -> Mapping[str, Any]:
+    """The JSON object in a file of a model's folder."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.parent} has no {path.name}, which a model's folder holds beside {WEIGHTS_FILE}"
+        )
+    values = read_json(path)
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{path} holds no JSON object but {values!r:.50}; download it again")
+    return values
+
+
+def _weights(folder: Path, names: Sequence[str]) -> Path:
+    """The first of these files that is there."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder} has no {' or '.join(names)}, only {CONFIG_FILE}")
+
+
+@contextlib.contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Says in errors which file they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape]:
+    """The shapes of a model whose sizes were read from a file.
+
+    Raises:
+        ValueError: there can't be such a model; the message begins with `where`.
+    """
+    try:
+        return parameter_shapes(config)
+    except Exception as error:
+        raise ValueError(f"{where}: no network can have these sizes ({error})") from error
+
+
+def _processor(folder: Path, config: Mask2FormerConfig) -> ImageProcessor:
+    """The authors' test settings where they published any, else those of the folder."""
+    processor = ImageProcessor.for_model(config)
+    path = folder / PROCESSOR_FILE
+    if not path.is_file():
+        return processor
+    stored = huggingface_config.processor_from_huggingface(_read_object(path), processor, str(path))
+    if nearest_preset(config) is None:
+        return stored
+    if (stored.shortest_edge, stored.longest_edge) != (
+        processor.shortest_edge,
+        processor.longest_edge,
+    ):
+        logger.warning(
+            "%s asks for another input size than the authors tested with; using theirs, shortest "
+            "edge %d and longest %d (set others with ImageProcessor)",
+            path,
+            processor.shortest_edge,
+            processor.longest_edge,
+        )
+    return processor
+
+
+def adopt_labels(names: Sequence[str]) -> tuple[Label, ...]:
+    """Published classes if the names are mostly theirs, else numbered things of these names."""
+
+    def key(name: str) -> str:
+        return re.sub(r"[^a-z]", "", name.lower().split(",")[0])
+
+    published = published_labels(len(names))
+    if published is not None:
+        same = sum(key(a) == key(b.name) for a, b in zip(names, published, strict=True))
+        if 2 * same > len(names):
+            return published
+    return tuple(
+        Label(id=label.id, name=name, is_thing=True)
+        for label, name in zip(numbered(len(names)), names, strict=True)
+    )
+
+
+def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str = "") -> Task:
+    """What a model was trained for: from its name, its classes, or the name of what it came from.
+
+    Of the published models with stuff classes, those with 200 queries are panoptic, and those of
+    ADE20K and Mapillary Vistas with 100 are semantic.
+    """
+    tasks = re.compile("|".join(get_args(Task)))
+    if named := tasks.findall(name.lower()):
+        return named[-1]
+    if all(label.is_thing for label in labels):
+        return "instance"
+    if named := tasks.findall(origin.lower()):
+        return named[-1]
+    return "semantic" if num_queries == 100 and len(labels) in (65, 150) else "panoptic"
+
+
+def _respelled(
+    tensors: Mapping[str, StoredTensor], spellings: Iterable[tuple[str, str]], path: Path
+) -> dict[str, StoredTensor]:
+    """The tensors under their standard names."""
+    result: dict[str, StoredTensor] = {}
+    for original, tensor in tensors.items():
+        name = original
+        for pattern, replacement in spellings:
+            name = re.sub(f"^{pattern}", replacement, name)
+        if name in result:
+            raise ValueError(f"{path} holds {name} twice, once as {original}")
+        result[name] = tensor
+    return result
+
+
+def _converted(
+    source: Mapping[str, StoredTensor],
+    rules: Sequence[Rule],
+    config: Mask2FormerConfig,
+    unfit: str,
+    unused: Iterable[str] = (),
+) -> dict[str, StoredTensor]:
+    """Our tensors, each of which reads and rearranges theirs when it's read.
+
+    Raises:
+        ValueError: they aren't the tensors of such a model; the message begins with `unfit`.
+    """
+    target = parameter_shapes(config)
+    if problems := differences(rules, source, target, unused):
+        raise ValueError(f"{unfit}:\n  " + "\n  ".join(problems))
+    tensors: dict[str, StoredTensor] = {}
+    for rule in rules:
+        tensors |= load(rule, source, target)
+    return tensors

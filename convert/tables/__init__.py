@@ -1,0 +1,1 @@
+"""Tables of names: which tensor of a known kind of checkpoint is which of ours."""

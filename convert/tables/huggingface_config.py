@@ -1,0 +1,241 @@
+"""Hugging Face's config.json and preprocessor_config.json, in both directions."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from m2f_jax.config import (
+    FPNPixelDecoderConfig,
+    Mask2FormerConfig,
+    PixelDecoderConfig,
+    SwinConfig,
+    Task,
+    TransformerDecoderConfig,
+    from_plain,
+)
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.labels import Label
+
+CONFIG = "config.json"
+NO_OBJECT_WEIGHT = 0.1
+UNLIMITED = 10**6  # transformers has no shortest edge without a longest one
+REQUIRED = {  # fields whose other values mean another network
+    "common_stride": 4,
+    "pre_norm": False,
+    "enforce_input_projection": False,
+    "activation_function": "relu",
+    "feature_strides": [4, 8, 16, 32],
+}
+REQUIRED_OF_SWIN = {
+    "model_type": "swin",
+    "patch_size": 4,
+    "num_channels": 3,
+    "qkv_bias": True,
+    "hidden_act": "gelu",
+    "use_absolute_embeddings": False,
+    "layer_norm_eps": 1e-5,
+    "out_features": ["stage1", "stage2", "stage3", "stage4"],
+}
+REQUIRED_OF_PROCESSOR = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+
+
+def config_from_huggingface(
+    values: Mapping[str, Any], labels: tuple[Label, ...], task: Task
+) -> Mask2FormerConfig:
+    """Our config for one of theirs.
+
+    Raises:
+        ValueError: a field is missing, of a wrong type, or has a value that means another network;
+            the message names it.
+    """
+    if any("Video" in str(name) for name in values.get("architectures") or ()):
+        raise ValueError(f"{CONFIG}: architectures names a video model, which isn't supported")
+    check_fields(values, REQUIRED, CONFIG)
+    swin, where = values.get("backbone_config"), f"{CONFIG}: backbone_config"
+    if not isinstance(swin, Mapping):
+        raise ValueError(f"{where} is missing; only models on a Swin described there are supported")
+    check_fields(swin, REQUIRED_OF_SWIN, where)
+    dim, hidden_dim = field(values, "feature_size", int), field(values, "hidden_dim", int)
+    if dim != hidden_dim:
+        raise ValueError(
+            f"{CONFIG}: feature_size {dim} and hidden_dim {hidden_dim} differ; only models where "
+            "they are equal are supported"
+        )
+    num_heads = field(values, "num_attention_heads", int)
+    return Mask2FormerConfig(
+        labels=labels,
+        task=task,
+        backbone=SwinConfig(
+            embed_dim=field(swin, "embed_dim", int, where),
+            depths=field(swin, "depths", tuple[int, ...], where),
+            num_heads=field(swin, "num_heads", tuple[int, ...], where),
+            window_size=field(swin, "window_size", int, where),
+            mlp_ratio=field(swin, "mlp_ratio", float, where, 4.0),
+            drop_path_rate=field(swin, "drop_path_rate", float, where, 0.3),
+        ),
+        pixel_decoder=PixelDecoderConfig(
+            dim=dim,
+            mask_dim=field(values, "mask_feature_size", int),
+            num_layers=field(values, "encoder_layers", int),
+            num_heads=num_heads,
+            ffn_dim=field(values, "encoder_feedforward_dim", int, default=1024),
+        ),
+        decoder=TransformerDecoderConfig(
+            dim=dim,
+            num_layers=field(values, "decoder_layers", int) - 1,
+            num_heads=num_heads,
+            ffn_dim=field(values, "dim_feedforward", int),
+            num_queries=field(values, "num_queries", int),
+        ),
+    )
+
+
+def field(
+    values: Mapping[str, Any], key: str, kind: Any, where: str = CONFIG, default: Any = None
+) -> Any:
+    """A field of a kind that `from_plain` takes; it must be there unless it has a default.
+
+    Raises:
+        ValueError: the field is missing or of another type; the message names it.
+    """
+    if key not in values and default is None:
+        raise ValueError(f"{where} lacks the field {key}; is it a Mask2Former's?")
+    return from_plain(kind, values.get(key, default), f"{where}: {key}")
+
+
+def check_fields(values: Mapping[str, Any], required: Mapping[str, Any], where: str):
+    """Refuses a field that is there with another value than the only one supported."""
+    for key, value in required.items():
+        if values.get(key, value) != value:
+            raise ValueError(
+                f"{where}: {key} is {values[key]!r}; only models with {value!r} are supported"
+            )
+
+
+def class_names(values: Mapping[str, Any]) -> list[str]:
+    """The classes of a config, by index.
+
+    Raises:
+        ValueError: `id2label` doesn't number its classes from 0.
+    """
+    id2label = values.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # left out if it's this
+    keys = [str(k) for k in range(len(id2label))] if isinstance(id2label, Mapping) else []
+    if not keys or set(keys) != set(id2label):
+        raise ValueError(f'{CONFIG}: id2label needs the classes under "0", "1", ...')
+    return [str(id2label[key]) for key in keys]
+
+
+def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> dict[str, Any]:
+    """The config.json with which transformers builds the same network.
+
+    Raises:
+        ValueError: their configuration can't express the architecture; the message says which part.
+    """
+    pixel, decoder, swin = config.pixel_decoder, config.decoder, config.backbone
+    if isinstance(pixel, FPNPixelDecoderConfig):
+        raise ValueError(
+            "Hugging Face's configuration knows only the deformable pixel decoder; this model's "
+            "pixel_decoder is an FPN, so it stays in this package's format"
+        )
+    if not decoder.masked:
+        raise ValueError(
+            "Hugging Face's configuration knows only masked cross-attention; this model has "
+            "decoder.masked false, so it stays in this package's format"
+        )
+    if pixel.num_heads != decoder.num_heads or pixel.num_points != 4:
+        raise ValueError(
+            "Hugging Face's configuration has one number of heads for both decoders and always 4 "
+            f"points; this model has {pixel.num_heads} and {decoder.num_heads} heads and "
+            f"{pixel.num_points} points"
+        )
+    names = [label.name for label in config.labels]
+    return {
+        "architectures": ["Mask2FormerForUniversalSegmentation"],
+        "model_type": "mask2former",
+        "backbone_config": {
+            **REQUIRED_OF_SWIN,
+            "embed_dim": swin.embed_dim,
+            "depths": list(swin.depths),
+            "num_heads": list(swin.num_heads),
+            "window_size": swin.window_size,
+            "mlp_ratio": swin.mlp_ratio,
+            "drop_path_rate": swin.drop_path_rate,
+            "image_size": 224 if swin.window_size == 7 else 384,
+        },
+        **REQUIRED,
+        "feature_size": pixel.dim,
+        "mask_feature_size": pixel.mask_dim,
+        "hidden_dim": decoder.dim,
+        "encoder_layers": pixel.num_layers,
+        "encoder_feedforward_dim": pixel.ffn_dim,
+        "num_attention_heads": decoder.num_heads,
+        "decoder_layers": decoder.num_layers + 1,
+        "dim_feedforward": decoder.ffn_dim,
+        "num_queries": decoder.num_queries,
+        "no_object_weight": NO_OBJECT_WEIGHT,
+        "dropout": 0.0,
+        "id2label": {str(k): name for k, name in enumerate(names)},
+        "label2id": {name: k for k, name in enumerate(names)},
+        "dtype": dtype,
+    }
+
+
+def processor_from_huggingface(
+    values: Mapping[str, Any], processor: ImageProcessor, where: str
+) -> ImageProcessor:
+    """`processor` with the input size, statistics and divisor of their preprocessor_config.json.
+
+    Their square {"height", "width"} distorts images; its side becomes the shortest edge here.
+
+    Raises:
+        ValueError: a field is of a wrong type or asks for something unsupported; the message
+            begins with `where`.
+    """
+    check_fields(values, REQUIRED_OF_PROCESSOR, where)
+    size = values.get("size") or {}
+    if not isinstance(size, Mapping):  # an early form: the shortest edge alone
+        size = {"shortest_edge": size}
+    size = {key: field(size, key, int, f"{where}: size") for key in size if size[key] is not None}
+    longest = values.get("max_size", values.get("_max_size"))
+    longest = size.get("longest_edge", from_plain(int | None, longest, f"{where}: max_size"))
+    sides = [size[key] for key in ("shortest_edge", "height", "width") if key in size]
+    if values.get("do_resize", True) is False:
+        shortest = None
+    else:
+        shortest = min(sides, default=processor.shortest_edge)
+
+    def scaled(key: str, default: tuple[float, ...]) -> tuple[float, ...]:
+        if not values.get(key):
+            return default
+        return tuple(round(255 * x, 3) for x in field(values, key, tuple[float, ...], where))
+
+    return dataclasses.replace(
+        processor,
+        shortest_edge=shortest,
+        longest_edge=None if longest == UNLIMITED else longest,
+        size_divisor=field(values, "size_divisor", int, where, 32),
+        mean=scaled("image_mean", processor.mean),
+        std=scaled("image_std", processor.std),
+    )
+
+
+def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:
+    """A preprocessor_config.json for transformers with the same size and statistics.
+
+    transformers can't keep the native size up to a limit; it ignores the limit.
+    """
+    size = {"longest_edge": processor.longest_edge or UNLIMITED}
+    if processor.shortest_edge is not None:
+        size["shortest_edge"] = processor.shortest_edge
+    return {
+        "image_processor_type": "Mask2FormerImageProcessor",
+        "do_resize": processor.shortest_edge is not None,
+        "size": size,
+        "size_divisor": processor.size_divisor,
+        "resample": 2,
+        **REQUIRED_OF_PROCESSOR,
+        "image_mean": [x / 255 for x in processor.mean],
+        "image_std": [x / 255 for x in processor.std],
+        "ignore_index": 255,
+        "do_reduce_labels": False,
+    }

@@ -1,0 +1,218 @@
+"""The engine: a table of rules decides which of their tensors become which of ours, and how.
+
+A rule is read in both directions, so the same table loads a checkpoint and writes one. It is total:
+every tensor of the source is claimed or listed as known-unused, every parameter is filled once.
+"""
+
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..files.formats import StoredTensor
+
+Arrays = tuple[np.ndarray, ...]
+Shape = tuple[int, ...]
+
+LISTED = 10  # differences of a kind that a message names
+
+
+class Layout(NamedTuple):
+    """How a rule's tensors are laid out: theirs to ours, and ours to theirs."""
+
+    load: Callable[[Arrays], Arrays]
+    save: Callable[[Arrays], Arrays]
+
+
+class Rule(NamedTuple):
+    """Names with `{}` for layer numbers (the same numbers, in the same order, on both sides)."""
+
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+    layout: Layout
+
+
+def _each(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Arrays], Arrays]:
+    return lambda arrays: tuple(function(array) for array in arrays)
+
+
+SAME = Layout(_each(np.asarray), _each(np.asarray))
+TRANSPOSED = Layout(_each(np.transpose), _each(np.transpose))
+# PyTorch keeps convolutions as (out, in, height, width).
+CONVOLUTION = Layout(
+    _each(lambda x: x.transpose(2, 3, 1, 0)), _each(lambda x: x.transpose(3, 2, 0, 1))
+)
+POINTWISE = Layout(_each(lambda x: x[:, :, 0, 0].T), _each(lambda x: x.T[:, :, None, None]))
+# q, k and v fused on their side and apart on ours, or the reverse; kernels and biases.
+FUSED_KERNELS = Layout(
+    lambda x: tuple(part.T for part in np.split(x[0], 3)),
+    lambda x: (np.concatenate([part.T for part in x]),),
+)
+FUSED_BIASES = Layout(lambda x: tuple(np.split(x[0], 3)), lambda x: (np.concatenate(x),))
+APART_KERNELS = Layout(
+    lambda x: (np.concatenate([part.T for part in x], axis=1),),
+    lambda x: tuple(part.T for part in np.split(x[0], 3, axis=1)),
+)
+APART_BIASES = Layout(FUSED_BIASES.save, FUSED_BIASES.load)
+
+
+def patches(patch_size: int) -> Layout:
+    """A convolution whose stride is its size, as a linear layer on flattened patches."""
+    return Layout(
+        _each(lambda x: x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0])),
+        _each(lambda x: x.reshape(patch_size, patch_size, -1, x.shape[1]).transpose(3, 2, 0, 1)),
+    )
+
+
+def tensor(theirs: str, ours: str) -> tuple[Rule]:
+    """One tensor that both sides keep alike."""
+    return (Rule((theirs,), (ours,), SAME),)
+
+
+def linear(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule, Rule]:
+    """A linear layer's weight and bias."""
+    return (
+        Rule((f"{theirs}.weight",), (f"{ours}.kernel",), layout),
+        Rule((f"{theirs}.bias",), (f"{ours}.bias",), SAME),
+    )
+
+
+def kernel(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule]:
+    """A linear layer or convolution without bias."""
+    return (Rule((f"{theirs}.weight",), (f"{ours}.kernel",), layout),)
+
+
+def norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
+    """A LayerNorm or GroupNorm."""
+    return (
+        Rule((f"{theirs}.weight",), (f"{ours}.scale",), SAME),
+        Rule((f"{theirs}.bias",), (f"{ours}.bias",), SAME),
+    )
+
+
+def fused_attention(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """Their `in_proj` of a torch.nn.MultiheadAttention, our three projections."""
+    parts = [f"{ours}.{part}" for part in ("query", "key", "value")]
+    return (
+        Rule((f"{theirs}.in_proj_weight",), tuple(f"{p}.kernel" for p in parts), FUSED_KERNELS),
+        Rule((f"{theirs}.in_proj_bias",), tuple(f"{p}.bias" for p in parts), FUSED_BIASES),
+    )
+
+
+def fused_here(theirs: Sequence[str], ours: str) -> tuple[Rule, ...]:
+    """Their three projections, our single one."""
+    return (
+        Rule(tuple(f"{part}.weight" for part in theirs), (f"{ours}.kernel",), APART_KERNELS),
+        Rule(tuple(f"{part}.bias" for part in theirs), (f"{ours}.bias",), APART_BIASES),
+    )
+
+
+def expand(rules: Iterable[Rule], parameters: Iterable[str]) -> list[Rule]:
+    """The rules with layer numbers filled in, one for each group of `parameters`.
+
+    Raises:
+        KeyError: a parameter is filled by no rule or by two, or one of their tensors is read by two
+            (a mistake in the table).
+    """
+    names = list(parameters)
+    expanded = []
+    for rule in rules:
+        pattern = re.compile(re.escape(rule.ours[0]).replace(r"\{\}", r"(\d+)"))
+        for name in names:
+            if match := pattern.fullmatch(name):
+                theirs = tuple(part.format(*match.groups()) for part in rule.theirs)
+                ours = tuple(part.format(*match.groups()) for part in rule.ours)
+                expanded.append(Rule(theirs, ours, rule.layout))
+    filled = Counter(name for rule in expanded for name in rule.ours)
+    read = Counter(name for rule in expanded for name in rule.theirs)
+    wrong = {name for name, times in (*filled.items(), *read.items()) if times > 1}
+    wrong |= filled.keys() ^ set(names)
+    if wrong:
+        raise KeyError(f"the table doesn't name these exactly once: {', '.join(sorted(wrong))}")
+    return expanded
+
+
+def saved_shapes(rule: Rule, ours: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The shapes of a rule's tensors on their side, given those on ours."""
+    inputs = tuple(np.broadcast_to(np.int8(0), ours[name]) for name in rule.ours)
+    outputs = zip(rule.theirs, rule.layout.save(inputs), strict=True)
+    return {name: array.shape for name, array in outputs}
+
+
+def differences(
+    rules: Iterable[Rule],
+    source: Mapping[str, StoredTensor],
+    target: Mapping[str, Shape],
+    unused: Iterable[str] = (),
+) -> list[str]:
+    """What keeps the expanded rules from filling the target, known before anything is read.
+
+    `unused` are patterns of tensors that a checkpoint may hold and the model doesn't need.
+    """
+    needed: dict[str, Shape] = {}
+    for rule in rules:
+        needed |= saved_shapes(rule, target)
+    known = re.compile("|".join(unused) or r"(?!)")
+    found = {name: source[name] for name in needed if name in source}
+    return [
+        *_listed(f"missing: {name}" for name in needed if name not in source),
+        *_listed(
+            f"unexpected: {name} {list(tensor.shape)}"
+            for name, tensor in source.items()
+            if name not in needed and not known.fullmatch(name)
+        ),
+        *_listed(
+            f"shape: {name} is {list(tensor.shape)}, the model needs {list(needed[name])}"
+            for name, tensor in found.items()
+            if tensor.shape != needed[name]
+        ),
+        *_listed(
+            f"numbers: {name} is {tensor.dtype}, the model needs floats"
+            for name, tensor in found.items()
+            if tensor.dtype.kind in "biu"
+        ),
+    ]
+
+
+def _listed(problems: Iterable[str]) -> list[str]:
+    """The first problems of a kind: another model's checkpoint has a thousand."""
+    problems = list(problems)
+    if len(problems) <= LISTED:
+        return problems
+    kind = problems[0].partition(":")[0]
+    return [*problems[:LISTED], f"{kind}: {len(problems) - LISTED} more"]
+
+
+def load(
+    rule: Rule, theirs: Mapping[str, StoredTensor], shapes: Mapping[str, Shape]
+) -> dict[str, StoredTensor]:
+    """Our tensors of one rule, each of which reads and rearranges theirs when it's read."""
+    inputs = [theirs[name] for name in rule.theirs]
+    return _rearranged(rule.layout.load, inputs, {name: shapes[name] for name in rule.ours})
+
+
+def save(rule: Rule, ours: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Their tensors of one rule, each of which reads and rearranges ours when it's read."""
+    inputs = {name: ours[name] for name in rule.ours}
+    shapes = saved_shapes(rule, {name: tensor.shape for name, tensor in inputs.items()})
+    return _rearranged(rule.layout.save, list(inputs.values()), shapes)
+
+
+def _rearranged(
+    layout: Callable[[Arrays], Arrays], inputs: Sequence[StoredTensor], shapes: Mapping[str, Shape]
+) -> dict[str, StoredTensor]:
+    dtypes = {tensor.dtype for tensor in inputs}
+    dtype = dtypes.pop() if len(dtypes) == 1 else np.dtype(np.float32)
+    return {
+        name: StoredTensor(shape, dtype, functools.partial(_read, layout, inputs, dtype, i))
+        for i, (name, shape) in enumerate(shapes.items())
+    }
+
+
+def _read(
+    layout: Callable[[Arrays], Arrays], inputs: Sequence[StoredTensor], dtype: np.dtype, i: int
+) -> np.ndarray:
+    return layout(tuple(tensor.read().astype(dtype, copy=False) for tensor in inputs))[i]

@@ -1,0 +1,296 @@
+"""Average precision and recall of instance masks as COCO defines them, computed by pycocotools.
+
+Detections are kept as run-length encodings. `result` hands them to the tool with images, categories
+and objects numbered from 1 in the order of their ids, which changes no number: detections of equal
+score are taken in the order of image ids, then as they were added.
+
+Axes: T overlaps, R recalls, K categories, by id.
+"""
+
+import itertools
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from m2f_jax.inference.results import encode_rle
+
+from ..whole_files import save_arrays, saved_arrays
+from .coco_annotations import CocoAnnotations, ImageId, compressed_counts
+from .coco_tool import BACKENDS, Backend, Detection, precision_and_recall, tool
+
+FORMAT = "CocoMaskAP 1"  # what a file holds, and the version of its layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryAP:
+    """Average precision of one category; NaN where it has no object."""
+
+    ap: float
+    ap50: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CocoMaskAPResult:
+    """COCO's twelve numbers, as fractions; NaN, where the official tool prints -1, without objects.
+
+    Attributes:
+        ap: mean over ten overlaps, 0.5 to 0.95, of the average precision.
+        ap50: average precision at the overlap 0.5.
+        ap75: at 0.75.
+        aps: as `ap`, for small objects, at most 32 x 32 pixels in area.
+        apm: for medium ones.
+        apl: for large ones, at least 96 x 96 pixels in area.
+        ar1: mean recall with one detection per image and category.
+        ar10: with ten.
+        ar100: with a hundred.
+        ars: as `ar100`, for small objects.
+        arm: for medium ones.
+        arl: for large ones.
+        per_category: by name.
+        precision: the curves behind `ap`, at the recalls 0, 0.01, ..., 1.
+    """
+
+    ap: float
+    ap50: float
+    ap75: float
+    aps: float
+    apm: float
+    apl: float
+    ar1: float
+    ar10: float
+    ar100: float
+    ars: float
+    arm: float
+    arl: float
+    per_category: dict[str, CategoryAP]
+    precision: Float[np.ndarray, "T R K"]
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        precision: Float[np.ndarray, "T R K areas=4 limits=3"],
+        recall: Float[np.ndarray, "T K areas=4 limits=3"],
+    ) -> "CocoMaskAPResult":
+        """The means that the official tool prints, of the arrays that it computes."""
+        curves = precision[..., 0, 2]
+        ap, aps, apm, apl = (_mean(precision[..., area, 2]) for area in range(4))
+        ar100, ars, arm, arl = (_mean(recall[..., area, 2]) for area in range(4))
+        per_category = {
+            name: CategoryAP(ap=_mean(curves[..., k]), ap50=_mean(curves[0, :, k]))
+            for k, name in enumerate(names)
+        }
+        return cls(
+            ap=ap,
+            ap50=_mean(curves[0]),
+            ap75=_mean(curves[5]),
+            aps=aps,
+            apm=apm,
+            apl=apl,
+            ar1=_mean(recall[..., 0, 0]),
+            ar10=_mean(recall[..., 0, 1]),
+            ar100=ar100,
+            ars=ars,
+            arm=arm,
+            arl=arl,
+            per_category=per_category,
+            precision=np.where(curves > -1, curves, np.nan),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers by their usual names, without the curves; None stands for NaN."""
+
+        def named(numbers: Mapping[str, float]) -> dict[str, float | None]:
+            return {
+                name[:2].upper() + name[2:]: None if math.isnan(number) else number
+                for name, number in numbers.items()
+            }
+
+        numbers = {key: value for key, value in vars(self).items() if isinstance(value, float)}
+        per_category = {name: named(vars(ap)) for name, ap in self.per_category.items()}
+        return {**named(numbers), "per_category": per_category}
+
+
+class CocoMaskAP:
+    """Mask AP over any number of images: `add` each one, then ask for the `result`."""
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
+        backend: Backend = "pycocotools",
+        images: Literal["all", "added"] = "all",
+    ):
+        """A metric without detections.
+
+        Args:
+            annotations: the file of the ground truth, its content, or `CocoAnnotations` of it.
+            backend: the tool that computes the numbers. The other two are packages of their own,
+                several times as fast, and agree with it to 15 digits.
+            images: which ones to evaluate. By default those of the file, as the official tool
+                does: an image that was never added counts as one without detections. "added"
+                leaves such images out, for a part of a data set.
+
+        Raises:
+            ImportError: the backend isn't installed.
+            ValueError: the annotations aren't sound, or an argument is unknown.
+        """
+        if backend not in BACKENDS or images not in ("all", "added"):
+            raise ValueError(
+                f"backend={backend!r}, images={images!r}: the backends are {list(BACKENDS)}, and "
+                "the images 'all' or 'added'"
+            )
+        tool(backend)
+        if not isinstance(annotations, CocoAnnotations):
+            annotations = CocoAnnotations.of(annotations)
+        self.annotations = annotations
+        self.backend: Backend = backend
+        self.images: Literal["all", "added"] = images
+        self._detections: dict[ImageId, list[Detection]] = {}
+
+    def __len__(self) -> int:
+        return len(self._detections)
+
+    def add(
+        self,
+        image_id: ImageId,
+        masks: np.ndarray | Sequence[Mapping[str, Any]],
+        category_ids: ArrayLike,
+        scores: ArrayLike,
+    ):
+        """Adds all detections of one image, perhaps none; N of them in any order.
+
+        As in the official tool, the hundred best of each category count.
+
+        Args:
+            image_id: the image's id in the annotations.
+            masks: bool [N, height, width], or COCO run-length encodings.
+            category_ids: the category's id in the annotations, of each detection.
+            scores: a number for each detection.
+
+        Raises:
+            ValueError: the image or a category isn't in the annotations, the image was added
+                before, a size doesn't fit, or a score isn't a number. Nothing was added.
+        """
+        where = f"image {image_id}: "
+        if image_id not in self.annotations.sizes:
+            raise ValueError(
+                f"{where}the annotations have no image of this id; theirs are "
+                f"{list(self.annotations.sizes)[:5]} and so on"
+            )
+        if image_id in self._detections:
+            raise ValueError(f"{where}added already; add all its detections at once")
+        categories, values = np.asarray(category_ids), np.asarray(scores, np.float64)
+        if not categories.shape == values.shape == (len(masks),):
+            raise ValueError(
+                f"{where}{len(masks)} masks, category ids of the shape {categories.shape} and "
+                f"scores of the shape {values.shape}; each detection needs one of each"
+            )
+        if not np.isfinite(values).all():
+            raise ValueError(f"{where}some scores are not finite: {values[~np.isfinite(values)]}")
+        if unknown := sorted(set(categories.tolist()) - set(self.annotations.names)):
+            raise ValueError(
+                f"{where}the annotations have no categories {unknown}; theirs are "
+                f"{list(self.annotations.names)}. Class indices have to be turned into ids"
+            )
+        size = self.annotations.sizes[image_id]
+        if isinstance(masks, np.ndarray):
+            if masks.dtype != bool or masks.shape[1:] != size:
+                raise ValueError(
+                    f"{where}the masks are {masks.dtype} of the shape {masks.shape}; they must be "
+                    f"bool [{len(masks)}, {size[0]}, {size[1]}]"
+                )
+            masks = [encode_rle(mask) for mask in masks]
+        counts = [compressed_counts(rle, size, where) for rle in masks]
+        self._detections[image_id] = list(
+            map(Detection, categories.tolist(), values.tolist(), counts)
+        )
+
+    def merge(self, other: "CocoMaskAP"):
+        """Takes over the detections of another metric, such as another process's.
+
+        Raises:
+            ValueError: the annotations or settings differ, or an image is in both.
+        """
+        ours, theirs = (
+            (metric.annotations.digest, metric.backend, metric.images) for metric in (self, other)
+        )
+        if ours != theirs:
+            raise ValueError(
+                f"metrics of different annotations or settings can't be merged: {ours}, {theirs}"
+            )
+        if doubled := [image for image in other._detections if image in self._detections]:
+            raise ValueError(f"both metrics have the images {doubled[:5]}")
+        self._detections |= other._detections
+
+    def result(self) -> CocoMaskAPResult:
+        """The numbers for all detections so far."""
+        evaluated = self._detections if self.images == "added" else self.annotations.sizes
+        precision, recall = precision_and_recall(
+            self.backend, self.annotations, self._detections, evaluated
+        )
+        return CocoMaskAPResult.of(list(self.annotations.names.values()), precision, recall)
+
+    def save(self, path: str | os.PathLike):
+        """Writes the detections into one .npz file, which is complete or not there at all.
+
+        Of the annotations, it has the path and a fingerprint.
+        """
+        images = [image for image in self.annotations.sizes if image in self._detections]
+        detections = [detection for image in images for detection in self._detections[image]]
+        save_arrays(
+            path,
+            FORMAT,
+            annotations=self.annotations.path or "",
+            digest=self.annotations.digest,
+            backend=self.backend,
+            which=self.images,
+            images=np.array([str(image) for image in images], str),
+            lengths=np.array([len(self._detections[image]) for image in images], int),
+            category_ids=np.array([found.category_id for found in detections], int),
+            scores=np.array([found.score for found in detections], float),
+            counts=np.array(" ".join(found.counts for found in detections).encode()),
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike,
+        annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations | None = None,
+    ) -> "CocoMaskAP":
+        """Reads what `save` wrote.
+
+        Args:
+            path: the file.
+            annotations: the ground truth; by default the file that it was read from then.
+
+        Raises:
+            ValueError: the file is broken or of another kind, or the annotations are others.
+        """
+        with saved_arrays(path, FORMAT) as arrays:
+            saved = {name: array.tolist() for name, array in arrays.items()}
+            counts = saved["counts"].decode().split()
+            columns = zip(saved["category_ids"], saved["scores"], counts, strict=True)
+            detections = itertools.starmap(Detection, list(columns))
+            lengths = dict(zip(saved["images"], saved["lengths"], strict=True))
+        source = annotations or saved["annotations"]
+        if not source:
+            raise ValueError(f"{path} doesn't say where its annotations are from; pass them")
+        metric = cls(source, backend=saved["backend"], images=saved["which"])
+        if metric.annotations.digest != saved["digest"]:
+            raise ValueError(f"{path} was made with other annotations than {source!r:.80}")
+        ids = {str(image): image for image in metric.annotations.sizes}
+        for image, length in lengths.items():
+            metric._detections[ids[image]] = list(itertools.islice(detections, length))
+        return metric
+
+
+def _mean(values: Float[np.ndarray, "..."]) -> float:
+    """The mean of what isn't -1, the official tool's sign for no objects."""
+    valid = values[values > -1]
+    return float(np.mean(valid)) if valid.size else math.nan

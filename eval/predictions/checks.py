@@ -1,0 +1,134 @@
+"""Files that others made: found, read, and refused with their names if something is wrong."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int32
+from PIL import Image
+
+from m2f_jax.structures import Size
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it isn't JSON; it is named.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing") from error
+    except ValueError as error:
+        raise ValueError(f"{path} isn't a whole JSON file: {error}") from error
+
+
+def check_keys(entry: Any, keys: Sequence[str], file: Path, number: int):
+    """Raises a ValueError if a part of an entry of a list isn't an object with these keys."""
+    missing = set(keys) - set(entry) if isinstance(entry, Mapping) else keys
+    if missing:
+        raise ValueError(f"{file}: entry {number} has no {', '.join(sorted(missing))}")
+
+
+def check_rle(segmentation: Any, size: Size):
+    """Raises a ValueError if the size of run lengths is another one; their counts aren't read."""
+    if isinstance(segmentation, Mapping) and tuple(segmentation.get("size", ())) != tuple(size):
+        raise ValueError(
+            f"a mask's size is {segmentation.get('size')}, the image's {list(size)} (height, width)"
+        )
+
+
+def png_size(path: Path) -> Size:
+    """Height and width of an image file.
+
+    Raises:
+        ValueError: it is damaged; it is named.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} can't be read ({error})") from error
+
+
+def check_png(path: Path, size: Size):
+    """Refuses an image file that is cut off or has another size, without decoding it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or its size is another one.
+    """
+    try:
+        with Image.open(path) as image:
+            found = image.height, image.width
+            image.verify()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing") from error
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} can't be read ({error})") from error
+    if found != tuple(size):
+        raise ValueError(
+            f"{path} has {found[0]} x {found[1]} pixels, but its image {size[0]} x {size[1]}; "
+            "predictions must have the size of the image"
+        )
+
+
+def read_segment_ids(path: Path) -> Int32[np.ndarray, "H W"]:
+    """The ids in a panoptic PNG file: R + 256 G + 65536 B.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or isn't RGB.
+    """
+    try:
+        with Image.open(path) as png:
+            colors = np.asarray(png)
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} can't be read ({error})") from error
+    if colors.ndim != 3 or colors.shape[2] < 3 or colors.dtype != np.uint8:
+        raise ValueError(
+            f"{path} isn't RGB but {colors.dtype} of the shape {colors.shape}; panoptic ids are "
+            "R + 256 G + 65536 B"
+        )
+    return colors[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
+
+
+def one_file_each(
+    folder: Path, ending: str, items: Sequence[Any], known: Collection[str]
+) -> dict[str, Path]:
+    """The file of each image in a folder, found as by the official scripts: <name>*<ending>.
+
+    Args:
+        folder: is searched through.
+        ending: such as ".png".
+        items: the images that need a file.
+        known: the names of all images of the data set, which may have one.
+
+    Raises:
+        FileNotFoundError: there is no folder, or an image has no file.
+        ValueError: an image has several, or a file is about an image that isn't in the data set.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is missing; expected a folder of predictions")
+    lengths = sorted({len(name) for name in known}, reverse=True)
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob(f"*{ending}")):
+        names = [path.name[:length] for length in lengths if path.name[:length] in known]
+        if not names:
+            raise ValueError(f"{path} isn't about an image of the ground truth; leave it out")
+        if names[0] in files:
+            raise ValueError(f"{names[0]} has two files, {files[names[0]]} and {path}")
+        files[names[0]] = path
+    missing = [item.name for item in items if item.name not in files]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} has no {missing[0]}*{ending}, and lacks {len(missing)} of {len(items)} "
+            "images in all"
+        )
+    return files

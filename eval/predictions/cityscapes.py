@@ -1,0 +1,227 @@
+"""Predictions for Cityscapes in files, in the official scripts' formats or as COCO results."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from jaxtyping import Bool, Int32
+from PIL import Image
+
+from m2f_jax.config import Task
+from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.labels import CITYSCAPES
+from m2f_jax.structures import Size
+
+from ..metrics.cityscapes_panoptic import TRAIN_IDS
+from ..metrics.image_tables import check_predictions
+from .checks import check_png, one_file_each, png_size
+from .files import CocoResults, PanopticFiles, PredictionFiles, Predictions
+
+
+def find_predictions(
+    path: Path, task: Task, items: Sequence[CityscapesImage], known: Collection[str]
+) -> PredictionFiles:
+    """The predictions at a path, all of them there and checked but for their pixels.
+
+    Args:
+        path: a folder in the official format of the task, or what `m2f predict` wrote; for
+            instances and panoptic segmentations also their JSON file.
+        task: what is predicted.
+        items: the images to score.
+        known: the names of all images of the split.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or isn't as its format has it; it is named.
+    """
+
+    def name_of(image_id: int | str) -> str | None:
+        name = str(image_id).split("/")[-1].removesuffix("_leftImg8bit")
+        return name if name in known else None
+
+    if task == "semantic":
+        return LabelMaps.find(path, items, known)
+    if task == "panoptic":
+        return PanopticFiles.find(path, items, name_of, size_of, check_categories)
+    inside = path / "predictions.json"
+    if path.suffix == ".json" or inside.is_file():
+        file = inside if inside.is_file() else path
+        return CocoResults.find(file, items, name_of, size_of, check_instances)
+    return OfficialResults.find(path, items, known)
+
+
+def size_of(item: CityscapesImage) -> Size:
+    """Height and width of an image, as its ground truth has them."""
+    return png_size(item.instance_ids)
+
+
+def check_instances(labels: Sequence[int], scores: Sequence[float]):
+    """Raises a ValueError if these can't be label ids and scores of one image's instances."""
+    check_predictions(np.array(labels), np.array(scores), len(labels))
+
+
+def check_categories(used: Collection[int]):
+    """Refuses category ids of a whole panoptic file.
+
+    Raises:
+        ValueError: some aren't those of evaluated classes.
+    """
+    unknown = set(used) - {label.id for label in CITYSCAPES}
+    if unknown and set(used) <= set(range(len(CITYSCAPES))):
+        raise ValueError(f"the category ids are {sorted(used)}: {TRAIN_IDS}")
+    if unknown:
+        raise ValueError(
+            f"the category ids {sorted(unknown, key=str)} aren't evaluated; a category id is the "
+            "label id of a class, such as 26 for cars"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What a text file says of one instance."""
+
+    mask: Path
+    label: int
+    score: float
+
+
+@dataclass(frozen=True)
+class OfficialResults:
+    """A folder with one text file per image, which names mask files, labels and scores.
+
+    Attributes:
+        files: the text file of each image, by the image's name.
+        lines: what it says.
+    """
+
+    files: dict[str, Path]
+    lines: dict[str, list[Line]]
+
+    @classmethod
+    def find(
+        cls, folder: Path, items: Sequence[CityscapesImage], known: Collection[str]
+    ) -> "OfficialResults":
+        """Reads the text files of all images, and checks the mask files.
+
+        Raises:
+            FileNotFoundError: there is no folder, an image has no text file, or a mask is missing.
+            ValueError: an image has several, a line isn't as the format has it, or a mask is
+                damaged or has another size; file and line are named.
+        """
+        files = one_file_each(folder, ".txt", items, known)
+        lines = {}
+        for item in items:
+            path, size = files[item.name], size_of(item)
+            lines[item.name] = found = read_lines(path, folder)
+            try:
+                check_instances([line.label for line in found], [line.score for line in found])
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}") from error
+            for line in found:
+                try:
+                    check_png(line.mask, size)
+                except FileNotFoundError as error:
+                    raise FileNotFoundError(f"{path} lists {error}") from error
+        return cls(files, lines)
+
+    def path(self, item: CityscapesImage) -> Path:
+        """The text file of an image."""
+        return self.files[item.name]
+
+    def read(self, item: CityscapesImage) -> Predictions:
+        """One image's instances; a ValueError names a mask file that can't be read."""
+        lines = self.lines[item.name]
+        masks = [read_mask(line.mask) for line in lines]
+        return Predictions(
+            np.stack(masks) if masks else [],
+            np.array([line.label for line in lines], int),
+            np.array([line.score for line in lines], float),
+        )
+
+
+def read_lines(path: Path, root: Path) -> list[Line]:
+    """What a text file lists: "mask.png labelId score", with masks relative to it.
+
+    As in the official script, a mask that is listed twice counts once, with the later line.
+
+    Raises:
+        ValueError: a line isn't as the format has it, or a mask isn't below `root`.
+    """
+    lines: dict[Path, Line] = {}
+    for number, text in enumerate(path.read_text().splitlines(), start=1):
+        where = f"{path}, line {number}"
+        parts = text.split(" ")
+        if len(parts) != 3:
+            raise ValueError(
+                f'{where}: expected "mask.png labelId score" with single blanks, not {text!r}'
+            )
+        if PurePosixPath(parts[0]).is_absolute():
+            raise ValueError(f"{where}: the mask's path must be relative to the text file")
+        mask = (path.parent / parts[0]).resolve()
+        if not mask.is_relative_to(root.resolve()):
+            raise ValueError(f"{where}: {parts[0]} leads out of {root}")
+        try:
+            line = Line(mask=mask, label=int(float(parts[1])), score=float(parts[2]))
+        except (ValueError, OverflowError) as error:
+            raise ValueError(f"{where}: {error}") from error
+        if math.isnan(line.score):
+            raise ValueError(f"{where}: the score is NaN, which can't be ranked; drop this mask")
+        lines[mask] = line
+    return list(lines.values())
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "H W"]:
+    """A mask: whatever isn't black when turned into 8-bit grey."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L")) != 0
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} can't be read as a mask ({error})") from error
+
+
+@dataclass(frozen=True)
+class LabelMaps:
+    """A folder with one PNG file of label ids per image."""
+
+    files: dict[str, Path]
+
+    @classmethod
+    def find(
+        cls, folder: Path, items: Sequence[CityscapesImage], known: Collection[str]
+    ) -> "LabelMaps":
+        """The files of all images.
+
+        Raises:
+            FileNotFoundError: there is no folder, or an image has no file.
+            ValueError: an image has several, or a file is damaged or has another size.
+        """
+        files = one_file_each(folder, ".png", items, known)
+        for item in items:
+            check_png(files[item.name], size_of(item))
+        return cls(files)
+
+    def path(self, item: CityscapesImage) -> Path:
+        """The file of an image."""
+        return self.files[item.name]
+
+    def read(self, item: CityscapesImage) -> Int32[np.ndarray, "H W"]:
+        """One image's label ids; a ValueError names a file that isn't a map of ids."""
+        return read_ids(self.files[item.name])
+
+
+def read_ids(path: Path) -> Int32[np.ndarray, "H W"]:
+    """A map of ids.
+
+    Raises:
+        ValueError: the file is damaged, or isn't a map of whole numbers; it is named.
+    """
+    try:
+        with Image.open(path) as image:
+            ids = np.asarray(image)
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{path} can't be read ({error}); unpack it again") from error
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        raise ValueError(f"{path} isn't a map of ids but {ids.dtype} of the shape {ids.shape}")
+    return ids.astype(np.int32)

@@ -1,0 +1,86 @@
+"""A model's predictions in official formats, image after image; their JSON file comes at the end.
+
+What an image adds to that file is kept beside it, so that it is complete after an interruption.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from m2f_jax.inference.results import PanopticSegmentation
+from m2f_jax.labels import Label
+
+from ..metrics.panoptic_quality import coco_categories
+from ..whole_files import replacing
+
+
+def export_entry(folder: Path, name: str, entry: Any):
+    """Keeps what one image adds to the JSON file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(folder / f"{name}.json") as unfinished:
+        unfinished.write_text(json.dumps(entry) + "\n")
+
+
+def export_panoptic(
+    folder: Path,
+    name: str,
+    segmentation: PanopticSegmentation,
+    labels: Sequence[Label],
+    image_id: int | str,
+):
+    """Writes one image's segments as <name>_panoptic.png, and keeps their entry.
+
+    Args:
+        folder: of the PNG files.
+        name: of the image.
+        segmentation: its segments.
+        labels: the classes, with the ids that the data set has for them.
+        image_id: the image's id in the data set.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file_name = f"{name}_panoptic.png"
+    Image.fromarray(segmentation.to_rgb()).save(folder / file_name)
+    export_entry(folder, name, segmentation.to_coco(labels, image_id, file_name))
+
+
+def entries_of(folder: Path, names: Sequence[str]) -> Iterator[Any]:
+    """What the images add.
+
+    Raises:
+        FileNotFoundError: an image was exported once, and is gone.
+    """
+    for name in names:
+        path = folder / f"{name}.json"
+        try:
+            yield json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{path} was exported before and is gone; choose another folder for --export, "
+                "which starts anew"
+            ) from error
+
+
+def finish_results(file: Path, folder: Path, names: Sequence[str]):
+    """Writes the COCO results file of all images."""
+    write_json(file, [result for entry in entries_of(folder, names) for result in entry])
+
+
+def finish_panoptic(file: Path, folder: Path, names: Sequence[str], categories: Sequence[Label]):
+    """Writes the COCO panoptic file of all images."""
+    entries = list(entries_of(folder, names))
+    images = [{"id": entry["image_id"], "file_name": entry["file_name"]} for entry in entries]
+    content = {
+        "images": images,
+        "annotations": entries,
+        "categories": coco_categories(categories),
+    }
+    write_json(file, content)
+
+
+def write_json(file: Path, content: Mapping[str, Any] | Sequence[Any]):
+    """A JSON file that is complete or not there at all."""
+    with replacing(file) as unfinished:
+        unfinished.write_text(json.dumps(content) + "\n")

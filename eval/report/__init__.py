@@ -1,0 +1,1 @@
+"""Reports: a result as one HTML file, with charts, tables and pictures."""

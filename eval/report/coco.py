@@ -1,0 +1,112 @@
+"""What a report says of COCO's mask AP; every part says what it shows and how to read it."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from ..metrics.coco_ap import CocoMaskAPResult
+from .charts import Frame, Line, grid, key, line_chart
+from .instances import PERCENTS, overlap_section
+from .page import MISSING, Cell, Markup, beside, percent, section, shaded_percent, table
+
+NO_OBJECT = f"{MISSING} means that there is no object, and no average contains it."
+MOST_PANELS = 24  # classes with a chart of their own
+RECALLS = np.linspace(0, 1, 101)
+
+# COCO's names, and what the official tool says of each number: overlap, area, detections.
+NUMBERS = {
+    "AP": ("0.50:0.95", "all", "100"),
+    "AP50": ("0.50", "all", "100"),
+    "AP75": ("0.75", "all", "100"),
+    "APs": ("0.50:0.95", "small", "100"),
+    "APm": ("0.50:0.95", "medium", "100"),
+    "APl": ("0.50:0.95", "large", "100"),
+    "AR1": ("0.50:0.95", "all", "1"),
+    "AR10": ("0.50:0.95", "all", "10"),
+    "AR100": ("0.50:0.95", "all", "100"),
+    "ARs": ("0.50:0.95", "small", "100"),
+    "ARm": ("0.50:0.95", "medium", "100"),
+    "ARl": ("0.50:0.95", "large", "100"),
+}
+
+
+def coco_sections(result: CocoMaskAPResult) -> list[Markup]:
+    """The parts of the page."""
+    aps = class_aps(result)
+    return [
+        beside(numbers(result), classes(result, aps)),
+        curves(result, aps),
+        overlap_section(list(result.per_category), aps),
+    ]
+
+
+def class_aps(result: CocoMaskAPResult) -> Float[np.ndarray, "K T"]:
+    """AP of each class at each overlap: the mean over recalls; NaN where there is no object."""
+    return result.precision.mean(axis=1).T
+
+
+def numbers(result: CocoMaskAPResult) -> Markup:
+    """COCO's twelve numbers, by their names."""
+    rows = [
+        [name, *meaning, percent(getattr(result, name.lower()))]
+        for name, meaning in NUMBERS.items()
+    ]
+    return section(
+        "COCO's numbers",
+        "Average precision (AP) and average recall (AR) in percent, as pycocotools prints them. "
+        "Small objects have an area of at most 32 x 32 pixels, large ones of at least 96 x 96; "
+        "detections are the most that count in an image, of each class.",
+        table(["number", "overlap", "area", "detections", "%"], rows),
+    )
+
+
+def classes(result: CocoMaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
+    """The table of classes."""
+    rows: list[list[str | Cell]] = [
+        [name, *map(shaded_percent, (row.ap, row.ap50, float(at_75)))]
+        for (name, row), at_75 in zip(result.per_category.items(), aps[:, 5], strict=True)
+    ]
+    rows.append(["all", *map(percent, (result.ap, result.ap50, result.ap75))])
+    return section(
+        "Classes",
+        f"Average precision in percent: over the overlaps 0.5 to 0.95, at 0.5 and at 0.75. "
+        f"{NO_OBJECT}",
+        table(["class", "AP", "AP50", "AP75"], rows, total_rows=1),
+    )
+
+
+def curves(result: CocoMaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
+    """Precision and recall, over all classes and of each."""
+    present = np.flatnonzero(~np.isnan(aps[:, 0]))
+    names = list(result.per_category)
+    panels = []
+    if len(present):
+        mean = result.precision[:, :, present].mean(axis=2)
+        panels.append(panel("all classes", mean, aps[present].mean(axis=0)))
+    if len(names) <= MOST_PANELS:
+        panels += [panel(name, result.precision[..., k], aps[k]) for k, name in enumerate(names)]
+    return section(
+        "Precision and recall",
+        "To the right, detections with lower scores are let in, so more objects are found (recall) "
+        "and fewer of the detections are right (precision). As COCO has it, the precision is the "
+        "best one at this recall or a higher one, and 0 beyond the last object that is found. The "
+        "numbers by the name are the areas under both curves, in percent.",
+        key([("first", "overlap 0.5"), ("second", "overlap 0.75")]),
+        grid(panels),
+    )
+
+
+def panel(
+    name: str, precision: Float[np.ndarray, "T R"], aps: Float[np.ndarray, "T"]
+) -> tuple[str, str, Markup]:
+    """A chart with its name and what stands by that."""
+    lines, note = [], "no object"
+    if not math.isnan(aps[0]):
+        note = f"{percent(aps[0])} / {percent(aps[5])}"
+        lines = [
+            Line(style=style, x=RECALLS, y=precision[t])
+            for style, t in (("first", 0), ("second", 5))
+        ]
+    frame, title = Frame(width=250.0, height=190.0), f"Precision and recall of {name}"
+    return name, note, line_chart(frame, lines, PERCENTS, "recall %", "precision %", title)

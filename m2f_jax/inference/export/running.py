@@ -1,0 +1,297 @@
+"""Runs what `m2f export` wrote: a whole path from image to segmentation, without the model's code.
+
+An exported model is two files. FILE is a zip of `header.json` and of `program.jax_export`, which is
+StableHLO as `jax.export` serialises it. FILE.safetensors beside it holds the arrays that the
+program takes: the parameters, and the tables that bring masks to the image's size.
+
+Axes: H W the image.
+"""
+
+import functools
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from m2f_jax.config import Task, from_plain
+from m2f_jax.inference.prefetching import Pending
+from m2f_jax.inference.preprocess import ImageSource, read_image
+from m2f_jax.inference.results import (
+    InstanceSegmentation,
+    PanopticSegmentation,
+    Segment,
+    Segmentation,
+)
+from m2f_jax.labels import Label
+
+FORMAT = 1
+SUFFIX = ".m2f"
+HEADER_FILE, PROGRAM_FILE = "header.json", "program.jax_export"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What is known of an exported model without running it.
+
+    Attributes:
+        task: "instance", "panoptic" or "semantic".
+        labels: the classes, in the order of the class indices.
+        size: height and width of the images that it takes.
+        platforms: where it runs: "cpu", "cuda", "rocm" or "tpu".
+        dtype: of the network's computation.
+        jax_version: of the jax that exported it.
+        digest: of the program and its arrays; FILE.safetensors bears the same one.
+    """
+
+    task: Task
+    labels: tuple[Label, ...]
+    size: tuple[int, int]
+    platforms: tuple[str, ...]
+    dtype: str
+    jax_version: str
+    digest: str
+
+
+def arrays_file(path: str | os.PathLike) -> Path:
+    """The file of arrays that belongs to an exported model."""
+    return Path(f"{os.fspath(path)}.safetensors")
+
+
+def is_exported(path: str | os.PathLike) -> bool:
+    """Whether a file is an exported model, or is called like one."""
+    path = Path(path)
+    if path.suffix == SUFFIX:
+        return not path.is_dir()
+    if not (path.is_file() and zipfile.is_zipfile(path)):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return {HEADER_FILE, PROGRAM_FILE} <= set(archive.namelist())
+
+
+def read_program(path: Path) -> tuple[Header, bytes]:
+    """The two parts of FILE.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        ValueError: it isn't an exported model, is damaged, or of a newer format.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; m2f export writes such a file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            values, program = json.loads(archive.read(HEADER_FILE)), archive.read(PROGRAM_FILE)
+            version = values.pop("format")
+    except (zipfile.BadZipFile, KeyError, AttributeError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} isn't an exported model, or is damaged ({error}); write it with m2f export"
+        ) from error
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} is of format {version}, and this version of m2f-jax knows format {FORMAT}; "
+            "upgrade m2f-jax, or export the model again"
+        )
+    return from_plain(Header, values, f"{path}: {HEADER_FILE}"), program
+
+
+def read_arrays(path: Path, header: Header, wanted: Any) -> dict[str, np.ndarray]:
+    """The program's arrays by name.
+
+    Raises:
+        FileNotFoundError: FILE.safetensors is missing.
+        ValueError: it is damaged, or of another export.
+    """
+    file = arrays_file(path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} is missing, which holds the weights of {path}; copy both files together"
+        )
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            found = (opened.metadata() or {}).get("digest")
+            if found == header.digest:
+                return {name: opened.get_tensor(name) for name in wanted}
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}); copy or export it again") from error
+    raise ValueError(
+        f"{file} isn't of the same export as {path}; copy both files together, or export again"
+    )
+
+
+class ExportedInput(NamedTuple):
+    """An image for an exported model."""
+
+    pixels: np.ndarray  # uint8 [H, W, 3]
+    bucket: None = None  # all images are of one size
+
+
+class ExportedSegmenter:
+    """An exported model as a function of an image, like a `Segmenter` for one size and task.
+
+    Resizing, network and post-processing are one compiled program. Several devices take an image
+    each.
+
+    Attributes:
+        header: its task, classes, image size and more.
+        devices: where it runs.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        header: Header,
+        exported: jax.export.Exported,
+        arrays: dict[str, np.ndarray],
+        devices: Sequence[Any],
+    ):
+        self.path, self.header, self.devices = path, header, tuple(devices)
+        self._arrays = [jax.device_put(arrays, device) for device in self.devices]
+        self._program = jax.jit(exported.call)
+
+    @property
+    def capacity(self) -> int:
+        """How many images it takes at a time: one on each device."""
+        return len(self.devices)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, devices: Sequence[Any] | None = None
+    ) -> "ExportedSegmenter":
+        """Opens what `export_model` or `m2f export` wrote.
+
+        Args:
+            path: FILE; FILE.safetensors lies beside it.
+            devices: where to run it; by default on the first device of this process.
+
+        Raises:
+            FileNotFoundError: one of the files is missing.
+            ValueError: a file is damaged or of another export, the program is of a newer version,
+                or wasn't exported for the platform of the devices.
+        """
+        path = Path(path)
+        header, program = read_program(path)
+        devices = tuple(devices or jax.local_devices()[:1])
+        check_platform(path, header, devices)
+        try:
+            exported = jax.export.deserialize(bytearray(program))
+            if header.jax_version != jax.__version__:
+                exported.mlir_module()  # fails now instead of with the first image
+        except Exception as error:  # jaxlib has many kinds
+            raise ValueError(
+                f"{path} was exported with jax {header.jax_version}, and jax {jax.__version__} "
+                f"can't read it ({error}); upgrade jax, or export the model again with this one"
+            ) from error
+        [arrays, *_], _ = jax.tree.unflatten(exported.in_tree, exported.in_avals)
+        return cls(path, header, exported, read_arrays(path, header, arrays), devices)
+
+    def __call__(
+        self, image: ImageSource, task: Task | None = None, *, threshold: float | None = None
+    ) -> Segmentation:
+        """The segmentation of one image: a path, a PIL image or uint8 [H, W, 3].
+
+        Args:
+            image: the image, of the size that the model was exported for.
+            task: the one that the model was exported for, if any.
+            threshold: the least score of an instance: `FOR_EVALUATION` (None) or `FOR_DISPLAY`.
+
+        Raises:
+            ValueError: the image can't be read or is of another size, or the task is another one.
+            FileNotFoundError: the image file is missing.
+        """
+        [pending] = self.submit([self.prepare(image)], task, threshold=threshold)
+        return pending.result()
+
+    def prepare(self, image: ImageSource) -> ExportedInput:
+        """The host's part of the work: reads an image and checks its size."""
+        pixels = read_image(image)
+        height, width, _ = pixels.shape
+        if (height, width) != self.header.size:
+            wanted = "{} x {}".format(*self.header.size)
+            raise ValueError(
+                f"the image is {height} x {width}, but {self.path} was exported for {wanted} "
+                f"(height x width); resize it, or export the model with --size {height}x{width}"
+            )
+        return ExportedInput(pixels)
+
+    def submit(
+        self,
+        batch: Sequence[ExportedInput],
+        task: Task | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> list[Pending]:
+        """Starts the devices on up to one image each, and returns at once; as when called.
+
+        Raises:
+            ValueError: the task is another one than the model was exported for.
+        """
+        if task not in (None, self.header.task):
+            raise ValueError(
+                f"{self.path} was exported for the task {self.header.task}, not {task}; export the "
+                f"model with --task {task}"
+            )
+        collect = {
+            "instance": collect_instances,
+            "panoptic": collect_panoptic,
+            "semantic": collect_semantic,
+        }[self.header.task]
+        limit = [np.float32(threshold or 0)] if self.header.task == "instance" else []
+        found = [
+            self._program(arrays, jax.device_put(image.pixels, device), *limit)
+            for image, arrays, device in zip(batch, self._arrays, self.devices, strict=False)
+        ]
+        return [Pending(functools.partial(collect, result)) for result in found]
+
+
+def check_platform(path: Path, header: Header, devices: Sequence[Any]):
+    """Refuses devices that a model wasn't exported for."""
+    kinds = {device.platform for device in devices}
+    here = {jax.export.default_export_platform() if kind == "gpu" else kind for kind in kinds}
+    if other := sorted(here - set(header.platforms)):
+        raise ValueError(
+            f"{path} was exported for {', '.join(header.platforms)}, and this is {other[0]}; "
+            f"export the model with --platforms {','.join([*header.platforms, *other])}, or choose "
+            f"another device (JAX_PLATFORMS={header.platforms[0]})"
+        )
+
+
+def collect_instances(found: dict[str, jax.Array]) -> InstanceSegmentation:
+    """Waits for the device; the instances that count come first."""
+    count = int(np.count_nonzero(found["valid"]))
+    _, height, width = found["masks"].shape
+    packed = np.asarray(jnp.packbits(found["masks"], axis=-1))
+    return InstanceSegmentation(
+        scores=np.asarray(found["scores"])[:count],
+        labels=np.asarray(found["labels"])[:count],
+        queries=np.asarray(found["queries"])[:count],
+        size=(height, width),
+        packed_masks=tuple(packed[:count]),
+    )
+
+
+def collect_panoptic(found: dict[str, jax.Array]) -> PanopticSegmentation:
+    """Waits for the device; row i of the table is segment i + 1."""
+    table = {key: np.asarray(value) for key, value in found.items()}
+    segments = tuple(
+        Segment(
+            id=int(row) + 1,
+            label=int(table["labels"][row]),
+            is_thing=bool(table["is_thing"][row]),
+            score=float(table["scores"][row]),
+        )
+        for row in np.flatnonzero(table["valid"])
+    )
+    return PanopticSegmentation(segment_map=table["segment_map"], segments=segments)
+
+
+def collect_semantic(found: dict[str, jax.Array]) -> np.ndarray:
+    """Waits for the device; class indices, int32 [H, W]."""
+    return np.asarray(found["class_map"])

@@ -1,0 +1,251 @@
+"""Writes a model as one program from image to segmentation, which runs without the model's code.
+
+The program takes a dictionary of arrays, an image as uint8 [H, W, 3] and, for instances, the least
+score; it returns a dictionary of arrays:
+
+    instance: scores [N], best first; labels [N]; queries [N]; masks, bool [N, H, W]; valid [N],
+        which is True for the first so many
+    panoptic: segment_map, int32 [H, W]; labels, is_thing, scores and valid [S], of segment i + 1
+    semantic: class_map, int32 [H, W]
+
+Axes: H W the image, N instances, S segments (as many as queries), Q queries, K classes.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+import typing
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, UInt8
+from safetensors.numpy import save_file
+
+from m2f_jax.config import Task
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.export.running import FORMAT, HEADER_FILE, PROGRAM_FILE, Header, arrays_file
+from m2f_jax.inference.segmenter import Segmenter, predict
+from m2f_jax.modeling.mask2former import without_kernels
+from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
+from m2f_jax.structures import Predictions, Size
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def export_model(
+    segmenter: Segmenter,
+    path: str | os.PathLike,
+    size: Size,
+    task: Task | None = None,
+    *,
+    platforms: Sequence[str] = ("cuda", "tpu", "cpu"),
+    top_k: int = 100,
+    overwrite: bool = False,
+) -> Header:
+    """Writes FILE and FILE.safetensors for `ExportedSegmenter` and `m2f predict --model FILE`.
+
+    The program computes what the segmenter computes, with its processor's sizes and thresholds.
+    jax runs it for six months of releases at least, and mostly on releases of three weeks before.
+
+    Args:
+        segmenter: the model and its processor.
+        path: FILE, usually with the ending .m2f.
+        size: height and width of the images.
+        task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
+        platforms: some of "cpu", "cuda", "rocm" and "tpu"; none of them need be present.
+        top_k: at most so many instances.
+        overwrite: replace files that are there already.
+
+    Returns:
+        What FILE says about itself.
+
+    Raises:
+        FileExistsError: one of the files is there already.
+        ValueError: a size, the task or a platform is impossible.
+    """
+    task = task or segmenter.config.task
+    check(path, size, task, platforms, overwrite=overwrite)
+    arrays, program = whole_path(segmenter, size, task, top_k)
+    image = jax.ShapeDtypeStruct((*size, 3), np.uint8)
+    limit = [jax.ShapeDtypeStruct((), np.float32)] if task == "instance" else []
+    abstract = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in arrays.items()}
+    with without_folders():
+        export = jax.export.export(jax.jit(program), platforms=list(platforms))
+        serialized = bytes(export(abstract, image, *limit).serialize())
+    header = Header(
+        task=task,
+        labels=segmenter.config.labels,
+        size=size,
+        platforms=tuple(platforms),
+        dtype=segmenter.dtype.name,
+        jax_version=jax.__version__,
+        digest=digest_of(serialized, arrays),
+    )
+    write(Path(path), header, serialized, arrays)
+    return header
+
+
+@contextlib.contextmanager
+def without_folders() -> Iterator[None]:
+    """Keeps this machine's folders out of the source lines that a program is annotated with."""
+    name = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, name)
+    jax.config.update(name, ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+def check(
+    path: str | os.PathLike,
+    size: Size,
+    task: str | None,
+    platforms: Sequence[str],
+    *,
+    overwrite: bool,
+):
+    """Refuses what can't be exported, before the work begins; as `export_model`."""
+    there = [str(file) for file in (Path(path), arrays_file(path)) if file.exists()]
+    if there and not overwrite:
+        raise FileExistsError(
+            f"{' and '.join(there)} exist{'s' if len(there) == 1 else ''} already; name another "
+            "file, or overwrite on purpose"
+        )
+    if min(size) < 1:
+        raise ValueError(f"size is height and width in pixels, not {size[0]} x {size[1]}")
+    if task not in (None, *typing.get_args(Task)):
+        raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
+    unknown = [name for name in platforms if name not in PLATFORMS]
+    if unknown or not platforms:
+        raise ValueError(
+            f"platforms are some of {', '.join(PLATFORMS)}, not {', '.join(unknown) or 'none'}"
+        )
+
+
+def whole_path(
+    segmenter: Segmenter, size: Size, task: Task, top_k: int
+) -> tuple[dict[str, np.ndarray], Callable[..., dict[str, Array]]]:
+    """The arrays that are the program's first argument, and the program as a pure function."""
+    processor, config = segmenter.processor, segmenter.config
+    image_size = processor.size_of(size)
+    is_thing = processor.is_thing(config.num_classes)
+
+    taps = map(filter_taps, size, image_size.resized, image_size.padded)
+    rows, columns = (FilterTaps(*map(jnp.asarray, x)) for x in taps)
+    graph, _ = nnx.split(without_kernels(nnx.merge(segmenter.graph, segmenter.parameters)))
+
+    def network(parameters: Any, image: UInt8[Array, "H W 3"]) -> Predictions:
+        predictions = predict(
+            graph,
+            processor.mean,
+            processor.std,
+            parameters,
+            resize_as_pil(image, rows, columns)[None],
+            jnp.array([image_size.resized], jnp.int32),
+        )
+        return Predictions(*(logits[0] for logits in predictions))
+
+    shapes = jax.eval_shape(
+        network, segmenter.parameters, jax.ShapeDtypeStruct((*size, 3), np.uint8)
+    )
+    logits_size: Size = shapes.mask_logits.shape[1:]
+    way_of = processor.score_way if task == "semantic" else postprocess.upsampling
+    way = way_of(logits_size, image_size, size)
+    leaves, tree = jax.tree.flatten_with_path((segmenter.parameters, {"upsampling": way}))
+    names = [jax.tree_util.keystr(path[1:], simple=True, separator=".") for path, _ in leaves]
+    arrays = {name: np.asarray(x) for name, (_, x) in zip(names, leaves, strict=True)}
+
+    def segment(
+        arrays: dict[str, Array], image: UInt8[Array, "H W 3"], *limit: Float[Array, ""]
+    ) -> dict[str, Array]:
+        parameters, more = jax.tree.unflatten(tree, [arrays[name] for name in names])
+        logits = network(parameters, image)
+        up = more["upsampling"]
+        if task == "instance":
+            found = postprocess.instances(*logits, up, *limit, top_k=top_k)
+            return instance_table(found, size, is_thing, *limit)
+        if task == "panoptic":
+            return segment_table(processor.compute_panoptic(*logits, up, is_thing), size, is_thing)
+        return {"class_map": cropped(processor.compute_semantic(*logits, up), size)}
+
+    return arrays, segment
+
+
+def cropped(canvas: Int[Array, "_ _"], size: Size) -> Int[Array, "H W"]:
+    """A map without the canvas around it."""
+    return canvas[: size[0], : size[1]].astype(jnp.int32)
+
+
+def instance_table(
+    found: postprocess.Instances,
+    size: Size,
+    is_thing: Bool[np.ndarray, "K"],
+    limit: Float[Array, ""],
+) -> dict[str, Array]:
+    """Things above the limit first, each part best first; as `ImageProcessor.order`."""
+    valid = (found.scores >= limit) & jnp.asarray(is_thing)[found.labels]
+    order = jnp.argsort(jnp.where(valid, -found.scores, jnp.inf), stable=True)
+    height, width = size
+    packed = found.packed_masks[order, :height]
+    return {
+        "scores": found.scores[order],
+        "labels": found.labels[order].astype(jnp.int32),
+        "queries": found.queries[order].astype(jnp.int32),
+        "masks": jnp.unpackbits(packed, axis=-1, count=width).astype(bool),
+        "valid": valid[order],
+    }
+
+
+def segment_table(
+    found: postprocess.Panoptic, size: Size, is_thing: Bool[np.ndarray, "K"]
+) -> dict[str, Array]:
+    """The map, and a row for each of its segments, whose ids count from 1."""
+    ids = jnp.arange(1, len(found.segment_ids) + 1)
+    member = found.segment_ids == ids[:, None]
+    valid = member.any(axis=1)
+    labels = jnp.where(valid, found.labels[member.argmax(axis=1)], 0)
+    scores = jnp.where(member, found.scores, 0).max(axis=1)
+    return {
+        "segment_map": cropped(found.segment_map, size),
+        "labels": labels.astype(jnp.int32),
+        "is_thing": jnp.asarray(is_thing)[labels] & valid,
+        "scores": scores,
+        "valid": valid,
+    }
+
+
+def digest_of(program: bytes, arrays: Mapping[str, np.ndarray]) -> str:
+    """What tells this export from all others."""
+    digest = hashlib.sha256(program)
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def write(path: Path, header: Header, program: bytes, arrays: dict[str, np.ndarray]):
+    """Writes both files, which appear when they are complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = {"format": FORMAT, **dataclasses.asdict(header)}
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
+        new, new_arrays = Path(folder, "program"), Path(folder, "arrays")
+        # safetensors would write arrays of another order of axes as they lie in memory.
+        in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        save_file(in_order, new_arrays, metadata={"format": "m2f_jax", "digest": header.digest})
+        with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(HEADER_FILE, json.dumps(values, indent=2) + "\n")
+            archive.writestr(PROGRAM_FILE, program)
+        new_arrays.chmod(new.stat().st_mode)  # safetensors gives them to the user alone
+        new_arrays.replace(arrays_file(path))
+        new.replace(path)

@@ -1,0 +1,135 @@
+"""Many images through the devices: read ahead, in batches of neighbours, finished behind them."""
+
+import collections
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from m2f_jax.config import Task
+
+Job = TypeVar("Job")
+Input = TypeVar("Input")
+Outcome = TypeVar("Outcome")
+
+AHEAD = 2  # batches that are on the devices at a time
+READERS = 4  # threads; PIL and numpy let go of the interpreter while they work
+QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished, for each image at a time
+
+# A pure function of what post-processing leaves on the device (`postprocess.Instances`, `Panoptic`
+# or a semantic map, on the canvas) and of `Prepared.extra`, to whatever is wanted of them.
+Reduce = Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A segmentation that the device is working on."""
+
+    result: Callable[[], Any]
+    """Waits for the device and returns the segmentation, or what a `Reduce` made of it."""
+
+
+@runtime_checkable
+class Submits(Protocol):
+    """A `Segmenter`, or what works like one."""
+
+    @property
+    def capacity(self) -> int:
+        """How many images it takes at a time."""
+        ...
+
+    @property
+    def submit(self) -> Callable[..., list[Pending]]:
+        """As `Segmenter.submit`."""
+        ...
+
+
+def run_pipeline(
+    segmenter: Submits,
+    task: Task | None,
+    jobs: Iterable[Job],
+    read: Callable[[Job], tuple[Any, Input]],
+    finish: Callable[[Job, Input, Any], Outcome],
+    **options: Any,
+) -> Iterator[tuple[Job, Outcome | Exception]]:
+    """Each job with what `finish` made of it, in order, or with the error that it ended in.
+
+    Args:
+        segmenter: what segments: a `Segmenter` or an `ExportedSegmenter`.
+        task: as for `Segmenter.submit`.
+        jobs: what to do.
+        read: a job's image from the segmenter's `prepare` and what else `finish` needs; runs in
+            threads, ahead of the devices.
+        finish: takes that and the segmentation, or what `reduce` left of it; runs in a thread,
+            behind the devices.
+        options: further arguments of the segmenter's `submit`.
+    """
+    capacity = segmenter.capacity
+    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as finisher:
+        started: collections.deque[tuple[Job, Future, Pending | None]] = collections.deque()
+        ending: collections.deque[tuple[Job, Future]] = collections.deque()
+
+        def collect():
+            job, reading, pending = started.popleft()
+            if pending is None:  # it failed on the way to the device
+                ending.append((job, reading))
+                return
+            segmentation = pending.result()
+            extra = reading.result()[1]
+            ending.append((job, finisher.submit(finish, job, extra, segmentation)))
+
+        reads = _read_ahead(readers, jobs, read, QUEUED * capacity)
+        for batch in batches(reads, capacity, _bucket):
+            if batch[0][1].exception() is not None:
+                started.extend((job, reading, None) for job, reading in batch)
+            else:
+                images = [reading.result()[0] for _, reading in batch]
+                pending = segmenter.submit(images, task, **options)
+                started.extend((*pair, p) for pair, p in zip(batch, pending, strict=True))
+            while len(started) > (AHEAD - 1) * capacity:
+                collect()
+            while ending and (len(ending) > QUEUED * capacity or ending[0][1].done()):
+                yield _outcome(*ending.popleft())
+        while started:
+            collect()
+        while ending:
+            yield _outcome(*ending.popleft())
+
+
+def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Iterator[list[Any]]:
+    """Neighbours of the same key, up to `size` at a time."""
+    batch: list[Any] = []
+    for item in items:
+        if batch and key(item) != key(batch[0]):
+            yield batch
+            batch = []
+        batch.append(item)
+        if len(batch) == size:  # at once, not when the next item has come
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _bucket(pair: tuple[Any, Future]) -> Any:
+    """What images share that can share a batch; those that failed only share that."""
+    _, reading = pair
+    return None if reading.exception() is not None else reading.result()[0].bucket
+
+
+def _read_ahead(
+    readers: ThreadPoolExecutor, jobs: Iterable[Job], read: Callable[[Job], Any], queued: int
+) -> Iterator[tuple[Job, Future]]:
+    waiting: collections.deque[tuple[Job, Future]] = collections.deque()
+    for job in jobs:
+        waiting.append((job, readers.submit(read, job)))
+        if len(waiting) > queued:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _outcome(job: Job, future: "Future[Outcome]") -> tuple[Job, Outcome | Exception]:
+    try:
+        return job, future.result()
+    except (ValueError, OSError) as error:
+        return job, error

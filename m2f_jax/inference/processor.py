@@ -1,0 +1,302 @@
+"""ImageProcessor: what happens before and after the network, as the authors' code does it."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image
+
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain, read_json
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.preprocess import (
+    ImageSource,
+    normalize,
+    pad,
+    padded_size,
+    read_image,
+    resize,
+    resized_size,
+)
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
+from m2f_jax.presets import nearest_preset
+from m2f_jax.structures import Batch, ImageSize, Predictions, Size
+
+FOR_EVALUATION: float | None = None
+"""The score threshold of the authors' evaluation: none, all of the best `top_k` count."""
+
+FOR_DISPLAY = 0.5
+"""A score threshold for pictures: what is likelier there than not."""
+
+PROCESSOR_FILE = "preprocessor_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageProcessor:
+    """Images to the model's input, and its predictions to segmentations.
+
+    Attributes:
+        shortest_edge: images are resized until the shorter side has so many pixels; None keeps the
+            native size (up to `longest_edge`).
+        longest_edge: unless the longer side would then exceed this.
+        size_divisor: padding makes both sides multiples of this.
+        mean: subtracted from RGB values of 0 to 255.
+        std: what they are divided by then.
+        thing_classes: class indices of things; None says that all are.
+        object_mask_threshold: the least score of a query in a panoptic map.
+        overlap_threshold: the least part of its mask that a panoptic segment must win.
+        resize_scores: compute semantic scores at the padded size and resize them, as the authors do
+            for models trained for nothing else, instead of resizing mask logits.
+    """
+
+    shortest_edge: int | None = None
+    longest_edge: int | None = None
+    size_divisor: int = 32
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
+    thing_classes: tuple[int, ...] | None = None
+    object_mask_threshold: float = 0.8
+    overlap_threshold: float = 0.8
+    resize_scores: bool = False
+
+    @classmethod
+    def for_model(cls, config: Mask2FormerConfig) -> "ImageProcessor":
+        """How the authors test such a model; at native size if they published none of its kind."""
+        own = cls(thing_classes=config.thing_classes, resize_scores=config.task == "semantic")
+        preset = nearest_preset(config)
+        if preset is None:
+            return own
+        return dataclasses.replace(
+            own,
+            shortest_edge=preset.shortest_edge,
+            longest_edge=preset.longest_edge,
+            object_mask_threshold=preset.object_mask_threshold,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> "ImageProcessor":
+        """The processor of a checkpoint; `source` as for `Mask2Former.from_pretrained`."""
+        from m2f_jax.pretrained import load_checkpoint
+
+        return load_checkpoint(source, revision, token).processor
+
+    def save_pretrained(self, folder: str | os.PathLike):
+        """Writes preprocessor_config.json into a folder, which is made if it isn't there."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        values = {"processor_type": MODEL_TYPE, **dataclasses.asdict(self)}
+        Path(folder, PROCESSOR_FILE).write_text(json.dumps(values, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "ImageProcessor":
+        """Reads what `save_pretrained` wrote.
+
+        Raises:
+            ValueError: the file isn't JSON, or a field is unknown or of a wrong type.
+        """
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} needs an object, not {type(values).__name__}")
+        values.pop("processor_type", None)
+        return from_plain(cls, values, str(path))
+
+    def __call__(self, images: ImageSource | Iterable[ImageSource]) -> Batch:
+        """One image or several as one batch, padded to the largest of them.
+
+        As in the authors' batches, padding is seen by the network: an image may be segmented a
+        little differently beside a larger one. Evaluate one at a time, or images of one size.
+
+        Raises:
+            ValueError: an image can't be read (the message names it), or there is none.
+            FileNotFoundError: an image file is missing.
+        """
+        if isinstance(images, str | os.PathLike | Image.Image | np.ndarray):
+            images = [images]
+        prepared = [self.prepare(image) for image in images]
+        if not prepared:
+            raise ValueError("ImageProcessor needs at least one image")
+        padded = tuple(int(side) for side in np.max([size.padded for _, size in prepared], axis=0))
+        pixel_values = np.zeros((len(prepared), *padded, 3), np.float32)
+        for row, (image, size) in zip(pixel_values, prepared, strict=True):
+            height, width = size.resized
+            row[:height, :width] = normalize(image[:height, :width], self.mean, self.std)
+        sizes = tuple(dataclasses.replace(size, padded=padded) for _, size in prepared)
+        return Batch(pixel_values, sizes)
+
+    def prepare(self, image: ImageSource) -> tuple[np.ndarray, ImageSize]:
+        """One image as uint8 RGB [padded height, padded width, 3], resized and padded."""
+        pixels = read_image(image)
+        size = self.size_of((pixels.shape[0], pixels.shape[1]))
+        return pad(resize(pixels, size.resized), size.padded), size
+
+    def size_of(self, original: Size) -> ImageSize:
+        """What an image of this height and width is resized and padded to."""
+        resized = resized_size(original, self.shortest_edge, self.longest_edge)
+        return ImageSize(padded_size(resized, self.size_divisor), resized, original)
+
+    def post_process_instance_segmentation(
+        self,
+        predictions: Predictions,
+        sizes: Sequence[ImageSize],
+        target_sizes: Sequence[Size] | None = None,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+    ) -> list[InstanceSegmentation]:
+        """Each image's best `top_k` pairs of query and class, one mask each; overlap is kept.
+
+        A query may appear with several classes, and a mask may be empty, as in the authors' code.
+        With stuff classes, only things of the `top_k` remain.
+
+        Args:
+            predictions: the model's, for the whole batch.
+            sizes: the batch's sizes.
+            target_sizes: (height, width) of each result; the original sizes by default.
+            top_k: at most so many instances.
+            threshold: the least score; `FOR_EVALUATION` (None) or `FOR_DISPLAY` (0.5).
+        """
+        limit = jnp.float32(0 if threshold is None else threshold)
+        results = []
+        for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
+            way = postprocess.upsampling(masks.shape[1:], size, target)
+            found = postprocess.instances(classes, masks, way, limit, top_k=top_k)
+            results.append(self.collect_instances(found, target, threshold))
+        return results
+
+    def collect_instances(
+        self, found: postprocess.Instances, target: Size, threshold: float | None
+    ) -> InstanceSegmentation:
+        """The host's part: fetch, filter, sort by score and crop the canvas."""
+        scores, labels, queries = jax.device_get((found.scores, found.labels, found.queries))
+        order = self.order(scores, labels, threshold)
+        needed = int(order.max(initial=0)) + 1
+        # Every number of masks is a program, compiled anew; powers of two are few.
+        packed = np.asarray(found.packed_masks[: 1 << (needed - 1).bit_length()])
+        height, width = target
+        return InstanceSegmentation(
+            scores=scores[order],
+            labels=labels[order],
+            queries=queries[order],
+            size=target,
+            packed_masks=tuple(packed[i, :height, : -(-width // 8)] for i in order),
+        )
+
+    def order(
+        self, scores: Float[np.ndarray, "N"], labels: Int[np.ndarray, "N"], threshold: float | None
+    ) -> Int[np.ndarray, "kept"]:
+        """The indices of the instances that are kept, best first: things above the threshold."""
+        keep = np.ones(len(scores), bool) if threshold is None else scores >= threshold
+        if self.thing_classes is not None:
+            keep &= np.isin(labels, self.thing_classes)
+        order = np.argsort(-scores, kind="stable")
+        return order[keep[order]]
+
+    def post_process_panoptic_segmentation(
+        self,
+        predictions: Predictions,
+        sizes: Sequence[ImageSize],
+        target_sizes: Sequence[Size] | None = None,
+        thing_classes: Sequence[int] | None = None,
+    ) -> list[PanopticSegmentation]:
+        """Each image's panoptic map, by the authors' 0.8 / 0.8 rule.
+
+        `thing_classes` overrides the processor's; segments of every other class are merged.
+        """
+        is_thing = self.is_thing(predictions.class_logits.shape[-1] - 1, thing_classes)
+        results = []
+        for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
+            way = postprocess.upsampling(masks.shape[1:], size, target)
+            found = self.compute_panoptic(classes, masks, way, is_thing)
+            results.append(collect_panoptic(found, target, is_thing))
+        return results
+
+    def is_thing(self, num_classes: int, thing_classes: Sequence[int] | None = None) -> np.ndarray:
+        """Which classes are things, as bool [num_classes]."""
+        things = self.thing_classes if thing_classes is None else thing_classes
+        return np.ones(num_classes, bool) if things is None else np.isin(range(num_classes), things)
+
+    def compute_panoptic(self, class_logits, mask_logits, way, is_thing) -> postprocess.Panoptic:
+        """The device's part of a panoptic map, with this processor's thresholds."""
+        return postprocess.panoptic_map(
+            class_logits,
+            mask_logits,
+            way,
+            is_thing,
+            jnp.float32(self.object_mask_threshold),
+            jnp.float32(self.overlap_threshold),
+        )
+
+    def post_process_semantic_segmentation(
+        self,
+        predictions: Predictions,
+        sizes: Sequence[ImageSize],
+        target_sizes: Sequence[Size] | None = None,
+    ) -> list[Int[np.ndarray, "height width"]]:
+        """Each image's class indices."""
+        results = []
+        for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
+            way = self.score_way(masks.shape[1:], size, target)
+            results.append(collect_map(self.compute_semantic(classes, masks, way), target))
+        return results
+
+    def score_way(
+        self, logits_size: Size, size: ImageSize, target: Size
+    ) -> postprocess.Upsampling | postprocess.ScoreUpsampling:
+        """The way of semantic scores to the output: with the mask logits, or by themselves."""
+        way_of = postprocess.score_upsampling if self.resize_scores else postprocess.upsampling
+        return way_of(logits_size, size, target)
+
+    def compute_semantic(self, class_logits, mask_logits, way):
+        """The device's part of a semantic map."""
+        if self.resize_scores:
+            return postprocess.semantic_map_from_scores(class_logits, mask_logits, way)
+        return postprocess.semantic_map(class_logits, mask_logits, way)
+
+    def _each(self, predictions, sizes, target_sizes):
+        targets = [size.original for size in sizes] if target_sizes is None else target_sizes
+        count = predictions.class_logits.shape[0]
+        if not count == len(sizes) == len(targets):
+            raise ValueError(
+                f"{count} predictions, {len(sizes)} sizes and {len(targets)} target sizes; "
+                "there must be one of each per image"
+            )
+        targets = [(int(height), int(width)) for height, width in targets]
+        return zip(predictions.class_logits, predictions.mask_logits, sizes, targets, strict=True)
+
+
+def collect_map(canvas: jax.Array, target: Size) -> Int[np.ndarray, "height width"]:
+    """A map without the canvas around it."""
+    height, width = target
+    return np.asarray(canvas)[:height, :width].astype(np.int32)
+
+
+def collect_panoptic(
+    found: postprocess.Panoptic, target: Size, is_thing: np.ndarray
+) -> PanopticSegmentation:
+    """The host's part of a panoptic map: the list of its segments."""
+    ids, labels, scores = jax.device_get((found.segment_ids, found.labels, found.scores))
+    segments = []
+    for id_ in range(1, ids.max(initial=0) + 1):
+        queries = np.flatnonzero(ids == id_)
+        label = int(labels[queries[0]])
+        segments.append(
+            Segment(
+                id=id_,
+                label=label,
+                is_thing=bool(is_thing[label]),
+                score=float(scores[queries].max()),
+            )
+        )
+    return PanopticSegmentation(
+        segment_map=collect_map(found.segment_map, target), segments=tuple(segments)
+    )

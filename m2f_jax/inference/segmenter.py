@@ -1,0 +1,341 @@
+"""Segmenter: the whole path from an image to its segmentation, compiled once per size bucket."""
+
+import functools
+import os
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, UInt8
+
+from m2f_jax.config import Task
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
+from m2f_jax.inference.preprocess import ImageSource, pad, read_image
+from m2f_jax.inference.processor import (
+    FOR_EVALUATION,
+    ImageProcessor,
+    collect_map,
+    collect_panoptic,
+)
+from m2f_jax.inference.results import Segmentation
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
+from m2f_jax.structures import ImageSize, Predictions, Size
+
+IMAGES = "images"  # the axis of devices
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image that was read.
+
+    Attributes:
+        pixels: uint8 RGB, in the upper left corner of a canvas.
+        taps: how the device resizes and pads it, along the height and along the width.
+        size: what undoes the padding and the resizing.
+        target: the height and width of the result.
+        extra: arrays that go to the device with the image, for a `Reduce`.
+    """
+
+    pixels: np.ndarray
+    taps: tuple[FilterTaps, FilterTaps]
+    size: ImageSize
+    target: Size
+    extra: Any = ()
+
+    @property
+    def canvas(self) -> Size:
+        """The height and width of what is computed; the result is its upper left corner."""
+        return postprocess.canvas_size(self.target)
+
+    @property
+    def bucket(self) -> Hashable:
+        """Images of one bucket run through the same compiled programs, and can share a batch."""
+        arrays = jax.tree.leaves((self.pixels, self.taps, self.extra))
+        return self.size.padded, self.canvas, *((x.shape, str(x.dtype)) for x in arrays)
+
+
+class Segmenter:
+    """A model and its processor as one function of an image.
+
+    Images are read and turned upright on the host; all else happens on the device, one compiled
+    program after another without a word from the host. The network is compiled once per padded
+    size; what is small is compiled for itself, so that it doesn't multiply the network's
+    compilations: resizing once per canvas of the image (sides rounded up to multiples of 128), and
+    post-processing once per task and canvas of the result. `jax_compilation_cache_dir` keeps all of
+    them between runs. Several devices do what one device would.
+
+    Attributes:
+        config: the model's.
+        dtype: of the network's computation.
+        processor: the sizes that images are resized to, the thresholds and more.
+        devices: where it runs.
+        batch_size: how many images each device takes at a time.
+    """
+
+    def __init__(
+        self,
+        model: Mask2Former,
+        processor: ImageProcessor,
+        devices: Sequence[Any] | None = None,
+        batch_size: int = 1,
+    ):
+        """A segmenter on `devices`, by default on the first one of this process.
+
+        Raises:
+            ValueError: `batch_size` is less than 1.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is 1 or more, not {batch_size}")
+        self.batch_size = batch_size
+        self.config = model.config
+        self.dtype = model.dtype
+        self.processor = processor
+        self.devices = tuple(devices or jax.local_devices()[:1])
+        mesh = Mesh(np.array(self.devices), (IMAGES,))
+        self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
+        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self.graph, state = nnx.split(model)
+        # jax.jit takes plain arrays with the least overhead.
+        self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
+        self._resize = self._per_device(
+            "resize", lambda _, *images: jax.vmap(resize_as_pil)(*images)
+        )
+        self._predict = self._per_device(
+            "predict", functools.partial(predict, self.graph, processor.mean, processor.std)
+        )
+        self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike,
+        dtype: str | jnp.dtype = "bfloat16",
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        devices: Sequence[Any] | None = None,
+        batch_size: int = 1,
+    ) -> "Segmenter":
+        """A trained model with its processor; arguments as for `Mask2Former.from_pretrained`."""
+        from m2f_jax.pretrained import load_checkpoint, load_model
+
+        checkpoint = load_checkpoint(source, revision, token)
+        return cls(load_model(checkpoint, dtype), checkpoint.processor, devices, batch_size)
+
+    def __call__(
+        self,
+        image: ImageSource,
+        task: Task | None = None,
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+        target_size: Size | None = None,
+    ) -> Segmentation:
+        """The segmentation of one image: a path, a PIL image or uint8 [height, width, 3].
+
+        Args:
+            image: the image.
+            task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
+            top_k: at most so many instances.
+            threshold: the least score of an instance: `FOR_EVALUATION` (None) or `FOR_DISPLAY`.
+            target_size: (height, width) of the result; by default the image's.
+
+        Raises:
+            ValueError: the image can't be read, or the task is unknown.
+            FileNotFoundError: the image file is missing.
+        """
+        prepared = self.prepare(image, target_size)
+        [pending] = self.submit([prepared], task, top_k=top_k, threshold=threshold)
+        return pending.result()
+
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        task: Task | None = None,
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+    ) -> Iterator[Segmentation]:
+        """The segmentations of many images in order.
+
+        Threads read images ahead of the devices, `batch_size` x devices of neighbours that have
+        the same sizes are computed at a time, and a batch is on its way while the one before it is
+        fetched.
+
+        Raises:
+            ValueError: an image can't be read, or the task is unknown.
+            FileNotFoundError: an image file is missing.
+        """
+        outcomes = run_pipeline(
+            self,
+            task,
+            images,
+            lambda image: (self.prepare(image), None),
+            lambda _image, _none, segmentation: segmentation,
+            top_k=top_k,
+            threshold=threshold,
+        )
+        for _, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+            yield outcome
+
+    def prepare(self, image: ImageSource, target_size: Size | None = None) -> Prepared:
+        """The host's part of the work; may run in a thread of its own."""
+        pixels = read_image(image)
+        size = self.processor.size_of((pixels.shape[0], pixels.shape[1]))
+        rows, columns = map(filter_taps, size.original, size.resized, size.padded)
+        height, width = size.original if target_size is None else target_size
+        return Prepared(
+            pad(pixels, postprocess.canvas_size(size.original)),
+            (rows, columns),
+            size,
+            (int(height), int(width)),
+        )
+
+    @property
+    def capacity(self) -> int:
+        """How many images it takes at a time."""
+        return len(self.devices) * self.batch_size
+
+    def submit(
+        self,
+        batch: Sequence[Prepared],
+        task: Task | None = None,
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+        reduce: Reduce | None = None,
+    ) -> list[Pending]:
+        """Starts the devices on up to `capacity` images, and returns at once.
+
+        Args:
+            batch: images of one bucket.
+            task: as when called, like the following.
+            top_k: at most so many instances.
+            threshold: the least score of an instance.
+            reduce: what to make of each segmentation on its device, so that only this leaves it, as
+                numpy arrays; give the same function each time, for it is compiled.
+        """
+        task = task or self.config.task
+        if task not in ("instance", "panoptic", "semantic"):
+            raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
+        # The last image is repeated in the places that are left.
+        filled = [batch[min(i, len(batch) - 1)] for i in range(self.capacity)]
+        images = [(image.pixels, *image.taps) for image in filled]
+        pixels = self._resize((), *self._spread(*_stacked(images)))
+        [sizes] = self._spread(np.array([image.size.resized for image in filled]))
+        predictions = self._predict(self.parameters, pixels, sizes)
+        logits_size: Size = predictions.mask_logits.shape[2:]
+        way_of = self.processor.score_way if task == "semantic" else postprocess.upsampling
+        ways = [way_of(logits_size, image.size, image.target) for image in filled]
+        extras = [image.extra for image in filled]
+        spread = [_stacked(x) for x in (ways, extras)]
+        limit = np.float32(0 if threshold is None else threshold)
+        program = self._program(task, top_k, reduce)
+        found = program((self._is_thing, limit), *predictions, *self._spread(*spread))
+        if reduce is not None:
+            return [Pending(functools.partial(self._fetch, found, i)) for i in range(len(batch))]
+        return [
+            Pending(functools.partial(self._collect, task, found, i, image.target, threshold))
+            for i, image in enumerate(batch)
+        ]
+
+    @property
+    def _is_thing(self) -> np.ndarray:
+        return self.processor.is_thing(self.config.num_classes)
+
+    def _spread(self, *arrays: Any) -> list[Any]:
+        """Arrays of `capacity` images, of which each device gets as many."""
+        return [jax.device_put(array, self._one_each) for array in arrays]
+
+    def _per_device(self, name: str, function: Callable) -> Callable:
+        """`function` of shared things and arrays of images, compiled, on each device's images.
+
+        The name is the program's, in profiles and among what was compiled.
+        """
+
+        def spread(shared: Any, *arrays: Any) -> Any:
+            return jax.shard_map(
+                function,
+                mesh=self._one_each.mesh,
+                in_specs=(PartitionSpec(), *[PartitionSpec(IMAGES)] * len(arrays)),
+                out_specs=PartitionSpec(IMAGES),
+                check_vma=False,
+            )(shared, *arrays)
+
+        spread.__name__ = name
+        return jax.jit(spread)
+
+    def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Callable:
+        """The compiled post-processing of a task."""
+        if (task, top_k, reduce) not in self._programs:
+
+            def post_process(shared, image):
+                class_logits, mask_logits, way, extra = image
+                is_thing, limit = shared
+                logits = class_logits, mask_logits
+                if task == "instance":
+                    found = postprocess.instances(*logits, way, limit, top_k=top_k)
+                elif task == "panoptic":
+                    found = self.processor.compute_panoptic(*logits, way, is_thing)
+                else:
+                    found = self.processor.compute_semantic(*logits, way)
+                return found if reduce is None else reduce(found, extra)
+
+            self._programs[task, top_k, reduce] = self._per_device(
+                task,
+                lambda shared, *images: jax.lax.map(
+                    functools.partial(post_process, shared), images
+                ),
+            )
+        return self._programs[task, top_k, reduce]
+
+    def _of_image(self, found: Any, i: int) -> Any:
+        """What was made of image `i`, on its device."""
+        device, place = divmod(i, self.batch_size)
+        return jax.tree.map(lambda x: x.addressable_shards[device].data[place], found)
+
+    def _fetch(self, found: Any, i: int) -> Any:
+        return jax.device_get(self._of_image(found, i))
+
+    def _collect(
+        self, task: Task, found: Any, i: int, target: Size, threshold: float | None
+    ) -> Segmentation:
+        """Waits for the device that had image `i`, and fetches its result."""
+        shard = self._of_image(found, i)
+        if task == "instance":
+            return self.processor.collect_instances(shard, target, threshold)
+        if task == "panoptic":
+            return collect_panoptic(shard, target, self._is_thing)
+        return collect_map(shard, target)
+
+
+def _stacked(images: Sequence[Any]) -> Any:
+    """Trees of arrays as one tree with an axis of images."""
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *images)
+
+
+def predict(
+    graph: nnx.GraphDef,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    parameters: Any,
+    pixels: UInt8[Array, "B H W 3"],
+    sizes: Int[Array, "B 2"],
+) -> Predictions:
+    """The predictions for padded images of which the top left `sizes` are the images."""
+    _, height, width, _ = pixels.shape
+    inside_rows = jnp.arange(height) < sizes[:, :1]
+    inside_columns = jnp.arange(width) < sizes[:, 1:]
+    values = pixels.astype(jnp.float32) - np.asarray(mean, np.float32)
+    values = values / np.asarray(std, np.float32)
+    values = jnp.where(inside_rows[:, :, None, None] & inside_columns[:, None, :, None], values, 0)
+    return nnx.merge(graph, parameters)(values)

@@ -1,0 +1,194 @@
+"""Mask2Former: backbone, pixel decoder and Transformer decoder, one after another (Fig. 2)."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Literal, overload
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
+from m2f_jax.modeling.backbones.swin import SwinTransformer
+from m2f_jax.modeling.pixel_decoders.deformable import PixelDecoder
+from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder
+from m2f_jax.modeling.transformer_decoder import TransformerDecoder
+from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
+
+MIN_SIZE = 32
+
+
+class Mask2Former(nnx.Module):
+    """Images to the class and mask of every query.
+
+    Calling the model compiles it once per input shape. Parameters are read in the dtype that they
+    have and computed with in `dtype`; sampling coordinates, softmax, statistics of norms and both
+    outputs are float32 always. In float32, matrix products run at full precision unless
+    `jax.default_matmul_precision` says otherwise ("tensorfloat32" is faster on a GPU).
+    """
+
+    def __init__(
+        self, config: Mask2FormerConfig, *, dtype: str | jnp.dtype = "float32", rngs: nnx.Rngs
+    ):
+        self.config = config
+        self.dtype = jnp.dtype(dtype)
+        self.backbone = SwinTransformer(config.backbone, dtype=self.dtype, rngs=rngs)
+        self.pixel_decoder = make_pixel_decoder(config, dtype=self.dtype, rngs=rngs)
+        self.decoder = TransformerDecoder(
+            config.decoder,
+            config.num_classes,
+            config.pixel_decoder.mask_dim,
+            dtype=self.dtype,
+            rngs=rngs,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | os.PathLike,
+        dtype: str | jnp.dtype = "float32",
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> "Mask2Former":
+        """A trained model.
+
+        Args:
+            source: a folder that `save_pretrained` wrote, a Hugging Face folder (config.json with
+                model.safetensors or pytorch_model.bin), a Hugging Face hub id, or an authors' .pkl.
+            dtype: "float32" or "bfloat16", of the computation and of the parameters.
+            revision: branch, tag or commit on the hub.
+            token: for private repositories on the hub; by default the one you logged in with.
+
+        Raises:
+            FileNotFoundError: `source` is no file, folder or reachable repository.
+            ValueError: `source` isn't a Mask2Former on Swin, is damaged, or doesn't fit.
+        """
+        from m2f_jax.pretrained import load_checkpoint, load_model
+
+        return load_model(load_checkpoint(source, revision, token), dtype)
+
+    def save_pretrained(self, folder: str | os.PathLike):
+        """Writes config.json, model.safetensors and, if it isn't there, preprocessor_config.json.
+
+        Files of an earlier save are replaced once the new one is complete.
+        """
+        from m2f_jax.pretrained import save_model
+
+        save_model(self, folder)
+
+    @overload
+    def __call__(
+        self, pixel_values: Float[Array, "B H W 3"], *, all_layers: Literal[False] = False
+    ) -> Predictions: ...
+    @overload
+    def __call__(
+        self, pixel_values: Float[Array, "B H W 3"], *, all_layers: Literal[True]
+    ) -> tuple[Predictions, ...]: ...
+    def __call__(self, pixel_values, *, all_layers=False):
+        """Predictions at stride 4 from normalised RGB, any height and width of 32 or more.
+
+        Args:
+            pixel_values: float [B, H, W, 3], as `ImageProcessor` makes them.
+            all_layers: return one `Predictions` per layer instead, the learned queries' first.
+
+        Raises:
+            ValueError: `pixel_values` has another layout, type or a side under 32.
+        """
+        check_pixel_values(pixel_values)
+        return forward(self, jnp.asarray(pixel_values), all_layers=all_layers)
+
+
+def make_pixel_decoder(
+    config: Mask2FormerConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> PixelDecoder | FPNPixelDecoder:
+    """The pixel decoder of the kind that is configured."""
+    cfg, in_channels = config.pixel_decoder, config.backbone.dims
+    if isinstance(cfg, FPNPixelDecoderConfig):
+        return FPNPixelDecoder(cfg, in_channels, dtype=dtype, rngs=rngs)
+    return PixelDecoder(cfg, in_channels, dtype=dtype, rngs=rngs)
+
+
+def network(
+    model: Mask2Former, pixel_values: Float[Array, "B H W 3"], *, all_layers: bool
+) -> Predictions | tuple[Predictions, ...]:
+    """The whole network."""
+    return through_stages(
+        model, pixel_values, functools.partial(model.decoder, all_layers=all_layers)
+    )
+
+
+def training_network(
+    model: Mask2Former,
+    pixel_values: Float[Array, "B H W 3"],
+    *,
+    branch_scales: Float[Array, "blocks 2 B"] | None = None,
+    remat: bool = False,
+) -> LayerPredictions:
+    """The whole network, of all layers, for the losses; what is added is as `SwinTransformer`'s."""
+    return through_stages(
+        model, pixel_values, model.decoder.every_layer, branch_scales=branch_scales, remat=remat
+    )
+
+
+def through_stages(
+    model: Mask2Former,
+    pixel_values: Float[Array, "B H W 3"],
+    decode: Callable[[FeaturePyramid], Any],
+    *,
+    branch_scales: Float[Array, "blocks 2 B"] | None = None,
+    remat: bool = False,
+) -> Any:
+    """What `decode` makes of the pyramid, all of it at the model's precision."""
+    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
+    if precision is None and model.dtype == jnp.float32:
+        precision = "highest"
+    with jax.default_matmul_precision(precision):
+        images = pixel_values.astype(model.dtype)
+        # The names are those of the kernels in a profile.
+        with jax.named_scope("backbone"):
+            features = model.backbone(images, branch_scales=branch_scales, remat=remat)
+        with jax.named_scope("pixel_decoder"):
+            pyramid = model.pixel_decoder(features, remat=remat)
+        with jax.named_scope("decoder"):
+            return decode(pyramid)
+
+
+def without_kernels(model: Mask2Former) -> Mask2Former:
+    """The same model on the same arrays, of plain XLA on every device.
+
+    A kernel of one kind of device can't be exported, nor be divided among devices by XLA.
+    """
+    plain = nnx.merge(*nnx.split(model))
+    plain.set_attributes(fused=False, raise_if_not_found=False)
+    return plain
+
+
+forward = jax.jit(network, static_argnames="all_layers")
+
+
+def check_pixel_values(pixel_values):
+    """Refuses, by name, what isn't a batch of normalised channels-last images."""
+    shape, dtype = jnp.shape(pixel_values), jnp.result_type(pixel_values)
+    if len(shape) != 4:
+        raise ValueError(
+            f"pixel_values has shape {shape}; expected [batch, height, width, 3] "
+            "(add a batch axis with pixel_values[None])"
+        )
+    if shape[3] != 3:
+        hint = "; it looks channels-first: use pixel_values.transpose(0, 2, 3, 1)"
+        raise ValueError(
+            f"pixel_values has shape {shape}; expected [batch, height, width, 3]"
+            + (hint if shape[1] == 3 else "")
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"pixel_values has dtype {dtype}; expected normalised floats. ImageProcessor turns "
+            "uint8 images into them"
+        )
+    if min(shape[1:3]) < MIN_SIZE:
+        raise ValueError(
+            f"pixel_values is {shape[1]} x {shape[2]}; both sides must be at least {MIN_SIZE}"
+        )

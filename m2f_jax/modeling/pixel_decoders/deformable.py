@@ -1,0 +1,176 @@
+"""The pixel decoder: backbone features to a pyramid and per-pixel embeddings (Sec. 3.2.2).
+
+Axes: B images, S tokens of all levels, C width, E mask embedding width, L = 3 levels.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from m2f_jax.config import PixelDecoderConfig
+from m2f_jax.modeling.layers import MLP, GroupNorm, layer_norm, relu, sine_positions
+from m2f_jax.ops.ms_deform_attn import ms_deform_attn
+from m2f_jax.ops.resize import resize_bilinear
+from m2f_jax.structures import FeaturePyramid, Size
+
+NUM_LEVELS = 3
+
+
+def reference_points(sizes: Sequence[Size]) -> Float[np.ndarray, "S 2"]:
+    """Every token's own place (x, y) in [0, 1]: the centre of its cell."""
+    grids = [
+        np.stack(np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h), axis=-1)
+        for h, w in sizes
+    ]
+    return np.concatenate([grid.reshape(-1, 2) for grid in grids]).astype(np.float32)
+
+
+class MSDeformAttn(nnx.Module):
+    """Attention that samples a few predicted points of every level (Deformable DETR, Eq. 3)."""
+
+    def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.num_heads, self.num_points = cfg.num_heads, cfg.num_points
+        samples = cfg.num_heads * NUM_LEVELS * cfg.num_points
+        # Where to look and how much stays in float32: bfloat16 coordinates miss by half a pixel.
+        self.sampling_offsets = nnx.Linear(cfg.dim, 2 * samples, dtype=jnp.float32, rngs=rngs)
+        self.attention_weights = nnx.Linear(cfg.dim, samples, dtype=jnp.float32, rngs=rngs)
+        self.value = nnx.Linear(cfg.dim, cfg.dim, dtype=dtype, rngs=rngs)
+        self.output = nnx.Linear(cfg.dim, cfg.dim, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        queries: Float[Array, "B S C"],
+        features: Float[Array, "B S C"],
+        sizes: Sequence[Size],
+    ) -> Float[Array, "B S C"]:
+        batch, tokens, _ = queries.shape
+        heads, points = self.num_heads, self.num_points
+        # The gradient would keep the queries in float32. A checkpoint keeps them as they are. It
+        # also has the gradients of its results computed as whole arrays before anything is made of
+        # them: otherwise XLA sums up a bias' gradient in the kernel that computes the softmax's,
+        # whose order of axes makes it ten times as slow: on an H100, 10 of the 133 ms of a step.
+        offsets, weights = jax.checkpoint(self.predict_samples)(queries)
+        pixels = np.array([(width, height) for height, width in sizes], np.float32)
+        pixels = np.tile(np.repeat(pixels, points, axis=0), (heads, 1))  # of every sample
+        places = reference_points(sizes)[:, None]
+        locations = places + offsets.reshape(batch, tokens, len(pixels), 2) / pixels
+        locations = locations.reshape(batch, tokens, heads, NUM_LEVELS, points, 2)
+        weights = jax.nn.softmax(weights.reshape(batch, tokens, heads, NUM_LEVELS * points))
+        weights = weights.reshape(batch, tokens, heads, NUM_LEVELS, points)
+        values = self.value(features).reshape(batch, tokens, heads, -1)
+        return self.output(ms_deform_attn(values, sizes, locations, weights))
+
+    def predict_samples(
+        self, queries: Float[Array, "B S C"]
+    ) -> tuple[Float[Array, "B S _"], Float[Array, "B S _"]]:
+        """Offsets of the samples in pixels, and logits of their weights; in one product."""
+        layers = self.sampling_offsets, self.attention_weights
+        kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
+        bias = jnp.concatenate(
+            [
+                layer.bias[...]  # pyright: ignore[reportOptionalSubscript] - it has one
+                for layer in layers
+            ]
+        )
+        samples = queries.astype(jnp.float32) @ kernel + bias
+        offsets, weights = jnp.split(samples, [self.sampling_offsets.out_features], axis=-1)
+        return offsets, weights
+
+
+class PixelDecoderLayer(nnx.Module):
+    """Deformable self-attention over all levels, then an MLP; each normalised after its sum."""
+
+    def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.attention = MSDeformAttn(cfg, dtype=dtype, rngs=rngs)
+        self.norm1 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
+        self.mlp = MLP((cfg.dim, cfg.ffn_dim, cfg.dim), activation=relu, dtype=dtype, rngs=rngs)
+        self.norm2 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        x: Float[Array, "B S C"],
+        positions: Float[Array, "S C"],
+        sizes: Sequence[Size],
+    ) -> Float[Array, "B S C"]:
+        x = self.norm1(x + self.attention(x + positions, x, sizes))
+        return self.norm2(x + self.mlp(x))
+
+
+class InputProjection(nnx.Module):
+    """A 1 x 1 convolution and GroupNorm."""
+
+    def __init__(
+        self, source: int, target: int, *, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs
+    ):
+        self.linear = nnx.Linear(source, target, use_bias=use_bias, dtype=dtype, rngs=rngs)
+        self.norm = GroupNorm(target, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "B H W source"]) -> Float[Array, "B H W target"]:
+        return self.norm(self.linear(x))
+
+
+class PixelDecoder(nnx.Module):
+    """Deformable layers over strides 32, 16 and 8, then one FPN step to stride 4."""
+
+    def __init__(
+        self,
+        cfg: PixelDecoderConfig,
+        in_channels: Sequence[int],
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        res2, *coarse = in_channels
+        self.input_projections = nnx.List(
+            InputProjection(channels, cfg.dim, use_bias=True, dtype=dtype, rngs=rngs)
+            for channels in reversed(coarse)
+        )
+        self.level_embeddings = nnx.Param(
+            nnx.initializers.normal(1.0)(rngs.params(), (NUM_LEVELS, cfg.dim))
+        )
+        self.layers = nnx.List(
+            PixelDecoderLayer(cfg, dtype=dtype, rngs=rngs) for _ in range(cfg.num_layers)
+        )
+        self.lateral = InputProjection(res2, cfg.dim, use_bias=False, dtype=dtype, rngs=rngs)
+        self.output = nnx.Conv(
+            cfg.dim, cfg.dim, (3, 3), padding=1, use_bias=False, dtype=dtype, rngs=rngs
+        )
+        self.output_norm = GroupNorm(cfg.dim, dtype=dtype, rngs=rngs)
+        self.mask_features = nnx.Linear(cfg.dim, cfg.mask_dim, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, features: Sequence[Float[Array, "B _ _ _"]], *, remat: bool = False
+    ) -> FeaturePyramid:
+        """From features at strides 4, 8, 16, 32; `remat` as for the backbone."""
+        res2, *coarse = features
+        maps = [
+            projection(x)
+            for projection, x in zip(self.input_projections, reversed(coarse), strict=True)
+        ]
+        sizes = [(x.shape[1], x.shape[2]) for x in maps]
+        x = jnp.concatenate([jax.lax.collapse(level, 1, 3) for level in maps], axis=1)
+        level_embeddings = self.level_embeddings[...].astype(x.dtype)
+        positions = jnp.concatenate(
+            [
+                sine_positions(size, x.shape[-1]).astype(x.dtype) + embedding
+                for size, embedding in zip(sizes, level_embeddings, strict=True)
+            ]
+        )
+        for layer in self.layers:
+            run = functools.partial(layer, sizes=sizes)
+            x = (jax.checkpoint(run) if remat else run)(x, positions)
+
+        ends = np.cumsum([height * width for height, width in sizes])[:-1].tolist()
+        pyramid = tuple(
+            level.reshape(level.shape[0], *size, -1)
+            for level, size in zip(jnp.split(x, ends, axis=1), sizes, strict=True)
+        )
+        y = self.lateral(res2)
+        y = y + resize_bilinear(pyramid[-1], (y.shape[1], y.shape[2]))
+        y = jax.nn.relu(self.output_norm(self.output(y)))
+        return FeaturePyramid(pyramid, self.mask_features(y))

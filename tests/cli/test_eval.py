@@ -1,0 +1,296 @@
+"""`m2f eval` from end to end, on generated streets."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from m2f_jax.eval.cityscapes import ENDINGS, Instances
+from m2f_jax.eval.evaluate import measure_all
+from m2f_jax.eval.instances_on_device import InstancesOnDevice
+from PIL import Image
+
+from m2f_jax import ImageProcessor, Mask2Former
+from m2f_jax.cli import main
+from m2f_jax.datasets.cityscapes import cityscapes_images
+from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.streets import street_scene
+from tests.conftest import GOLDEN, ROOT
+
+SIZE = (128, 256)
+COUNT = 3
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny random model with Cityscapes' classes, at native size."""
+    folder = tmp_path_factory.mktemp("model")
+    Mask2Former.from_pretrained(GOLDEN / "tiny_w7_odd" / "model_final.pkl").save_pretrained(folder)
+    ImageProcessor(thing_classes=tuple(range(8))).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return [street_scene(0, index, SIZE) for index in range(COUNT)]
+
+
+@pytest.fixture
+def root(scenes, tmp_path):
+    """A Cityscapes tree."""
+    for index, scene in enumerate(scenes):
+        name = f"town_{index:06d}_000000"
+        for folder, ending, array in (
+            ("leftImg8bit", "_leftImg8bit", scene.image),
+            ("gtFine", "_gtFine_instanceIds", scene.instance_ids.astype(np.uint16)),
+            ("gtFine", "_gtFine_labelIds", scene.label_ids),
+        ):
+            path = tmp_path / "city" / folder / "val" / "town" / f"{name}{ending}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(path)
+    return tmp_path / "city"
+
+
+def evaluate(root, *arguments):
+    return main(["eval", "cityscapes", str(root), *map(str, arguments)])
+
+
+def official(folder):
+    return json.loads((folder / "results.json").read_text())["official"]
+
+
+def test_exported_files_score_the_same(root, model, tmp_path, capsys):
+    out, export, again = (tmp_path / name for name in ("out", "export", "again"))
+    assert evaluate(root, "--model", model, "--out", out, "--export", export) == 0
+    assert "average" in capsys.readouterr().out
+    assert len(list(export.glob("*.txt"))) == COUNT
+    assert evaluate(root, "--predictions", export, "--out", again) == 0
+    assert official(again) == official(out)
+    assert (out / "report.html").stat().st_size > 10_000
+
+
+def test_a_second_run_reuses_tables_and_a_changed_setting_does_not(root, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate(root, "--model", model, "--out", out, "--limit", 2) == 0
+    first = official(out)
+    capsys.readouterr()
+    # As if killed before the last image: its table is missing.
+    [table] = out.glob("tables/*/town_000001_000000.npz")
+    table.unlink()
+    assert evaluate(root, "--model", model, "--out", out, "--limit", 2) == 0
+    assert "1 of 2 images are done already" in capsys.readouterr().err
+    assert official(out) == first
+    assert evaluate(root, "--model", model, "--out", out) == 0
+    assert "done already" not in capsys.readouterr().err
+
+
+# Longer than a collective operation waits for its partners.
+SLOW = """
+import time
+from m2f_jax.eval import CityscapesInstanceAP
+save = CityscapesInstanceAP.save
+CityscapesInstanceAP.save = lambda *arguments: (save(*arguments), time.sleep(40))
+"""
+
+# Never comes back from saving a table.
+STOP_AFTER_ONE = """
+import time
+from m2f_jax.eval import CityscapesInstanceAP
+save = CityscapesInstanceAP.save
+CityscapesInstanceAP.save = lambda *arguments: (save(*arguments), time.sleep(600))
+"""
+
+
+@pytest.fixture
+def start():
+    """The same as `evaluate`, in processes of their own that don't outlive the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start_one(root, *arguments, **options):
+            process = stack.enter_context(open_process(root, *arguments, **options))
+            stack.callback(process.kill)
+            return process
+
+        yield start_one
+
+
+def open_process(root, *arguments, prelude="", **environment):
+    code = f"{prelude}\nimport sys; from m2f_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "eval", "cityscapes", str(root), *map(str, arguments)],
+        env=os.environ | environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def assert_ended(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def tables(folder):
+    """All that was counted, by image and name of the array."""
+    paths = sorted(folder.glob("tables/*/*.npz"))
+    return {(path.stem, name): array for path in paths for name, array in np.load(path).items()}
+
+
+def assert_same_tables(folder, other):
+    ours, theirs = tables(folder), tables(other)
+    assert len({image for image, _ in ours}) == COUNT
+    assert ours.keys() == theirs.keys()
+    for key, array in ours.items():
+        np.testing.assert_array_equal(array, theirs[key], err_msg=str(key))
+    assert any(name == "table" and array.sum() > 0 for (_, name), array in ours.items())
+
+
+def test_several_devices_give_the_same(root, model, tmp_path, start):
+    one, eight = tmp_path / "one", tmp_path / "eight"
+    assert evaluate(root, "--model", model, "--out", one) == 0
+    flags = "--xla_force_host_platform_device_count=8"
+    assert_ended(start(root, "--model", model, "--out", eight, XLA_FLAGS=flags))
+    assert official(eight) == official(one)
+    assert_same_tables(eight, one)
+
+
+def test_batches_give_the_same(root, model, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert evaluate(root, "--model", model, "--out", one) == 0
+    assert evaluate(root, "--model", model, "--out", two, "--batch-size", 2) == 0
+    assert official(two) == official(one)
+
+
+def test_several_processes_give_the_same(root, model, tmp_path, start):
+    one = tmp_path / "one"
+    assert evaluate(root, "--model", model, "--out", one) == 0
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+    # Each has a folder of its own, as on machines that share no disk.
+    folders = [tmp_path / "first", tmp_path / "second"]
+    processes = [
+        start(
+            *(root, "--model", model, "--out", folder),
+            *("--coordinator-address", address, "--num-processes", 2, "--process-id", i),
+            prelude=SLOW if i == 1 else "",
+        )
+        for i, folder in enumerate(folders)
+    ]
+    outputs = [assert_ended(process) for process in processes]
+    assert "average" in outputs[0][0]
+    assert "average" not in outputs[1][0]
+    assert official(folders[0]) == official(one)
+    assert not (folders[1] / "results.json").exists()
+    shares = [{image for image, _ in tables(folder)} for folder in folders]
+    assert [len(share) for share in shares] == [2, 1]
+    assert not shares[0] & shares[1]
+    shutil.copytree(folders[1] / "tables", folders[0] / "tables", dirs_exist_ok=True)
+    assert_same_tables(folders[0], one)
+
+
+def test_counting_on_the_device_gives_the_same(root, model, tmp_path):
+    segmenter = Segmenter.from_pretrained(model, "float32")
+    items = cityscapes_images(root, "val", ENDINGS["instance"])
+    labels = segmenter.config.labels
+    evaluations = {
+        "host": Instances(labels),
+        "device": InstancesOnDevice(labels, segmenter.processor),
+    }
+    for name, evaluation in evaluations.items():
+        folder = tmp_path / name / "tables" / "run"
+        folder.mkdir(parents=True)
+        errors = [error for _, error in measure_all(segmenter, evaluation, items, folder)]
+        assert errors == [None] * COUNT
+    assert_same_tables(tmp_path / "device", tmp_path / "host")
+
+
+def test_killed_in_the_middle_it_goes_on(root, model, tmp_path, start):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert evaluate(root, "--model", model, "--out", whole) == 0
+    process = start(root, "--model", model, "--out", killed, prelude=STOP_AFTER_ONE)
+    while not tables(killed):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (killed / "results.json").exists()
+    _, error = assert_ended(start(root, "--model", model, "--out", killed))
+    assert f"1 of {COUNT} images are done already" in error
+    assert official(killed) == official(whole)
+    assert_same_tables(killed, whole)
+
+
+@pytest.mark.parametrize("kind", ["leftImg8bit", "gtFine"])
+def test_a_damaged_file_is_named_and_gives_no_result(root, model, tmp_path, capsys, kind):
+    path = sorted((root / kind).rglob("*_leftImg8bit.png" if kind[0] == "l" else "*_inst*.png"))[1]
+    path.write_bytes(path.read_bytes()[:100])
+    assert evaluate(root, "--model", model, "--out", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert path.name in error
+    assert "1 of 3 images failed" in error
+    assert not (tmp_path / "out" / "results.json").exists()
+
+
+def test_wrong_trees_and_models_are_refused_before_work(root, model, tmp_path, capsys):
+    assert evaluate(tmp_path / "nothing", "--model", model) == 1
+    assert "leftImg8bit" in capsys.readouterr().err
+    next(root.rglob("*_instanceIds.png")).unlink()
+    assert evaluate(root, "--model", model) == 1
+    assert "1 ground truth files are missing" in capsys.readouterr().err
+    assert evaluate(root, "--model", model, "--predictions", "files") == 1
+    assert "--model or --predictions" in capsys.readouterr().err
+
+
+def test_a_model_of_other_classes_is_refused(root, capsys):
+    assert evaluate(root, "--model", GOLDEN / "tiny_w4_aligned" / "hf") == 1
+    assert "class_0, class_1, class_2" in capsys.readouterr().err
+
+
+def test_stuff_needs_a_model_that_knows_it(root, model, capsys):
+    assert evaluate(root, "--model", model, "--task", "panoptic") == 1
+    assert "things only" in capsys.readouterr().err
+
+
+def test_coco_format(root, scenes, model, tmp_path):
+    """The same images as a data set of one's own: the ground truth as predictions would be 1."""
+    names = json.loads((Path(model) / "config.json").read_text())["labels"]
+    images, annotations = [], []
+    for index, scene in enumerate(scenes):
+        file_name = f"town_{index:06d}_000000_leftImg8bit.png"
+        images.append({"id": index, "file_name": file_name, "height": SIZE[0], "width": SIZE[1]})
+        for object_id in np.unique(scene.instance_ids[scene.instance_ids >= 24000]).tolist():
+            if object_id // 1000 in {label["id"] for label in names}:
+                annotations.append(annotation(len(annotations) + 1, index, scene, object_id))
+    path = tmp_path / "instances.json"
+    categories = [{"id": label["id"], "name": label["name"]} for label in names]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(content))
+    folder = root / "leftImg8bit" / "val" / "town"
+    arguments = ["eval", "coco", str(path), str(folder), "--model", model]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    scores = json.loads((tmp_path / "out" / "results.json").read_text())["scores"]
+    assert set(scores) == {"AP", "AP50", "AP75"}
+    assert 0 <= scores["AP"] <= scores["AP50"] < 50
+
+
+def annotation(number, image_id, scene, object_id):
+    from m2f_jax.inference.results import encode_rle
+
+    mask = scene.instance_ids == object_id
+    return {
+        "id": number,
+        "image_id": image_id,
+        "category_id": object_id // 1000,
+        "segmentation": encode_rle(mask),
+        "area": int(mask.sum()),
+        "iscrowd": 0,
+    }

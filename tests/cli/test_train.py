@@ -1,0 +1,218 @@
+"""`m2f train` from end to end: killed, gone on, evaluated, and its model used."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from m2f_jax import Mask2Former, Segmenter
+from m2f_jax.cli import main
+from m2f_jax.labels import CITYSCAPES, things
+from m2f_jax.modeling.parameters import parameters as parameters_of
+from m2f_jax.pretrained import start_from
+from m2f_jax.streets import write_streets
+from m2f_jax.training.augment import random_crops
+from m2f_jax.training.config import LossConfig, TrainConfig
+from m2f_jax.training.recipes import Recipe
+from tests.conftest import GOLDEN, MICRO, ROOT
+
+STEPS = 6
+LOG_NAMES = {
+    *("step", "loss", "class loss", "mask loss", "dice loss", "gradient norm"),
+    *("learning rate", "images/s", "skipped", "memory GiB"),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A recipe, streets to train on, and what an uninterrupted training makes of them."""
+    folder = tmp_path_factory.mktemp("train")
+    write_streets(folder / "city", 5, (128, 256), 1, "train")
+    write_streets(folder / "city", 2, (128, 256), 2, "val")
+    recipe = Recipe(
+        train=TrainConfig(
+            model=dataclasses.replace(
+                MICRO,
+                labels=CITYSCAPES,
+                task="panoptic",
+                # Hugging Face's format knows nothing but 4 points.
+                pixel_decoder=dataclasses.replace(MICRO.pixel_decoder, num_points=4),
+            ),
+            steps=STEPS,
+            loss=LossConfig(num_points=32),
+            average_decay=0.9,
+        ),
+        augmentation=random_crops((64, 128), 128, 512),
+        batch_size=2,
+        max_segments=20,
+    )
+    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe)))
+    code, error = train(folder, "whole")
+    assert code == 0, error
+    return folder
+
+
+def arguments(folder, out, *more):
+    settings = ["--log-every", "1", "--save-every", "2", "--evaluate-every", "3"]
+    recipe, data = str(folder / "recipe.json"), str(folder / "city")
+    return ["train", recipe, "--data", data, "--out", str(folder / out), *settings, *map(str, more)]
+
+
+def start(*command):
+    """`m2f` in a process of its own, compiled in half the time."""
+    code = "import sys; from m2f_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *command],
+        env=os.environ | flags,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """The exit code and what was written on standard error."""
+    error = process.communicate(timeout=600)[1]
+    return process.returncode, error
+
+
+def train(folder, out, *more):
+    return finish(start(*arguments(folder, out, *more)))
+
+
+def entries(folder, out):
+    return [json.loads(line) for line in (folder / out / "log.jsonl").read_text().splitlines()]
+
+
+def losses(folder, out):
+    return [(entry["step"], entry["loss"]) for entry in entries(folder, out) if "loss" in entry]
+
+
+def parameters(folder, out):
+    return (folder / out / "model" / "model.safetensors").read_bytes()
+
+
+def test_the_log_says_what_people_want_to_know(folder):
+    lines = entries(folder, "whole")
+    steps = [entry for entry in lines if "loss" in entry]
+    assert [entry["step"] for entry in steps] == list(range(1, STEPS + 1))
+    assert all(set(entry) == LOG_NAMES for entry in steps)
+    assert [entry["step"] for entry in lines if "PQ" in entry] == [3, 6]
+    assert list((folder / "whole" / "tensorboard").glob("events*"))
+
+
+def test_the_model_can_be_used(folder, tmp_path):
+    segmenter = Segmenter.from_pretrained(folder / "whole" / "model", "float32")
+    image = np.zeros((128, 256, 3), np.uint8)
+    assert segmenter(image).segment_map.shape == (128, 256)
+    assert segmenter(image, "semantic").shape == (128, 256)
+    model, converted = str(folder / "whole" / "model"), str(tmp_path / "hf")
+    assert main(["convert", model, converted, "--to", "huggingface"]) == 0
+    ours, theirs = (Mask2Former.from_pretrained(x) for x in (model, converted))
+    pixels = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
+    np.testing.assert_array_equal(ours(pixels).mask_logits, theirs(pixels).mask_logits)
+
+
+def test_killed_at_any_moment_it_comes_to_the_same_parameters(folder):
+    process = start(*arguments(folder, "killed"))
+    checkpoints = folder / "killed" / "checkpoints"
+    while not (checkpoints / "2").is_dir():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    assert finish(process)[0] == -signal.SIGKILL
+    assert not (folder / "killed" / "checkpoints" / str(STEPS)).exists()
+    assert train(folder, "killed")[0] == 0
+    assert losses(folder, "killed") == losses(folder, "whole")
+    assert parameters(folder, "killed") == parameters(folder, "whole")
+
+
+def test_asked_to_stop_it_saves_first(folder):
+    process = start(*arguments(folder, "stopped", "--save-every", "1000"))
+    while not (folder / "stopped" / "log.jsonl").exists() or not losses(folder, "stopped"):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 130
+    done = losses(folder, "stopped")[-1][0]
+    assert 0 < done < STEPS
+    assert (folder / "stopped" / "checkpoints" / str(done)).is_dir()
+    code, error = train(folder, "stopped", "--save-every", "1000")
+    assert code == 0, error
+    assert f"going on after step {done} of {STEPS}" in error
+    assert parameters(folder, "stopped") == parameters(folder, "whole")
+
+
+def test_two_processes_train_one_model(folder):
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+    together = ["--coordinator-address", address, "--num-processes", "2", "--process-id"]
+    processes = [start(*arguments(folder, "two", *together, i)) for i in (0, 1)]
+    for process in processes:
+        code, error = finish(process)
+        assert code == 0, error
+    steps, alone = (dict(losses(folder, out)) for out in ("two", "whole"))
+    assert steps == pytest.approx(alone, rel=1e-4)
+    scores, alone = (
+        [entry for entry in entries(folder, out) if "PQ" in entry] for out in ("two", "whole")
+    )
+    assert [entry["step"] for entry in scores] == [entry["step"] for entry in alone]
+    ours, theirs = (Mask2Former.from_pretrained(folder / out / "model") for out in ("two", "whole"))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
+def test_other_settings_are_not_mixed(folder):
+    code, error = train(folder, "whole", "--learning-rate", "0.5")
+    assert code == 1
+    assert "settings.train.optimizer.learning_rate was 0.0001, and is 0.5" in error
+
+
+def test_starting_from_a_model_keeps_all_but_the_head_of_other_classes(folder):
+    source = folder / "whole" / "model"
+    trained = Mask2Former.from_pretrained(source)
+    labels = things(CITYSCAPES)
+    config = dataclasses.replace(trained.config, labels=labels, task="instance")
+    model, fresh = start_from(source, config, 0, "float32")
+    assert fresh == ["decoder.heads.class_head.bias", "decoder.heads.class_head.kernel"]
+    assert model.config.labels == labels
+    ours, theirs = parameters_of(model), parameters_of(trained)
+    for name in set(ours) - set(fresh):
+        np.testing.assert_array_equal(ours[name][...], theirs[name][...], err_msg=name)
+    assert ours[fresh[0]].shape == (len(labels) + 1,)
+    _, nothing = start_from(source, trained.config, 0, "float32")
+    assert nothing == []
+
+
+def test_a_model_of_another_architecture_is_refused(folder):
+    model = GOLDEN / "tiny_w4_aligned" / "hf"
+    code, error = train(folder, "other", "--from", model)
+    assert code == 1
+    assert "backbone.merges.0.norm.bias is" in error
+
+
+def test_faulty_labels_are_named_before_the_first_step(folder, tmp_path, capsys):
+    shutil.copytree(folder / "city", tmp_path / "city")
+    [path, *_] = sorted((tmp_path / "city" / "gtFine" / "train").rglob("*_instanceIds.png"))
+    path.write_bytes(path.read_bytes()[:100])
+    command = ["train", str(folder / "recipe.json"), "--data", str(tmp_path / "city")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 1
+    assert path.name in capsys.readouterr().err
+    assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+def test_a_full_disk_is_told_before_training(folder, monkeypatch, capsys):
+    usage = shutil.disk_usage(folder)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert main(arguments(folder, "full")) == 1
+    assert "make room" in capsys.readouterr().err

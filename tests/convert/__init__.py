@@ -1,0 +1,1 @@
+"""Tests of the converter: files, names, and checkpoints in every spelling."""

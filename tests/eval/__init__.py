@@ -1,0 +1,1 @@
+"""Tests of metrics, predictions in files and reports."""

@@ -1,0 +1,1 @@
+"""Tests of the way from images to segmentations, also of exported models."""

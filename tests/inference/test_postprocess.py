@@ -1,0 +1,311 @@
+"""The three inferences equal the authors', written out naively in float64; and stay small.
+
+A pixel whose value is within 1e-4 of a threshold or of another's may fall either way in float32.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m2f_jax.inference import postprocess
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.structures import ImageSize, Predictions
+
+Q, K = 12, 4
+SIZES = {
+    "as it is": ImageSize(padded=(160, 96), resized=(160, 96), original=(160, 96)),
+    "padded": ImageSize(padded=(160, 96), resized=(130, 75), original=(130, 75)),
+    "smaller than the input": ImageSize(padded=(160, 96), resized=(153, 90), original=(75, 41)),
+    "larger": ImageSize(padded=(160, 96), resized=(130, 75), original=(390, 194)),
+}
+
+
+@pytest.fixture(params=SIZES)
+def size(request):
+    return SIZES[request.param]
+
+
+@pytest.fixture(params=[0, 1], ids=["a seed", "another"])
+def predictions(request):
+    """Discs that overlap, most of them of some class: with two of a kind and some in vain."""
+    rng = np.random.default_rng(request.param)
+    class_logits = rng.normal(size=(Q, K + 1)) * 3
+    class_logits[:, K] -= 2
+    y, x = np.mgrid[:40, :24]
+    centre_y, centre_x, radius = rng.uniform(0, [[40], [24], [12]], (3, Q))
+    distance = np.hypot(y - centre_y[:, None, None], x - centre_x[:, None, None])
+    inside = (radius[:, None, None] - distance).clip(min=-4)
+    mask_logits = inside + rng.normal(size=(Q, 40, 24))
+    return Predictions(*(jnp.asarray(x[None], jnp.float32) for x in (class_logits, mask_logits)))
+
+
+# --- The authors' inference ----------------------------------------------------------------------
+
+
+def resize(x, size):
+    """Bilinear, of the last two axes."""
+    for axis, target in ((-2, size[0]), (-1, size[1])):
+        source = x.shape[axis]
+        position = ((np.arange(target) + 0.5) * source / target - 0.5).clip(0, source - 1)
+        first = np.floor(position).astype(int)
+        weight = (position - first).reshape((-1, 1) if axis == -2 else -1)
+        x = (
+            x.take(first, axis) * (1 - weight)
+            + x.take(np.minimum(first + 1, source - 1), axis) * weight
+        )
+    return x
+
+
+def crop(x, size):
+    return x[..., : size[0], : size[1]]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def naive(predictions, size):
+    """Class probabilities, and mask logits at the padded and at the original size."""
+    class_logits, mask_logits = (np.asarray(x[0], np.float64) for x in predictions)
+    probs = np.exp(class_logits) / np.exp(class_logits).sum(axis=-1, keepdims=True)
+    padded = resize(mask_logits, size.padded)
+    return probs, padded, resize(crop(padded, size.resized), size.original)
+
+
+def naive_panoptic(probs, logits, thing_classes, score_threshold, overlap_threshold):
+    """The map, its segments (id, class, score) and where float32 may differ."""
+    segment_map = np.zeros(logits.shape[1:], int)
+    segments, of_stuff = [], {}
+    scores, labels = probs.max(axis=-1), probs.argmax(axis=-1)
+    kept = np.flatnonzero((labels != probs.shape[1] - 1) & (scores > score_threshold))
+    if not len(kept):
+        return segment_map, segments, np.zeros_like(segment_map, bool)
+    masks = sigmoid(logits[kept])
+    bids = scores[kept, None, None] * masks
+    owner = bids.argmax(axis=0)
+    for i, query in enumerate(kept):
+        label = labels[query]
+        inside = masks[i] >= 0.5
+        visible = (owner == i) & inside
+        if not visible.any() or (owner == i).sum() / inside.sum() < overlap_threshold:
+            continue
+        if label in of_stuff:
+            segment_map[visible] = of_stuff[label]
+            continue
+        segments.append((len(segments) + 1, label))
+        segment_map[visible] = len(segments)
+        if label not in thing_classes:
+            of_stuff[label] = len(segments)
+    best = np.sort(bids, axis=0)
+    unclear = (abs(masks - 0.5) < 1e-4).any(axis=0)
+    if len(kept) > 1:
+        unclear |= best[-1] - best[-2] < 1e-4
+    return segment_map, segments, unclear
+
+
+# --- Ours ----------------------------------------------------------------------------------------
+
+
+def test_instances(predictions, size):
+    probs, _, logits = naive(predictions, size)
+    [found] = ImageProcessor().post_process_instance_segmentation(predictions, [size], top_k=20)
+    masks = logits > 0
+    mean = (sigmoid(logits) * masks).sum(axis=(1, 2)) / (masks.sum(axis=(1, 2)) + 1e-6)
+    best = np.argsort(-probs[:, :K], axis=None)[:20]
+    scores = (probs[:, :K] * mean[:, None]).ravel()[best]
+    best = best[np.argsort(-scores, kind="stable")]
+
+    assert len(found) == 20
+    np.testing.assert_array_equal(found.queries, best // K)
+    np.testing.assert_array_equal(found.labels, best % K)
+    np.testing.assert_allclose(found.scores, np.sort(scores)[::-1], rtol=0, atol=1e-5)
+    unclear = abs(logits) < 1e-4
+    assert unclear.mean() < 1e-3
+    assert not ((found.masks != masks[found.queries]) & ~unclear[found.queries]).any()
+
+
+def check_map(ours, scores):
+    best = np.sort(scores, axis=0)
+    unclear = best[-1] - best[-2] < 1e-4
+    assert unclear.mean() < 1e-2
+    assert ours.shape == scores.shape[1:]
+    assert not ((ours != scores.argmax(axis=0)) & ~unclear).any()
+
+
+def test_semantic(predictions, size):
+    probs, _, logits = naive(predictions, size)
+    [ours] = ImageProcessor().post_process_semantic_segmentation(predictions, [size])
+    check_map(ours, np.einsum("qk,qhw->khw", probs[:, :K], sigmoid(logits)))
+
+
+def test_semantic_of_scores_at_the_padded_size(predictions, size):
+    probs, padded, _ = naive(predictions, size)
+    scores = np.einsum("qk,qhw->khw", probs[:, :K], sigmoid(padded))
+    processor = ImageProcessor(resize_scores=True)
+    [ours] = processor.post_process_semantic_segmentation(predictions, [size])
+    check_map(ours, resize(crop(scores, size.resized), size.original))
+
+
+THINGS = {"things": tuple(range(K)), "stuff": (), "both": (1, 3)}
+
+
+def check_panoptic(predictions, size, thing_classes, score_threshold=0.4, overlap_threshold=0.5):
+    probs, _, logits = naive(predictions, size)
+    segment_map, segments, unclear = naive_panoptic(
+        probs, logits, thing_classes, score_threshold, overlap_threshold
+    )
+    processor = ImageProcessor(
+        thing_classes=thing_classes,
+        object_mask_threshold=score_threshold,
+        overlap_threshold=overlap_threshold,
+    )
+    [ours] = processor.post_process_panoptic_segmentation(predictions, [size])
+    assert [(segment.id, segment.label) for segment in ours.segments] == segments
+    assert unclear.mean() < 1e-2
+    assert not ((ours.segment_map != segment_map) & ~unclear).any()
+    return ours
+
+
+@pytest.mark.parametrize("things", THINGS)
+def test_panoptic(predictions, size, things):
+    check_panoptic(predictions, size, THINGS[things])
+
+
+def test_stuff_of_a_class_is_one_segment(predictions):
+    apart = check_panoptic(predictions, SIZES["larger"], THINGS["things"])
+    together = check_panoptic(predictions, SIZES["larger"], THINGS["stuff"])
+    labels = [segment.label for segment in apart.segments]
+    assert len(together) == len(set(labels)) < len(labels)
+    np.testing.assert_array_equal(together.segment_map > 0, apart.segment_map > 0)
+
+
+@pytest.mark.parametrize(
+    "thresholds", [(1.0, 0.5), (0.4, 0.95), (0.0, 0.0)], ids=["no query", "few segments", "all"]
+)
+def test_panoptic_thresholds(predictions, thresholds):
+    check_panoptic(predictions, SIZES["padded"], THINGS["both"], *thresholds)
+
+
+def test_a_query_without_a_mask_is_no_segment(predictions):
+    empty = predictions._replace(mask_logits=jnp.full_like(predictions.mask_logits, -1))
+    ours = check_panoptic(empty, SIZES["padded"], THINGS["things"])
+    assert len(ours) == 0
+    assert not ours.segment_map.any()
+    [instances] = ImageProcessor().post_process_instance_segmentation(empty, [SIZES["padded"]])
+    assert not instances.scores.any()  # as in the authors' code, which keeps them
+    assert not instances.masks.any()
+
+
+def test_one_query_owns_all_of_its_mask(predictions):
+    alone = Predictions(predictions.class_logits[:, :1], predictions.mask_logits[:, :1])
+    check_panoptic(alone, SIZES["larger"], THINGS["things"], 0.0, 1.0)
+
+
+def draw_size(rng):
+    """Any image, and rows of logits for every fourth of the input's."""
+    padded = int(rng.choice([32, 96, 416, 896]))  # few, for each is compiled
+    return padded // 4, padded, int(rng.integers(padded - 31, padded + 1)), rng.integers(1, 1000)
+
+
+to_matrix = jax.jit(postprocess.to_matrix, static_argnums=1)
+rows_in_blocks = jax.jit(postprocess.rows_in_blocks, static_argnums=0)
+
+
+def whole(neighbours, source):
+    """The matrix that the blocks of rows are made from."""
+    first, *weights = map(np.asarray, rows_in_blocks(source, *neighbours))
+    matrices = np.zeros((len(weights), *weights[0].shape[:2], source))
+    for matrix, of_blocks in zip(matrices, weights, strict=True):
+        for rows, i, needed in zip(matrix, first, of_blocks, strict=True):
+            rows[:, i : i + needed.shape[1]] = needed
+    return matrices.reshape(len(weights), -1, source), weights[0].shape[2]
+
+
+def test_blocks_of_rows_and_columns_are_the_whole_way():
+    rng = np.random.default_rng(0)
+    spared = 0
+    worst = 1312 // 4, 1312, 1305, 1281  # needs most rows beyond its scale
+    for sizes in [worst, *(draw_size(rng) for _ in range(60))]:
+        logits, padded, resized, target = map(int, sizes)
+        size = ImageSize((padded, padded), (resized, resized), (target, target))
+        to_padded = resize(np.eye(logits), (padded, logits))[:resized]
+        expected = resize(to_padded, (target, logits))
+
+        way = postprocess.upsampling((logits, logits), size, size.original)
+        [rows], needed = whole([way.rows], logits)
+        spared += logits - needed
+        for matrix in (rows, to_matrix(way.columns, logits)):
+            np.testing.assert_allclose(matrix[:target], expected, rtol=0, atol=1e-6)
+            assert not matrix[target:].any()
+            assert len(matrix) == len(way.inside_rows)
+
+        way = postprocess.score_upsampling((logits, logits), size, size.original)
+        [upper, lower], needed = whole([way.upper_rows, way.lower_rows], logits)
+        spared += logits - needed
+        between = upper + (lower - upper) * way.lower_weight[:, None]
+        columns = np.asarray(to_matrix(way.output_columns, padded)) @ to_matrix(way.columns, logits)
+        for matrix in (between, columns):
+            np.testing.assert_allclose(matrix[:target], expected, rtol=0, atol=1e-6)
+    assert spared > 120 * 20  # otherwise blocks need all rows
+
+
+def test_arrays_of_one_canvas_have_the_same_shapes():
+    for way_of in (postprocess.upsampling, postprocess.score_upsampling):
+        shapes = set()
+        for target in range(257, 385, 3):
+            for resized in (225, 256):
+                size = ImageSize((256, 256), (resized, resized), (target, target))
+                way = way_of((64, 64), size, size.original)
+                shapes.add(tuple(x.shape for x in jax.tree.leaves(way)))
+        assert len(shapes) == 1
+
+
+@pytest.mark.parametrize("resize_scores", [False, True])
+def test_sizes_of_another_input_are_refused(predictions, resize_scores):
+    size = ImageSize(padded=(32, 96), resized=(32, 96), original=(32, 96))
+    processor = ImageProcessor(resize_scores=resize_scores)
+    with pytest.raises(ValueError, match=r"mask logits of 40 x 24 .* padded to 32 x 96"):
+        processor.post_process_semantic_segmentation(predictions, [size])
+
+
+# --- Memory and compilations ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["instances", "semantic", "semantic of scores", "panoptic"])
+def test_no_array_of_queries_times_pixels(task, equations):
+    queries, height, width = 100, 1024, 2048
+    size = ImageSize((height, width), (height, width), (height, width))
+    class_logits = jax.ShapeDtypeStruct((queries, 20), jnp.float32)
+    mask_logits = jax.ShapeDtypeStruct((queries, height // 4, width // 4), jnp.float32)
+    way = postprocess.upsampling((height // 4, width // 4), size, size.original)
+    scores_way = postprocess.score_upsampling((height // 4, width // 4), size, size.original)
+    threshold = jnp.float32(0.8)
+    function, *more = {
+        "instances": (functools.partial(postprocess.instances, top_k=100), way, threshold),
+        "semantic": (postprocess.semantic_map, way),
+        "semantic of scores": (postprocess.semantic_map_from_scores, scores_way),
+        "panoptic": (postprocess.panoptic_map, way, np.ones(19, bool), threshold, threshold),
+    }[task]
+    jaxpr = jax.make_jaxpr(function)(class_logits, mask_logits, *more)
+    sizes = [
+        variable.aval.size * variable.aval.dtype.itemsize
+        for equation in equations(jaxpr)
+        for variable in equation.outvars
+    ]
+    assert len(sizes) > 10
+    assert max(sizes) < queries * height * width / 4  # a float of each would be 16 times that
+
+
+def test_sizes_on_one_canvas_share_a_compilation(predictions):
+    processor = ImageProcessor()
+    processor.post_process_semantic_segmentation(predictions, [SIZES["as it is"]])
+    compiled = postprocess.semantic_map._cache_size()
+    for original in [(129, 1), (256, 128), (133, 100)]:
+        size = dataclasses.replace(SIZES["padded"], original=original)
+        [found] = processor.post_process_semantic_segmentation(predictions, [size])
+        assert found.shape == original
+    assert postprocess.semantic_map._cache_size() == compiled

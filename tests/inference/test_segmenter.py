@@ -1,0 +1,142 @@
+"""The Segmenter does what processor and model do, in order, and compiles no more than it must."""
+
+import dataclasses
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from m2f_jax.inference.prefetching import AHEAD, QUEUED
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.segmenter import Segmenter
+
+PROCESSOR = ImageProcessor(
+    thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
+)
+TASKS = ("instance", "panoptic", "semantic")
+
+
+def image(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def segmenter(micro):
+    return Segmenter(micro, PROCESSOR)
+
+
+def same(ours, theirs):
+    if isinstance(ours, np.ndarray):
+        np.testing.assert_array_equal(ours, theirs, strict=True)
+        return
+    for field in dataclasses.fields(ours):
+        x, y = getattr(ours, field.name), getattr(theirs, field.name)
+        if field.name in ("scores", "segments"):
+            x, y = ([getattr(s, "score", s) for s in values] for values in (x, y))
+            np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(x, y, strict=True)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("target", [None, (20, 100)])
+def test_equals_processor_and_model(segmenter, micro, task, target):
+    picture = image(50, 80)  # resized, and padded
+    batch = PROCESSOR(picture)
+    assert batch.sizes[0].padded != batch.sizes[0].resized != batch.sizes[0].original
+    targets = None if target is None else [target]
+    [want] = getattr(PROCESSOR, f"post_process_{task}_segmentation")(
+        micro(batch.pixel_values), batch.sizes, targets
+    )
+    ours = segmenter(picture, task, target_size=target)
+    same(ours, want)
+    if task != "semantic":
+        assert len(ours) > 0
+
+
+def test_top_k_and_threshold(segmenter):
+    picture = image(64, 64)
+    everything = segmenter(picture)
+    assert len(segmenter(picture, top_k=3)) <= 3
+    middle = float(np.median(everything.scores))
+    same(segmenter(picture, threshold=middle), everything.select(everything.scores >= middle))
+
+
+def test_the_task_is_the_models_unless_told(segmenter, monkeypatch):
+    picture = image(64, 64)
+    same(segmenter(picture), segmenter(picture, "instance"))
+    monkeypatch.setattr(segmenter, "config", dataclasses.replace(segmenter.config, task="semantic"))
+    same(segmenter(picture), segmenter(picture, "semantic"))
+
+
+def test_unknown_tasks_are_refused(segmenter):
+    with pytest.raises((ValueError, TypeError), match="'boxes'"):  # types are checked in tests
+        segmenter(image(64, 64), "boxes")
+
+
+def test_images_that_cannot_be_read_are_refused_by_name(segmenter, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.png is missing"):
+        segmenter(tmp_path / "none.png")
+
+
+def test_stream_keeps_the_order_and_reads_no_further_than_it_must(segmenter):
+    pictures = [image(40 + i, 64 - i, seed=i) for i in range(20)]
+    read = []
+
+    def source():
+        for i, picture in enumerate(pictures):
+            read.append(i)
+            yield picture
+
+    for i, ours in enumerate(segmenter.stream(source(), "semantic")):
+        assert len(read) <= i + AHEAD + 2 * QUEUED + 1  # before, on and behind the device
+        same(ours, segmenter(pictures[i], "semantic"))
+    assert read == list(range(20))
+    assert list(segmenter.stream([])) == []
+
+
+def test_stream_ends_in_the_error_of_an_image(segmenter, tmp_path):
+    stream = segmenter.stream([image(64, 64), tmp_path / "none.png", image(64, 64)])
+    assert len(next(stream)) > 0
+    with pytest.raises(FileNotFoundError, match=r"none\.png is missing"):
+        next(stream)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_batches(segmenter, micro, task):
+    """Images of one size share a batch, others don't; the last one isn't full."""
+    sizes = [(50, 80), (50, 80), (50, 80), (64, 64), (50, 80)]
+    pictures = [image(*size, seed=i) for i, size in enumerate(sizes)]
+    in_batches = Segmenter(micro, PROCESSOR, batch_size=2)
+    assert in_batches.capacity == 2
+    for picture, ours in zip(pictures, in_batches.stream(pictures, task), strict=True):
+        same(ours, segmenter(picture, task))
+    same(in_batches(pictures[0], task), segmenter(pictures[0], task))
+
+
+def test_an_empty_batch_is_refused(micro):
+    with pytest.raises(ValueError, match="batch_size is 1 or more, not 0"):
+        Segmenter(micro, PROCESSOR, batch_size=0)
+
+
+def test_stream_passes_its_options_on(segmenter):
+    [ours] = segmenter.stream([image(64, 64)], "instance", top_k=2, threshold=0.0)
+    same(ours, segmenter(image(64, 64), top_k=2, threshold=0.0))
+
+
+def test_one_compilation_per_padded_size_and_canvas(segmenter, caplog):
+    def compilations(*pictures, target=None):
+        caplog.clear()
+        with jax.log_compiles():
+            for picture in pictures:
+                for task in TASKS:
+                    segmenter(picture, task, target_size=target)
+        messages = [record.getMessage() for record in caplog.records]
+        found = [re.match(r"Finished XLA compilation of jit\((\w+)\)", m) for m in messages]
+        return [m[1] for m in found if m and m[1] in ("resize", "predict", *TASKS)]
+
+    compilations(image(64, 64))
+    assert compilations(image(33, 64), image(64, 50)) == []
+    assert compilations(image(128, 128), image(100, 128)) == ["resize"]  # of more samples
+    assert compilations(image(64, 64), target=(64, 129)) == list(TASKS)

@@ -1,0 +1,1 @@
+"""Tests of the operators: each in all its implementations, with its derivative."""

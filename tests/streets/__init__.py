@@ -1,0 +1,1 @@
+"""Tests of the generated scenes and of the model that knows them."""

@@ -1,0 +1,1 @@
+"""Tests of training: data, losses, optimizer, steps and the loop."""

@@ -1,0 +1,224 @@
+"""A training step: what it changes, on how many devices it runs, and what it refuses."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from m2f_jax.config import FPNPixelDecoderConfig
+from m2f_jax.training.batch import OVERLAPS, TrainBatch
+from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
+from m2f_jax.training.initialize import initialize
+from m2f_jax.training.step import (
+    Layout,
+    TrainState,
+    mean_gradient,
+    part_gradient,
+    train_step,
+)
+from tests.conftest import ROOT
+
+SIZE = (32, 64)
+NUM_SEGMENTS = 3
+
+
+def make_batch(count: int) -> TrainBatch:
+    """Images of two colored halves, each a segment of its own class."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 60, (count, *SIZE, 3), dtype=np.uint8)
+    regions = np.zeros((count, *SIZE), np.uint16)
+    members = np.zeros((count, NUM_SEGMENTS, NUM_SEGMENTS + 1 + OVERLAPS), bool)
+    for i in range(count):
+        border = int(rng.integers(20, 44))
+        images[i, :, :border, 0] += 180
+        regions[i, :, :border], regions[i, :, border:] = 1, 2
+        members[i, 0, 1] = members[i, 1, 2] = True
+    labels = np.tile(np.array([0, 1, 0], np.int32), (count, 1))
+    valid = np.tile([True, True, False], (count, 1))
+    return TrainBatch(images, regions, members, labels, valid, np.zeros(count, np.int32))
+
+
+def make_config(model, **changes) -> TrainConfig:
+    return TrainConfig(
+        model=model,
+        **{
+            "steps": 100,
+            "loss": LossConfig(num_points=32),
+            "optimizer": OptimizerConfig(learning_rate=3e-3, clip_norm=1.0),
+            **changes,
+        },
+    )
+
+
+def arrays(tree):
+    return [np.asarray(x) for x in jax.tree.leaves(tree)]
+
+
+@pytest.fixture(scope="module")
+def trained(micro):
+    """The states and metrics of eight steps on one batch, in which the sixth sees a NaN."""
+    state = TrainState.of(
+        micro, make_config(micro.config, average_decay=0.5), Layout.over(jax.devices()[:1])
+    )
+    batch, key = make_batch(4), jax.random.key(0)
+    history = []
+    for step in range(8):
+        whole = jax.tree.map(jnp.copy, state.parameters)
+        if step == 5:
+            broken = jax.tree.map(lambda x: x * jnp.nan, whole)
+            state = dataclasses.replace(state, parameters=broken)
+        before = arrays((state.parameters, state.optimizer, state.average))
+        state, metrics = train_step(state, batch, key)
+        after = arrays((state.parameters, state.optimizer, state.average))
+        history.append((before, after, jax.device_get(metrics), int(state.skipped)))
+        if step == 5:
+            state = dataclasses.replace(state, parameters=whole)
+    return history
+
+
+def test_the_loss_of_one_batch_falls(trained):
+    losses = [metrics.loss for _, _, metrics, _ in trained[:5]]
+    assert losses[4] < 0.9 * losses[0]
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(trained):
+    assert [bool(metrics.finite) for _, _, metrics, _ in trained] == [True] * 5 + [
+        False,
+        True,
+        True,
+    ]
+    assert [skipped for *_, skipped in trained] == [0] * 5 + [1, 1, 1]
+    before, after, *_ = trained[5]
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+    rates = [float(metrics.learning_rate) for _, _, metrics, _ in trained]
+    assert rates[5] == rates[6] > rates[7]  # a skipped step doesn't count
+
+
+def test_everything_but_unused_rows_changes(trained):
+    before, after, metrics, _ = trained[0]
+    assert sum(np.array_equal(old, new) for old, new in zip(before, after, strict=True)) < 5
+    assert metrics.class_.shape == metrics.mask.shape == metrics.dice.shape == (2,)
+    weighted = 2 * metrics.class_ + 5 * metrics.mask + 5 * metrics.dice
+    assert metrics.loss == pytest.approx(weighted.sum(), rel=1e-5)
+
+
+def test_maskformers_design_trains(micro):
+    """Plain cross-attention, an FPN and losses over whole masks."""
+    config = dataclasses.replace(
+        micro.config,
+        pixel_decoder=FPNPixelDecoderConfig(conv_dim=32, mask_dim=8),
+        decoder=dataclasses.replace(micro.config.decoder, masked=False),
+    )
+    settings = make_config(config, loss=LossConfig(num_points=None))
+    state = TrainState.of(initialize(config), settings, Layout.over(jax.devices()[:1]))
+    losses, before = [], arrays(state.parameters)
+    for _ in range(4):
+        state, metrics = train_step(state, make_batch(4), jax.random.key(0))
+        assert metrics.finite
+        losses.append(float(metrics.loss))
+    assert losses[3] < losses[0]
+    assert not any(
+        np.array_equal(old, new)
+        for old, new in zip(before, arrays(state.parameters), strict=True)
+        if old.size > 1
+    )
+
+
+def test_the_callers_model_survives(micro):
+    before = arrays(micro)
+    state = TrainState.of(micro, make_config(micro.config))
+    jax.tree.map(lambda x: x.delete(), state.parameters)
+    for old, new in zip(before, arrays(micro), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_accumulation_averages_over_parts(micro):
+    state = TrainState.of(micro, make_config(micro.config, accumulate=2))
+    batch, key = make_batch(4), jax.random.key(0)
+    losses, gradient = jax.jit(mean_gradient)(state, batch, key)
+    parts = [
+        jax.jit(part_gradient)(state, jax.tree.map(lambda x, i=i: x[i::2], batch), part_key)
+        for i, part_key in enumerate(jax.random.split(key, 2))
+    ]
+    totals = [float(part.total) for part, _ in parts]
+    assert totals[0] != pytest.approx(totals[1], rel=1e-3)
+    assert float(losses.total) == pytest.approx(np.mean(totals), rel=1e-5)
+    gradients = [jax.tree.leaves(part_gradient) for _, part_gradient in parts]
+    for mean, first, second in zip(jax.tree.leaves(gradient), *gradients, strict=True):
+        np.testing.assert_allclose(mean, (first + second) / 2, rtol=1e-4, atol=1e-5)
+
+
+def test_model_and_config_agree_on_the_dtype(micro):
+    with pytest.raises(ValueError, match=r"computes in float32, .* is bfloat16"):
+        TrainState.of(micro, make_config(micro.config, dtype="bfloat16"))
+
+
+def test_parameters_must_be_float32(micro):
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), micro)
+    with pytest.raises(ValueError, match="bfloat16"):
+        TrainState.of(half, make_config(micro.config))
+
+
+DEVICES = """
+import json
+import jax, numpy as np
+from tests.conftest import MICRO
+from tests.training.test_step import make_batch, make_config
+from m2f_jax.training.initialize import initialize
+from m2f_jax.training import step
+from m2f_jax.training.step import Layout, TrainState, train_step
+
+step.SMALL = 64
+assert len(jax.devices()) == 8
+results = []
+for devices, sharded in ((1, False), (8, False), (8, True)):
+    layout = Layout.over(jax.devices()[:devices], shard_parameters=sharded)
+    state = TrainState.of(initialize(MICRO), make_config(MICRO), layout)
+    losses = []
+    for _ in range(2):
+        batch = layout.put_batch(make_batch(8))
+        state, metrics = train_step(state, batch, jax.random.key(0))
+        losses.append(float(metrics.loss))
+    parts = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(state.parameters))
+    total = float(sum(np.abs(np.asarray(x)).sum() for x in jax.tree.leaves(state.parameters)))
+    results.append([losses, parts, total])
+print(json.dumps(results))
+"""
+
+
+def test_one_device_and_eight_do_the_same():
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    found = subprocess.run(
+        [sys.executable, "-c", DEVICES],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    (one, _, one_total), (eight, spread, eight_total), (sharded, parts, total) = json.loads(
+        found.stdout
+    )
+    np.testing.assert_allclose(eight, one, rtol=1e-5)
+    np.testing.assert_allclose(sharded, one, rtol=1e-5)
+    np.testing.assert_allclose([eight_total, total], one_total, rtol=1e-5)
+    assert spread == 0
+    assert parts > 20
+
+
+def test_large_parameters_are_sharded():
+    layout = Layout(jax.sharding.AbstractMesh((8,), ("data",)), shard_parameters=True)
+    assert tuple(layout.of_array((192, 576)).spec) == (None, "data")
+    assert tuple(layout.of_array((1000, 100)).spec) == ("data",)
+    assert tuple(layout.of_array((999, 101)).spec) == ()
+    assert tuple(layout.of_array((64,)).spec) == ()
+    whole = dataclasses.replace(layout, shard_parameters=False)
+    assert tuple(whole.of_array((192, 576)).spec) == ()
