@@ -15,6 +15,8 @@ benchmarks/README.md says what the rows measure. `pack_wheels.py` fetches what a
 
 import argparse
 import contextlib
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -34,7 +36,8 @@ from reporting import Grid, say, text_of
 MINUTES = 9
 READY = "ready for the device"  # what a row's process says when all it lacks is the GPU
 COMPILED = "compiled"
-FINISHED = ("measured", "failed", "too slow")
+QUICK = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # toy programs compile in half the time
+PROCESSORS = 3  # of a process; with one each, 16 programs took 90 s to compile, alone 40
 LATEST_START = 5  # seconds before the end in which nothing is begun any more
 
 
@@ -61,6 +64,7 @@ class Suite:
     slots: int
     machine: Mapping[str, Any]
     waiting: list[str]  # in the order in which they start
+    environment: Mapping[str, str]  # of every row's process
     running: dict[str, Process] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -82,6 +86,7 @@ class Suite:
         finally:
             for name in list(self.running):
                 self.end(selector, name, "cut off")
+            selector.close()
             for name in self.waiting:
                 self.outcomes[name] = {"status": "not begun"}
             self.write()
@@ -110,7 +115,7 @@ class Suite:
                     stderr=stderr,
                     text=True,
                     start_new_session=True,
-                    env={**os.environ, **row.environment},
+                    env={**os.environ, **self.environment, **row.environment},
                 )
             self.running[name] = Process(name, row.limit, popen, log, time.monotonic())
             assert popen.stdout is not None
@@ -163,6 +168,9 @@ class Suite:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.popen.pid, 9)
         process.popen.wait()
+        for pipe in (process.popen.stdin, process.popen.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                pipe and pipe.close()
         now = time.monotonic()
         outcome = self.outcomes.setdefault(name, {"status": otherwise})
         if outcome["status"] != "measured":
@@ -262,7 +270,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these; by default all")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--toy", action="store_true", help="toy sizes, to see that it runs")
-    parser.add_argument("--slots", type=int, help="processes at a time; by default as processors")
+    parser.add_argument(
+        "--slots", type=int, help="processes at a time; by default a third of processors"
+    )
     parser.add_argument("--list", action="store_true", help="show the rows and end")
     parser.add_argument("--row", help=argparse.SUPPRESS)  # of this process
     options = parser.parse_args(arguments)
@@ -290,6 +300,27 @@ def chosen_rows(names: Iterable[str] | None, device: str) -> list[str]:
         say(f"left out on a CPU: {', '.join(left_out)}")
         wanted = [name for name in wanted if name not in left_out]
     return sorted(wanted, key=lambda name: (name != WEIGHTS, not ROWS[name].slow_to_start))
+
+
+def check_modules(device: str):
+    """Imports what rows import later, so that nothing is found missing in the middle.
+
+    Raises:
+        SystemExit: a module is missing.
+    """
+    missing = []
+    for name in ("m2f_jax.cli.train", "torch", "transformers"):
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            missing.append(error.name or name)
+    if device == "cuda" and importlib.util.find_spec("jax_triton") is None:
+        missing.append("jax_triton")
+    if missing:
+        raise SystemExit(
+            f"gpu.py needs {', '.join(missing)}; pack_wheels.py fetches what a machine without a "
+            "network lacks"
+        )
 
 
 def describe_machine(options: argparse.Namespace) -> dict[str, Any]:
@@ -331,6 +362,7 @@ def main(arguments: Sequence[str] | None = None):
             traceback.print_exc()
             raise
         return
+    check_modules(options.device)
     suite = Suite(
         out=options.out,
         arguments=[
@@ -338,9 +370,10 @@ def main(arguments: Sequence[str] | None = None):
             *(["--toy"] if options.toy else []),
         ],
         deadline=time.monotonic() + 60 * options.minutes,
-        slots=options.slots or max(2, os.cpu_count() or 2),
+        slots=options.slots or max(2, (os.cpu_count() or 2) // PROCESSORS),
         machine=describe_machine(options),
         waiting=chosen_rows(options.rows, options.device),
+        environment=QUICK if options.toy else {},
     )
     suite.run()
     print((options.out / "gpu.md").read_text())

@@ -402,7 +402,6 @@ class Part(NamedTuple):
     call: Callable[[], Any]
     memory: Any
     seconds: float  # of compiling
-    program: Any
 
 
 def load_parts(
@@ -482,7 +481,7 @@ def load_parts(
         )
         call = functools.partial(program, parameters, arrays)
         wait_for_jax(call())
-        parts[name] = Part(call, program.memory_analysis(), seconds, program)
+        parts[name] = Part(call, program.memory_analysis(), seconds)
     return parts
 
 
@@ -633,7 +632,7 @@ def measure_path(job: Job) -> Measuring:
         figure(f"of one image, instance: {name}", statistics.median(ms), "ms")
         for name, ms in stages.items()
     ]
-    found = kernel_times(lambda: list(segmenter.stream(images, "instance")), 1, None)
+    found = kernel_times(lambda: list(segmenter.stream(images, "instance")), 1)
     figures += [
         figure(f"of an image of a stream, on the device: {name}", ms / len(images), "ms")
         for name, ms in found["ms by program"].items()
@@ -865,7 +864,7 @@ def profile_forward(job: Job) -> Measuring:
 
     part = load_parts(job, 1, job.scale.size)["whole forward"]
     yield
-    return [], {"kernels": kernel_times(lambda: wait_for_jax(part.call()), 3, part.program)}
+    return [], {"kernels": kernel_times(lambda: wait_for_jax(part.call()), 3)}
 
 
 def profile_training(job: Job) -> Measuring:
@@ -878,7 +877,7 @@ def profile_training(job: Job) -> Measuring:
     batch = trainer.place(draw_batch(settings, job.scale.config.num_classes, 0))
     trainer.train_on(batch)
     yield
-    return [], {"kernels": kernel_times(lambda: trainer.train_on(batch), 3, None)}
+    return [], {"kernels": kernel_times(lambda: trainer.train_on(batch), 3)}
 
 
 # The first call

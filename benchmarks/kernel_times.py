@@ -9,16 +9,16 @@ from typing import Any
 import jax
 from jax.profiler import ProfileData
 
-SHOWN = 150  # kernels
+SHOWN = 60  # kernels
+KEPT = ("name", "kernel_details", "memcpy_details")  # of what is known of a kernel
 
 
-def kernel_times(call: Callable[[], Any], calls: int, program: Any) -> dict[str, Any]:
+def kernel_times(call: Callable[[], Any], calls: int) -> dict[str, Any]:
     """Milliseconds of one call by kernel, the longest first.
 
     Args:
         call: waits for its result.
         calls: how many are profiled.
-        program: the compiled program; None where it isn't at hand. Its text says what a fusion is.
     """
     call()
     with tempfile.TemporaryDirectory() as folder:
@@ -30,10 +30,9 @@ def kernel_times(call: Callable[[], Any], calls: int, program: Any) -> dict[str,
     times: collections.Counter[str] = collections.Counter()
     counts: collections.Counter[str] = collections.Counter()
     modules: collections.Counter[str] = collections.Counter()
+    scopes: collections.Counter[str] = collections.Counter()
     of: dict[str, dict[str, str]] = {}
-    planes = {}
     for plane in profile.planes:
-        planes[plane.name] = [line.name for line in plane.lines]
         if not plane.name.startswith("/device:GPU"):
             continue
         for line in plane.lines:
@@ -45,16 +44,17 @@ def kernel_times(call: Callable[[], Any], calls: int, program: Any) -> dict[str,
                 ms = event.duration_ns / 1e6 / calls
                 times[name] += ms
                 modules[stats.get("hlo_module") or event.name] += ms
+                scopes["/".join(stats.get("name", "unnamed").split("/")[1:4])] += ms
                 counts[name] += 1
-                of.setdefault(name, {"kernel": event.name, **stats})
+                shown = {key: stats[key] for key in KEPT if key in stats}
+                of.setdefault(name, {"kernel": event.name, **shown})
     return {
         "total ms": sum(times.values()),
         "kernels": sum(counts.values()) / calls,
         "ms by program": dict(modules.most_common(20)),
+        "ms by scope": dict(scopes.most_common(60)),
         "longest": [
             {"op": name, "ms": ms, "count": counts[name] / calls, **of[name]}
             for name, ms in times.most_common(SHOWN)
         ],
-        "planes": planes,
-        "program": program.as_text() if program is not None else "",
     }

@@ -25,6 +25,7 @@ PACKAGES = (
     "docstring-parser",  # of tyro
     "grain",
     "jax-triton==0.3.1",  # later ones want triton 3.7
+    "portpicker",  # of grain
     "pycocotools",
     "tensorboardX",
     "typeguard",  # of tyro

@@ -20,7 +20,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import jax_triton  # pyright: ignore[reportMissingImports]
 import numpy as np
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
@@ -28,11 +27,6 @@ from jaxtyping import Array, Bool, Float
 
 LARGEST_BIAS = 6e4  # what float16 can hold
 BLOCK_Q = 64  # queries of a tile, the fastest on an H100 for windows of 12 x 12
-OUT = (
-    "out_type"
-    if "out_type" in inspect.signature(jax_triton.triton_call).parameters
-    else "out_shape"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +65,10 @@ def fused_window_attention(
         tiling: how the work is divided; by default what was fastest on an H100.
         compute_capability: of the device, such as 90; by default that of the first one here.
     """
+    import jax_triton  # pyright: ignore[reportMissingImports] - wants JAX's CUDA plugin beside it
+
+    named = inspect.signature(jax_triton.triton_call).parameters
+    out = "out_type" if "out_type" in named else "out_shape"
     tiling = tiling or Tiling(BLOCK_Q, -(-(window_size**2) // BLOCK_Q), unroll=True)
     batch, height, width, channels = qkv.shape
     heads, tokens, _ = bias.shape
@@ -89,7 +87,7 @@ def fused_window_attention(
         heads,
         shift,
         kernel=window_attention_kernel,
-        **{OUT: jax.ShapeDtypeStruct((batch, height, width, channels // 3), qkv.dtype)},
+        **{out: jax.ShapeDtypeStruct((batch, height, width, channels // 3), qkv.dtype)},
         compute_capability=compute_capability,
         grid=(-(-windows // tiling.windows) * heads * splits,),
         name="window_attention",
