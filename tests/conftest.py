@@ -5,8 +5,10 @@ import functools
 import importlib.util
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -215,3 +217,17 @@ def equations() -> Callable[[Any], Iterator[Any]]:
 @pytest.fixture(scope="session")
 def run() -> Callable[..., Any]:
     return compile_and_call
+
+
+@pytest.fixture
+def window_attention_kernel(monkeypatch) -> ModuleType:
+    """The kernel's module, past pytest's import hook: Triton reads the source of its functions."""
+    name = "m2f_jax.ops.window_attention_kernel"
+    path = ROOT / "m2f_jax" / "ops" / "window_attention_kernel.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module

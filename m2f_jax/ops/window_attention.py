@@ -11,7 +11,8 @@ window, D head width.
 """
 
 import functools
-import importlib.util
+import importlib.metadata
+import warnings
 from collections.abc import Callable
 
 import einops
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+JAX_TRITON = "0.3."  # the version that is used
 AMPERE = 8.0  # the least compute capability that multiplies bfloat16
 
 
@@ -63,7 +65,7 @@ def window_attention(
         "tpu": jax.checkpoint(functools.partial(_attend, attend=_attend_row_by_row, **options)),
     }
     if fused:
-        ways["cuda"] = functools.partial(_attend_fused, window_size, shifted)
+        ways["cuda"] = functools.partial(attend_fused, window_size, shifted)
     return jax.lax.platform_dependent(qkv, padding.astype(qkv.dtype), bias, **ways)
 
 
@@ -74,15 +76,35 @@ def can_fuse(dtype: jnp.dtype, window_size: int, head_width: int) -> bool:
     device = jax.local_devices()[0]
     if device.platform != "gpu" or "rocm" in device.client.platform_version.lower():
         return False
-    if float(device.compute_capability) < AMPERE or not importlib.util.find_spec("jax_triton"):
+    if float(device.compute_capability) < AMPERE or not has_jax_triton():
         return False
     from m2f_jax.ops.window_attention_kernel import fits
 
     return fits(window_size, head_width)
 
 
+@functools.cache
+def has_jax_triton() -> bool:
+    """Whether jax-triton is there, in a version that goes with JAX; says so if it doesn't.
+
+    0.4 gives JAX a rule with an argument less than JAX 0.12 calls it with.
+    """
+    try:
+        found = importlib.metadata.version("jax-triton")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    if not found.startswith(JAX_TRITON):
+        warnings.warn(
+            f"jax-triton {found} isn't known to work here, so attention in windows is computed "
+            f"without its kernel; pip install 'jax-triton=={JAX_TRITON}*' makes it faster",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend_fused(
+def attend_fused(
     window_size: int,
     shifted: bool,
     qkv: Float[Array, "B H W C3"],
@@ -96,7 +118,7 @@ def _attend_fused(
 
 
 def _fused_forward(window_size, shifted, *arrays):
-    return _attend_fused(window_size, shifted, *arrays), arrays
+    return attend_fused(window_size, shifted, *arrays), arrays
 
 
 def _fused_backward(window_size, shifted, arrays, gradient):
@@ -107,7 +129,7 @@ def _fused_backward(window_size, shifted, arrays, gradient):
     return jax.vjp(plain, *arrays)[1](gradient)
 
 
-_attend_fused.defvjp(_fused_forward, _fused_backward)
+attend_fused.defvjp(_fused_forward, _fused_backward)
 
 AttendWindows = Callable[..., Float[Array, "B H W C"]]
 

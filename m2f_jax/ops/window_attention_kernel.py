@@ -15,7 +15,6 @@ It needs jax-triton and an NVIDIA GPU of compute capability 8.0 or more.
 # pyright: reportPossiblyUnboundVariable=false
 
 import dataclasses
-import inspect
 import math
 
 import jax
@@ -67,8 +66,6 @@ def fused_window_attention(
     """
     import jax_triton  # pyright: ignore[reportMissingImports] - wants JAX's CUDA plugin beside it
 
-    named = inspect.signature(jax_triton.triton_call).parameters
-    out = "out_type" if "out_type" in named else "out_shape"
     tiling = tiling or Tiling(BLOCK_Q, -(-(window_size**2) // BLOCK_Q), unroll=True)
     batch, height, width, channels = qkv.shape
     heads, tokens, _ = bias.shape
@@ -87,7 +84,7 @@ def fused_window_attention(
         heads,
         shift,
         kernel=window_attention_kernel,
-        **{out: jax.ShapeDtypeStruct((batch, height, width, channels // 3), qkv.dtype)},
+        out_shape=jax.ShapeDtypeStruct((batch, height, width, channels // 3), qkv.dtype),
         compute_capability=compute_capability,
         grid=(-(-windows // tiling.windows) * heads * splits,),
         name="window_attention",

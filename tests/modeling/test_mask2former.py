@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, PixelDecoderConfig
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.mask2former import Mask2Former, without_kernels
 from m2f_jax.modeling.parameters import abstract_model, parameter_shapes
 from m2f_jax.presets import PRESETS
 
@@ -96,6 +96,17 @@ def test_as_a_function_of_plain_arrays(micro):
     jax.tree.map(np.testing.assert_array_equal, forward(parameters, images()), micro(images()))
     none = jax.tree.map(np.zeros_like, parameters)
     assert not forward(none, images()).mask_logits.any()
+
+
+def test_without_kernels(micro):
+    fused = nnx.merge(*nnx.split(micro))
+    fused.set_attributes(fused=True)
+    plain = without_kernels(fused)
+    for model, kernels in ((fused, True), (plain, False), (micro, False)):
+        attentions = [block.attention for stage in model.backbone.stages for block in stage.blocks]
+        assert [x.fused for x in attentions] == [kernels] * len(attentions)
+    ours, theirs = (nnx.as_pure(nnx.split(model)[1]) for model in (fused, plain))
+    assert all(map(lambda x, y: x is y, jax.tree.leaves(ours), jax.tree.leaves(theirs)))
 
 
 def test_grad_reaches_every_parameter(micro, run):

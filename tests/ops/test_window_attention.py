@@ -1,7 +1,10 @@
 """Window attention in both orders of evaluation, against a loop in NumPy, and its derivative."""
 
 import functools
+import importlib.metadata
 import itertools
+import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +12,9 @@ import numpy as np
 import pytest
 
 from m2f_jax.ops.window_attention import (
+    attend_fused,
     attend_within_windows,
+    has_jax_triton,
     shifted_regions,
     window_attention,
 )
@@ -156,3 +161,46 @@ def test_refuses_a_bias_that_does_not_fit(shape):
     arrays = cast(draw(1, 8, 8, 2, 4, head_width=2), jnp.float32)
     with pytest.raises(ValueError, match=f"{shape[0]} heads and {shape[1]} x {shape[2]} tokens"):
         window_attention(*arrays[:2], jnp.zeros(shape), window_size=4, shifted=False)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+def test_the_kernels_gradient_is_the_plain_forms(monkeypatch, shifted):
+    options = {"window_size": 4, "shifted": shifted}
+
+    def kernel(*arrays, **given):  # its result is tested beside it
+        assert given == options
+        return jax.lax.stop_gradient(window_attention(*arrays, **options))
+
+    monkeypatch.setitem(
+        sys.modules,
+        "m2f_jax.ops.window_attention_kernel",
+        SimpleNamespace(fused_window_attention=kernel),
+    )
+    rng = np.random.default_rng(0)
+    shapes = ((2, 6, 9, 3 * 8), (3 * 8,), (2, 16, 16))
+    arrays = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes]
+
+    def total(attend):
+        return jax.grad(lambda arrays: (attend(*arrays) ** 2).sum())(arrays)
+
+    ours = total(lambda *arrays: attend_fused(4, shifted, *arrays))
+    plain = total(lambda *arrays: window_attention(*arrays, **options))
+    for one, other in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("version", "used"), [("0.3.1", True), ("0.4.1", False), (None, False)])
+def test_jax_triton_of_another_version_is_not_used(monkeypatch, version, used):
+    def find(_):
+        if version is None:
+            raise importlib.metadata.PackageNotFoundError
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", find)
+    has_jax_triton.cache_clear()
+    if version == "0.4.1":
+        with pytest.warns(UserWarning, match=r"jax-triton 0.4.1 isn't known to work here"):
+            assert not has_jax_triton()
+    else:
+        assert has_jax_triton() == used
+    has_jax_triton.cache_clear()

@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax import ops
 from m2f_jax.ops.window_attention import window_attention
 
 pytestmark = [
@@ -25,17 +23,11 @@ LAUNCH = ("name", "num_warps", "num_stages", "compute_capability")  # not of the
 
 
 @pytest.fixture
-def kernel(monkeypatch):
+def kernel(monkeypatch, request):
     """The kernel's module, whose kernels are interpreted."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setitem(sys.modules, "jax_triton", SimpleNamespace(triton_call=interpret))
-    # Past pytest's import hook, which wraps functions that Triton reads the source of.
-    path = Path(ops.__file__).parent / "window_attention_kernel.py"
-    spec = importlib.util.spec_from_file_location("interpreted_kernel", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
+    return request.getfixturevalue("window_attention_kernel")
 
 
 def interpret(*arguments, kernel, grid, out_shape, **options):
