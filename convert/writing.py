@@ -94,7 +94,9 @@ def save_huggingface(checkpoint: Checkpoint, folder: Path):
     )
     processor = huggingface_config.processor_to_huggingface(checkpoint.processor)
     tensors = huggingface.extra_tensors(checkpoint.config)
-    for rule in expand(huggingface.RULES, parameter_shapes(checkpoint.config)):
+    for rule in expand(
+        huggingface.table_of(checkpoint.config).rules, parameter_shapes(checkpoint.config)
+    ):
         tensors |= save(rule, checkpoint.tensors)
     with _replaced_together(folder) as new:
         write_safetensors(new / WEIGHTS_FILE, tensors, {"format": "pt"})
