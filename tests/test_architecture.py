@@ -74,8 +74,8 @@ def test_the_modules_are_found():
     assert len(MODULES) > 30
     assert "m2f_jax.ops.resize.bilinear_matrix" in IMPORTS["m2f_jax.inference.postprocess"]
     assert "m2f_jax.convert.tables.rules.Rule" in IMPORTS["m2f_jax.convert.reading"]
-    assert "m2f_jax.pretrained.load_model" in IMPORTS["m2f_jax.modeling.mask2former"]
-    assert "m2f_jax.pretrained.load_model" not in AT_THE_TOP["m2f_jax.modeling.mask2former"]
+    assert "m2f_jax.pretrained.load" in IMPORTS["m2f_jax.modeling.mask2former"]
+    assert "m2f_jax.pretrained.load" not in AT_THE_TOP["m2f_jax.modeling.mask2former"]
 
 
 def test_nothing_needs_torch():

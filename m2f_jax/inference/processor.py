@@ -87,10 +87,10 @@ class ImageProcessor:
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "ImageProcessor":
-        """The processor of a checkpoint; `source` as for `Mask2Former.from_pretrained`."""
-        from m2f_jax.pretrained import load_checkpoint
+        """Returns the processor of `m2f_jax.load`; arguments and errors as there."""
+        from m2f_jax.pretrained import load
 
-        return load_checkpoint(source, revision, token).processor
+        return load(source, revision=revision, token=token).processor
 
     def save_pretrained(self, folder: str | os.PathLike):
         """Writes preprocessor_config.json into a folder, which is made if it isn't there."""
