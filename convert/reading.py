@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task, read_json
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task
+from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
 from m2f_jax.modeling.parameters import parameter_shapes

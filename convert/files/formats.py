@@ -8,7 +8,6 @@ import functools
 import json
 import math
 import os
-import secrets
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import safe_open
+
+from m2f_jax.files import replacing
 
 from .pickles import DTYPES, Array, RefusedError, Storage, View, unpickle
 
@@ -82,9 +83,8 @@ def write_safetensors(
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
 
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as unfinished, unfinished.open("xb") as file:
             file.write(struct.pack("<Q", len(encoded)) + encoded)
             for name, tensor in ordered:
                 array = tensor.read()
@@ -96,13 +96,10 @@ def write_safetensors(
                 file.write(array.ravel().view(np.uint8).data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:  # a full disk does not say which file it was about
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _reader(path: Path) -> Callable[[Path], dict[str, StoredTensor]]:

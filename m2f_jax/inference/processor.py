@@ -1,7 +1,6 @@
 """ImageProcessor: what happens before and after the network, as the authors' code does it."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain, read_json
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain
+from m2f_jax.files import read_json, write_json
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.preprocess import (
     ImageSource,
@@ -96,7 +96,7 @@ class ImageProcessor:
         """Writes preprocessor_config.json into a folder, which is made if it isn't there."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         values = {"processor_type": MODEL_TYPE, **dataclasses.asdict(self)}
-        Path(folder, PROCESSOR_FILE).write_text(json.dumps(values, indent=2) + "\n")
+        write_json(Path(folder, PROCESSOR_FILE), values)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ImageProcessor":

@@ -16,6 +16,7 @@ import pycocotools.mask as coco_mask
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
+from m2f_jax.files import replacing
 from m2f_jax.labels import Label
 from m2f_jax.structures import Size
 
@@ -165,7 +166,8 @@ class InstanceSegmentation:
                 folder / name, compress_level=1
             )
             lines.append(f"{name} {label.id} {np.format_float_positional(float(score))}\n")
-        (folder / f"{stem}.txt").write_text("".join(lines))
+        with replacing(folder / f"{stem}.txt") as unfinished:
+            unfinished.write_text("".join(lines))
 
 
 @dataclass(frozen=True, kw_only=True)
