@@ -1,4 +1,4 @@
-"""Segmenter: the whole path from an image to its segmentation, compiled once per size bucket."""
+"""Segmenter: the whole path from an image to its segmentation, compiled once for similar sizes."""
 
 import functools
 import os
@@ -37,12 +37,12 @@ IMAGES = "images"  # the axis of devices
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image that was read.
+    """An image that was read, with all that the device needs to know of it.
 
     Attributes:
         pixels: uint8 RGB, in the upper left corner of a canvas.
-        taps: how the device resizes and pads it, along the height and along the width.
-        size: what undoes the padding and the resizing.
+        taps: the filters by which the device resizes and pads it, along height and width.
+        size: its original, resized and padded size.
         target: the height and width of the result.
         extra: arrays that go to the device with the image, for a `Reduce`.
     """
@@ -60,7 +60,7 @@ class Prepared:
 
     @property
     def bucket(self) -> Hashable:
-        """Images of one bucket run through the same compiled programs, and can share a batch."""
+        """A key: images of one bucket use the same compiled programs and can share a batch."""
         arrays = jax.tree.leaves((self.pixels, self.taps, self.extra))
         return self.size.padded, self.canvas, *((x.shape, str(x.dtype)) for x in arrays)
 
@@ -68,12 +68,11 @@ class Prepared:
 class Segmenter:
     """A model and its processor as one function of an image.
 
-    Images are read and turned upright on the host; all else happens on the device, one compiled
-    program after another without a word from the host. The network is compiled once per padded
-    size; what is small is compiled for itself, so that it doesn't multiply the network's
-    compilations: resizing once per canvas of the image (sides rounded up to multiples of 128), and
-    post-processing once per task and canvas of the result. `jax_compilation_cache_dir` keeps all of
-    them between runs. Several devices do what one device would.
+    The host reads images and turns them upright; all else happens on the device. There are three
+    compiled programs. The network is compiled once per padded size; resizing once per canvas of the
+    image (sides rounded up to multiples of 128); post-processing once per task and canvas of the
+    result. `jax_compilation_cache_dir` keeps them between runs. Several devices give the same
+    results as one.
 
     Attributes:
         config: the model's.
@@ -284,7 +283,7 @@ class Segmenter:
             yield outcome
 
     def prepare(self, image: ImageSource, target_size: Size | None = None) -> Prepared:
-        """The host's part of the work; may run in a thread of its own."""
+        """Reads an image on the host; may run in a thread of its own."""
         pixels = read_image(image)
         size = self.processor.size_of((pixels.shape[0], pixels.shape[1]))
         rows, columns = map(filter_taps, size.original, size.resized, size.padded)
@@ -298,7 +297,7 @@ class Segmenter:
 
     @property
     def capacity(self) -> int:
-        """How many images it takes at a time."""
+        """The number of images that `submit` takes at a time."""
         return len(self.devices) * self.batch_size
 
     def submit(
@@ -317,8 +316,11 @@ class Segmenter:
             task: as when called, like the following.
             top_k: at most so many instances.
             threshold: the least score of an instance.
-            reduce: what to make of each segmentation on its device, so that only this leaves it, as
-                numpy arrays; give the same function each time, for it is compiled.
+            reduce: a function of each segmentation that runs on its device, so that only what it
+                returns is fetched, as numpy arrays. It is compiled: give the same one each time.
+
+        Returns:
+            A handle for each image, which waits for its segmentation.
         """
         task = task or self.config.task
         if task not in ("instance", "panoptic", "semantic"):
@@ -347,13 +349,15 @@ class Segmenter:
         ]
 
     def _spread(self, *arrays: Any) -> list[Any]:
-        """Arrays of `capacity` images, of which each device gets as many."""
+        """Puts arrays of `capacity` images on the devices, an equal share on each."""
         return [jax.device_put(array, self._one_each) for array in arrays]
 
     def _per_device(self, name: str, function: Callable) -> Callable:
-        """`function` of shared things and arrays of images, compiled, on each device's images.
+        """Returns a compiled program that calls `function` on each device with its images.
 
-        The name is the program's, in profiles and among what was compiled.
+        Args:
+            name: of the program, in profiles and in the log of compilations.
+            function: takes arrays that all devices share and arrays with an axis of images.
         """
 
         def spread(shared: Any, *arrays: Any) -> Any:
@@ -369,7 +373,7 @@ class Segmenter:
         return jax.jit(spread)
 
     def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Callable:
-        """The compiled post-processing of a task."""
+        """Returns the compiled post-processing of a task."""
         if (task, top_k, reduce) not in self._programs:
             processor = self.processor
 
@@ -394,7 +398,7 @@ class Segmenter:
         return self._programs[task, top_k, reduce]
 
     def _of_image(self, found: Any, i: int) -> Any:
-        """What was made of image `i`, on its device."""
+        """Returns the result of image `i`, on its device."""
         device, place = divmod(i, self.batch_size)
         return jax.tree.map(lambda x: x.addressable_shards[device].data[place], found)
 
@@ -420,7 +424,7 @@ class Segmenter:
 
 
 def _stacked(images: Sequence[Any]) -> Any:
-    """Trees of arrays as one tree with an axis of images."""
+    """Stacks trees of arrays into one tree with an axis of images."""
     return jax.tree.map(lambda *arrays: np.stack(arrays), *images)
 
 
@@ -432,7 +436,7 @@ def predict(
     pixels: UInt8[Array, "B H W 3"],
     sizes: Int[Array, "B 2"],
 ) -> Predictions:
-    """The predictions for padded images of which the top left `sizes` are the images."""
+    """Returns predictions for padded images; `sizes` are those of the images in their corners."""
     _, height, width, _ = pixels.shape
     inside_rows = jnp.arange(height) < sizes[:, :1]
     inside_columns = jnp.arange(width) < sizes[:, 1:]
