@@ -141,7 +141,7 @@ def write(config: SwinConfig) -> dict[str, Any]:
 
 def unread_norm(config: SwinConfig) -> dict[str, StoredTensor]:
     """Returns the norm that transformers stores and whose result it never reads."""
-    width = config.dims[-1]
+    width = 8 * config.embed_dim  # of the last stage
     return {
         "swin.layernorm.weight": StoredTensor.of(np.ones(width, np.float32)),
         "swin.layernorm.bias": StoredTensor.of(np.zeros(width, np.float32)),

@@ -26,9 +26,9 @@ from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
     Segmentation,
-    encode_rle,
 )
 from m2f_jax.labels import Label
+from m2f_jax.masks import encode_rle
 from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
