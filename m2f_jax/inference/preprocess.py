@@ -13,7 +13,7 @@ ImageSource = str | os.PathLike | Image.Image | UInt8[np.ndarray, "_ _ 3"]
 
 
 def read_image(source: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the RGB pixels of a file, a PIL image or an array.
+    """RGB pixels of a file, a PIL image or an array.
 
     Files and PIL images are turned upright (EXIF), grey and palette images become RGB, transparency
     is dropped, CMYK is converted and 16-bit greys are scaled to 8 bits, like detectron2's reader
@@ -67,7 +67,7 @@ def check_array(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def to_rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the pixels of a PIL image as upright 8-bit RGB."""
+    """The pixels of a PIL image as upright 8-bit RGB."""
     if 0 in image.size:
         raise ValueError(f"{name} has no pixels ({image.width} x {image.height})")
     image = ImageOps.exif_transpose(image)
