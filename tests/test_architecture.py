@@ -61,7 +61,15 @@ MAY_IMPORT = {
         "inference.preprocess",
         "inference.processor",
     ),
-    "eval": (*BOTTOM, "datasets", "inference", "eval.metrics", "eval.predictions"),
+    "eval": (
+        *BOTTOM,
+        "presets",
+        "datasets",
+        "inference",
+        "eval.metrics",
+        "eval.predictions",
+        "eval.whole_files",
+    ),
     "eval.whole_files": ("files",),
     "eval.metrics": (*BOTTOM, "inference.results", "eval.whole_files"),
     "eval.predictions": (
