@@ -113,7 +113,7 @@ class Ours(OnJax):
         return Inputs(images, larger, batch.sizes, pixel_values, features, pyramid, predictions)
 
     def calls(self, inputs: Inputs) -> dict[str, Call]:
-        from m2f_jax import InstanceSegmentation, Segmenter
+        from m2f_jax import Segmenter
 
         queries = inputs.predictions.class_logits.shape[1]
         segmenter = Segmenter(self.model, self.processor, [self.device])
@@ -128,7 +128,7 @@ class Ours(OnJax):
 
         def segment() -> list[np.ndarray]:
             results = segmenter.stream(inputs.images, "instance", top_k=queries)
-            return [result.masks for result in results if isinstance(result, InstanceSegmentation)]
+            return [result.masks for result in results]
 
         return {
             "whole forward": network,

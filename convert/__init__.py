@@ -1,4 +1,4 @@
-"""Checkpoints of Mask2Former in the authors', Hugging Face's and our own form; backbones alone."""
+"""Opens and writes checkpoints: the authors', Hugging Face's and ours, and backbones alone."""
 
 from .reading import Checkpoint, open_backbone, open_checkpoint
 from .writing import convert, save_checkpoint

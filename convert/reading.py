@@ -1,4 +1,4 @@
-"""Opens a checkpoint of any known kind as one of ours, without copying its tensors."""
+"""Opens checkpoints of every known kind; their tensors are read when asked for."""
 
 import contextlib
 import logging
@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task, read_json
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task
+from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
 from m2f_jax.modeling.parameters import parameter_shapes
@@ -16,8 +17,9 @@ from m2f_jax.presets import nearest_preset
 
 from .files.formats import StoredTensor, open_tensors
 from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
-from .tables import huggingface, huggingface_config, mask2former, swin_imagenet
-from .tables.rules import SAME, Rule, Shape, differences, expand, load
+from .tables import authors, huggingface, huggingface_config, swin_imagenet
+from .tables.json_fields import check_fields, field
+from .tables.rules import SAME, Rule, Shape, differences, expand, load, respell
 
 logger = logging.getLogger("m2f_jax")
 
@@ -25,9 +27,13 @@ UNFIT = f"{{}} doesn't fit the {CONFIG_FILE} beside it; get both from the same p
 
 
 class Checkpoint(NamedTuple):
-    """A model on disk: `tensors` bear our parameters' names and are read when asked for.
+    """A model on disk, as one of ours.
 
-    `pop` a tensor to let go of it: where the file is a pickle, it is in memory.
+    Attributes:
+        config: the architecture, the classes and the task.
+        processor: the settings of what happens before and after the network.
+        tensors: by the names of our parameters, read when asked for. `pop` one to release it: the
+            tensors of a pickle are in memory.
     """
 
     config: Mask2FormerConfig
@@ -43,7 +49,7 @@ def open_checkpoint(
     task: Task | None = None,
     num_heads: int | None = None,
 ) -> Checkpoint:
-    """Opens a folder of ours, one of Hugging Face's (or its hub id), or an authors' file.
+    """Opens a folder of ours, a folder or hub id of Hugging Face's, or an authors' file.
 
     Args:
         source: the folder, file or hub id.
@@ -93,19 +99,21 @@ def _open_ours(folder: Path) -> Checkpoint:
 def _open_authors(path: Path, name: str, task: Task | None, num_heads: int) -> Checkpoint:
     if path.name in (CONFIG_FILE, *HUGGING_FACE_WEIGHTS) and (path.parent / CONFIG_FILE).is_file():
         raise ValueError(f"{path} is one file of a model; name its folder, {path.parent}")
-    tensors = _respelled(open_tensors(path), mask2former.SPELLINGS, path)
+    tensors = open_tensors(path)
+    tensors = _respelled(tensors, authors.spellings(tensors), path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     with _about(path):
-        classes = mask2former.count_classes(shapes)
+        classes = authors.count_classes(shapes)
         labels = published_labels(classes) or numbered(classes)
-        task = task or guess_task(labels, mask2former.count_queries(shapes), name)
-        config = mask2former.infer_config(shapes, labels, task, num_heads)
-    rules = expand(mask2former.RULES, _parameter_shapes(config, path))
+        task = task or guess_task(labels, authors.count_queries(shapes), name)
+        config = authors.infer_config(shapes, labels, task, num_heads)
+    table = authors.table_of(config)
+    rules = expand(table.rules, _parameter_shapes(config, path))
     unfit = f"{path} isn't, or isn't all of, a Mask2Former on Swin by the authors' code"
     return Checkpoint(
         config,
         ImageProcessor.for_model(config),
-        _converted(tensors, rules, config, unfit, mask2former.UNUSED),
+        _converted(tensors, rules, config, unfit, table.unused),
     )
 
 
@@ -114,17 +122,18 @@ def _open_hugging_face(
 ) -> Checkpoint:
     with _about(folder):
         labels = adopt_labels(huggingface_config.class_names(values))
-        queries = huggingface_config.field(values, "num_queries", int)
+        queries = field(values, "num_queries", int, CONFIG_FILE)
         task = task or guess_task(labels, queries, name, str(values.get("_name_or_path")))
         config = huggingface_config.config_from_huggingface(values, labels, task)
     processor = _processor(folder, config)
     weights = _weights(folder, HUGGING_FACE_WEIGHTS)
-    tensors = _respelled(open_tensors(weights), huggingface.SPELLINGS, weights)
-    rules = expand(huggingface.RULES, _parameter_shapes(config, folder / CONFIG_FILE))
+    table = huggingface.table_of(config)
+    tensors = _respelled(open_tensors(weights), table.spellings, weights)
+    rules = expand(table.rules, _parameter_shapes(config, folder / CONFIG_FILE))
     return Checkpoint(
         config,
         processor,
-        _converted(tensors, rules, config, UNFIT.format(weights), huggingface.UNUSED),
+        _converted(tensors, rules, config, UNFIT.format(weights), table.unused),
     )
 
 
@@ -135,7 +144,7 @@ def open_backbone(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> dict[str, StoredTensor] | None:
-    """The backbone's tensors from a Swin trained on ImageNet; None if `source` is something else.
+    """Opens a Swin trained on ImageNet; returns None if `source` is something else.
 
     Args:
         source: a Hugging Face folder or hub id of a Swin, or one of the Swin authors' files.
@@ -163,7 +172,7 @@ def open_backbone(
         values = _read_object(path / CONFIG_FILE)
         if values.get("model_type") != "swin":
             return None
-        huggingface_config.check_fields(values, swin_imagenet.REQUIRED, str(path / CONFIG_FILE))
+        check_fields(values, swin_imagenet.REQUIRED, str(path / CONFIG_FILE))
         form, weights = swin_imagenet.HUGGING_FACE, _weights(path, HUGGING_FACE_WEIGHTS)
         tensors = open_tensors(weights)
     tensors = _respelled(tensors, form.spellings, weights)
@@ -176,7 +185,12 @@ def open_backbone(
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:
-    """The JSON object in a file of a model's folder."""
+    """Returns the JSON object in a file of a model's folder.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        ValueError: it holds something else.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path.parent} has no {path.name}, which a model's folder holds beside {WEIGHTS_FILE}"
@@ -188,7 +202,11 @@ def _read_object(path: Path) -> Mapping[str, Any]:
 
 
 def _weights(folder: Path, names: Sequence[str]) -> Path:
-    """The first of these files that is there."""
+    """Returns the first of these files that exists.
+
+    Raises:
+        FileNotFoundError: none does.
+    """
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -197,7 +215,7 @@ def _weights(folder: Path, names: Sequence[str]) -> Path:
 
 @contextlib.contextmanager
 def _about(path: Path) -> Iterator[None]:
-    """Says in errors which file they are about."""
+    """Begins the messages of ValueErrors with the file that they are about."""
     try:
         yield
     except ValueError as error:
@@ -205,7 +223,7 @@ def _about(path: Path) -> Iterator[None]:
 
 
 def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape]:
-    """The shapes of a model whose sizes were read from a file.
+    """Returns the shapes of a model whose sizes were read from a file.
 
     Raises:
         ValueError: there can't be such a model; the message begins with `where`.
@@ -217,7 +235,7 @@ def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape
 
 
 def _processor(folder: Path, config: Mask2FormerConfig) -> ImageProcessor:
-    """The authors' test settings where they published any, else those of the folder."""
+    """Returns the authors' test settings where they published any, else those of the folder."""
     processor = ImageProcessor.for_model(config)
     path = folder / PROCESSOR_FILE
     if not path.is_file():
@@ -240,7 +258,7 @@ def _processor(folder: Path, config: Mask2FormerConfig) -> ImageProcessor:
 
 
 def adopt_labels(names: Sequence[str]) -> tuple[Label, ...]:
-    """Published classes if the names are mostly theirs, else numbered things of these names."""
+    """Returns published classes if most names are theirs, else numbered things of these names."""
 
     def key(name: str) -> str:
         return re.sub(r"[^a-z]", "", name.lower().split(",")[0])
@@ -257,7 +275,7 @@ def adopt_labels(names: Sequence[str]) -> tuple[Label, ...]:
 
 
 def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str = "") -> Task:
-    """What a model was trained for: from its name, its classes, or the name of what it came from.
+    """Guesses the task of a model from its name, its classes, or the name of what it came from.
 
     Of the published models with stuff classes, those with 200 queries are panoptic, and those of
     ADE20K and Mapillary Vistas with 100 are semantic.
@@ -273,14 +291,16 @@ def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str
 
 
 def _respelled(
-    tensors: Mapping[str, StoredTensor], spellings: Iterable[tuple[str, str]], path: Path
+    tensors: Mapping[str, StoredTensor], spellings: Sequence[tuple[str, str]], path: Path
 ) -> dict[str, StoredTensor]:
-    """The tensors under their standard names."""
+    """Returns the tensors under their standard names.
+
+    Raises:
+        ValueError: two of them have the same.
+    """
     result: dict[str, StoredTensor] = {}
     for original, tensor in tensors.items():
-        name = original
-        for pattern, replacement in spellings:
-            name = re.sub(f"^{pattern}", replacement, name)
+        name = respell(original, spellings)
         if name in result:
             raise ValueError(f"{path} holds {name} twice, once as {original}")
         result[name] = tensor
@@ -294,7 +314,7 @@ def _converted(
     unfit: str,
     unused: Iterable[str] = (),
 ) -> dict[str, StoredTensor]:
-    """Our tensors, each of which reads and rearranges theirs when it's read.
+    """Returns our tensors; reading one reads and rearranges theirs.
 
     Raises:
         ValueError: they aren't the tensors of such a model; the message begins with `unfit`.

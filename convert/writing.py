@@ -1,7 +1,6 @@
-"""Writes an open checkpoint: as a folder of ours, or as one that transformers loads."""
+"""Writes an open checkpoint as a folder of ours, or as one that transformers loads."""
 
 import contextlib
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from m2f_jax.config import Task
+from m2f_jax.files import write_json
 from m2f_jax.inference.processor import PROCESSOR_FILE
 from m2f_jax.modeling.parameters import parameter_shapes
 
@@ -33,7 +33,7 @@ def convert(
     token: str | bool | None = None,
     overwrite: bool = False,
 ) -> Checkpoint:
-    """Converts a checkpoint of any known kind; tensors are read, rearranged and written in turn.
+    """Converts a checkpoint of any known kind, one tensor after another.
 
     Args:
         source: as for `open_checkpoint`.
@@ -94,17 +94,19 @@ def save_huggingface(checkpoint: Checkpoint, folder: Path):
     )
     processor = huggingface_config.processor_to_huggingface(checkpoint.processor)
     tensors = huggingface.extra_tensors(checkpoint.config)
-    for rule in expand(huggingface.RULES, parameter_shapes(checkpoint.config)):
+    for rule in expand(
+        huggingface.table_of(checkpoint.config).rules, parameter_shapes(checkpoint.config)
+    ):
         tensors |= save(rule, checkpoint.tensors)
     with _replaced_together(folder) as new:
         write_safetensors(new / WEIGHTS_FILE, tensors, {"format": "pt"})
-        (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-        (new / PROCESSOR_FILE).write_text(json.dumps(processor, indent=2) + "\n")
+        write_json(new / CONFIG_FILE, config)
+        write_json(new / PROCESSOR_FILE, processor)
 
 
 @contextlib.contextmanager
 def _replaced_together(folder: Path) -> Iterator[Path]:
-    """A folder for new files, which then replace those of `folder`: none if writing one fails."""
+    """Gives a folder for new files, which then replace those of `folder`; none if writing fails."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
         yield Path(new)

@@ -1,4 +1,4 @@
-"""Files that are complete or not there at all, and the arrays that metrics keep in them."""
+"""The arrays that metrics keep in files, which are complete or not there at all."""
 
 import contextlib
 import os
@@ -8,17 +8,7 @@ from typing import Any
 
 import numpy as np
 
-
-@contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A path to write to, whose file takes the place of `path` once all went well."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+from m2f_jax.files import replacing
 
 
 def save_arrays(path: str | os.PathLike, format: str, **arrays: Any):

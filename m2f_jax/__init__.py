@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from m2f_jax.labels import Label
     from m2f_jax.modeling.mask2former import Mask2Former
     from m2f_jax.presets import PRESETS, Preset, preset
+    from m2f_jax.pretrained import Pretrained, load
     from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
 
 _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait for JAX
@@ -37,6 +38,7 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
     "labels": ("Label",),
     "modeling.mask2former": ("Mask2Former",),
     "presets": ("PRESETS", "Preset", "preset"),
+    "pretrained": ("Pretrained", "load"),
     "structures": ("Batch", "FeaturePyramid", "ImageSize", "Predictions"),
 }
 
@@ -51,6 +53,7 @@ __all__ = [  # noqa: RUF022 - one line per module, as above
     "Label",
     "Mask2Former",
     "PRESETS", "Preset", "preset",
+    "Pretrained", "load",
     "Batch", "FeaturePyramid", "ImageSize", "Predictions",
 ]  # fmt: skip
 

@@ -1,15 +1,14 @@
 """The architecture as data: one frozen dataclass per stage, and their JSON form."""
 
 import dataclasses
-import json
 import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from m2f_jax.files import read_json, write_json
 from m2f_jax.labels import Label
 
 Task = Literal["instance", "panoptic", "semantic"]
@@ -168,7 +167,7 @@ class Mask2FormerConfig:
 
     def save(self, path: str | os.PathLike):
         """Writes the config as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        write_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Mask2FormerConfig":
@@ -178,18 +177,6 @@ class Mask2FormerConfig:
             ValueError: as `from_dict`, and when the file isn't JSON.
         """
         return cls.from_dict(read_json(path))
-
-
-def read_json(path: str | os.PathLike) -> Any:
-    """The contents of a JSON file.
-
-    Raises:
-        ValueError: the file isn't JSON; the message names it.
-    """
-    try:
-        return json.loads(Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); download it again") from error
 
 
 def from_plain(kind: Any, value: Any, where: str) -> Any:

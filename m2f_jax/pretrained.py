@@ -1,8 +1,9 @@
-"""Trained models from checkpoints of every known kind, and back to folders of ours.
+"""Opens trained models from checkpoints of every known kind, and saves them as folders of ours.
 
 The one module of the package that imports the converter.
 """
 
+import functools
 import os
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
 from m2f_jax.convert.files.formats import StoredTensor
 from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.labels import Label
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.parameters import (
     abstract_model,
@@ -25,28 +28,75 @@ from m2f_jax.modeling.parameters import (
 DTYPES = ("float32", "bfloat16")
 
 
-def load_model(checkpoint: Checkpoint, dtype: str | jnp.dtype) -> Mask2Former:
-    """The model of an open checkpoint, whose tensors are used up.
+class Pretrained:
+    """A trained model and what belongs to it, from one reading of its checkpoint.
+
+    Attributes:
+        config: the architecture, the classes and the task.
+        processor: what happens before and after the network.
+        dtype: of the model's computation and parameters.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, dtype: str | jnp.dtype):
+        """Takes an open checkpoint, whose tensors the model uses up.
+
+        Raises:
+            ValueError: the dtype isn't supported.
+        """
+        self.dtype = jnp.dtype(dtype)
+        if self.dtype.name not in DTYPES:
+            raise ValueError(f"dtype is one of {', '.join(DTYPES)}, not {self.dtype.name}")
+        self.config = checkpoint.config
+        self.processor = checkpoint.processor
+        self._tensors = checkpoint.tensors
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes, in the order of the class indices."""
+        return self.config.labels
+
+    @functools.cached_property
+    def model(self) -> Mask2Former:
+        """The model; its parameters are read when it is first asked for."""
+        abstract = abstract_model(self.config, self.dtype)
+        arrays = {
+            name: jnp.asarray(self._tensors.pop(name).read(), stored_dtype(name, self.dtype))
+            for name in parameters(abstract)
+        }
+        return fill(abstract, arrays)
+
+    @functools.cached_property
+    def segmenter(self) -> Segmenter:
+        """The model and the processor as one function of an image, on the first device."""
+        return Segmenter(self.model, self.processor)
+
+
+def load(
+    source: str | os.PathLike,
+    dtype: str | jnp.dtype = "float32",
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Pretrained:
+    """Opens a trained model: its checkpoint is read once for the model and for its processor.
+
+    Args:
+        source: a folder that `save_pretrained` wrote, a Hugging Face folder (config.json with
+            model.safetensors or pytorch_model.bin), a Hugging Face hub id, or an authors' .pkl.
+        dtype: "float32" or "bfloat16", of the computation and of the parameters.
+        revision: branch, tag or commit on the hub.
+        token: for private repositories on the hub; by default the one you logged in with.
+
+    Returns:
+        The model, its processor, its labels and a segmenter. Parameters are read from the file when
+        the model is first asked for.
 
     Raises:
-        ValueError: the dtype isn't supported.
+        FileNotFoundError: `source` is no file, folder or reachable repository.
+        ValueError: `source` isn't a Mask2Former on Swin, is damaged, or doesn't fit; or the dtype
+            isn't supported.
     """
-    dtype = jnp.dtype(dtype)
-    if dtype.name not in DTYPES:
-        raise ValueError(f"dtype is one of {', '.join(DTYPES)}, not {dtype.name}")
-    abstract = abstract_model(checkpoint.config, dtype)
-    arrays = {
-        name: jnp.asarray(checkpoint.tensors.pop(name).read(), stored_dtype(name, dtype))
-        for name in parameters(abstract)
-    }
-    return fill(abstract, arrays)
-
-
-def load_checkpoint(
-    source: str | os.PathLike, revision: str | None, token: str | bool | None
-) -> Checkpoint:
-    """What every `from_pretrained` begins with."""
-    return open_checkpoint(source, revision=revision, token=token)
+    return Pretrained(open_checkpoint(source, revision=revision, token=token), dtype)
 
 
 CLASS_HEAD = "decoder.heads.class_head."
@@ -60,7 +110,7 @@ def start_from(
     *,
     revision: str | None = None,
 ) -> tuple[Mask2Former, list[str]]:
-    """A model to train on, with float32 parameters of a trained one; its head for other classes.
+    """Returns a model to train, which starts from the float32 parameters of a trained one.
 
     Args:
         source: as for `Mask2Former.from_pretrained`; or a Swin trained on ImageNet, as a Hugging
@@ -95,12 +145,12 @@ def start_from(
 def _tensors_to_keep(
     source: str | os.PathLike, config: Mask2FormerConfig, revision: str | None
 ) -> dict[str, StoredTensor]:
-    """Those of a trained Mask2Former, without its head of classes if `config` has others.
+    """Returns the tensors of a trained Mask2Former, without its class head for other classes.
 
     Raises:
         ValueError: its architecture isn't that of `config`.
     """
-    checkpoint = load_checkpoint(source, revision, None)
+    checkpoint = open_checkpoint(source, revision=revision)
     shapes = parameter_shapes(config)
     same_classes = [x.name for x in checkpoint.config.labels] == [x.name for x in config.labels]
     kept = [name for name in shapes if same_classes or not name.startswith(CLASS_HEAD)]
@@ -116,7 +166,7 @@ def _tensors_to_keep(
 
 
 def save_model(model: Mask2Former, folder: str | os.PathLike):
-    """`Mask2Former.save_pretrained`; a processor that is there already is kept."""
+    """Does what `Mask2Former.save_pretrained` says."""
     arrays = {name: value[...] for name, value in parameters(model).items()}
     tensors = {
         name: StoredTensor(

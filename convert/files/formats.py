@@ -8,7 +8,6 @@ import functools
 import json
 import math
 import os
-import secrets
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors import safe_open
 
+from m2f_jax.files import replacing
+
 from .pickles import DTYPES, Array, RefusedError, Storage, View, unpickle
 
 _TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -27,9 +28,12 @@ _SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt or .bin"
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that is still in its file: what it will be, and how to read it.
+    """A tensor that is still in its file.
 
-    `read` returns a new array or a read-only one, in any memory order.
+    Attributes:
+        shape: of the array that `read` returns.
+        dtype: of that array.
+        read: returns a new array or a read-only one, in any memory order.
     """
 
     shape: tuple[int, ...]
@@ -38,12 +42,12 @@ class StoredTensor:
 
     @classmethod
     def of(cls, array: np.ndarray) -> "StoredTensor":
-        """An array that is in memory already."""
+        """Returns a stored tensor for an array that is in memory."""
         return cls(array.shape, array.dtype, lambda: array)
 
 
 def open_tensors(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
-    """The tensors of a checkpoint by name; of a training state, those of its model.
+    """Opens a checkpoint file: its tensors by name; of a training state, those of its model.
 
     Only a pickle has to be loaded as a whole. Its arrays live as long as the entries of the
     returned dict: `pop` them to let go of each after use.
@@ -82,9 +86,8 @@ def write_safetensors(
     encoded = json.dumps(header, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
 
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as unfinished, unfinished.open("xb") as file:
             file.write(struct.pack("<Q", len(encoded)) + encoded)
             for name, tensor in ordered:
                 array = tensor.read()
@@ -96,17 +99,14 @@ def write_safetensors(
                 file.write(array.ravel().view(np.uint8).data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:  # a full disk does not say which file it was about
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _reader(path: Path) -> Callable[[Path], dict[str, StoredTensor]]:
-    """The function that opens a file beginning like this one."""
+    """Returns the function that opens files of this kind, judged by the first bytes."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the checkpoint file in it ({_SUFFIXES})")
     try:
@@ -217,7 +217,7 @@ def _open_torch(path: Path) -> dict[str, StoredTensor]:
 
 
 def _weights(content: object) -> dict[str, Any]:
-    """The dict of tensors in what a pickle held: its model, or all of it."""
+    """Returns the dict of tensors in a pickle: its model, or all of it."""
     match content:
         case {"model": dict(weights)} | {"state_dict": dict(weights)} | dict(weights):
             if not all(isinstance(name, str) for name in weights):
@@ -236,7 +236,7 @@ def _held(name: str, value: object) -> StoredTensor:
 
 
 def _storage_start(file: BinaryIO, archive: zipfile.ZipFile, root: str, storage: Storage) -> int:
-    """Where the bytes of a storage begin in a zip file by PyTorch, which does not compress."""
+    """Returns the offset of a storage's bytes in a zip file by PyTorch, which does not compress."""
     entry = archive.getinfo(f"{root}data/{storage.key}")
     file.seek(entry.header_offset)
     signature, name_length, extra_length = struct.unpack("<4s22xHH", file.read(30))
@@ -249,7 +249,7 @@ def _storage_start(file: BinaryIO, archive: zipfile.ZipFile, root: str, storage:
 
 
 def _placed(name: str, view: View, path: Path, start: int) -> StoredTensor:
-    """The tensor that is a view of the storage which begins at a byte of a file."""
+    """Returns the tensor of a view; its storage begins at byte `start` of the file."""
     numbers = (view.offset, *view.shape, *view.strides)
     if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise ValueError(f"{name} has shape {view.shape} and strides {view.strides}")
@@ -273,7 +273,7 @@ def _placed(name: str, view: View, path: Path, start: int) -> StoredTensor:
 
 @contextlib.contextmanager
 def _explained(path: Path, kind: str) -> Iterator[None]:
-    """Turns whatever reading may raise, which is anything where bytes are bad, into one error."""
+    """Turns errors of reading into ValueErrors; damaged bytes may raise any kind."""
     try:
         yield
     except RefusedError as error:

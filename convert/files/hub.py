@@ -28,9 +28,9 @@ HUGGING_FACE_WEIGHTS = (WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "pytorch_mod
 def locate(
     source: str | os.PathLike, revision: str | None = None, token: str | bool | None = None
 ) -> Path:
-    """The folder or file of `source`, fetched from the hub if it's an id and not in the cache.
+    """Returns the folder or file of `source`, fetched from the hub if it is an id.
 
-    A name in `BUILT_IN` is that of a model in the package; for a folder of that name write ./name.
+    Names in `BUILT_IN` are models in the package; for a folder of such a name write ./name.
 
     Raises:
         FileNotFoundError: neither a path nor a reachable repository.
@@ -48,7 +48,7 @@ def locate(
 
 
 def _is_repository(source: str) -> bool:
-    """Whether a text may be the id of a repository, rather than a path that doesn't exist."""
+    """Returns whether a text may be a repository's id, rather than a path that doesn't exist."""
     if "/" not in source or source.endswith((".pkl", ".pth", ".pt", ".bin", ".safetensors")):
         return False
     try:
@@ -59,7 +59,7 @@ def _is_repository(source: str) -> bool:
 
 
 def download(repository: str, revision: str | None, token: str | bool | None) -> Path:
-    """The folder of the hub's local cache with a repository's model; fetched if it isn't there.
+    """Returns the folder of a repository's model in the local cache, after fetching what it lacks.
 
     Raises:
         FileNotFoundError: no such repository or revision, one without a model, no access, or no
@@ -92,7 +92,7 @@ def download(repository: str, revision: str | None, token: str | bool | None) ->
 
 
 def _is_online(repository: str, token: str | bool | None) -> bool:
-    """Whether the hub answers at all; where it doesn't, `hf_hub_download` would retry for 25 s."""
+    """Returns whether the hub answers; where it doesn't, `hf_hub_download` would retry for 25 s."""
     try:
         model_info(repository, token=token, timeout=10)
     except HfHubHTTPError:  # a refusal is an answer: downloading says why, or finds it in the cache
@@ -104,7 +104,7 @@ def _is_online(repository: str, token: str | bool | None) -> bool:
 
 def _download(repository: str, revision: str | None, token: str | bool | None, local: bool) -> Path:
     def fetch(name: str, revision: str | None) -> Path | None:
-        """A file in the cache; None if the repository, or the cache if `local`, lacks it."""
+        """Returns a file in the cache; None if the repository (the cache if `local`) lacks it."""
         try:
             path = hf_hub_download(
                 repository, name, revision=revision, token=token, local_files_only=local

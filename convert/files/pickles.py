@@ -1,7 +1,7 @@
-"""What is in a pickle, without trusting it.
+"""Reads pickles without trusting them.
 
-A pickle names functions to be called: the few that arrays need get stand-ins here that only keep
-data, and no other is looked up.
+A pickle names functions to be called. The few that arrays need have stand-ins here that only keep
+data; no other function is looked up.
 """
 
 import io
@@ -29,11 +29,11 @@ _PICKLED_DTYPES = {dtype.str[1:]: dtype for code, dtype in DTYPES.items() if cod
 
 
 class RefusedError(ValueError):
-    """A file is whole but not what can be read; the message goes on from the file's name."""
+    """The file is complete but can't be read; the message continues after the file's name."""
 
 
 def unpickle(file: Any) -> object:
-    """What a pickle holds: dicts, lists, strings and numbers, and `Array` or `View` for tensors.
+    """Returns what a pickle holds: dicts, lists, strings, numbers; `Array` or `View` for tensors.
 
     Raises:
         RefusedError: it asks for more than arrays need.
@@ -60,7 +60,7 @@ class _Dtype:
         self.order = state[1]
 
     def array(self, data: Any, shape: tuple, order: Any = "C") -> np.ndarray:
-        """An array over data, without a copy where the byte order is this machine's."""
+        """Returns an array over data, without a copy where the byte order is this machine's."""
         if self.kind not in _PICKLED_DTYPES:
             raise RefusedError(f"holds an array of {self.kind}, not of numbers; remove it there")
         if isinstance(data, str):  # as Python 2 wrote bytes
@@ -107,7 +107,7 @@ class View(NamedTuple):
 
 
 class _Function(NamedTuple):
-    """Something that a pickle can call, but, unlike a function, cannot give other defaults."""
+    """A function that a pickle can call but not alter."""
 
     function: Callable[..., Any]
 
@@ -156,7 +156,7 @@ def _rebuild_parameter(tensor: View | Array, *_: Any) -> View | Array:
 
 
 def _load_from_bytes(data: bytes = b"") -> Numbers:
-    """The storage in what PyTorch wrote before 1.6, and writes where a tensor is just pickled."""
+    """Returns the storage in bytes of PyTorch's old format, in which plain pickles hold tensors."""
     file = io.BytesIO(data)
     if not data.startswith(_LEGACY_BEGIN):
         raise RefusedError("asks for torch.storage._load_from_bytes of something else")

@@ -1,1 +1,1 @@
-"""Tables of names: which tensor of a known kind of checkpoint is which of ours."""
+"""Tables of names: which tensor of a checkpoint is which of ours, for every part and origin."""

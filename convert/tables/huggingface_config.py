@@ -5,16 +5,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from m2f_jax.config import (
-    FPNPixelDecoderConfig,
     Mask2FormerConfig,
     PixelDecoderConfig,
-    SwinConfig,
     Task,
     TransformerDecoderConfig,
     from_plain,
 )
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
+
+from .json_fields import check_fields, field
+from .origins import HuggingFaceBackbone
+from .parts import BACKBONES, find_part
 
 CONFIG = "config.json"
 NO_OBJECT_WEIGHT = 0.1
@@ -26,23 +28,13 @@ REQUIRED = {  # fields whose other values mean another network
     "activation_function": "relu",
     "feature_strides": [4, 8, 16, 32],
 }
-REQUIRED_OF_SWIN = {
-    "model_type": "swin",
-    "patch_size": 4,
-    "num_channels": 3,
-    "qkv_bias": True,
-    "hidden_act": "gelu",
-    "use_absolute_embeddings": False,
-    "layer_norm_eps": 1e-5,
-    "out_features": ["stage1", "stage2", "stage3", "stage4"],
-}
 REQUIRED_OF_PROCESSOR = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
 
 
 def config_from_huggingface(
     values: Mapping[str, Any], labels: tuple[Label, ...], task: Task
 ) -> Mask2FormerConfig:
-    """Our config for one of theirs.
+    """Returns our config for one of theirs.
 
     Raises:
         ValueError: a field is missing, of a wrong type, or has a value that means another network;
@@ -51,69 +43,72 @@ def config_from_huggingface(
     if any("Video" in str(name) for name in values.get("architectures") or ()):
         raise ValueError(f"{CONFIG}: architectures names a video model, which isn't supported")
     check_fields(values, REQUIRED, CONFIG)
-    swin, where = values.get("backbone_config"), f"{CONFIG}: backbone_config"
-    if not isinstance(swin, Mapping):
-        raise ValueError(f"{where} is missing; only models on a Swin described there are supported")
-    check_fields(swin, REQUIRED_OF_SWIN, where)
-    dim, hidden_dim = field(values, "feature_size", int), field(values, "hidden_dim", int)
+    backbone = read_backbone(values.get("backbone_config"), f"{CONFIG}: backbone_config")
+    dim, hidden_dim = (field(values, name, int, CONFIG) for name in ("feature_size", "hidden_dim"))
     if dim != hidden_dim:
         raise ValueError(
             f"{CONFIG}: feature_size {dim} and hidden_dim {hidden_dim} differ; only models where "
             "they are equal are supported"
         )
-    num_heads = field(values, "num_attention_heads", int)
+    num_heads = field(values, "num_attention_heads", int, CONFIG)
     return Mask2FormerConfig(
         labels=labels,
         task=task,
-        backbone=SwinConfig(
-            embed_dim=field(swin, "embed_dim", int, where),
-            depths=field(swin, "depths", tuple[int, ...], where),
-            num_heads=field(swin, "num_heads", tuple[int, ...], where),
-            window_size=field(swin, "window_size", int, where),
-            mlp_ratio=field(swin, "mlp_ratio", float, where, 4.0),
-            drop_path_rate=field(swin, "drop_path_rate", float, where, 0.3),
-        ),
+        backbone=backbone,
         pixel_decoder=PixelDecoderConfig(
             dim=dim,
-            mask_dim=field(values, "mask_feature_size", int),
-            num_layers=field(values, "encoder_layers", int),
+            mask_dim=field(values, "mask_feature_size", int, CONFIG),
+            num_layers=field(values, "encoder_layers", int, CONFIG),
             num_heads=num_heads,
-            ffn_dim=field(values, "encoder_feedforward_dim", int, default=1024),
+            ffn_dim=field(values, "encoder_feedforward_dim", int, CONFIG, 1024),
         ),
         decoder=TransformerDecoderConfig(
             dim=dim,
-            num_layers=field(values, "decoder_layers", int) - 1,
+            num_layers=field(values, "decoder_layers", int, CONFIG) - 1,
             num_heads=num_heads,
-            ffn_dim=field(values, "dim_feedforward", int),
-            num_queries=field(values, "num_queries", int),
+            ffn_dim=field(values, "dim_feedforward", int, CONFIG),
+            num_queries=field(values, "num_queries", int, CONFIG),
         ),
     )
 
 
-def field(
-    values: Mapping[str, Any], key: str, kind: Any, where: str = CONFIG, default: Any = None
-) -> Any:
-    """A field of a kind that `from_plain` takes; it must be there unless it has a default.
+def read_backbone(values: Any, where: str) -> Any:
+    """Returns our config for a `backbone_config`; one that states no kind is read as a Swin's.
 
     Raises:
-        ValueError: the field is missing or of another type; the message names it.
+        ValueError: it is missing or of an unknown kind, or its kind refuses it.
     """
-    if key not in values and default is None:
-        raise ValueError(f"{where} lacks the field {key}; is it a Mask2Former's?")
-    return from_plain(kind, values.get(key, default), f"{where}: {key}")
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} is missing; only models on a Swin described there are supported")
+    known = {backbone.model_type: backbone for backbone in backbones()}
+    kind = values.get("model_type", next(iter(known)))
+    if kind not in known:
+        names = " or ".join(map(repr, known))
+        raise ValueError(f"{where}: model_type is {kind!r}; only models with {names} are supported")
+    return known[kind].read(values, where)
 
 
-def check_fields(values: Mapping[str, Any], required: Mapping[str, Any], where: str):
-    """Refuses a field that is there with another value than the only one supported."""
-    for key, value in required.items():
-        if values.get(key, value) != value:
-            raise ValueError(
-                f"{where}: {key} is {values[key]!r}; only models with {value!r} are supported"
-            )
+def backbones() -> list[HuggingFaceBackbone]:
+    """Returns the kinds of backbone that can be described in JSON, the most usual one first."""
+    parts = [tables.huggingface for tables in BACKBONES.values() if tables.huggingface is not None]
+    return [part.backbone for part in parts if part.backbone is not None]
+
+
+def write_backbone(config: Mask2FormerConfig) -> dict[str, Any]:
+    """Returns a model's `backbone_config`.
+
+    Raises:
+        ValueError: transformers has no such backbone.
+    """
+    backbone: HuggingFaceBackbone | None = find_part(config, "backbone", "huggingface").backbone
+    if backbone is None:
+        kind = type(config.backbone).__name__
+        raise ValueError(f"Hugging Face's configuration has no fields for a backbone of {kind}")
+    return backbone.write(config.backbone)
 
 
 def class_names(values: Mapping[str, Any]) -> list[str]:
-    """The classes of a config, by index.
+    """Returns the classes of a config, by index.
 
     Raises:
         ValueError: `id2label` doesn't number its classes from 0.
@@ -126,16 +121,21 @@ def class_names(values: Mapping[str, Any]) -> list[str]:
 
 
 def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> dict[str, Any]:
-    """The config.json with which transformers builds the same network.
+    """Returns the config.json with which transformers builds the same network.
 
     Raises:
         ValueError: their configuration can't express the architecture; the message says which part.
     """
-    pixel, decoder, swin = config.pixel_decoder, config.decoder, config.backbone
-    if isinstance(pixel, FPNPixelDecoderConfig):
+    pixel, decoder = config.pixel_decoder, config.decoder
+    if not isinstance(pixel, PixelDecoderConfig):
         raise ValueError(
             "Hugging Face's configuration knows only the deformable pixel decoder; this model's "
-            "pixel_decoder is an FPN, so it stays in this package's format"
+            f"pixel_decoder is an {type(pixel).__name__}, so it stays in this package's format"
+        )
+    if not isinstance(decoder, TransformerDecoderConfig):
+        raise ValueError(
+            "Hugging Face's configuration knows only Mask2Former's decoder; this model's decoder "
+            f"is of {type(decoder).__name__}, so it stays in this package's format"
         )
     if not decoder.masked:
         raise ValueError(
@@ -152,16 +152,7 @@ def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> 
     return {
         "architectures": ["Mask2FormerForUniversalSegmentation"],
         "model_type": "mask2former",
-        "backbone_config": {
-            **REQUIRED_OF_SWIN,
-            "embed_dim": swin.embed_dim,
-            "depths": list(swin.depths),
-            "num_heads": list(swin.num_heads),
-            "window_size": swin.window_size,
-            "mlp_ratio": swin.mlp_ratio,
-            "drop_path_rate": swin.drop_path_rate,
-            "image_size": 224 if swin.window_size == 7 else 384,
-        },
+        "backbone_config": write_backbone(config),
         **REQUIRED,
         "feature_size": pixel.dim,
         "mask_feature_size": pixel.mask_dim,
@@ -183,7 +174,7 @@ def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> 
 def processor_from_huggingface(
     values: Mapping[str, Any], processor: ImageProcessor, where: str
 ) -> ImageProcessor:
-    """`processor` with the input size, statistics and divisor of their preprocessor_config.json.
+    """Returns `processor` with the size, statistics and divisor of their preprocessor_config.json.
 
     Their square {"height", "width"} distorts images; its side becomes the shortest edge here.
 
@@ -220,7 +211,7 @@ def processor_from_huggingface(
 
 
 def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:
-    """A preprocessor_config.json for transformers with the same size and statistics.
+    """Returns a preprocessor_config.json for transformers with the same size and statistics.
 
     transformers can't keep the native size up to a limit; it ignores the limit.
     """

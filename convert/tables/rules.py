@@ -1,7 +1,7 @@
-"""The engine: a table of rules decides which of their tensors become which of ours, and how.
+"""The rules of conversion: which of their tensors become which of ours, and in what layout.
 
-A rule is read in both directions, so the same table loads a checkpoint and writes one. It is total:
-every tensor of the source is claimed or listed as known-unused, every parameter is filled once.
+A rule works in both directions, so the same table loads a checkpoint and writes one. A table is
+total: every tensor of the source is claimed or listed as unused, every parameter is filled once.
 """
 
 import functools
@@ -21,18 +21,72 @@ LISTED = 10  # differences of a kind that a message names
 
 
 class Layout(NamedTuple):
-    """How a rule's tensors are laid out: theirs to ours, and ours to theirs."""
+    """The two functions that rearrange a rule's tensors: theirs to ours, and ours to theirs."""
 
     load: Callable[[Arrays], Arrays]
     save: Callable[[Arrays], Arrays]
 
 
 class Rule(NamedTuple):
-    """Names with `{}` for layer numbers (the same numbers, in the same order, on both sides)."""
+    """Tensors of theirs that hold the same numbers as some of ours.
+
+    Attributes:
+        theirs: names, with `{}` for layer numbers.
+        ours: names, with the same layer numbers in the same order.
+        layout: how the arrays are rearranged.
+    """
 
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
     layout: Layout
+
+
+class Table(NamedTuple):
+    """How one origin names the tensors of a part, or of a whole model.
+
+    Attributes:
+        rules: their names and ours.
+        unused: patterns of tensors that a file may hold and the model doesn't need.
+        spellings: patterns of the beginnings of other names, and what to replace them by.
+    """
+
+    rules: tuple[Rule, ...]
+    unused: tuple[str, ...] = ()
+    spellings: tuple[tuple[str, str], ...] = ()
+
+
+def placed(table: Table, theirs: str, ours: str) -> Table:
+    """Returns a part's table with these prefixes before its names."""
+    pattern = re.escape(theirs)
+    return Table(
+        tuple(
+            Rule(
+                tuple(theirs + name for name in rule.theirs),
+                tuple(ours + name for name in rule.ours),
+                rule.layout,
+            )
+            for rule in table.rules
+        ),
+        tuple(pattern + name for name in table.unused),
+        tuple((pattern + name, theirs + right) for name, right in table.spellings),
+    )
+
+
+def joined(tables: Iterable[Table]) -> Table:
+    """Returns one table of several."""
+    tables = list(tables)
+    return Table(
+        tuple(rule for table in tables for rule in table.rules),
+        tuple(pattern for table in tables for pattern in table.unused),
+        tuple(spelling for table in tables for spelling in table.spellings),
+    )
+
+
+def respell(name: str, spellings: Iterable[tuple[str, str]]) -> str:
+    """Returns the standard name of a tensor; the spellings are applied in turn."""
+    for pattern, replacement in spellings:
+        name = re.sub(f"^{pattern}", replacement, name)
+    return name
 
 
 def _each(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Arrays], Arrays]:
@@ -60,7 +114,7 @@ APART_BIASES = Layout(FUSED_BIASES.save, FUSED_BIASES.load)
 
 
 def patches(patch_size: int) -> Layout:
-    """A convolution whose stride is its size, as a linear layer on flattened patches."""
+    """The layout of a convolution in patches, which is a linear layer on flattened patches here."""
     return Layout(
         _each(lambda x: x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0])),
         _each(lambda x: x.reshape(patch_size, patch_size, -1, x.shape[1]).transpose(3, 2, 0, 1)),
@@ -68,12 +122,12 @@ def patches(patch_size: int) -> Layout:
 
 
 def tensor(theirs: str, ours: str) -> tuple[Rule]:
-    """One tensor that both sides keep alike."""
+    """The rule of one tensor with the same layout on both sides."""
     return (Rule((theirs,), (ours,), SAME),)
 
 
 def linear(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule, Rule]:
-    """A linear layer's weight and bias."""
+    """The rules of a linear layer's or convolution's weight and bias."""
     return (
         Rule((f"{theirs}.weight",), (f"{ours}.kernel",), layout),
         Rule((f"{theirs}.bias",), (f"{ours}.bias",), SAME),
@@ -81,12 +135,12 @@ def linear(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule, R
 
 
 def kernel(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule]:
-    """A linear layer or convolution without bias."""
+    """The rule of a linear layer or convolution without bias."""
     return (Rule((f"{theirs}.weight",), (f"{ours}.kernel",), layout),)
 
 
 def norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
-    """A LayerNorm or GroupNorm."""
+    """The rules of a LayerNorm or GroupNorm."""
     return (
         Rule((f"{theirs}.weight",), (f"{ours}.scale",), SAME),
         Rule((f"{theirs}.bias",), (f"{ours}.bias",), SAME),
@@ -94,7 +148,7 @@ def norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
 
 
 def fused_attention(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """Their `in_proj` of a torch.nn.MultiheadAttention, our three projections."""
+    """The rules of a torch.nn.MultiheadAttention's `in_proj`, which are three projections here."""
     parts = [f"{ours}.{part}" for part in ("query", "key", "value")]
     return (
         Rule((f"{theirs}.in_proj_weight",), tuple(f"{p}.kernel" for p in parts), FUSED_KERNELS),
@@ -103,7 +157,7 @@ def fused_attention(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def fused_here(theirs: Sequence[str], ours: str) -> tuple[Rule, ...]:
-    """Their three projections, our single one."""
+    """The rules of three projections of theirs that are a single one here."""
     return (
         Rule(tuple(f"{part}.weight" for part in theirs), (f"{ours}.kernel",), APART_KERNELS),
         Rule(tuple(f"{part}.bias" for part in theirs), (f"{ours}.bias",), APART_BIASES),
@@ -111,7 +165,7 @@ def fused_here(theirs: Sequence[str], ours: str) -> tuple[Rule, ...]:
 
 
 def expand(rules: Iterable[Rule], parameters: Iterable[str]) -> list[Rule]:
-    """The rules with layer numbers filled in, one for each group of `parameters`.
+    """Returns the rules with layer numbers filled in, one for each group of `parameters`.
 
     Raises:
         KeyError: a parameter is filled by no rule or by two, or one of their tensors is read by two
@@ -136,7 +190,7 @@ def expand(rules: Iterable[Rule], parameters: Iterable[str]) -> list[Rule]:
 
 
 def saved_shapes(rule: Rule, ours: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The shapes of a rule's tensors on their side, given those on ours."""
+    """Returns the shapes of a rule's tensors on their side, given those on ours."""
     inputs = tuple(np.broadcast_to(np.int8(0), ours[name]) for name in rule.ours)
     outputs = zip(rule.theirs, rule.layout.save(inputs), strict=True)
     return {name: array.shape for name, array in outputs}
@@ -148,9 +202,15 @@ def differences(
     target: Mapping[str, Shape],
     unused: Iterable[str] = (),
 ) -> list[str]:
-    """What keeps the expanded rules from filling the target, known before anything is read.
+    """Returns all that keeps a checkpoint from filling a model, as lines of a message.
 
-    `unused` are patterns of tensors that a checkpoint may hold and the model doesn't need.
+    No tensor is read for it.
+
+    Args:
+        rules: expanded for the model.
+        source: the checkpoint's tensors.
+        target: the shapes of the model's parameters.
+        unused: patterns of tensors that a checkpoint may hold and the model doesn't need.
     """
     needed: dict[str, Shape] = {}
     for rule in rules:
@@ -178,7 +238,7 @@ def differences(
 
 
 def _listed(problems: Iterable[str]) -> list[str]:
-    """The first problems of a kind: another model's checkpoint has a thousand."""
+    """Returns the first problems of a kind; another model's checkpoint has a thousand."""
     problems = list(problems)
     if len(problems) <= LISTED:
         return problems
@@ -189,13 +249,13 @@ def _listed(problems: Iterable[str]) -> list[str]:
 def load(
     rule: Rule, theirs: Mapping[str, StoredTensor], shapes: Mapping[str, Shape]
 ) -> dict[str, StoredTensor]:
-    """Our tensors of one rule, each of which reads and rearranges theirs when it's read."""
+    """Returns our tensors of one rule; reading one reads and rearranges theirs."""
     inputs = [theirs[name] for name in rule.theirs]
     return _rearranged(rule.layout.load, inputs, {name: shapes[name] for name in rule.ours})
 
 
 def save(rule: Rule, ours: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
-    """Their tensors of one rule, each of which reads and rearranges ours when it's read."""
+    """Returns their tensors of one rule; reading one reads and rearranges ours."""
     inputs = {name: ours[name] for name in rule.ours}
     shapes = saved_shapes(rule, {name: tensor.shape for name, tensor in inputs.items()})
     return _rearranged(rule.layout.save, list(inputs.values()), shapes)

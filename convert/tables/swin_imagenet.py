@@ -1,94 +1,76 @@
-"""Swin backbones trained on ImageNet, without a Mask2Former: their names, and what they are.
+"""Swin backbones trained on ImageNet, without a Mask2Former: their tables and their sizes.
 
 The authors of Mask2Former copied the Swin authors' code, and transformers uses one Swin for both;
-so the rules are those of the two formats' backbones, without the prefix. The norms of a backbone's
-outputs (`backbone.norms`) are Mask2Former's own and in no such file.
+so the rules are those of `swin`. The norms of a backbone's outputs (`backbone.norms`) are
+Mask2Former's own and in no such file.
 """
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from m2f_jax.config import SwinConfig
 
-from . import huggingface, mask2former
-from .huggingface_config import REQUIRED_OF_SWIN
-from .rules import Rule, Shape
+from . import swin
+from .rules import Rule, Shape, Table, placed
 
-BACKBONE, OUTPUT_NORMS = "backbone.", "backbone.norms."
-REQUIRED = {key: value for key, value in REQUIRED_OF_SWIN.items() if key != "out_features"}
-
-
-class Format(NamedTuple):
-    """How one kind of file names its tensors.
-
-    Attributes:
-        rules: their names and ours.
-        unused: patterns of tensors that the backbone of a Mask2Former doesn't need.
-        spellings: other names of the same tensors.
-    """
-
-    rules: tuple[Rule, ...]
-    unused: tuple[str, ...]
-    spellings: tuple[tuple[str, str], ...]
-
-
-def backbone_rules(rules: Iterable[Rule], prefix: str) -> tuple[Rule, ...]:
-    """The rules of a Mask2Former's table that an ImageNet backbone has too, without the prefix."""
-    return tuple(
-        Rule(tuple(name.removeprefix(prefix) for name in rule.theirs), rule.ours, rule.layout)
-        for rule in rules
-        if is_pretrained(rule.ours[0])
-    )
+BACKBONE = "backbone."
+REQUIRED = swin.REQUIRED
 
 
 def is_pretrained(name: str) -> bool:
-    """Whether a parameter of ours is in an ImageNet backbone."""
-    return name.startswith(BACKBONE) and not name.startswith(OUTPUT_NORMS)
+    """Returns whether a parameter of ours is in an ImageNet backbone."""
+    return name.startswith(BACKBONE) and not name.startswith(BACKBONE + swin.OUTPUT_NORMS)
 
 
-AUTHORS = Format(  # patch_embed.proj.weight, layers.0.blocks.0.attn.qkv.weight, ...
-    rules=backbone_rules(mask2former.RULES, "backbone."),
-    unused=(
-        r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_index",  # computed
-        r"layers\.\d+\.blocks\.\d+\.attn_mask",  # computed
-        r"norm\.(weight|bias)",  # before the classes
-        r"head\.(weight|bias)",  # the classes
-    ),
-    spellings=((r"module\.", ""),),  # of a DistributedDataParallel
-)
-HUGGING_FACE = Format(  # embeddings.norm.weight, encoder.layers.0.blocks.0.layernorm_before.weight
-    rules=backbone_rules(huggingface.RULES, f"{huggingface.SWIN}."),
-    unused=(
-        r"encoder\..*\.relative_position_index",  # computed
-        r"layernorm\.(weight|bias)",  # before the classes
-        r"classifier\.(weight|bias)",  # the classes
-    ),
-    spellings=(
-        (r"module\.", ""),
-        (r"swin\.", ""),  # of a model with classes
-        (r"(.*)\.attention\.relative_position_bias\.", r"\1.attention.self."),
-        *(
-            (rf"(.*)\.attention\.{part[0]}_proj\.", rf"\1.attention.self.{part}.")
-            for part in ("query", "key", "value")
+def without_output_norms(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Returns the rules of a backbone's tensors that a file of a Swin alone holds."""
+    return tuple(rule for rule in rules if not rule.ours[0].startswith(swin.OUTPUT_NORMS))
+
+
+AUTHORS = placed(  # patch_embed.proj.weight, layers.0.blocks.0.attn.qkv.weight, ...
+    Table(
+        without_output_norms(swin.AUTHORS_RULES),
+        unused=(
+            r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_index",  # computed
+            r"layers\.\d+\.blocks\.\d+\.attn_mask",  # computed
+            r"norm\.(weight|bias)",  # before the classes
+            r"head\.(weight|bias)",  # the classes
         ),
-        (r"(.*)\.attention\.o_proj\.", r"\1.attention.output.dense."),
-        (r"(.*)\.mlp\.fc1\.", r"\1.intermediate.dense."),
-        (r"(.*)\.mlp\.fc2\.", r"\1.output.dense."),
+        spellings=((r"module\.", ""),),  # of a DistributedDataParallel
     ),
+    theirs="",
+    ours=BACKBONE,
+)
+HUGGING_FACE = placed(  # embeddings.norm.weight, encoder.layers.0.blocks.0.layernorm_before.weight
+    Table(
+        without_output_norms(swin.HUGGING_FACE_RULES),
+        unused=(
+            r"encoder\..*\.relative_position_index",  # computed
+            r"layernorm\.(weight|bias)",  # before the classes
+            r"classifier\.(weight|bias)",  # the classes
+        ),
+        spellings=(
+            (r"module\.", ""),
+            (r"swin\.", ""),  # of a model with classes
+            *swin.HUGGING_FACE_SPELLINGS,
+        ),
+    ),
+    theirs="",
+    ours=BACKBONE,
 )
 
 
 def is_authors(names: Iterable[str]) -> bool:
-    """Whether a file with tensors of these names is a Swin by the Swin authors' code."""
+    """Returns whether a file with tensors of these names is a Swin by the Swin authors' code."""
     return any(re.fullmatch(r"(module\.)?patch_embed\.proj\.weight", name) for name in names)
 
 
 def sizes(shapes: Mapping[str, Shape], rules: Iterable[Rule]) -> dict[str, Any]:
-    """The fields of a SwinConfig that the tensors tell; none if the most telling ones lack."""
+    """Returns the fields of a SwinConfig that shapes tell; none if telling tensors are missing."""
     names = {rule.ours[0]: rule.theirs[0] for rule in rules}
     width = shapes.get(names["backbone.patch_embedding.norm.scale"], ())
-    table = names[f"{mask2former.OUR_BLOCK}.attention.relative_position_bias"]
+    table = names[f"{BACKBONE}{swin.OUR_BLOCK}.attention.relative_position_bias"]
     first = [shapes.get(table.format(stage, 0), ()) for stage in range(4)]
     if len(width) != 1 or any(len(shape) != 2 for shape in first):
         return {}
@@ -98,7 +80,7 @@ def sizes(shapes: Mapping[str, Shape], rules: Iterable[Rule]) -> dict[str, Any]:
         "embed_dim": width[0],
         "depths": tuple(sum(i == str(stage) for i, _ in blocks) for stage in range(4)),
         "num_heads": tuple(heads for _, heads in first),
-        "window_size": (round(first[0][0] ** 0.5) + 1) // 2,
+        "window_size": swin.window_size(first[0]),
     }
 
 
@@ -131,7 +113,10 @@ def check_sizes(found: Mapping[str, Any], backbone: SwinConfig):
 
 
 def published_name(backbone: SwinConfig) -> str | None:
-    """The Swin authors' file of this architecture; of two, the one that saw more images."""
+    """Returns the name of the Swin authors' file of this architecture; None if there is none.
+
+    Of two, it is the one that was trained on more images.
+    """
     widths = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base", (192, 18): "large"}
     images = {7: "224", 12: "384"}
     size = widths.get((backbone.embed_dim, backbone.depths[2]))
@@ -143,5 +128,5 @@ def published_name(backbone: SwinConfig) -> str | None:
 
 
 def on_the_hub(name: str) -> str:
-    """The Hugging Face id of one of the Swin authors' files."""
+    """Returns the Hugging Face id of one of the Swin authors' files."""
     return "microsoft/" + name.replace("22k", "in22k").replace("_", "-")

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float64, Int32, Int64
 from numpy.typing import ArrayLike
 
+from m2f_jax.files import replacing
 from m2f_jax.labels import CITYSCAPES, things
 
 from .region_tables import KNOWN_LABELS, PixelCounts, Regions
@@ -199,13 +200,8 @@ def save_tables(tables: Iterable[ImageTable], path: str | os.PathLike):
         "num_regions": np.array([len(table.ids) for table in images], np.int64),
         "num_predictions": np.array([len(table.labels) for table in images], np.int64),
     }
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as unfinished, unfinished.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def load_tables(path: str | os.PathLike) -> list[ImageTable]:

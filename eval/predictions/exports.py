@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image
 
+from m2f_jax.files import replacing
 from m2f_jax.inference.results import PanopticSegmentation
 from m2f_jax.labels import Label
 
 from ..metrics.panoptic_quality import coco_categories
-from ..whole_files import replacing
 
 
 def export_entry(folder: Path, name: str, entry: Any):

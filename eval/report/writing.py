@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from m2f_jax.files import replacing
+
 from ..metrics.coco_ap import CocoMaskAPResult
 from ..metrics.instance_report_data import InstanceAPResult
 from ..metrics.panoptic_quality import PanopticQualityResult
 from ..metrics.semantic_scores import SemanticIoUResult
-from ..whole_files import replacing
 from .coco import coco_sections
 from .instances import instance_sections
 from .page import (

@@ -10,6 +10,7 @@ from m2f_jax.cli.streets import parse_size
 from m2f_jax.inference.export.running import arrays_file
 from m2f_jax.inference.export.writing import check, export_model
 from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.pretrained import load
 
 MEBI = 2**20
 
@@ -20,13 +21,12 @@ def run(command: Export) -> int:
     size = parse_size(command.size)
     platforms = [name.strip() for name in command.platforms.split(",") if name.strip()]
     check(command.file, size, command.task, platforms, overwrite=command.overwrite)
-    segmenter = Segmenter.from_pretrained(command.source, command.dtype, revision=command.revision)
+    opened = load(command.source, command.dtype, revision=command.revision)
+    processor = opened.processor
     if command.native:
-        segmenter.processor = dataclasses.replace(
-            segmenter.processor, shortest_edge=None, longest_edge=None
-        )
+        processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
     header = export_model(
-        segmenter,
+        Segmenter(opened.model, processor),
         command.file,
         size,
         command.task,

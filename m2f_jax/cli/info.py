@@ -12,12 +12,12 @@ from rich.table import Table
 
 from m2f_jax.cli.arguments import Info
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
-from m2f_jax.convert import open_checkpoint
 from m2f_jax.inference.export.running import is_exported, read_program
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.mask2former import forward
 from m2f_jax.modeling.parameters import abstract_model, parameter_shapes
 from m2f_jax.presets import HUB_PREFIX, PRESETS
+from m2f_jax.pretrained import load
 
 MEBI = 2**20
 
@@ -35,8 +35,8 @@ def run(command: Info) -> int:
     if preset is not None:  # known without fetching it
         config, processor = preset.config, ImageProcessor.for_model(preset.config)
     else:
-        checkpoint = open_checkpoint(command.source, revision=command.revision)
-        config, processor = checkpoint.config, checkpoint.processor
+        opened = load(command.source, revision=command.revision)
+        config, processor = opened.config, opened.processor
     facts = describe(config, processor)
     if preset is not None:
         facts["published scores (%)"] = dict(preset.scores)

@@ -26,9 +26,9 @@ from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
     Segmentation,
-    encode_rle,
 )
 from m2f_jax.labels import Label
+from m2f_jax.masks import encode_rle
 from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -92,22 +92,16 @@ class Model(NamedTuple):
 
 def open_checkpoint(command: Predict) -> Model:
     """The trained model, on all devices."""
-    from m2f_jax.inference.segmenter import Segmenter  # exported models do without
+    from m2f_jax.inference.segmenter import Segmenter  # exported models do without both
+    from m2f_jax.pretrained import load
 
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    segmenter = Segmenter.from_pretrained(
-        command.model,
-        dtype,
-        revision=command.revision,
-        devices=jax.local_devices(),
-        batch_size=command.batch_size,
-    )
+    opened = load(command.model, dtype, revision=command.revision)
+    processor = opened.processor
     if command.native:
-        segmenter.processor = dataclasses.replace(
-            segmenter.processor, shortest_edge=None, longest_edge=None
-        )
-    config = segmenter.config
-    return Model(segmenter, command.task or config.task, config.labels, dtype)
+        processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
+    segmenter = Segmenter(opened.model, processor, jax.local_devices(), command.batch_size)
+    return Model(segmenter, command.task or opened.config.task, opened.labels, dtype)
 
 
 def open_exported(command: Predict) -> Model:

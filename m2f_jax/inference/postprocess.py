@@ -1,12 +1,12 @@
-"""Predictions to instances, a panoptic map or a semantic map, as the authors' inference does it.
+"""Turns predictions into instances, a panoptic map or a semantic map, as the authors' code does.
 
-Pure functions of one image's predictions, compiled and on the device. Mask logits reach the output
-through three linear steps along each axis: up to the padded input, without the padding, and to the
-original size. Together they weigh three neighbours, so sizes are data, not shapes: one compilation
-serves every image whose output fits the same canvas. On the device weights become small matrices,
-since products are what it is good at; but only the few rows of logits that a block of output rows
-lies between are enlarged. Masks are upsampled a few at a time, or a few rows of all of them; no
-array of floats of queries x height x width ever exists.
+These are pure functions of one image's predictions, compiled for the device. Mask logits are
+resized to the padded input, cropped, and resized to the original size. Along an axis, all of that
+is a weighted sum of three neighbours. Their indices and weights are arguments, so one compilation
+serves every image whose output fits the same canvas. The device applies them as products of small
+matrices, to the few rows of logits that a block of output rows depends on. Masks are upsampled a
+few at a time, or a few rows of all of them; an array of floats of queries x height x width never
+exists.
 
 Axes: Q queries, K classes (and "no object" where said), h w the logits' size, H W the canvas,
 N selected instances, B blocks of R rows of the canvas, b rows of logits that such a block needs.
@@ -31,14 +31,14 @@ AnyArray = Array | np.ndarray
 
 
 class Neighbours(NamedTuple):
-    """Along an axis, the source samples that make each output sample: those from `first` on."""
+    """The source samples whose weighted sum is an output sample, along one axis."""
 
-    first: Int[AnyArray, "samples"]  # never decreases, but for samples beyond the output
+    first: Int[AnyArray, "samples"]  # index of the first one; ascending within the output
     weights: Float[AnyArray, "samples taps"]  # zero beyond the output
 
 
 class Upsampling(NamedTuple):
-    """The way from mask logits to the output."""
+    """The plan by which mask logits are upsampled to the output."""
 
     rows: Neighbours  # H of h
     columns: Neighbours  # W of w
@@ -47,7 +47,7 @@ class Upsampling(NamedTuple):
 
 
 class ScoreUpsampling(NamedTuple):
-    """The way by the padded input, where semantic-only models compute class scores."""
+    """The plan of semantic-only models, whose class scores are computed at the padded size."""
 
     upper_rows: Neighbours  # H of h: the upper of two padded rows that an output row lies between
     lower_rows: Neighbours
@@ -57,18 +57,18 @@ class ScoreUpsampling(NamedTuple):
 
 
 def canvas_size(size: Size) -> Size:
-    """The canvas for an output."""
+    """Returns the size of the canvas for an output: both sides rounded up."""
     height, width = size
     return height + -height % CANVAS_MULTIPLE, width + -width % CANVAS_MULTIPLE
 
 
 def _to_canvas(x: np.ndarray, canvas: int) -> np.ndarray:
-    """Zero rows up to the canvas."""
+    """Appends rows of zeros up to the canvas."""
     return np.pad(x, ((0, canvas - len(x)), *[(0, 0)] * (x.ndim - 1)))
 
 
 def _neighbours(matrix: Float[np.ndarray, "output source"], canvas: int) -> Neighbours:
-    """What isn't zero in a matrix that resizes an axis, in float32.
+    """Returns the weights of a matrix that resizes an axis, in float32, without most zeros.
 
     A bilinear step takes two neighbours, and so does another one before it, which lie next to each
     other unless that one shrinks the axis: three in all.
@@ -93,7 +93,7 @@ def _to_padded(logits: Size, padded: Size, axis: int) -> Float[np.ndarray, "padd
 
 @functools.lru_cache(maxsize=8)
 def upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
-    """Bilinear to the padded input, crop, bilinear to `target`; in float32 from float64.
+    """Returns the plan of three steps: bilinear to the padded input, crop, bilinear to `target`.
 
     Images of one size share the arrays, which mustn't be written to.
 
@@ -112,7 +112,7 @@ def upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
 
 @functools.lru_cache(maxsize=8)
 def score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsampling:
-    """The same steps, with class scores computed after the first one; shared alike.
+    """Returns the plan of the same steps with class scores computed after the first one.
 
     Raises:
         ValueError: the logits are larger than the padded input.
@@ -162,7 +162,7 @@ def instances(
     *,
     top_k: int,
 ) -> Instances:
-    """The authors' `instance_inference`: the best `top_k` of queries x classes.
+    """Returns the best `top_k` of queries x classes: the authors' `instance_inference`.
 
     A score never exceeds its class probability, so masks of pairs whose class probability is under
     `threshold` aren't computed; their masks are empty and their scores 0.
@@ -202,7 +202,7 @@ def instances(
 def to_matrix(
     neighbours: Neighbours, source: int, start: int | Int[Array, ""] = 0
 ) -> Float[Array, "samples {source}"]:
-    """The weights of `source` samples from `start` on, with their zeros, in float32."""
+    """Returns the weights of `source` samples from `start` on as a matrix, in float32."""
     first, weights = neighbours
     tap = start + jnp.arange(source) - first[:, None]
     matrix = jnp.zeros(tap.shape, weights.dtype)
@@ -212,18 +212,21 @@ def to_matrix(
 
 
 def _blocks(x: AnyArray) -> AnyArray:
-    """Rows of the canvas in blocks of `ROWS_AT_ONCE`."""
+    """Returns the rows of the canvas in blocks of `ROWS_AT_ONCE`."""
     return x.reshape(-1, ROWS_AT_ONCE, *x.shape[1:])
 
 
 def rows_in_blocks(
     height: int, *rows: Neighbours
 ) -> tuple[Int[Array, "B"], *tuple[Float[Array, "B R b"], ...]]:
-    """For blocks of output rows the first of the logits' rows that count, and their weights.
+    """Returns which rows of logits each block of output rows depends on, and their weights.
 
     Args:
         height: of the logits.
         rows: the neighbours of each output row; those given first lie above the others.
+
+    Returns:
+        The index of each block's first row, and for each of `rows` the weights from there on.
     """
     canvas = len(rows[0].first)
     # Between the first and the last row of a block lie at most so many of the logits, since the
@@ -238,7 +241,7 @@ def rows_in_blocks(
 def _rows_from(
     x: Float[Array, "N h w"], first: Int[Array, ""], weights: Float[Array, "*B R b"]
 ) -> Float[Array, "N b w"]:
-    """The rows that have these weights in a block."""
+    """Returns the rows of logits that belong to a block's weights."""
     return jax.lax.dynamic_slice_in_dim(x, first, weights.shape[-1], axis=1)
 
 
@@ -249,7 +252,7 @@ def _widen(x: Float[Array, "N b w"], columns: Float[Array, "W w"]) -> Float[Arra
 def _combine_rows(
     weights: Float[Array, "*B R b"], x: Float[Array, "N *B b W"]
 ) -> Float[Array, "N *B R W"]:
-    """Output rows. The weights get an axis of masks so that XLA doesn't transpose the masks."""
+    """Returns output rows; the weights get an axis of masks, or XLA would transpose the masks."""
     weights = jnp.broadcast_to(weights, (len(x), *weights.shape))
     return jnp.einsum("n...Rb,n...bW->n...RW", weights, x)
 
@@ -266,7 +269,7 @@ def _class_scores(
 def semantic_map(
     class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: Upsampling
 ) -> Int[Array, "H W"]:
-    """The authors' `semantic_inference` at the output size: every pixel's best class."""
+    """Returns every pixel's best class: the authors' `semantic_inference` at the output size."""
     columns = to_matrix(way.columns, mask_logits.shape[2])
 
     def block(arrays) -> Int[Array, "R W"]:
@@ -283,7 +286,7 @@ def semantic_map(
 def semantic_map_from_scores(
     class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: ScoreUpsampling
 ) -> Int[Array, "H W"]:
-    """The same for semantic-only models: scores at the padded size, then resized."""
+    """Returns the same for semantic-only models, whose scores are computed at the padded size."""
     columns = to_matrix(way.columns, mask_logits.shape[2])
     output_columns = to_matrix(way.output_columns, len(columns))
 
@@ -318,7 +321,7 @@ def panoptic_map(
     object_mask_threshold: Float[Array, ""],
     overlap_threshold: Float[Array, ""],
 ) -> Panoptic:
-    """The authors' `panoptic_inference`.
+    """Returns a panoptic map: the authors' `panoptic_inference`.
 
     Queries whose best class is an object with a score above `object_mask_threshold` compete for
     each pixel by score x mask probability. A segment is what its query owns with a probability of

@@ -1,4 +1,4 @@
-"""Many images through the devices: read ahead, in batches of neighbours, finished behind them."""
+"""The pipeline of many images: threads read ahead of the devices and finish behind them."""
 
 import collections
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,7 @@ Reduce = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Pending:
-    """A segmentation that the device is working on."""
+    """A handle of a segmentation that the device is working on."""
 
     result: Callable[[], Any]
     """Waits for the device and returns the segmentation, or what a `Reduce` made of it."""
@@ -31,16 +31,16 @@ class Pending:
 
 @runtime_checkable
 class Submits(Protocol):
-    """A `Segmenter`, or what works like one."""
+    """The part of a `Segmenter` that a pipeline needs; an `ExportedSegmenter` has it too."""
 
     @property
     def capacity(self) -> int:
-        """How many images it takes at a time."""
+        """The number of images that `submit` takes at a time."""
         ...
 
     @property
     def submit(self) -> Callable[..., list[Pending]]:
-        """As `Segmenter.submit`."""
+        """A function as `Segmenter.submit`."""
         ...
 
 
@@ -52,16 +52,16 @@ def run_pipeline(
     finish: Callable[[Job, Input, Any], Outcome],
     **options: Any,
 ) -> Iterator[tuple[Job, Outcome | Exception]]:
-    """Each job with what `finish` made of it, in order, or with the error that it ended in.
+    """Yields each job in order, with what `finish` returned for it or the error that it raised.
 
     Args:
         segmenter: what segments: a `Segmenter` or an `ExportedSegmenter`.
         task: as for `Segmenter.submit`.
         jobs: what to do.
-        read: a job's image from the segmenter's `prepare` and what else `finish` needs; runs in
-            threads, ahead of the devices.
-        finish: takes that and the segmentation, or what `reduce` left of it; runs in a thread,
-            behind the devices.
+        read: returns a job's image, from the segmenter's `prepare`, and what else `finish` needs;
+            runs in threads, ahead of the devices.
+        finish: takes the job, what else `read` returned, and the segmentation (or what `reduce`
+            made of it); runs in a thread, behind the devices.
         options: further arguments of the segmenter's `submit`.
     """
     capacity = segmenter.capacity
@@ -97,7 +97,7 @@ def run_pipeline(
 
 
 def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Iterator[list[Any]]:
-    """Neighbours of the same key, up to `size` at a time."""
+    """Yields lists of neighbours with the same key, up to `size` in each."""
     batch: list[Any] = []
     for item in items:
         if batch and key(item) != key(batch[0]):
@@ -112,7 +112,7 @@ def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Itera
 
 
 def _bucket(pair: tuple[Any, Future]) -> Any:
-    """What images share that can share a batch; those that failed only share that."""
+    """Returns the bucket of an image that was read; None for those that can't be read."""
     _, reading = pair
     return None if reading.exception() is not None else reading.result()[0].bucket
 

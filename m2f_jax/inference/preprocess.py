@@ -85,9 +85,9 @@ def to_rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]
 
 
 def resized_size(size: Size, shortest_edge: int | None, longest_edge: int | None) -> Size:
-    """The size with `shortest_edge`, or less where the other edge would exceed `longest_edge`.
+    """Returns a size whose shorter side is `shortest_edge`, or less to respect `longest_edge`.
 
-    As detectron2's ResizeShortestEdge, with its roundings; with neither, the size itself.
+    It rounds as detectron2's ResizeShortestEdge. Without both, the size stays.
     """
     height, width = map(float, size)
     if shortest_edge is not None:
@@ -103,7 +103,7 @@ def resized_size(size: Size, shortest_edge: int | None, longest_edge: int | None
 
 
 def padded_size(size: Size, divisor: int) -> Size:
-    """The size rounded up to multiples of `divisor`."""
+    """Returns the size rounded up to multiples of `divisor`."""
     height, width = size
     return height + -height % divisor, width + -width % divisor
 
@@ -111,10 +111,10 @@ def padded_size(size: Size, divisor: int) -> Size:
 def resize(
     image: UInt8[np.ndarray, "height width 3"], size: Size
 ) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
-    """The image resized by PIL's bilinear filter, which smooths when it shrinks.
+    """Returns the image resized by PIL's bilinear filter, which smooths when it shrinks.
 
-    First along the width, then along the height: PIL by itself does so up to version 12, from 13 on
-    in the order that costs less. Each pass rounds, so a few pixels would differ by one.
+    The width is resized first, as PIL itself does up to version 12; from 13 on it takes the cheaper
+    order. Each pass rounds, so in the other order a few pixels would differ by one.
     """
     for width, height in ((size[1], image.shape[0]), (size[1], size[0])):
         if image.shape[:2] != (height, width):
@@ -126,7 +126,7 @@ def resize(
 def pad(
     image: UInt8[np.ndarray, "height width 3"], size: Size
 ) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
-    """The image with zeros at the bottom and on the right."""
+    """Returns the image with zeros at the bottom and on the right."""
     height, width, _ = image.shape
     return np.pad(image, ((0, size[0] - height), (0, size[1] - width), (0, 0)))
 
@@ -136,5 +136,5 @@ def normalize(
     mean: tuple[float, ...],
     std: tuple[float, ...],
 ) -> Float[np.ndarray, "height width 3"]:
-    """(image - mean) / std in float32, in units of 0 to 255."""
+    """Returns (image - mean) / std in float32, in units of 0 to 255."""
     return (image.astype(np.float32) - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)

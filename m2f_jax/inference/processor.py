@@ -1,7 +1,6 @@
-"""ImageProcessor: what happens before and after the network, as the authors' code does it."""
+"""ImageProcessor: prepares images and post-processes predictions as the authors' code does."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain, read_json
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain
+from m2f_jax.files import read_json, write_json
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.preprocess import (
     ImageSource,
@@ -29,28 +29,28 @@ from m2f_jax.presets import nearest_preset
 from m2f_jax.structures import Batch, ImageSize, Predictions, Size
 
 FOR_EVALUATION: float | None = None
-"""The score threshold of the authors' evaluation: none, all of the best `top_k` count."""
+"""The score threshold of the authors' evaluation: none, so that the best `top_k` all count."""
 
 FOR_DISPLAY = 0.5
-"""A score threshold for pictures: what is likelier there than not."""
+"""A score threshold for pictures: instances that are more likely right than wrong."""
 
 PROCESSOR_FILE = "preprocessor_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProcessor:
-    """Images to the model's input, and its predictions to segmentations.
+    """Settings of what happens before and after the network, and the functions that do it.
 
     Attributes:
         shortest_edge: images are resized until the shorter side has so many pixels; None keeps the
             native size (up to `longest_edge`).
-        longest_edge: unless the longer side would then exceed this.
+        longest_edge: the most pixels that the longer side may have; None for no limit.
         size_divisor: padding makes both sides multiples of this.
         mean: subtracted from RGB values of 0 to 255.
-        std: what they are divided by then.
+        std: what RGB values are divided by after that.
         thing_classes: class indices of things; None says that all are.
         object_mask_threshold: the least score of a query in a panoptic map.
-        overlap_threshold: the least part of its mask that a panoptic segment must win.
+        overlap_threshold: the least fraction of its mask that a panoptic segment must win.
         resize_scores: compute semantic scores at the padded size and resize them, as the authors do
             for models trained for nothing else, instead of resizing mask logits.
     """
@@ -67,7 +67,7 @@ class ImageProcessor:
 
     @classmethod
     def for_model(cls, config: Mask2FormerConfig) -> "ImageProcessor":
-        """How the authors test such a model; at native size if they published none of its kind."""
+        """Returns the authors' test settings for such a model; if none, images keep their size."""
         own = cls(thing_classes=config.thing_classes, resize_scores=config.task == "semantic")
         preset = nearest_preset(config)
         if preset is None:
@@ -87,16 +87,16 @@ class ImageProcessor:
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "ImageProcessor":
-        """The processor of a checkpoint; `source` as for `Mask2Former.from_pretrained`."""
-        from m2f_jax.pretrained import load_checkpoint
+        """Returns the processor of `m2f_jax.load`; arguments and errors as there."""
+        from m2f_jax.pretrained import load
 
-        return load_checkpoint(source, revision, token).processor
+        return load(source, revision=revision, token=token).processor
 
     def save_pretrained(self, folder: str | os.PathLike):
         """Writes preprocessor_config.json into a folder, which is made if it isn't there."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         values = {"processor_type": MODEL_TYPE, **dataclasses.asdict(self)}
-        Path(folder, PROCESSOR_FILE).write_text(json.dumps(values, indent=2) + "\n")
+        write_json(Path(folder, PROCESSOR_FILE), values)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ImageProcessor":
@@ -112,7 +112,7 @@ class ImageProcessor:
         return from_plain(cls, values, str(path))
 
     def __call__(self, images: ImageSource | Iterable[ImageSource]) -> Batch:
-        """One image or several as one batch, padded to the largest of them.
+        """Returns one image or several as one batch, padded to the largest of them.
 
         As in the authors' batches, padding is seen by the network: an image may be segmented a
         little differently beside a larger one. Evaluate one at a time, or images of one size.
@@ -135,13 +135,13 @@ class ImageProcessor:
         return Batch(pixel_values, sizes)
 
     def prepare(self, image: ImageSource) -> tuple[np.ndarray, ImageSize]:
-        """One image as uint8 RGB [padded height, padded width, 3], resized and padded."""
+        """Returns an image resized and padded: uint8 RGB [padded height, padded width, 3]."""
         pixels = read_image(image)
         size = self.size_of((pixels.shape[0], pixels.shape[1]))
         return pad(resize(pixels, size.resized), size.padded), size
 
     def size_of(self, original: Size) -> ImageSize:
-        """What an image of this height and width is resized and padded to."""
+        """Returns what an image of this height and width is resized and padded to."""
         resized = resized_size(original, self.shortest_edge, self.longest_edge)
         return ImageSize(padded_size(resized, self.size_divisor), resized, original)
 
@@ -153,7 +153,7 @@ class ImageProcessor:
         top_k: int = 100,
         threshold: float | None = FOR_EVALUATION,
     ) -> list[InstanceSegmentation]:
-        """Each image's best `top_k` pairs of query and class, one mask each; overlap is kept.
+        """Returns each image's best `top_k` pairs of query and class, whose masks may overlap.
 
         A query may appear with several classes, and a mask may be empty, as in the authors' code.
         With stuff classes, only things of the `top_k` remain.
@@ -176,7 +176,7 @@ class ImageProcessor:
     def collect_instances(
         self, found: postprocess.Instances, target: Size, threshold: float | None
     ) -> InstanceSegmentation:
-        """The host's part: fetch, filter, sort by score and crop the canvas."""
+        """Fetches instances from the device, filtered, sorted by score and without the canvas."""
         scores, labels, queries = jax.device_get((found.scores, found.labels, found.queries))
         order = self.order(scores, labels, threshold)
         needed = int(order.max(initial=0)) + 1
@@ -194,7 +194,7 @@ class ImageProcessor:
     def order(
         self, scores: Float[np.ndarray, "N"], labels: Int[np.ndarray, "N"], threshold: float | None
     ) -> Int[np.ndarray, "kept"]:
-        """The indices of the instances that are kept, best first: things above the threshold."""
+        """Returns the indices of the things that reach the threshold, best first."""
         keep = np.ones(len(scores), bool) if threshold is None else scores >= threshold
         if self.thing_classes is not None:
             keep &= np.isin(labels, self.thing_classes)
@@ -208,7 +208,7 @@ class ImageProcessor:
         target_sizes: Sequence[Size] | None = None,
         thing_classes: Sequence[int] | None = None,
     ) -> list[PanopticSegmentation]:
-        """Each image's panoptic map, by the authors' 0.8 / 0.8 rule.
+        """Returns each image's panoptic map, by the authors' two thresholds.
 
         `thing_classes` overrides the processor's; segments of every other class are merged.
         """
@@ -221,12 +221,12 @@ class ImageProcessor:
         return results
 
     def is_thing(self, num_classes: int, thing_classes: Sequence[int] | None = None) -> np.ndarray:
-        """Which classes are things, as bool [num_classes]."""
+        """Returns which classes are things, as bool [num_classes]."""
         things = self.thing_classes if thing_classes is None else thing_classes
         return np.ones(num_classes, bool) if things is None else np.isin(range(num_classes), things)
 
     def compute_panoptic(self, class_logits, mask_logits, way, is_thing) -> postprocess.Panoptic:
-        """The device's part of a panoptic map, with this processor's thresholds."""
+        """Returns a panoptic map on the device, with this processor's thresholds."""
         return postprocess.panoptic_map(
             class_logits,
             mask_logits,
@@ -242,7 +242,7 @@ class ImageProcessor:
         sizes: Sequence[ImageSize],
         target_sizes: Sequence[Size] | None = None,
     ) -> list[Int[np.ndarray, "height width"]]:
-        """Each image's class indices."""
+        """Returns each image's class indices, int32 [height, width]."""
         results = []
         for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
             way = self.score_way(masks.shape[1:], size, target)
@@ -252,12 +252,12 @@ class ImageProcessor:
     def score_way(
         self, logits_size: Size, size: ImageSize, target: Size
     ) -> postprocess.Upsampling | postprocess.ScoreUpsampling:
-        """The way of semantic scores to the output: with the mask logits, or by themselves."""
+        """Returns the upsampling plan of semantic scores."""
         way_of = postprocess.score_upsampling if self.resize_scores else postprocess.upsampling
         return way_of(logits_size, size, target)
 
     def compute_semantic(self, class_logits, mask_logits, way):
-        """The device's part of a semantic map."""
+        """Returns a semantic map on the device."""
         if self.resize_scores:
             return postprocess.semantic_map_from_scores(class_logits, mask_logits, way)
         return postprocess.semantic_map(class_logits, mask_logits, way)
@@ -275,7 +275,7 @@ class ImageProcessor:
 
 
 def collect_map(canvas: jax.Array, target: Size) -> Int[np.ndarray, "height width"]:
-    """A map without the canvas around it."""
+    """Fetches a map from the device, without the canvas around it, as int32."""
     height, width = target
     return np.asarray(canvas)[:height, :width].astype(np.int32)
 
@@ -283,7 +283,7 @@ def collect_map(canvas: jax.Array, target: Size) -> Int[np.ndarray, "height widt
 def collect_panoptic(
     found: postprocess.Panoptic, target: Size, is_thing: np.ndarray
 ) -> PanopticSegmentation:
-    """The host's part of a panoptic map: the list of its segments."""
+    """Fetches a panoptic map from the device and lists its segments."""
     ids, labels, scores = jax.device_get((found.segment_ids, found.labels, found.scores))
     segments = []
     for id_ in range(1, ids.max(initial=0) + 1):

@@ -1,4 +1,4 @@
-"""What a user gets: the segmentation of one image, as numpy arrays, and its file formats.
+"""The segmentation of one image, as numpy arrays, and its file formats.
 
 Axes: N instances, best score first; heights and widths in pixels of the original image.
 """
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as coco_mask
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
+from m2f_jax.files import replacing
 from m2f_jax.labels import Label
+from m2f_jax.masks import encode_rle, mask_box, packed_box, unpack_masks
 from m2f_jax.structures import Size
 
 
@@ -24,8 +25,8 @@ from m2f_jax.structures import Size
 class InstanceSegmentation:
     """The instances of one image, best score first; masks may overlap.
 
-    100 masks of 1024 x 2048 pixels are 210 MB, most of them background. They are kept in an eighth
-    of that; the first use of `masks` makes the whole array, and file formats do without it.
+    100 masks of 1024 x 2048 pixels take 210 MB, so they are kept in an eighth of that. The first
+    use of `masks` unpacks all of them; file formats unpack one at a time.
 
     Attributes:
         scores: confidence of each instance, 0 to 1.
@@ -51,7 +52,7 @@ class InstanceSegmentation:
         masks: Bool[np.ndarray, "N height width"],
         queries: Int[np.ndarray, "N"],
     ) -> "InstanceSegmentation":
-        """Instances of masks that aren't packed."""
+        """Returns instances with these masks, which it packs."""
         _, height, width = masks.shape
         packed = tuple(np.packbits(masks, axis=-1))
         return cls(
@@ -80,7 +81,7 @@ class InstanceSegmentation:
     def select(
         self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]
     ) -> "InstanceSegmentation":
-        """The instances where `keep` is True, or those at the indices `keep`, in that order."""
+        """Returns the instances where `keep` is True, or those at these indices, in that order."""
         kept = np.arange(len(self))[keep]
         return type(self)(
             scores=self.scores[kept],
@@ -91,7 +92,7 @@ class InstanceSegmentation:
         )
 
     def to_rle(self) -> list[dict[str, Any]]:
-        """The masks as COCO run-length encodings that fit into JSON: `{"size", "counts"}`."""
+        """Returns the masks as COCO run-length encodings, `{"size", "counts"}`, ready for JSON."""
         return [encode_rle(mask) for mask in self._one_by_one()]
 
     def _one_by_one(self) -> Iterator[Bool[np.ndarray, "height width"]]:
@@ -99,7 +100,7 @@ class InstanceSegmentation:
             yield unpack_masks([packed], self.size)[0]
 
     def to_coco(self, labels: Sequence[Label], image_id: int | str) -> list[dict[str, Any]]:
-        """The instances as entries of a COCO results file.
+        """Returns the instances as entries of a COCO results file.
 
         Args:
             labels: the classes, in the order of the class indices.
@@ -165,7 +166,8 @@ class InstanceSegmentation:
                 folder / name, compress_level=1
             )
             lines.append(f"{name} {label.id} {np.format_float_positional(float(score))}\n")
-        (folder / f"{stem}.txt").write_text("".join(lines))
+        with replacing(folder / f"{stem}.txt") as unfinished:
+            unfinished.write_text("".join(lines))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +205,7 @@ class PanopticSegmentation:
     def to_coco(
         self, labels: Sequence[Label], image_id: int | str, file_name: str
     ) -> dict[str, Any]:
-        """The image's entry in a COCO panoptic file.
+        """Returns the image's entry in a COCO panoptic file.
 
         Args:
             labels: the classes, in the order of the class indices.
@@ -237,7 +239,7 @@ class PanopticSegmentation:
         return {"image_id": image_id, "file_name": file_name, "segments_info": infos}
 
     def to_rgb(self) -> UInt8[np.ndarray, "height width 3"]:
-        """The segment ids as colors, in COCO's panoptic format: id = R + 256 G + 65536 B.
+        """Returns the segment ids as colors, in COCO's panoptic format: id = R + 256 G + 65536 B.
 
         Raises:
             ValueError: an id doesn't fit into 24 bits.
@@ -250,63 +252,3 @@ class PanopticSegmentation:
 
 
 Segmentation = InstanceSegmentation | PanopticSegmentation | Int[np.ndarray, "height width"]
-
-
-def mask_box(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of a mask (the last two exclusive); zeros for an empty one."""
-    rows = np.flatnonzero(mask.any(axis=1))
-    if not rows.size:
-        return 0, 0, 0, 0
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
-    return int(columns[0]), top, int(columns[-1]) + 1, bottom
-
-
-def packed_box(packed: UInt8[np.ndarray, "height bytes"]) -> tuple[int, int, int, int]:
-    """The same for a mask that has eight pixels to a byte of a row."""
-    rows = np.flatnonzero(packed.any(axis=1))
-    if not rows.size:
-        return 0, 0, 0, 0
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(np.unpackbits(np.bitwise_or.reduce(packed[top:bottom], axis=0)))
-    return int(columns[0]), top, int(columns[-1]) + 1, bottom
-
-
-def unpack_masks(
-    bits: Sequence[UInt8[np.ndarray, "height bytes"]], size: Size
-) -> Bool[np.ndarray, "N height width"]:
-    """Masks of `size` (height, width) from masks that have eight pixels to a byte of a row.
-
-    Only what lies within a mask's box is unpacked.
-    """
-    masks = np.zeros((len(bits), *size), bool)
-    for mask, packed in zip(masks, bits, strict=True):
-        left, top, right, bottom = packed_box(packed)
-        first, last = left // 8, -(-right // 8)
-        pixels = np.unpackbits(packed[top:bottom, first:last], axis=-1)
-        mask[top:bottom, 8 * first : right] = pixels[:, : right - 8 * first]
-    return masks
-
-
-def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
-    """A mask as COCO's compressed run lengths, equal to those of pycocotools but for their speed.
-
-    COCO's runs go down the columns. Where they start is found by comparing whole rows within the
-    mask's box, which is ten times as fast as laying the image out in columns.
-    """
-    height, width = mask.shape
-    left, top, right, bottom = mask_box(mask)
-    changes = np.zeros((bottom - top + 1, right - left), bool)
-    changes[:-1] = mask[top:bottom, left:right]
-    changes[1:] ^= mask[top:bottom, left:right]
-    rows, columns = np.divmod(np.flatnonzero(changes), max(right - left, 1))
-    starts = np.sort((columns + left) * height + rows + top)
-    starts = starts[starts < height * width]
-    # An object that ends at the foot of a column and goes on at the head of the next: one run.
-    distinct = np.diff(starts, prepend=-1, append=-1) != 0
-    starts = starts[distinct[1:] & distinct[:-1]]
-    counts = np.diff(starts, prepend=0, append=height * width)
-    encoded: Any = coco_mask.frPyObjects(
-        {"size": [height, width], "counts": counts.tolist()}, *mask.shape
-    )
-    return {"size": [height, width], "counts": encoded["counts"].decode()}

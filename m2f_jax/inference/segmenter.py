@@ -1,10 +1,10 @@
-"""Segmenter: the whole path from an image to its segmentation, compiled once per size bucket."""
+"""Segmenter: the whole path from an image to its segmentation, compiled once for similar sizes."""
 
 import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,11 @@ from m2f_jax.inference.processor import (
     collect_map,
     collect_panoptic,
 )
-from m2f_jax.inference.results import Segmentation
+from m2f_jax.inference.results import (
+    InstanceSegmentation,
+    PanopticSegmentation,
+    Segmentation,
+)
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import ImageSize, Predictions, Size
@@ -33,12 +37,12 @@ IMAGES = "images"  # the axis of devices
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image that was read.
+    """An image that was read, with all that the device needs to know of it.
 
     Attributes:
         pixels: uint8 RGB, in the upper left corner of a canvas.
-        taps: how the device resizes and pads it, along the height and along the width.
-        size: what undoes the padding and the resizing.
+        taps: the filters by which the device resizes and pads it, along height and width.
+        size: its original, resized and padded size.
         target: the height and width of the result.
         extra: arrays that go to the device with the image, for a `Reduce`.
     """
@@ -56,7 +60,7 @@ class Prepared:
 
     @property
     def bucket(self) -> Hashable:
-        """Images of one bucket run through the same compiled programs, and can share a batch."""
+        """A key: images of one bucket use the same compiled programs and can share a batch."""
         arrays = jax.tree.leaves((self.pixels, self.taps, self.extra))
         return self.size.padded, self.canvas, *((x.shape, str(x.dtype)) for x in arrays)
 
@@ -64,17 +68,15 @@ class Prepared:
 class Segmenter:
     """A model and its processor as one function of an image.
 
-    Images are read and turned upright on the host; all else happens on the device, one compiled
-    program after another without a word from the host. The network is compiled once per padded
-    size; what is small is compiled for itself, so that it doesn't multiply the network's
-    compilations: resizing once per canvas of the image (sides rounded up to multiples of 128), and
-    post-processing once per task and canvas of the result. `jax_compilation_cache_dir` keeps all of
-    them between runs. Several devices do what one device would.
+    The host reads images and turns them upright; all else happens on the device. There are three
+    compiled programs. The network is compiled once per padded size; resizing once per canvas of the
+    image (sides rounded up to multiples of 128); post-processing once per task and canvas of the
+    result. `jax_compilation_cache_dir` keeps them between runs. Several devices give the same
+    results as one.
 
     Attributes:
         config: the model's.
         dtype: of the network's computation.
-        processor: the sizes that images are resized to, the thresholds and more.
         devices: where it runs.
         batch_size: how many images each device takes at a time.
     """
@@ -86,7 +88,7 @@ class Segmenter:
         devices: Sequence[Any] | None = None,
         batch_size: int = 1,
     ):
-        """A segmenter on `devices`, by default on the first one of this process.
+        """Puts the model on `devices`, by default on the first one of this process.
 
         Raises:
             ValueError: `batch_size` is less than 1.
@@ -96,7 +98,6 @@ class Segmenter:
         self.batch_size = batch_size
         self.config = model.config
         self.dtype = model.dtype
-        self.processor = processor
         self.devices = tuple(devices or jax.local_devices()[:1])
         mesh = Mesh(np.array(self.devices), (IMAGES,))
         self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
@@ -107,6 +108,21 @@ class Segmenter:
         self._resize = self._per_device(
             "resize", lambda _, *images: jax.vmap(resize_as_pil)(*images)
         )
+        self.processor = processor
+
+    @property
+    def processor(self) -> ImageProcessor:
+        """The sizes that images are resized to, the thresholds and more.
+
+        Another one may be set. All of it holds for the images that are prepared from then on, and
+        the programs are compiled anew, since statistics and thresholds are constants in them.
+        Images that were submitted before keep the old one.
+        """
+        return self._processor
+
+    @processor.setter
+    def processor(self, processor: ImageProcessor):
+        self._processor = processor
         self._predict = self._per_device(
             "predict", functools.partial(predict, self.graph, processor.mean, processor.std)
         )
@@ -123,12 +139,52 @@ class Segmenter:
         devices: Sequence[Any] | None = None,
         batch_size: int = 1,
     ) -> "Segmenter":
-        """A trained model with its processor; arguments as for `Mask2Former.from_pretrained`."""
-        from m2f_jax.pretrained import load_checkpoint, load_model
+        """Returns a segmenter of what `m2f_jax.load` opens; arguments and errors as there."""
+        from m2f_jax.pretrained import load
 
-        checkpoint = load_checkpoint(source, revision, token)
-        return cls(load_model(checkpoint, dtype), checkpoint.processor, devices, batch_size)
+        opened = load(source, dtype, revision=revision, token=token)
+        return cls(opened.model, opened.processor, devices, batch_size)
 
+    @overload
+    def __call__(
+        self,
+        image: ImageSource,
+        task: Literal["instance"],
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+        target_size: Size | None = None,
+    ) -> InstanceSegmentation: ...
+    @overload
+    def __call__(
+        self,
+        image: ImageSource,
+        task: Literal["panoptic"],
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+        target_size: Size | None = None,
+    ) -> PanopticSegmentation: ...
+    @overload
+    def __call__(
+        self,
+        image: ImageSource,
+        task: Literal["semantic"],
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+        target_size: Size | None = None,
+    ) -> Int[np.ndarray, "height width"]: ...
+    @overload
+    def __call__(
+        self,
+        image: ImageSource,
+        task: Task | None = None,
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+        target_size: Size | None = None,
+    ) -> Segmentation: ...
     def __call__(
         self,
         image: ImageSource,
@@ -138,7 +194,7 @@ class Segmenter:
         threshold: float | None = FOR_EVALUATION,
         target_size: Size | None = None,
     ) -> Segmentation:
-        """The segmentation of one image: a path, a PIL image or uint8 [height, width, 3].
+        """Segments one image: a path, a PIL image or uint8 [height, width, 3].
 
         Args:
             image: the image.
@@ -146,6 +202,9 @@ class Segmenter:
             top_k: at most so many instances.
             threshold: the least score of an instance: `FOR_EVALUATION` (None) or `FOR_DISPLAY`.
             target_size: (height, width) of the result; by default the image's.
+
+        Returns:
+            An `InstanceSegmentation`, a `PanopticSegmentation`, or class indices [height, width].
 
         Raises:
             ValueError: the image can't be read, or the task is unknown.
@@ -155,6 +214,42 @@ class Segmenter:
         [pending] = self.submit([prepared], task, top_k=top_k, threshold=threshold)
         return pending.result()
 
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        task: Literal["instance"],
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+    ) -> Iterator[InstanceSegmentation]: ...
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        task: Literal["panoptic"],
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+    ) -> Iterator[PanopticSegmentation]: ...
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        task: Literal["semantic"],
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+    ) -> Iterator[Int[np.ndarray, "height width"]]: ...
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        task: Task | None = None,
+        *,
+        top_k: int = 100,
+        threshold: float | None = FOR_EVALUATION,
+    ) -> Iterator[Segmentation]: ...
     def stream(
         self,
         images: Iterable[ImageSource],
@@ -163,10 +258,10 @@ class Segmenter:
         top_k: int = 100,
         threshold: float | None = FOR_EVALUATION,
     ) -> Iterator[Segmentation]:
-        """The segmentations of many images in order.
+        """Yields the segmentations of many images in order; arguments as when called.
 
-        Threads read images ahead of the devices, `batch_size` x devices of neighbours that have
-        the same sizes are computed at a time, and a batch is on its way while the one before it is
+        Threads read images ahead of the devices. Neighbours of the same sizes share a batch, up to
+        `batch_size` for each device, and the devices work on one batch while the one before it is
         fetched.
 
         Raises:
@@ -188,7 +283,7 @@ class Segmenter:
             yield outcome
 
     def prepare(self, image: ImageSource, target_size: Size | None = None) -> Prepared:
-        """The host's part of the work; may run in a thread of its own."""
+        """Reads an image on the host; may run in a thread of its own."""
         pixels = read_image(image)
         size = self.processor.size_of((pixels.shape[0], pixels.shape[1]))
         rows, columns = map(filter_taps, size.original, size.resized, size.padded)
@@ -202,7 +297,7 @@ class Segmenter:
 
     @property
     def capacity(self) -> int:
-        """How many images it takes at a time."""
+        """The number of images that `submit` takes at a time."""
         return len(self.devices) * self.batch_size
 
     def submit(
@@ -221,8 +316,11 @@ class Segmenter:
             task: as when called, like the following.
             top_k: at most so many instances.
             threshold: the least score of an instance.
-            reduce: what to make of each segmentation on its device, so that only this leaves it, as
-                numpy arrays; give the same function each time, for it is compiled.
+            reduce: a function of each segmentation that runs on its device, so that only what it
+                returns is fetched, as numpy arrays. It is compiled: give the same one each time.
+
+        Returns:
+            A handle for each image, which waits for its segmentation.
         """
         task = task or self.config.task
         if task not in ("instance", "panoptic", "semantic"):
@@ -239,27 +337,27 @@ class Segmenter:
         extras = [image.extra for image in filled]
         spread = [_stacked(x) for x in (ways, extras)]
         limit = np.float32(0 if threshold is None else threshold)
+        is_thing = self.processor.is_thing(self.config.num_classes)
         program = self._program(task, top_k, reduce)
-        found = program((self._is_thing, limit), *predictions, *self._spread(*spread))
+        found = program((is_thing, limit), *predictions, *self._spread(*spread))
         if reduce is not None:
             return [Pending(functools.partial(self._fetch, found, i)) for i in range(len(batch))]
+        collect = functools.partial(self._collect, self.processor, task, found)
         return [
-            Pending(functools.partial(self._collect, task, found, i, image.target, threshold))
+            Pending(functools.partial(collect, i, image.target, threshold))
             for i, image in enumerate(batch)
         ]
 
-    @property
-    def _is_thing(self) -> np.ndarray:
-        return self.processor.is_thing(self.config.num_classes)
-
     def _spread(self, *arrays: Any) -> list[Any]:
-        """Arrays of `capacity` images, of which each device gets as many."""
+        """Puts arrays of `capacity` images on the devices, an equal share on each."""
         return [jax.device_put(array, self._one_each) for array in arrays]
 
     def _per_device(self, name: str, function: Callable) -> Callable:
-        """`function` of shared things and arrays of images, compiled, on each device's images.
+        """Returns a compiled program that calls `function` on each device with its images.
 
-        The name is the program's, in profiles and among what was compiled.
+        Args:
+            name: of the program, in profiles and in the log of compilations.
+            function: takes arrays that all devices share and arrays with an axis of images.
         """
 
         def spread(shared: Any, *arrays: Any) -> Any:
@@ -275,8 +373,9 @@ class Segmenter:
         return jax.jit(spread)
 
     def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Callable:
-        """The compiled post-processing of a task."""
+        """Returns the compiled post-processing of a task."""
         if (task, top_k, reduce) not in self._programs:
+            processor = self.processor
 
             def post_process(shared, image):
                 class_logits, mask_logits, way, extra = image
@@ -285,9 +384,9 @@ class Segmenter:
                 if task == "instance":
                     found = postprocess.instances(*logits, way, limit, top_k=top_k)
                 elif task == "panoptic":
-                    found = self.processor.compute_panoptic(*logits, way, is_thing)
+                    found = processor.compute_panoptic(*logits, way, is_thing)
                 else:
-                    found = self.processor.compute_semantic(*logits, way)
+                    found = processor.compute_semantic(*logits, way)
                 return found if reduce is None else reduce(found, extra)
 
             self._programs[task, top_k, reduce] = self._per_device(
@@ -299,7 +398,7 @@ class Segmenter:
         return self._programs[task, top_k, reduce]
 
     def _of_image(self, found: Any, i: int) -> Any:
-        """What was made of image `i`, on its device."""
+        """Returns the result of image `i`, on its device."""
         device, place = divmod(i, self.batch_size)
         return jax.tree.map(lambda x: x.addressable_shards[device].data[place], found)
 
@@ -307,19 +406,25 @@ class Segmenter:
         return jax.device_get(self._of_image(found, i))
 
     def _collect(
-        self, task: Task, found: Any, i: int, target: Size, threshold: float | None
+        self,
+        processor: ImageProcessor,
+        task: Task,
+        found: Any,
+        i: int,
+        target: Size,
+        threshold: float | None,
     ) -> Segmentation:
         """Waits for the device that had image `i`, and fetches its result."""
         shard = self._of_image(found, i)
         if task == "instance":
-            return self.processor.collect_instances(shard, target, threshold)
+            return processor.collect_instances(shard, target, threshold)
         if task == "panoptic":
-            return collect_panoptic(shard, target, self._is_thing)
+            return collect_panoptic(shard, target, processor.is_thing(self.config.num_classes))
         return collect_map(shard, target)
 
 
 def _stacked(images: Sequence[Any]) -> Any:
-    """Trees of arrays as one tree with an axis of images."""
+    """Stacks trees of arrays into one tree with an axis of images."""
     return jax.tree.map(lambda *arrays: np.stack(arrays), *images)
 
 
@@ -331,7 +436,7 @@ def predict(
     pixels: UInt8[Array, "B H W 3"],
     sizes: Int[Array, "B 2"],
 ) -> Predictions:
-    """The predictions for padded images of which the top left `sizes` are the images."""
+    """Returns predictions for padded images; `sizes` are those of the images in their corners."""
     _, height, width, _ = pixels.shape
     inside_rows = jnp.arange(height) < sizes[:, :1]
     inside_columns = jnp.arange(width) < sizes[:, 1:]

@@ -53,22 +53,10 @@ class Mask2Former(nnx.Module):
         revision: str | None = None,
         token: str | bool | None = None,
     ) -> "Mask2Former":
-        """A trained model.
+        """Returns the model of `m2f_jax.load`; arguments and errors as there."""
+        from m2f_jax.pretrained import load
 
-        Args:
-            source: a folder that `save_pretrained` wrote, a Hugging Face folder (config.json with
-                model.safetensors or pytorch_model.bin), a Hugging Face hub id, or an authors' .pkl.
-            dtype: "float32" or "bfloat16", of the computation and of the parameters.
-            revision: branch, tag or commit on the hub.
-            token: for private repositories on the hub; by default the one you logged in with.
-
-        Raises:
-            FileNotFoundError: `source` is no file, folder or reachable repository.
-            ValueError: `source` isn't a Mask2Former on Swin, is damaged, or doesn't fit.
-        """
-        from m2f_jax.pretrained import load_checkpoint, load_model
-
-        return load_model(load_checkpoint(source, revision, token), dtype)
+        return load(source, dtype, revision=revision, token=token).model
 
     def save_pretrained(self, folder: str | os.PathLike):
         """Writes config.json, model.safetensors and, if it isn't there, preprocessor_config.json.

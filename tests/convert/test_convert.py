@@ -15,7 +15,8 @@ import pytest
 from m2f_jax.convert import convert, open_checkpoint, save_checkpoint
 from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
 from m2f_jax.convert.reading import adopt_labels, guess_task
-from m2f_jax.convert.tables import huggingface, huggingface_config, mask2former, rules
+from m2f_jax.convert.tables import authors as authors_tables
+from m2f_jax.convert.tables import huggingface, huggingface_config, rules, swin
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, TransformerDecoderConfig
 from m2f_jax.inference.processor import ImageProcessor
@@ -136,7 +137,9 @@ def test_half_precision_stays_as_it_is(hugging_face, tmp_path, dtype):
 
 
 def test_tensors_that_are_joined_get_one_dtype():
-    [rule] = [rule for rule in huggingface.RULES if rule.ours[0].endswith("attention.qkv.bias")]
+    [rule] = [
+        rule for rule in swin.HUGGING_FACE_RULES if rule.ours[0].endswith("attention.qkv.bias")
+    ]
     dtypes = (np.float16, ml_dtypes.bfloat16, np.float16)
     theirs = {
         name: StoredTensor.of(np.full(2, i, dtype))
@@ -235,12 +238,12 @@ def shapes_of(config):
 def test_published_models(name):
     config = PRESETS[name].config
     shapes = shapes_of(config)
-    rules.expand(huggingface.RULES, shapes)
+    rules.expand(huggingface.table_of(config).rules, shapes)
     theirs = {}
-    for rule in rules.expand(mask2former.RULES, shapes):
+    for rule in rules.expand(authors_tables.table_of(config).rules, shapes):
         theirs |= rules.saved_shapes(rule, shapes)
-    assert mask2former.infer_config(theirs, config.labels, config.task) == config
-    assert mask2former.count_classes(theirs) == config.num_classes
+    assert authors_tables.infer_config(theirs, config.labels, config.task) == config
+    assert authors_tables.count_classes(theirs) == config.num_classes
     assert guess_task(config.labels, config.decoder.num_queries, f"me/{name}") == config.task
 
 
@@ -253,7 +256,7 @@ def test_config_of_tensors(golden):
         for name, tensor in open_tensors(golden.folder / "model_final.pkl").items()
     }
     shapes = {name.replace("static_query", "query_feat"): shape for name, shape in shapes.items()}
-    config = mask2former.infer_config(shapes, labels, "instance")
+    config = authors_tables.infer_config(shapes, labels, "instance")
     rate = expected.backbone.drop_path_rate  # no tensor depends on it
     backbone = dataclasses.replace(config.backbone, drop_path_rate=rate)
     assert dataclasses.replace(config, backbone=backbone) == expected

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from m2f_jax.convert import open_backbone
 from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
-from m2f_jax.convert.tables import mask2former, swin_imagenet
+from m2f_jax.convert.tables import swin, swin_imagenet
 from m2f_jax.convert.tables.rules import expand, save, saved_shapes
 from rich.console import Console
 
@@ -473,7 +473,6 @@ def test_another_window_at_hugging_face(tmp_path, transformers):
 
 
 def test_the_tables_leave_out_the_output_norms_only():
-    backbone = [rule for rule in mask2former.RULES if rule.ours[0].startswith("backbone.")]
-    norms = [rule for rule in backbone if rule.ours[0].startswith("backbone.norms.")]
-    assert len(swin_imagenet.AUTHORS.rules) == len(backbone) - len(norms)
+    norms = [rule for rule in swin.AUTHORS_RULES if rule.ours[0].startswith("norms.")]
+    assert len(swin_imagenet.AUTHORS.rules) == len(swin.AUTHORS_RULES) - len(norms)
     assert len(norms) == 2

@@ -140,3 +140,32 @@ def test_one_compilation_per_padded_size_and_canvas(segmenter, caplog):
     assert compilations(image(33, 64), image(64, 50)) == []
     assert compilations(image(128, 128), image(100, 128)) == ["resize"]  # of more samples
     assert compilations(image(64, 64), target=(64, 129)) == list(TASKS)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_changed_processor_takes_effect_as_a_whole(micro, task):
+    picture = image(50, 80)
+    changed = dataclasses.replace(
+        PROCESSOR,
+        longest_edge=96,
+        mean=(100.0, 110.0, 120.0),
+        std=(50.0, 60.0, 70.0),
+        thing_classes=(0, 1),
+        object_mask_threshold=0.0,
+        overlap_threshold=0.5,
+        resize_scores=True,
+    )
+    segmenter = Segmenter(micro, PROCESSOR)
+    [prepared] = [segmenter.prepare(picture)]
+    before = segmenter(picture, task)
+    [pending] = segmenter.submit([prepared], task)
+    segmenter.processor = changed
+    assert segmenter.processor == changed
+    same(pending.result(), before)
+    same(segmenter(picture, task), Segmenter(micro, changed)(picture, task))
+
+
+def test_more_instances_than_the_authors_keep(segmenter):
+    everything = segmenter(image(64, 64), "instance", top_k=100)
+    more = segmenter(image(64, 64), "instance", top_k=10_000)
+    assert len(more) >= len(everything)

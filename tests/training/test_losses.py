@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 from m2f_jax.convert.files.formats import StoredTensor
-from m2f_jax.convert.tables import mask2former, rules
+from m2f_jax.convert.tables import authors, rules
 
 from m2f_jax.modeling.mask2former import training_network
 from m2f_jax.modeling.parameters import fill, parameters
@@ -114,7 +114,7 @@ def test_gradients(golden, run):
 
     ours = {name: StoredTensor.of(np.asarray(x)) for name, x in gradients.items()}
     theirs = {}
-    for rule in rules.expand(mask2former.RULES, arrays):
+    for rule in rules.expand(authors.table_of(golden.model.config).rules, arrays):
         theirs |= {name: tensor.read() for name, tensor in rules.save(rule, ours).items()}
     norms = np.array([np.linalg.norm(theirs[name]) for name in case.grad_names], np.float32)
     # Seven biases have none: the norm behind them subtracts it, and leaves the largest's rounding.

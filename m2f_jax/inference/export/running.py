@@ -40,7 +40,7 @@ HEADER_FILE, PROGRAM_FILE = "header.json", "program.jax_export"
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What is known of an exported model without running it.
+    """The facts of an exported model that are stored beside its program.
 
     Attributes:
         task: "instance", "panoptic" or "semantic".
@@ -62,12 +62,12 @@ class Header:
 
 
 def arrays_file(path: str | os.PathLike) -> Path:
-    """The file of arrays that belongs to an exported model."""
+    """Returns the file of arrays that belongs to an exported model."""
     return Path(f"{os.fspath(path)}.safetensors")
 
 
 def is_exported(path: str | os.PathLike) -> bool:
-    """Whether a file is an exported model, or is called like one."""
+    """Returns whether a file is an exported model, or has the ending of one."""
     path = Path(path)
     if path.suffix == SUFFIX:
         return not path.is_dir()
@@ -78,7 +78,7 @@ def is_exported(path: str | os.PathLike) -> bool:
 
 
 def read_program(path: Path) -> tuple[Header, bytes]:
-    """The two parts of FILE.
+    """Returns the two parts of FILE: its header and its program.
 
     Raises:
         FileNotFoundError: it is missing.
@@ -103,7 +103,7 @@ def read_program(path: Path) -> tuple[Header, bytes]:
 
 
 def read_arrays(path: Path, header: Header, wanted: Any) -> dict[str, np.ndarray]:
-    """The program's arrays by name.
+    """Returns the program's arrays by name.
 
     Raises:
         FileNotFoundError: FILE.safetensors is missing.
@@ -158,7 +158,7 @@ class ExportedSegmenter:
 
     @property
     def capacity(self) -> int:
-        """How many images it takes at a time: one on each device."""
+        """The number of images that `submit` takes at a time: one on each device."""
         return len(self.devices)
 
     @classmethod
@@ -195,7 +195,7 @@ class ExportedSegmenter:
     def __call__(
         self, image: ImageSource, task: Task | None = None, *, threshold: float | None = None
     ) -> Segmentation:
-        """The segmentation of one image: a path, a PIL image or uint8 [H, W, 3].
+        """Segments one image: a path, a PIL image or uint8 [H, W, 3].
 
         Args:
             image: the image, of the size that the model was exported for.
@@ -210,7 +210,12 @@ class ExportedSegmenter:
         return pending.result()
 
     def prepare(self, image: ImageSource) -> ExportedInput:
-        """The host's part of the work: reads an image and checks its size."""
+        """Reads an image on the host and checks its size.
+
+        Raises:
+            ValueError: the image can't be read or is of another size.
+            FileNotFoundError: the image file is missing.
+        """
         pixels = read_image(image)
         height, width, _ = pixels.shape
         if (height, width) != self.header.size:
@@ -252,7 +257,11 @@ class ExportedSegmenter:
 
 
 def check_platform(path: Path, header: Header, devices: Sequence[Any]):
-    """Refuses devices that a model wasn't exported for."""
+    """Refuses devices that a model wasn't exported for.
+
+    Raises:
+        ValueError: one of them is of another platform.
+    """
     kinds = {device.platform for device in devices}
     here = {jax.export.default_export_platform() if kind == "gpu" else kind for kind in kinds}
     if other := sorted(here - set(header.platforms)):
@@ -264,7 +273,7 @@ def check_platform(path: Path, header: Header, devices: Sequence[Any]):
 
 
 def collect_instances(found: dict[str, jax.Array]) -> InstanceSegmentation:
-    """Waits for the device; the instances that count come first."""
+    """Fetches instances from the device; those that count come first in its table."""
     count = int(np.count_nonzero(found["valid"]))
     _, height, width = found["masks"].shape
     packed = np.asarray(jnp.packbits(found["masks"], axis=-1))
@@ -278,7 +287,7 @@ def collect_instances(found: dict[str, jax.Array]) -> InstanceSegmentation:
 
 
 def collect_panoptic(found: dict[str, jax.Array]) -> PanopticSegmentation:
-    """Waits for the device; row i of the table is segment i + 1."""
+    """Fetches a panoptic map from the device; row i of its table is segment i + 1."""
     table = {key: np.asarray(value) for key, value in found.items()}
     segments = tuple(
         Segment(
@@ -293,5 +302,5 @@ def collect_panoptic(found: dict[str, jax.Array]) -> PanopticSegmentation:
 
 
 def collect_semantic(found: dict[str, jax.Array]) -> np.ndarray:
-    """Waits for the device; class indices, int32 [H, W]."""
+    """Fetches class indices from the device, int32 [H, W]."""
     return np.asarray(found["class_map"])

@@ -115,7 +115,12 @@ def check(
     *,
     overwrite: bool,
 ):
-    """Refuses what can't be exported, before the work begins; as `export_model`."""
+    """Refuses what can't be exported, before the work begins; arguments as of `export_model`.
+
+    Raises:
+        FileExistsError: one of the files is there already.
+        ValueError: a size, the task or a platform is impossible.
+    """
     there = [str(file) for file in (Path(path), arrays_file(path)) if file.exists()]
     if there and not overwrite:
         raise FileExistsError(
@@ -136,7 +141,7 @@ def check(
 def whole_path(
     segmenter: Segmenter, size: Size, task: Task, top_k: int
 ) -> tuple[dict[str, np.ndarray], Callable[..., dict[str, Array]]]:
-    """The arrays that are the program's first argument, and the program as a pure function."""
+    """Returns the arrays that the program takes first, and the program as a pure function."""
     processor, config = segmenter.processor, segmenter.config
     image_size = processor.size_of(size)
     is_thing = processor.is_thing(config.num_classes)
@@ -183,7 +188,7 @@ def whole_path(
 
 
 def cropped(canvas: Int[Array, "_ _"], size: Size) -> Int[Array, "H W"]:
-    """A map without the canvas around it."""
+    """Returns a map without the canvas around it."""
     return canvas[: size[0], : size[1]].astype(jnp.int32)
 
 
@@ -193,7 +198,7 @@ def instance_table(
     is_thing: Bool[np.ndarray, "K"],
     limit: Float[Array, ""],
 ) -> dict[str, Array]:
-    """Things above the limit first, each part best first; as `ImageProcessor.order`."""
+    """Returns instances ordered as by `ImageProcessor.order`, those that reach the limit first."""
     valid = (found.scores >= limit) & jnp.asarray(is_thing)[found.labels]
     order = jnp.argsort(jnp.where(valid, -found.scores, jnp.inf), stable=True)
     height, width = size
@@ -210,7 +215,7 @@ def instance_table(
 def segment_table(
     found: postprocess.Panoptic, size: Size, is_thing: Bool[np.ndarray, "K"]
 ) -> dict[str, Array]:
-    """The map, and a row for each of its segments, whose ids count from 1."""
+    """Returns the map and a row for each of its segments, whose ids count from 1."""
     ids = jnp.arange(1, len(found.segment_ids) + 1)
     member = found.segment_ids == ids[:, None]
     valid = member.any(axis=1)
@@ -226,7 +231,7 @@ def segment_table(
 
 
 def digest_of(program: bytes, arrays: Mapping[str, np.ndarray]) -> str:
-    """What tells this export from all others."""
+    """Returns a digest of the program and its arrays, which the two files share."""
     digest = hashlib.sha256(program)
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape} ".encode())
