@@ -10,7 +10,7 @@ from PIL import Image
 
 from m2f_jax.config import Mask2FormerConfig, Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.images import read_ids, read_image
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.inference.segmenter import Segmentation
 from m2f_jax.labels import CITYSCAPES, Label
@@ -20,7 +20,6 @@ from .metrics.cityscapes_panoptic import panoptic_ground_truth
 from .metrics.panoptic_quality import PanopticQuality
 from .metrics.region_tables import Regions
 from .metrics.semantic_iou import SemanticIoU
-from .predictions.cityscapes import read_ids
 from .predictions.exports import export_panoptic
 from .predictions.files import PanopticPrediction, Predictions
 

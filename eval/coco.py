@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from m2f_jax.config import Task, read_json
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.images import read_ids, read_image
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.inference.segmenter import Segmentation
 from m2f_jax.labels import Label
@@ -18,7 +18,7 @@ from m2f_jax.structures import Size
 from .metrics.coco_annotations import CocoAnnotations
 from .metrics.coco_ap import CocoMaskAP
 from .metrics.panoptic_quality import PanopticQuality
-from .predictions.checks import png_size, read_segment_ids
+from .predictions.checks import png_size
 from .predictions.exports import export_entry, export_panoptic
 from .predictions.files import (
     CocoResults,
@@ -153,7 +153,7 @@ class CocoPanoptic:
         assert item.truth is not None
         path = self.maps / item.truth["file_name"]
         try:
-            return read_segment_ids(path), item.truth["segments_info"]
+            return read_ids(path, "rgb"), item.truth["segments_info"]
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path} is missing; name its folder with --maps") from error
 

@@ -13,7 +13,7 @@ import numpy as np
 from m2f_jax.config import Task
 from m2f_jax.datasets.examples import Segments
 from m2f_jax.datasets.id_maps import IdMapExamples
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.images import read_image
 from m2f_jax.inference.results import PanopticSegmentation, encode_rle, mask_box
 from m2f_jax.inference.segmenter import Segmentation
 

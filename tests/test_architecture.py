@@ -17,7 +17,7 @@ FOLDERS = {
     "m2f_jax.eval": ROOT / "eval",
 }
 COMMAND_LINE = "m2f_jax.cli"
-BOTTOM = ("config", "labels", "structures")
+BOTTOM = ("config", "images", "labels", "structures")
 STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
 
 
@@ -162,6 +162,15 @@ def test_config_labels_and_structures_are_at_the_bottom():
 
     assert not offences(IMPORTS, lambda name: name in bottom, ours_but_not_bottom)
     assert not offences(IMPORTS, lambda name: name == "m2f_jax.config", lambda t: inside(t, "jax"))
+
+
+def test_datasets_know_only_what_is_below_them():
+    below = ["m2f_jax.datasets", *(f"m2f_jax.{name}" for name in BOTTOM)]
+
+    def above(target):
+        return inside(target, "m2f_jax") and not inside(target, *below)
+
+    assert not offences(IMPORTS, lambda name: inside(name, "m2f_jax.datasets"), above)
 
 
 def test_stages_do_not_know_each_other():

@@ -5,8 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int32
 from PIL import Image
 
 from m2f_jax.structures import Size
@@ -75,28 +73,6 @@ def check_png(path: Path, size: Size):
             f"{path} has {found[0]} x {found[1]} pixels, but its image {size[0]} x {size[1]}; "
             "predictions must have the size of the image"
         )
-
-
-def read_segment_ids(path: Path) -> Int32[np.ndarray, "H W"]:
-    """The ids in a panoptic PNG file: R + 256 G + 65536 B.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or isn't RGB.
-    """
-    try:
-        with Image.open(path) as png:
-            colors = np.asarray(png)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error})") from error
-    if colors.ndim != 3 or colors.shape[2] < 3 or colors.dtype != np.uint8:
-        raise ValueError(
-            f"{path} isn't RGB but {colors.dtype} of the shape {colors.shape}; panoptic ids are "
-            "R + 256 G + 65536 B"
-        )
-    return colors[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
 
 
 def one_file_each(

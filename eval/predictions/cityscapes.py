@@ -11,6 +11,7 @@ from PIL import Image
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.structures import Size
 
@@ -208,20 +209,4 @@ class LabelMaps:
 
     def read(self, item: CityscapesImage) -> Int32[np.ndarray, "H W"]:
         """One image's label ids; a ValueError names a file that isn't a map of ids."""
-        return read_ids(self.files[item.name])
-
-
-def read_ids(path: Path) -> Int32[np.ndarray, "H W"]:
-    """A map of ids.
-
-    Raises:
-        ValueError: the file is damaged, or isn't a map of whole numbers; it is named.
-    """
-    try:
-        with Image.open(path) as image:
-            ids = np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error}); unpack it again") from error
-    if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        raise ValueError(f"{path} isn't a map of ids but {ids.dtype} of the shape {ids.shape}")
-    return ids.astype(np.int32)
+        return read_ids(self.files[item.name], "grey")

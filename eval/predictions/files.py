@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from m2f_jax.images import read_ids
 from m2f_jax.structures import Size
 
 from ..evaluate import Item, Metric
-from .checks import check_keys, check_png, check_rle, read_json, read_segment_ids
+from .checks import check_keys, check_png, check_rle, read_json
 
 THREADS = 4  # PIL and numpy let go of the interpreter while they work
 
@@ -245,7 +246,7 @@ class PanopticFiles:
 
     def read(self, item: Item) -> PanopticPrediction:
         """One image's segments."""
-        segment_map = read_segment_ids(self.path(item))
+        segment_map = read_ids(self.path(item), "rgb")
         return PanopticPrediction(segment_map, self.entries[item.name]["segments_info"])
 
 

@@ -20,7 +20,7 @@ from m2f_jax.cli.streets import parse_size
 from m2f_jax.cli.train_data import MAIN_SCORE, TrainingData, evaluate, find_data
 from m2f_jax.config import read_json
 from m2f_jax.datasets.examples import check_examples, with_segments
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.inference.segmenter import Segmenter

@@ -19,10 +19,8 @@ from m2f_jax.datasets.examples import (
     Segments,
     check_same_size,
     class_indices,
-    image_size,
-    read_ids,
 )
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.images import image_size, read_ids, read_image
 from m2f_jax.labels import Label
 from m2f_jax.structures import Size
 

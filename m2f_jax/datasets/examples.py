@@ -16,12 +16,10 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Integer, UInt8
-from PIL import Image
 
 from m2f_jax.config import Task
 from m2f_jax.labels import Label
 
-ORIENTATION = 0x0112  # the EXIF field; from 5 on, the image is stored lying on its side
 SHOWN = 5  # faulty files in one message
 
 
@@ -220,58 +218,6 @@ def with_segments(examples: Examples, counts: Int[np.ndarray, "images K"]) -> Se
         counts: what `check_examples` found in it.
     """
     return Selection(examples, tuple(np.flatnonzero(counts.any(axis=1)).tolist()))
-
-
-def read_ids(path: Path) -> Int32[np.ndarray, "height width"]:
-    """A map of ids: a grey or palette PNG's values; of RGB, red + 256 green + 65536 blue.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or isn't a map of whole numbers; it is named.
-    """
-    try:
-        with Image.open(path) as image:
-            mode, ids = image.mode, np.asarray(image)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing; every image needs its map of ids") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error}); write or unpack it again") from error
-    if mode == "RGB":
-        return ids.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
-    if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.min() < 0:
-        raise ValueError(
-            f"{path} isn't a map of ids (PIL's mode {mode}); save it as a PNG of 8 or 16 bits"
-        )
-    return ids.astype(np.int32)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an upright image, from the beginning of its file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file isn't an image, or a PNG whose end is missing.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            kind = image.format
-            rotates = kind != "PNG" or "exif" in image.info  # or else PIL would decode the PNG
-            turned = rotates and image.getexif().get(ORIENTATION, 1) >= 5
-        if kind == "PNG" and b"IEND" not in (end := end_of(path)):
-            raise ValueError(f"{path} ends too early (with {end!r}); copy or unpack it again")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read as an image ({error})") from error
-    return (width, height) if turned else (height, width)
-
-
-def end_of(path: Path) -> bytes:
-    """The last bytes of a file."""
-    with path.open("rb") as file:
-        file.seek(-min(12, path.stat().st_size), os.SEEK_END)
-        return file.read()
 
 
 def check_same_size(image: Path, size: tuple[int, int], truth: str, truth_size: tuple[int, int]):

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Int
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.examples import Example, Segments, check_same_size, image_size, read_ids
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.datasets.examples import Example, Segments, check_same_size
+from m2f_jax.images import image_size, read_ids, read_image
 from m2f_jax.labels import Label
 
 FIRST_OBJECT = 1000

@@ -10,8 +10,9 @@ from PIL import Image
 
 from m2f_jax.datasets.cityscapes import cityscapes_examples
 from m2f_jax.datasets.coco import coco_examples, decode
-from m2f_jax.datasets.examples import Segments, check_examples, read_ids, with_segments
+from m2f_jax.datasets.examples import Segments, check_examples, with_segments
 from m2f_jax.datasets.folder import folder_examples
+from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES, Label, things
 from m2f_jax.streets import write_streets
 
