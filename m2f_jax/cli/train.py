@@ -217,6 +217,7 @@ class Run:
         self.log = Log(out, step) if self.first else None
         self.started, self.started_at = time.perf_counter(), step
         self.best = best_score(out, self.score) if self.first else None
+        self.segmenter: Segmenter | None = None
 
     def close(self):
         """Ends the log."""
@@ -245,7 +246,7 @@ class Run:
             save(model, processor, self.out / "model")
         if not self.data.items:
             return
-        segmenter = Segmenter(model, processor, jax.local_devices())
+        segmenter = self.segmenter_of(model, processor)
         with ImageProgress("evaluating", len(self.data.items), self.console) as progress:
             scores = evaluate(segmenter, self.data, progress.advance)
         if self.log is None:
@@ -259,6 +260,14 @@ class Run:
         if self.best is None or scores[self.score] > self.best:
             self.best = scores[self.score]
             save(model, processor, self.out / "best")
+
+    def segmenter_of(self, model: Mask2Former, processor: ImageProcessor) -> Segmenter:
+        """The run's segmenter with this model's parameters; only the first call compiles."""
+        if self.segmenter is None:
+            self.segmenter = Segmenter(model, processor, jax.local_devices())
+        else:
+            self.segmenter.set_parameters(model)
+        return self.segmenter
 
     def processor(self, model: Mask2Former) -> ImageProcessor:
         """How images are prepared for the model."""
