@@ -9,13 +9,13 @@ import numpy as np
 from jax._src import distributed  # its client has no public name; Orbax takes it from here too
 from jax.experimental import multihost_utils
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
 A_WEEK = 7 * 24 * 3600 * 1000  # milliseconds; shares of a data set may take very unlike times
 _exchanges = itertools.count()
 
 
-def share_of(items: Sequence[Item]) -> Sequence[Item]:
+def share_of(items: Sequence[T]) -> Sequence[T]:
     """This process's part: every n-th item, so that long and short images spread evenly."""
     return items[jax.process_index() :: jax.process_count()]
 

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from m2f_jax.datasets.dataset import DatasetImage
 from m2f_jax.images import read_ids
 from m2f_jax.structures import Size
 
-from ..evaluate import Item, Metric
+from ..metrics.metric import Metric
 from .checks import check_keys, check_png, check_rle, read_json
 
 THREADS = 4  # PIL and numpy let go of the interpreter while they work
@@ -54,38 +55,38 @@ class FileEvaluation(Protocol):
     """What scoring files needs of an evaluation."""
 
     def empty(self) -> Metric:
-        """A metric without images."""
+        """Returns a metric without images."""
         ...
 
-    def truth(self, item: Any, /) -> Any:
-        """An image's ground truth."""
+    def truth(self, index: int, /) -> Any:
+        """Returns an image's ground truth."""
         ...
 
-    def count(self, item: Any, truth: Any, prediction: Any, /) -> Metric:
-        """A metric of this image alone."""
+    def count(self, index: int, truth: Any, prediction: Any, /) -> Metric:
+        """Returns a metric of this image alone."""
         ...
 
 
 def measure_files(
     evaluation: FileEvaluation, items: Sequence[Any], files: PredictionFiles
 ) -> Iterator[Metric]:
-    """The metric of each image.
+    """Yields the metric of each of the first images of a data set.
 
     Raises:
         ValueError: something doesn't fit; the message names a file.
     """
 
-    def measure(item: Any) -> Metric:
-        truth = evaluation.truth(item)
+    def measure(index: int) -> Metric:
+        item, truth = items[index], evaluation.truth(index)
         try:
-            return evaluation.count(item, truth, files.read(item))
+            return evaluation.count(index, truth, files.read(item))
         except ValueError as error:
             path = files.path(item)
             raise ValueError(error if str(path) in str(error) else f"{path}: {error}") from error
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            yield from pool.map(measure, items)
+            yield from pool.map(measure, range(len(items)))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -148,12 +149,12 @@ class CocoResults:
                 raise ValueError(f"{file}, image {item.name}: {error}") from error
         return cls(file, entries)
 
-    def path(self, item: Item) -> Path:
+    def path(self, item: DatasetImage) -> Path:
         """The file."""
         del item
         return self.file
 
-    def read(self, item: Item) -> Predictions:
+    def read(self, item: DatasetImage) -> Predictions:
         """One image's detections."""
         entries = self.entries[item.name]
         return Predictions(
@@ -237,14 +238,14 @@ class PanopticFiles:
             check_png(found.path(item), size(item))
         return found
 
-    def path(self, item: Item) -> Path:
+    def path(self, item: DatasetImage) -> Path:
         """The PNG file of an image."""
         path = self.maps / self.entries[item.name]["file_name"]
         if not path.resolve().is_relative_to(self.maps.resolve()):
             raise ValueError(f"{path} leads out of {self.maps}")
         return path
 
-    def read(self, item: Item) -> PanopticPrediction:
+    def read(self, item: DatasetImage) -> PanopticPrediction:
         """One image's segments."""
         segment_map = read_ids(self.path(item), "rgb")
         return PanopticPrediction(segment_map, self.entries[item.name]["segments_info"])

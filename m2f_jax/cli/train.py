@@ -17,9 +17,11 @@ from m2f_jax.cli.arguments import Train
 from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.cli.streets import parse_size
-from m2f_jax.cli.train_data import MAIN_SCORE, TrainingData, evaluate, find_data
+from m2f_jax.cli.train_data import find_data
 from m2f_jax.config import read_json
-from m2f_jax.datasets.examples import check_examples, with_segments
+from m2f_jax.datasets.dataset import Dataset, check_examples, with_segments
+from m2f_jax.eval.evaluation import evaluate
+from m2f_jax.eval.scores import MAIN_SCORES
 from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
@@ -86,7 +88,7 @@ def run(command: Train) -> int:
         intervals = Intervals(
             log=command.log_every, save=command.save_every, evaluate=command.evaluate_every
         )
-        run_ = Run(out, chosen, data, command.evaluate_images, int(state.step), console)
+        run_ = Run(out, chosen, data.held_out, command.evaluate_images, int(state.step), console)
         with contextlib.closing(run_):
             state = run_loop(
                 state,
@@ -204,15 +206,15 @@ class Run:
         self,
         out: Path,
         chosen: Recipe,
-        data: TrainingData,
+        held_out: Dataset | None,
         evaluate_images: int | None,
         step: int,
         console: Console,
     ):
         """A run that continues after `step`."""
         self.out, self.chosen, self.console = out, chosen, console
-        self.data = dataclasses.replace(data, items=data.items[:evaluate_images])
-        self.score = MAIN_SCORE[chosen.train.model.task]
+        self.held_out, self.evaluate_images = held_out, evaluate_images
+        self.score = MAIN_SCORES[chosen.train.model.task]
         self.first = jax.process_index() == 0
         self.log = Log(out, step) if self.first else None
         self.started, self.started_at = time.perf_counter(), step
@@ -244,18 +246,25 @@ class Run:
         processor = self.processor(model)
         if self.first:
             save(model, processor, self.out / "model")
-        if not self.data.items:
+        images = self.held_out.images[: self.evaluate_images] if self.held_out else ()
+        if self.held_out is None or not images:
             return
         segmenter = self.segmenter_of(model, processor)
-        with ImageProgress("evaluating", len(self.data.items), self.console) as progress:
-            scores = evaluate(segmenter, self.data, progress.advance)
+        with ImageProgress("evaluating", len(images), self.console) as progress:
+            evaluated = evaluate(
+                segmenter,
+                self.held_out,
+                limit=self.evaluate_images,
+                progress=lambda _, error: progress.advance(ok=error is None),
+            )
+        scores = evaluated.scores
         if self.log is None:
             return
         self.console.print(
             f"step {step}: " + ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
         )
         self.log.add(step, scores)
-        for item in self.data.items[:PICTURES]:
+        for item in images[:PICTURES]:
             self.log.add_picture(step, item.name, draw(segmenter, item.image))
         if self.best is None or scores[self.score] > self.best:
             self.best = scores[self.score]

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from m2f_jax.eval.cityscapes import ENDINGS, Instances
-from m2f_jax.eval.evaluate import measure_all
-from m2f_jax.eval.instances_on_device import InstancesOnDevice
+from m2f_jax.eval.evaluation import measure_all
+from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
-from m2f_jax.datasets.cityscapes import cityscapes_images
+from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.streets import street_scene
 from tests.conftest import GOLDEN, ROOT
@@ -199,16 +198,13 @@ def test_several_processes_give_the_same(root, model, tmp_path, start):
 
 def test_counting_on_the_device_gives_the_same(root, model, tmp_path):
     segmenter = Segmenter.from_pretrained(model, "float32")
-    items = cityscapes_images(root, "val", ENDINGS["instance"])
-    labels = segmenter.config.labels
-    evaluations = {
-        "host": Instances(labels),
-        "device": InstancesOnDevice(labels, segmenter.processor),
-    }
-    for name, evaluation in evaluations.items():
+    data = cityscapes_dataset(root, "val", "instance")
+    evaluation = evaluation_of(data, "instance", segmenter.config.labels)
+    for name in ("host", "device"):
         folder = tmp_path / name / "tables" / "run"
         folder.mkdir(parents=True)
-        errors = [error for _, error in measure_all(segmenter, evaluation, items, folder)]
+        done = measure_all(segmenter, evaluation, range(COUNT), folder, on_device=name == "device")
+        errors = [error for _, error in done]
         assert errors == [None] * COUNT
     assert_same_tables(tmp_path / "device", tmp_path / "host")
 
