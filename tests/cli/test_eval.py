@@ -278,6 +278,41 @@ def test_coco_format(root, scenes, model, tmp_path):
     assert 0 <= scores["AP"] <= scores["AP50"] < 50
 
 
+@pytest.mark.parametrize("task", ["instance", "semantic"])
+def test_folder(scenes, model, tmp_path, capsys, task):
+    """The same data as maps of ids and in COCO's format score the same."""
+    labels = json.loads((Path(model) / "config.json").read_text())["labels"]
+    known = [label["id"] for label in labels]
+    images, annotations = [], []
+    for kind in ("ids", "coco"):
+        (tmp_path / kind / "val" / "images").mkdir(parents=True)
+    (tmp_path / "ids" / "val" / "ids").mkdir()
+    (tmp_path / "ids" / "labels.json").write_text(json.dumps(labels))
+    for index, scene in enumerate(scenes):
+        name = f"town_{index}"
+        for kind in ("ids", "coco"):
+            Image.fromarray(scene.image).save(tmp_path / kind / "val" / "images" / f"{name}.png")
+        ids = np.where(np.isin(scene.instance_ids // 1000, known), scene.instance_ids, 0)
+        Image.fromarray(ids.astype(np.uint16)).save(
+            tmp_path / "ids" / "val" / "ids" / f"{name}.png"
+        )
+        height, width = SIZE
+        images.append({"id": name, "file_name": f"{name}.png", "height": height, "width": width})
+        annotations += [
+            annotation(1000 * index + k, name, scene, object_id)
+            for k, object_id in enumerate(np.unique(ids[ids > 0]).tolist())
+        ]
+    content = {"images": images, "annotations": annotations, "categories": labels}
+    (tmp_path / "coco" / "val" / "annotations.json").write_text(json.dumps(content))
+    for kind in ("ids", "coco"):
+        arguments = ["--model", model, "--task", task, "--out", str(tmp_path / "out" / kind)]
+        assert main(["eval", "folder", str(tmp_path / kind), *arguments]) == 0
+        assert "results are in" in capsys.readouterr().err
+    assert official(tmp_path / "out" / "ids") == official(tmp_path / "out" / "coco")
+    assert main(["eval", "folder", str(tmp_path / "coco"), *arguments, "--split", "test"]) == 1
+    assert f"{tmp_path / 'coco' / 'test'} is missing" in capsys.readouterr().err
+
+
 def annotation(number, image_id, scene, object_id):
     from m2f_jax.inference.results import encode_rle
 
