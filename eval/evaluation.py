@@ -25,6 +25,7 @@ from m2f_jax.images import read_image
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.processor import FOR_EVALUATION
 from m2f_jax.inference.segmenter import Prepared, Segmenter
+from m2f_jax.labels import Label
 from m2f_jax.presets import nearest_preset
 
 from .instances_on_device import count_instances, region_input
@@ -124,12 +125,10 @@ def evaluate(
         ValueError: the classes don't fit, or the processes evaluate different things.
     """
     task = task or dataset.task
-    labels = matched_labels(segmenter.config.labels, dataset, task)
     place = None if export is None else export_folder(Path(export), dataset, task)
-    evaluation = evaluation_of(dataset, task, labels, place)
-    evaluation.empty()  # ground truth that is read at once is read before any work
+    labels = segmenter.config.labels
+    evaluation, files = checked_evaluation(dataset, task, labels, limit, place)
     count = len(dataset.images[:limit])
-    files = files_of(dataset, task, count)
     settings = dict(settings or {})
     with contextlib.ExitStack() as stack:
         if tables is None and out is not None:
@@ -189,6 +188,25 @@ def evaluate(
         if place is not None:
             finish_export(place, evaluation, count)
     return evaluated
+
+
+def checked_evaluation(
+    dataset: Dataset,
+    task: Task,
+    labels: Sequence[Label],
+    limit: int | None = None,
+    export: Path | None = None,
+) -> tuple[Evaluation, list[Path]]:
+    """The evaluation of a model's classes and the files that it reads; pixels aren't read.
+
+    Raises:
+        FileNotFoundError: files are missing.
+        ValueError: the classes or the annotations don't fit.
+    """
+    evaluation = evaluation_of(dataset, task, matched_labels(labels, dataset, task), export)
+    files = files_of(dataset, task, len(dataset.images[:limit]))
+    evaluation.empty()  # reads COCO's annotations
+    return evaluation, files
 
 
 def export_folder(export: Path, dataset: Dataset, task: Task) -> Path:

@@ -39,7 +39,7 @@ from .metrics.panoptic_quality import PanopticQuality
 from .metrics.region_tables import Regions
 from .metrics.semantic_iou import SemanticIoU
 from .predictions.exports import export_entry, export_panoptic
-from .predictions.files import PanopticPrediction, Predictions
+from .predictions.files import InstancePrediction, PanopticPrediction
 
 
 class SemanticTruth(NamedTuple):
@@ -85,7 +85,9 @@ class InstanceEvaluation:
         elif self.export is not None:
             export_entry(self.export, image.name, segmentation.to_coco(self.labels, image.id))
         ids = ids_of(self.labels)[segmentation.labels]
-        return self.count(index, truth, Predictions(segmentation.masks, ids, segmentation.scores))
+        return self.count(
+            index, truth, InstancePrediction(segmentation.masks, ids, segmentation.scores)
+        )
 
     def measure_counts(
         self, index: int, truth: Regions, counted: CountedInstances, processor: ImageProcessor
@@ -105,7 +107,7 @@ class InstanceEvaluation:
         return metric
 
     def count(
-        self, index: int, truth: Regions | None, prediction: Predictions
+        self, index: int, truth: Regions | None, prediction: InstancePrediction
     ) -> CityscapesInstanceAP | CocoMaskAP:
         """Returns the metric of one image's prediction in the data set's ids."""
         image, metric = self.dataset.images[index], self.empty()

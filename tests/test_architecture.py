@@ -101,8 +101,10 @@ def test_only_the_command_line_evaluates():
     ("room", "above"),
     [
         ("convert.files", ("convert.tables",)),
-        ("eval.metrics", ("eval.predictions", "eval.report")),
-        ("eval.predictions", ("eval.report",)),
+        ("eval.metrics", ("eval.predictions", "eval.tasks", "eval.evaluation", "eval.report")),
+        ("eval.predictions", ("eval.tasks", "eval.evaluation", "eval.report")),
+        ("eval.tasks", ("eval.evaluation", "eval.report")),
+        ("eval.evaluation", ("eval.report",)),
     ],
 )
 def test_rooms_know_only_those_below(room, above):

@@ -22,7 +22,7 @@ from .checks import check_keys, check_png, check_rle, read_json
 THREADS = 4  # PIL and numpy let go of the interpreter while they work
 
 
-class Predictions(NamedTuple):
+class InstancePrediction(NamedTuple):
     """One image's instances: bool masks [N, H, W] or RLEs, category ids, scores."""
 
     masks: np.ndarray | list[dict[str, Any]]
@@ -154,10 +154,10 @@ class CocoResults:
         del item
         return self.file
 
-    def read(self, item: DatasetImage) -> Predictions:
+    def read(self, item: DatasetImage) -> InstancePrediction:
         """One image's detections."""
         entries = self.entries[item.name]
-        return Predictions(
+        return InstancePrediction(
             [entry["segmentation"] for entry in entries],
             np.array([entry["category_id"] for entry in entries], int),
             np.array([entry["score"] for entry in entries], float),

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -214,12 +214,13 @@ class Run:
         """A run that continues after `step`."""
         self.out, self.chosen, self.console = out, chosen, console
         self.held_out, self.evaluate_images = held_out, evaluate_images
-        self.score = MAIN_SCORES[chosen.train.model.task]
+        self.main_score = MAIN_SCORES[chosen.train.model.task]
         self.first = jax.process_index() == 0
         self.log = Log(out, step) if self.first else None
         self.started, self.started_at = time.perf_counter(), step
-        self.best = best_score(out, self.score) if self.first else None
+        self.best = best_score(out, self.main_score) if self.first else None
         self.segmenter: Segmenter | None = None
+        self.improved = False
 
     def close(self):
         """Ends the log."""
@@ -234,7 +235,7 @@ class Run:
         steps = self.chosen.train.steps
         seconds = (time.perf_counter() - self.started) / (step - self.started_at)
         skipped = f", {numbers['skipped']} skipped" if numbers["skipped"] else ""
-        best = f", best {self.score} {self.best:.1f}" if self.best is not None else ""
+        best = f", best {self.main_score} {self.best:.1f}" if self.best is not None else ""
         self.console.print(
             f"step {step} of {steps}: loss {numbers['loss']:.2f}, "
             f"{numbers['images/s']:.1f} images/s, {numbers['memory GiB']:.1f} GiB{skipped}{best}, "
@@ -250,10 +251,19 @@ class Run:
         if self.held_out is None or not images:
             return
         segmenter = self.segmenter_of(model, processor)
+        self.score(step, segmenter, self.held_out, images)
+        # Until the next evaluation, the device's memory is for training.
+        segmenter.parameters = jax.device_get(segmenter.parameters)
+        if self.improved:
+            save(model, processor, self.out / "best")
+
+    def score(self, step: int, segmenter: Segmenter, held_out: Dataset, images: Sequence[Any]):
+        """Evaluates the model, and logs scores and pictures."""
+        self.improved = False
         with ImageProgress("evaluating", len(images), self.console) as progress:
             evaluated = evaluate(
                 segmenter,
-                self.held_out,
+                held_out,
                 limit=self.evaluate_images,
                 progress=lambda _, error: progress.advance(ok=error is None),
             )
@@ -266,9 +276,8 @@ class Run:
         self.log.add(step, scores)
         for item in images[:PICTURES]:
             self.log.add_picture(step, item.name, draw(segmenter, item.image))
-        if self.best is None or scores[self.score] > self.best:
-            self.best = scores[self.score]
-            save(model, processor, self.out / "best")
+        if self.best is None or scores[self.main_score] > self.best:
+            self.best, self.improved = scores[self.main_score], True
 
     def segmenter_of(self, model: Mask2Former, processor: ImageProcessor) -> Segmenter:
         """The run's segmenter with this model's parameters; only the first call compiles."""

@@ -8,6 +8,7 @@ from m2f_jax.config import Task
 from m2f_jax.datasets.coco import CocoDataset
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import has_split, open_dataset
+from m2f_jax.eval.evaluation import checked_evaluation
 from m2f_jax.labels import Label
 
 
@@ -41,4 +42,11 @@ def find_data(root: Path, task: Task, labels: Sequence[Label] | None) -> Trainin
         return TrainingData(examples, None)
     # A COCO file may have more categories than are learned; they are matched by name.
     known = None if isinstance(examples, CocoDataset) else examples.labels
-    return TrainingData(examples, open_dataset(root, "val", task, known))
+    held_out = open_dataset(root, "val", task, known)
+    if task == "panoptic" and isinstance(held_out, CocoDataset) and not held_out.panoptic:
+        raise ValueError(
+            f"{held_out.annotations} has objects, which can't be evaluated as panoptic "
+            "segmentation; replace it by a panoptic file, or remove it"
+        )
+    checked_evaluation(held_out, task, examples.labels)  # now rather than after many steps
+    return TrainingData(examples, held_out)
