@@ -16,12 +16,12 @@ _exchanges = itertools.count()
 
 
 def share_of(items: Sequence[T]) -> Sequence[T]:
-    """This process's part: every n-th item, so that long and short images spread evenly."""
+    """Returns this process's part: every n-th item, so that slow images spread evenly."""
     return items[jax.process_index() :: jax.process_count()]
 
 
 def exchange(message: bytes) -> list[bytes]:
-    """What every process passed to this function, in order of the processes; all must call it."""
+    """Returns what every process passed, in order of the processes. All of them must call it."""
     if jax.process_count() == 1:
         return [message]
     # A collective operation gives up when the others come half a minute later; a barrier waits.

@@ -1,4 +1,4 @@
-"""Files that are complete or not there at all, and the arrays that metrics keep in them."""
+"""Writing of files that are complete or not there at all, and .npz files of metrics."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import numpy as np
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A path to write to, whose file takes the place of `path` once all went well."""
+    """Yields a path to write to; its file replaces `path` if the block ends without an error."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -35,7 +35,7 @@ def save_arrays(path: str | os.PathLike, format: str, **arrays: Any):
 
 @contextlib.contextmanager
 def saved_arrays(path: str | os.PathLike, format: str) -> Iterator[dict[str, np.ndarray]]:
-    """What `save_arrays` wrote; whatever fails in the block is put down to the file.
+    """Yields what `save_arrays` wrote; any error in the block is raised as an error of the file.
 
     Raises:
         FileNotFoundError: there is no such file.

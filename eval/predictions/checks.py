@@ -1,4 +1,4 @@
-"""Files that others made: found, read, and refused with their names if something is wrong."""
+"""Reading and checking of files that other programs wrote; errors name the file."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -11,7 +11,7 @@ from m2f_jax.structures import Size
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Returns what a JSON file holds.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -78,7 +78,7 @@ def check_png(path: Path, size: Size):
 def one_file_each(
     folder: Path, ending: str, items: Sequence[Any], known: Collection[str]
 ) -> dict[str, Path]:
-    """The file of each image in a folder, found as by the official scripts: <name>*<ending>.
+    """Finds the file of each image in a folder as the official scripts do: <name>*<ending>.
 
     Args:
         folder: is searched through.

@@ -1,6 +1,6 @@
-"""Predictions in files: what needs no pixels is checked first, then image after image is scored.
+"""Predictions in files: all are checked without their pixels first, then scored image by image.
 
-What a file of a format holds, its class's `read` gives to an evaluation's `count`.
+There is one class per format; its `read` returns what an evaluation's `count` takes.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -42,11 +42,11 @@ class PredictionFiles(Protocol):
     """A data set's predictions in files."""
 
     def path(self, item: Any, /) -> Path:
-        """The file that says what is predicted in an image."""
+        """Returns the file of an image's prediction, for messages."""
         ...
 
     def read(self, item: Any, /) -> Any:
-        """That prediction."""
+        """Returns an image's prediction."""
         ...
 
 

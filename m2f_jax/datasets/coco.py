@@ -120,13 +120,13 @@ class CocoDataset:
         return segments._replace(labels=category[segments.labels])
 
     def place(self, entry: CocoImage) -> str:
-        """What a message says about an image's annotations."""
+        """The name of an image's annotations in messages."""
         return f"image {entry.id} of {self.annotations}"
 
     def segment_of(
         self, segment: Mapping[str, Any], key: int, task: Task
     ) -> tuple[int, int] | None:
-        """Its class index; and its key if it is an object of its own."""
+        """Class index and number of the segment that this is part of; None if it isn't learned."""
         label = self.classes[segment["category_id"]]
         if label is None:
             return None

@@ -160,7 +160,7 @@ class Selection:
         return self.whole[self.indices[index]]
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """As the whole set's."""
+        """As `whole.check`."""
         return self.whole.check(self.indices[index])
 
 
@@ -169,7 +169,7 @@ def check_examples(
     progress: Callable[[int, int], None] | None = None,
     threads: int | None = None,
 ) -> Int[np.ndarray, "images K"]:
-    """Reads the ground truth of all images, so that no fault shows up in the middle of a training.
+    """Reads the ground truth of all images, so that no training run stops at a faulty file.
 
     Args:
         examples: the data.

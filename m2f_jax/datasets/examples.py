@@ -31,8 +31,8 @@ class Segments(NamedTuple):
 
         Args:
             ids: with at least one pixel.
-            segment_of: says for an id which segment it is: its class index, and what tells it from
-                others of the class; None if it is none.
+            segment_of: maps an id to its segment: a class index, and a key that differs between
+                segments of the class; None for pixels without a segment.
         """
         # Pixels in a row are mostly the same: what takes time is done once per run of them.
         flat = ids.ravel()

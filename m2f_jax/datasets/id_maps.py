@@ -107,7 +107,7 @@ class IdMapDataset:
         unknown: Counter[int] = Counter()
 
         def segment_of(id_: int) -> tuple[int, int] | None:
-            """Its class index; and its id if it is an object of its own."""
+            """Class index and number of the segment of an id; None if it isn't learned."""
             class_id = id_ // FIRST_OBJECT if id_ >= FIRST_OBJECT else id_
             if class_id not in self.classes:
                 unknown[class_id] += 1
