@@ -1,21 +1,13 @@
 """Cityscapes instance AP without the masks leaving the device: only tables of counts come back."""
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, Int32, Integer
 
-from m2f_jax.config import Task
-from m2f_jax.datasets.cityscapes import CityscapesImage
-from m2f_jax.inference.postprocess import AnyArray
-from m2f_jax.inference.postprocess import Instances as Found
-from m2f_jax.inference.processor import FOR_EVALUATION, ImageProcessor
-from m2f_jax.labels import Label
+from m2f_jax.inference.postprocess import AnyArray, Instances
 from m2f_jax.structures import Size
 
-from .cityscapes import Instances
-from .metrics.cityscapes_ap import CityscapesInstanceAP
 from .metrics.region_tables import Regions, count_on_device
 
 
@@ -24,7 +16,7 @@ class RegionInput(NamedTuple):
 
     region_map: Integer[np.ndarray, "H W"]
     columns: Int32[np.ndarray, "C"]
-    """Only its length says something: how many columns the table gets."""
+    """Only its length is used: the number of columns of the table."""
 
 
 class CountedInstances(NamedTuple):
@@ -36,45 +28,13 @@ class CountedInstances(NamedTuple):
     areas: Int32[AnyArray, "N"]
 
 
-def count_instances(found: Found, truth: RegionInput) -> CountedInstances:
+def region_input(regions: Regions, canvas: Size) -> RegionInput:
+    """Returns what the device needs of an image's ground truth."""
+    return RegionInput(regions.index_map(canvas), np.zeros(regions.num_columns, np.int32))
+
+
+def count_instances(found: Instances, truth: RegionInput) -> CountedInstances:
     """Replaces masks by counts; runs on the device, as part of post-processing."""
     num_columns = len(truth.columns)
     counts = count_on_device(found.packed_masks, truth.region_map, num_columns=num_columns)
     return CountedInstances(found.scores, found.labels, counts.table, counts.areas)
-
-
-@dataclass(frozen=True)
-class InstancesOnDevice:
-    """Instance AP as `Instances` measures it, to the bit, with the masks counted on the device."""
-
-    task: ClassVar[Task] = "instance"
-    labels: tuple[Label, ...]
-    processor: ImageProcessor
-
-    read = Instances.read
-    empty = Instances.empty
-    load = Instances.load
-    reduce = staticmethod(count_instances)
-
-    def extra(self, truth: Regions, canvas: Size) -> RegionInput:
-        """What the device needs of the ground truth."""
-        return RegionInput(truth.index_map(canvas), np.zeros(truth.num_columns, np.int32))
-
-    def measure(
-        self, item: CityscapesImage, truth: Regions, counted: CountedInstances
-    ) -> CityscapesInstanceAP:
-        """The table of one image."""
-        order = self.processor.order(
-            np.asarray(counted.scores), np.asarray(counted.labels), FOR_EVALUATION
-        )
-        ids = np.array([label.id for label in self.labels])[counted.labels[order]]
-        metric = CityscapesInstanceAP()
-        metric.add_table(
-            truth,
-            counted.table[order],
-            counted.areas[order],
-            ids,
-            counted.scores[order],
-            image=item.name,
-        )
-        return metric

@@ -9,19 +9,19 @@ import numpy as np
 from jax._src import distributed  # its client has no public name; Orbax takes it from here too
 from jax.experimental import multihost_utils
 
-Item = TypeVar("Item")
+T = TypeVar("T")
 
 A_WEEK = 7 * 24 * 3600 * 1000  # milliseconds; shares of a data set may take very unlike times
 _exchanges = itertools.count()
 
 
-def share_of(items: Sequence[Item]) -> Sequence[Item]:
-    """This process's part: every n-th item, so that long and short images spread evenly."""
+def share_of(items: Sequence[T]) -> Sequence[T]:
+    """Returns this process's part: every n-th item, so that slow images spread evenly."""
     return items[jax.process_index() :: jax.process_count()]
 
 
 def exchange(message: bytes) -> list[bytes]:
-    """What every process passed to this function, in order of the processes; all must call it."""
+    """Returns what every process passed, in order of the processes. All of them must call it."""
     if jax.process_count() == 1:
         return [message]
     # A collective operation gives up when the others come half a minute later; a barrier waits.

@@ -11,8 +11,8 @@ from pathlib import Path
 import jax
 
 from m2f_jax import ImageProcessor, Mask2Former
-from m2f_jax.datasets.examples import check_examples, with_segments
-from m2f_jax.datasets.folder import folder_examples
+from m2f_jax.datasets.dataset import check_examples, with_segments
+from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.pretrained import start_from
 from m2f_jax.training import LossConfig, OptimizerConfig, TrainConfig, TrainState, train_step
 from m2f_jax.training.augment import random_crops
@@ -29,7 +29,7 @@ parser.add_argument("--points", type=int, default=12544, help="per mask, in the 
 options = parser.parse_args()
 
 # Every file is read once before the first step, so that no fault shows up in the middle.
-examples = folder_examples(options.data, "instance")
+examples = folder_dataset(options.data, "instance")
 examples = with_segments(examples, check_examples(examples))
 
 # The trained parameters, with a fresh head for the new classes.

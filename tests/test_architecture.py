@@ -21,13 +21,14 @@ STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
 
 # Each room, and which rooms or modules it may import besides itself, at the top of a module or
 # within. A module belongs to the longest row that it lies in; names are those within m2f_jax.
-BOTTOM = ("config", "files", "labels", "masks", "structures")
+BOTTOM = ("config", "files", "images", "labels", "masks", "structures")
 MAY_IMPORT = {
     "files": (),
     "labels": (),
     "structures": (),
     "config": ("files", "labels"),
     "masks": ("structures",),
+    "images": ("structures",),
     "presets": ("config", "labels"),
     "ops": (),
     "modeling": (*BOTTOM, "ops", *(f"modeling.{stage}" for stage in STAGES)),
@@ -38,7 +39,7 @@ MAY_IMPORT = {
     "modeling.parameters": (*BOTTOM, "modeling"),
     "inference": (*BOTTOM, "presets", "ops", "modeling"),
     "inference.export": (*BOTTOM, "ops", "modeling", "inference"),
-    "datasets": (*BOTTOM, "inference.preprocess"),
+    "datasets": BOTTOM,
     "visualization": (*BOTTOM, "inference.results"),
     "streets": BOTTOM,
     "convert": (

@@ -1,8 +1,10 @@
 """The examples run, at toy size."""
 
+import ast
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ from PIL import Image
 
 from m2f_jax import Mask2Former
 from m2f_jax.labels import numbered
+from m2f_jax.streets import write_streets
 from m2f_jax.training import initialize
 from tests.conftest import MICRO, ROOT
 
@@ -61,3 +64,16 @@ def test_fine_tuning(tmp_path):
     assert "2 images, 1 classes; fresh: decoder.heads.class_head.bias" in found.stdout
     model = Mask2Former.from_pretrained(out)
     assert [label.name for label in model.config.labels] == ["bright square"]
+
+
+def test_evaluation_from_python(tmp_path, monkeypatch, capsys):
+    """The example of docs/evaluate.md."""
+    page = (ROOT / "docs" / "evaluate.md").read_text()
+    [code] = [part for part in re.findall("```python\n(.*?)```", page, re.DOTALL) if "out=" in part]
+    write_streets(tmp_path / "data", 1, (128, 256), seed=3, split="val")
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    scores, shape = capsys.readouterr().out.splitlines()
+    assert set(ast.literal_eval(scores)) == {"AP", "AP50"}
+    assert shape == "(8, 10)"
+    assert (tmp_path / "report" / "results.json").is_file()

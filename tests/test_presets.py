@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+from m2f_jax.eval.scores import MAIN_SCORES
 
 from m2f_jax.config import Mask2FormerConfig, SwinConfig
 from m2f_jax.labels import numbered, published_labels
@@ -20,7 +21,6 @@ PUBLISHED = {  # data set and task: classes, backbones
     "mapillary-vistas-panoptic": (65, ("large",)),
     "mapillary-vistas-semantic": (65, ("large",)),
 }
-MAIN_SCORE = {"instance": "AP", "panoptic": "PQ", "semantic": "mIoU"}
 
 
 def test_every_published_model_is_there():
@@ -69,7 +69,7 @@ def test_size_and_scores(name):
     assert nearest.shortest_edge == published.shortest_edge
     assert nearest.longest_edge == published.longest_edge
     assert nearest.object_mask_threshold == published.object_mask_threshold
-    assert MAIN_SCORE[config.task] in published.scores
+    assert MAIN_SCORES[config.task] in published.scores
     assert set(published.scores) <= {"PQ", "AP", "AP50", "mIoU"}
     assert all(20 < score < 100 for score in published.scores.values())
 

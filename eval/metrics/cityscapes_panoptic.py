@@ -9,7 +9,7 @@ from jaxtyping import Int, Int32, Integer, Shaped
 from m2f_jax.labels import CITYSCAPES
 
 LARGEST_INSTANCE_ID = 33_999  # the label ids end at 33
-TRAIN_IDS = (
+TRAIN_IDS_MESSAGE = (
     "these seem to be train ids rather than label ids; read *_gtFine_labelIds.png, and turn "
     "predicted train ids into label ids: [label.id for label in m2f_jax.labels.CITYSCAPES]"
 )
@@ -89,7 +89,7 @@ def refuse_train_ids(confusion: Int[np.ndarray, "34 34"], side: str):
         return
     as_train_ids = confusion[label_ids[1:], np.arange(1, len(label_ids))].sum()
     if as_train_ids > confusion[label_ids, label_ids].sum():
-        raise ValueError(f"{side} has no value but {used.tolist()}: {TRAIN_IDS}")
+        raise ValueError(f"{side} has no value but {used.tolist()}: {TRAIN_IDS_MESSAGE}")
 
 
 def count_objects(

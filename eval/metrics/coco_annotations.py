@@ -32,21 +32,31 @@ class CocoAnnotations:
     digest: str
 
     @classmethod
-    def of(cls, source: str | os.PathLike | Mapping[str, Any]) -> "CocoAnnotations":
+    def of(
+        cls, source: str | os.PathLike | Mapping[str, Any], path: str | os.PathLike | None = None
+    ) -> "CocoAnnotations":
         """Reads an annotation file, or its content.
 
         Objects without an "area" have that of their mask, those without "iscrowd" are none.
+
+        Args:
+            source: the file or the content.
+            path: the file that content was read from.
 
         Raises:
             ValueError: it isn't one, or an entry is incomplete or refers to what isn't there.
         """
         if isinstance(source, Mapping):
-            return cls._checked(source, None)
-        with Path(source).open("rb") as file:
-            try:
-                return cls._checked(json.load(file), os.fspath(source))
-            except ValueError as error:
-                raise ValueError(f"{os.fspath(source)}: {error}") from error
+            if path is None:
+                return cls._checked(source, None)
+        else:
+            path = source
+        try:
+            if not isinstance(source, Mapping):
+                source = json.loads(Path(source).read_bytes())
+            return cls._checked(source, os.fspath(path))
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(path)}: {error}") from error
 
     @classmethod
     def _checked(cls, content: Mapping[str, Any], path: str | None) -> "CocoAnnotations":

@@ -22,7 +22,7 @@ from m2f_jax.labels import CITYSCAPES, things
 from .region_tables import KNOWN_LABELS, PixelCounts, Regions
 
 CLASSES = things(CITYSCAPES)
-TRAIN_IDS = range(11, 19)  # of these classes
+TRAIN_IDS_OF_THINGS = range(11, 19)  # of these classes
 UNKNOWN_DISTANCE = (-1.0, 0.0)
 FORMAT = "m2f_jax CityscapesInstanceAP 1"  # what a file holds, and the version of its layout
 
@@ -151,7 +151,7 @@ def _check_labels(labels: set[int]):
             f"to {KNOWN_LABELS[-1]}"
         )
     mistaken = None
-    if labels and labels <= set(TRAIN_IDS):
+    if labels and labels <= set(TRAIN_IDS_OF_THINGS):
         mistaken = "train ids"
     elif labels <= set(range(len(CLASSES))) and labels - {7}:  # 7 alone may be the road
         mistaken = "class indices of a model"

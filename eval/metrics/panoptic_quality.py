@@ -17,7 +17,7 @@ from jaxtyping import Shaped
 from m2f_jax.labels import Label
 
 from ..whole_files import save_arrays, saved_arrays
-from .segment_counts import TP, ImageCounts, Segments, count_segments
+from .segment_counts import TP, SegmentOutcomes, SegmentsInfo, count_segments
 
 FORMAT = "PanopticQuality 1"  # what a file holds, and the version of its layout
 
@@ -75,10 +75,12 @@ class PanopticQualityResult:
         } | {"per_class": {str(quality.id): asdict(quality) for quality in self.per_class.values()}}
 
 
-def evaluate(categories: Sequence[Label], images: Iterable[ImageCounts]) -> PanopticQualityResult:
+def evaluate(
+    categories: Sequence[Label], images: Iterable[SegmentOutcomes]
+) -> PanopticQualityResult:
     """The qualities of counted images; sums run in the order of names, then of all else."""
 
-    def place(counts: ImageCounts) -> tuple[int, ImageCounts]:
+    def place(counts: SegmentOutcomes) -> tuple[int, SegmentOutcomes]:
         return len(counts.image) if counts.image.isdecimal() else 0, counts  # 9 is before 10
 
     sums = {label.id: [0.0, 0, 0, 0] for label in categories}  # IoU, then tp, fp, fn
@@ -132,7 +134,7 @@ class PanopticQuality:
             values = [getattr(label, field) for label in self.categories]
             if doubled := sorted({value for value in values if values.count(value) > 1}):
                 raise ValueError(f"several categories share the {field} {doubled}")
-        self._images: list[ImageCounts] = []
+        self._images: list[SegmentOutcomes] = []
         self._names: set[str] = set()
 
     def __len__(self) -> int:
@@ -141,9 +143,9 @@ class PanopticQuality:
     def add(
         self,
         gt_map: Shaped[np.ndarray, "..."],
-        gt_segments: Segments,
+        gt_segments: SegmentsInfo,
         map: Shaped[np.ndarray, "..."],
-        segments: Segments,
+        segments: SegmentsInfo,
         image: str = "",
     ):
         """Compares one image's prediction with its ground truth.
@@ -202,10 +204,10 @@ class PanopticQuality:
             outcomes = [[] for _ in saved["images"]]
             for k, *row in saved["outcomes"]:
                 outcomes[k].append(tuple(row))
-            metric._extend(list(map(ImageCounts, saved["images"], map(tuple, outcomes))))
+            metric._extend(list(map(SegmentOutcomes, saved["images"], map(tuple, outcomes))))
         return metric
 
-    def _extend(self, images: Sequence[ImageCounts]):
+    def _extend(self, images: Sequence[SegmentOutcomes]):
         """Takes over images, unless one is there already."""
         names = {counts.image for counts in images} - {""}
         if doubled := sorted(names & self._names):

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Int, Integer, Shaped
 
 TP, FP, FN = range(3)
 
-Segments = Sequence[Mapping[str, Any]]
+SegmentsInfo = Sequence[Mapping[str, Any]]
 
 
-class ImageCounts(NamedTuple):
+class SegmentOutcomes(NamedTuple):
     """What one image adds; plain tuples, so that images can be sorted by all they hold.
 
     For each match and each segment without one: category id, kind (true positive, false positive,
@@ -27,12 +27,12 @@ class ImageCounts(NamedTuple):
 
 def count_segments(
     gt_map: Shaped[np.ndarray, "..."],
-    gt_segments: Segments,
+    gt_segments: SegmentsInfo,
     map: Shaped[np.ndarray, "..."],
-    segments: Segments,
+    segments: SegmentsInfo,
     known: set[int],
     image: str,
-) -> ImageCounts:
+) -> SegmentOutcomes:
     """Compares a prediction with its ground truth; the arguments are those of the metric's `add`.
 
     Args:
@@ -72,7 +72,7 @@ def count_segments(
     outcomes = [(int(gt_categories[g]), TP, i, u) for g, _, i, u in in_order]
     outcomes += sorted((int(category), FP, 0, 0) for category in categories[false_positives])
     outcomes += sorted((int(category), FN, 0, 0) for category in gt_categories[false_negatives])
-    return ImageCounts(image, tuple(outcomes))
+    return SegmentOutcomes(image, tuple(outcomes))
 
 
 def intersections(
@@ -138,7 +138,7 @@ def _check_map(segment_map: Shaped[np.ndarray, "..."], side: str):
         raise ValueError(f"{side}'s map has ids from {low} to {high}; they must fit into 24 bits")
 
 
-def _checked_ids(segments: Segments, known: set[int], side: str) -> list[int]:
+def _checked_ids(segments: SegmentsInfo, known: set[int], side: str) -> list[int]:
     """The ids in a list of segments, once all it says is known to be good."""
     for segment in segments:
         if missing := {"id", "category_id"} - set(segment):
@@ -177,7 +177,7 @@ def _check_drawn(
         )
 
 
-def _check_areas(segments: Segments, areas: Int[np.ndarray, "segments"], side: str):
+def _check_areas(segments: SegmentsInfo, areas: Int[np.ndarray, "segments"], side: str):
     """Refuses areas, on which the official scripts would rely, that aren't those of the map."""
     for segment, area in zip(segments, areas.tolist(), strict=True):
         if segment.get("area", area) != area:

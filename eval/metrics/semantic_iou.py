@@ -20,7 +20,7 @@ from ..whole_files import save_arrays, saved_arrays
 from .cityscapes_panoptic import (
     CITYSCAPES_CLASSES,
     LARGEST_INSTANCE_ID,
-    TRAIN_IDS,
+    TRAIN_IDS_MESSAGE,
     SemanticClass,
     count_objects,
     refuse_train_ids,
@@ -205,7 +205,7 @@ class SemanticIoU:
                 f"and pixels without one have {self._ignore}"
             )
         if set(present.tolist()) <= {*range(len(CITYSCAPES)), 255}:
-            raise ValueError(f"{side} has the value 255 and none above 18: {TRAIN_IDS}")
+            raise ValueError(f"{side} has the value 255 and none above 18: {TRAIN_IDS_MESSAGE}")
         raise ValueError(
             f"{side} has the values {bad[:10]}, but label ids end at {len(self.classes) - 1}; "
             "pixels without a class are 0"

@@ -1,19 +1,17 @@
-"""Files that others made: found, read, and refused with their names if something is wrong."""
+"""Reading and checking of files that other programs wrote; errors name the file."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int32
 from PIL import Image
 
 from m2f_jax.structures import Size
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Returns what a JSON file holds.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -77,32 +75,10 @@ def check_png(path: Path, size: Size):
         )
 
 
-def read_segment_ids(path: Path) -> Int32[np.ndarray, "H W"]:
-    """The ids in a panoptic PNG file: R + 256 G + 65536 B.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or isn't RGB.
-    """
-    try:
-        with Image.open(path) as png:
-            colors = np.asarray(png)
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error})") from error
-    if colors.ndim != 3 or colors.shape[2] < 3 or colors.dtype != np.uint8:
-        raise ValueError(
-            f"{path} isn't RGB but {colors.dtype} of the shape {colors.shape}; panoptic ids are "
-            "R + 256 G + 65536 B"
-        )
-    return colors[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
-
-
 def one_file_each(
     folder: Path, ending: str, items: Sequence[Any], known: Collection[str]
 ) -> dict[str, Path]:
-    """The file of each image in a folder, found as by the official scripts: <name>*<ending>.
+    """Finds the file of each image in a folder as the official scripts do: <name>*<ending>.
 
     Args:
         folder: is searched through.

@@ -11,13 +11,14 @@ from PIL import Image
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.structures import Size
 
-from ..metrics.cityscapes_panoptic import TRAIN_IDS
+from ..metrics.cityscapes_panoptic import TRAIN_IDS_MESSAGE
 from ..metrics.image_tables import check_predictions
 from .checks import check_png, one_file_each, png_size
-from .files import CocoResults, PanopticFiles, PredictionFiles, Predictions
+from .files import CocoResults, InstancePrediction, PanopticFiles, PredictionFiles
 
 
 def find_predictions(
@@ -70,7 +71,7 @@ def check_categories(used: Collection[int]):
     """
     unknown = set(used) - {label.id for label in CITYSCAPES}
     if unknown and set(used) <= set(range(len(CITYSCAPES))):
-        raise ValueError(f"the category ids are {sorted(used)}: {TRAIN_IDS}")
+        raise ValueError(f"the category ids are {sorted(used)}: {TRAIN_IDS_MESSAGE}")
     if unknown:
         raise ValueError(
             f"the category ids {sorted(unknown, key=str)} aren't evaluated; a category id is the "
@@ -130,11 +131,11 @@ class OfficialResults:
         """The text file of an image."""
         return self.files[item.name]
 
-    def read(self, item: CityscapesImage) -> Predictions:
+    def read(self, item: CityscapesImage) -> InstancePrediction:
         """One image's instances; a ValueError names a mask file that can't be read."""
         lines = self.lines[item.name]
         masks = [read_mask(line.mask) for line in lines]
-        return Predictions(
+        return InstancePrediction(
             np.stack(masks) if masks else [],
             np.array([line.label for line in lines], int),
             np.array([line.score for line in lines], float),
@@ -208,20 +209,4 @@ class LabelMaps:
 
     def read(self, item: CityscapesImage) -> Int32[np.ndarray, "H W"]:
         """One image's label ids; a ValueError names a file that isn't a map of ids."""
-        return read_ids(self.files[item.name])
-
-
-def read_ids(path: Path) -> Int32[np.ndarray, "H W"]:
-    """A map of ids.
-
-    Raises:
-        ValueError: the file is damaged, or isn't a map of whole numbers; it is named.
-    """
-    try:
-        with Image.open(path) as image:
-            ids = np.asarray(image)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error}); unpack it again") from error
-    if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        raise ValueError(f"{path} isn't a map of ids but {ids.dtype} of the shape {ids.shape}")
-    return ids.astype(np.int32)
+        return read_ids(self.files[item.name], "grey")

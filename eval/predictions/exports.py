@@ -1,6 +1,6 @@
-"""A model's predictions in official formats, image after image; their JSON file comes at the end.
+"""Writing of predictions in official formats: image by image, and a JSON file at the end.
 
-What an image adds to that file is kept beside it, so that it is complete after an interruption.
+Each image's entry is kept in a file of its own, so that an interrupted export can be completed.
 """
 
 import json
@@ -18,7 +18,7 @@ from ..metrics.panoptic_quality import coco_categories
 
 
 def export_entry(folder: Path, name: str, entry: Any):
-    """Keeps what one image adds to the JSON file."""
+    """Keeps one image's entry of the JSON file."""
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / f"{name}.json") as unfinished:
         unfinished.write_text(json.dumps(entry) + "\n")
@@ -47,7 +47,7 @@ def export_panoptic(
 
 
 def entries_of(folder: Path, names: Sequence[str]) -> Iterator[Any]:
-    """What the images add.
+    """Yields the entries that were kept.
 
     Raises:
         FileNotFoundError: an image was exported once, and is gone.
@@ -81,6 +81,6 @@ def finish_panoptic(file: Path, folder: Path, names: Sequence[str], categories: 
 
 
 def write_json(file: Path, content: Mapping[str, Any] | Sequence[Any]):
-    """A JSON file that is complete or not there at all."""
+    """Writes a JSON file, which is complete or not there at all."""
     with replacing(file) as unfinished:
         unfinished.write_text(json.dumps(content) + "\n")

@@ -1,6 +1,6 @@
-"""Predictions in files: what needs no pixels is checked first, then image after image is scored.
+"""Predictions in files: all are checked without their pixels first, then scored image by image.
 
-What a file of a format holds, its class's `read` gives to an evaluation's `count`.
+There is one class per format; its `read` returns what an evaluation's `count` takes.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -12,15 +12,17 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Int
 
+from m2f_jax.datasets.dataset import DatasetImage
+from m2f_jax.images import read_ids
 from m2f_jax.structures import Size
 
-from ..evaluate import Item, Metric
-from .checks import check_keys, check_png, check_rle, read_json, read_segment_ids
+from ..metrics.metric import Metric
+from .checks import check_keys, check_png, check_rle, read_json
 
 THREADS = 4  # PIL and numpy let go of the interpreter while they work
 
 
-class Predictions(NamedTuple):
+class InstancePrediction(NamedTuple):
     """One image's instances: bool masks [N, H, W] or RLEs, category ids, scores."""
 
     masks: np.ndarray | list[dict[str, Any]]
@@ -40,11 +42,11 @@ class PredictionFiles(Protocol):
     """A data set's predictions in files."""
 
     def path(self, item: Any, /) -> Path:
-        """The file that says what is predicted in an image."""
+        """Returns the file of an image's prediction, for messages."""
         ...
 
     def read(self, item: Any, /) -> Any:
-        """That prediction."""
+        """Returns an image's prediction."""
         ...
 
 
@@ -53,38 +55,38 @@ class FileEvaluation(Protocol):
     """What scoring files needs of an evaluation."""
 
     def empty(self) -> Metric:
-        """A metric without images."""
+        """Returns a metric without images."""
         ...
 
-    def truth(self, item: Any, /) -> Any:
-        """An image's ground truth."""
+    def truth(self, index: int, /) -> Any:
+        """Returns an image's ground truth."""
         ...
 
-    def count(self, item: Any, truth: Any, prediction: Any, /) -> Metric:
-        """A metric of this image alone."""
+    def count(self, index: int, truth: Any, prediction: Any, /) -> Metric:
+        """Returns a metric of this image alone."""
         ...
 
 
 def measure_files(
     evaluation: FileEvaluation, items: Sequence[Any], files: PredictionFiles
 ) -> Iterator[Metric]:
-    """The metric of each image.
+    """Yields the metric of each of the first images of a data set.
 
     Raises:
         ValueError: something doesn't fit; the message names a file.
     """
 
-    def measure(item: Any) -> Metric:
-        truth = evaluation.truth(item)
+    def measure(index: int) -> Metric:
+        item, truth = items[index], evaluation.truth(index)
         try:
-            return evaluation.count(item, truth, files.read(item))
+            return evaluation.count(index, truth, files.read(item))
         except ValueError as error:
             path = files.path(item)
             raise ValueError(error if str(path) in str(error) else f"{path}: {error}") from error
 
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            yield from pool.map(measure, items)
+            yield from pool.map(measure, range(len(items)))
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -147,15 +149,15 @@ class CocoResults:
                 raise ValueError(f"{file}, image {item.name}: {error}") from error
         return cls(file, entries)
 
-    def path(self, item: Item) -> Path:
+    def path(self, item: DatasetImage) -> Path:
         """The file."""
         del item
         return self.file
 
-    def read(self, item: Item) -> Predictions:
+    def read(self, item: DatasetImage) -> InstancePrediction:
         """One image's detections."""
         entries = self.entries[item.name]
-        return Predictions(
+        return InstancePrediction(
             [entry["segmentation"] for entry in entries],
             np.array([entry["category_id"] for entry in entries], int),
             np.array([entry["score"] for entry in entries], float),
@@ -236,16 +238,16 @@ class PanopticFiles:
             check_png(found.path(item), size(item))
         return found
 
-    def path(self, item: Item) -> Path:
+    def path(self, item: DatasetImage) -> Path:
         """The PNG file of an image."""
         path = self.maps / self.entries[item.name]["file_name"]
         if not path.resolve().is_relative_to(self.maps.resolve()):
             raise ValueError(f"{path} leads out of {self.maps}")
         return path
 
-    def read(self, item: Item) -> PanopticPrediction:
+    def read(self, item: DatasetImage) -> PanopticPrediction:
         """One image's segments."""
-        segment_map = read_segment_ids(self.path(item))
+        segment_map = read_ids(self.path(item), "rgb")
         return PanopticPrediction(segment_map, self.entries[item.name]["segments_info"])
 
 

@@ -23,7 +23,7 @@ from ..metrics.image_tables import CLASSES
 from ..metrics.instance_report_data import InstanceAPResult
 from ..metrics.region_tables import FIRST_INSTANCE
 from ..predictions.cityscapes import read_ids, size_of
-from ..predictions.files import PredictionFiles, Predictions
+from ..predictions.files import InstancePrediction, PredictionFiles
 from .page import WIDEST, Markup, embedded, section, tag
 
 HOW_TO_COMPARE = (
@@ -92,7 +92,7 @@ def worst_pictures_of_files(
     index = {label.id: k for k, label in enumerate(CLASSES)}
 
     def read(item: CityscapesImage) -> InstanceSegmentation:
-        found: Predictions = files.read(item)
+        found: InstancePrediction = files.read(item)
         kept = (found.scores >= FOR_DISPLAY) & np.isin(found.labels, list(index))
         order = [i for i in np.argsort(-found.scores, kind="stable").tolist() if kept[i]]
         size = size_of(item)

@@ -197,12 +197,46 @@ class EvalCoco:
 
 
 @dataclass(frozen=True)
+class EvalFolder:
+    """Score a model on your own data, in any form that m2f train accepts.
+
+    Classes are matched by name. Every image's results are kept as they are finished, as for
+    Cityscapes.
+    """
+
+    root: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")]
+    """The folder with val/, which has images/ and annotations.json (COCO's format), or images/,
+    ids/ and labels.json; also a Cityscapes tree, or COCO's folder."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
+    one in this package."""
+    task: TaskName | None = None
+    """What to score; by default what the model was trained for."""
+    split: str = "val"
+    """The split of the data set."""
+    limit: int | None = None
+    """Only the first so many images."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write results.json and report.html."""
+    export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write the predictions in COCO's format, for other tools to score."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    batch_size: int = 1
+    """Images that each device computes at a time, where neighbours have the same size."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    processes: SharedWork = Processes()
+
+
+@dataclass(frozen=True)
 class Eval:
     """Score a model on a data set."""
 
     data: (
         Annotated[EvalCityscapes, tyro.conf.subcommand("cityscapes", prefix_name=False)]
         | Annotated[EvalCoco, tyro.conf.subcommand("coco", prefix_name=False)]
+        | Annotated[EvalFolder, tyro.conf.subcommand("folder", prefix_name=False)]
     )
 
 

@@ -13,15 +13,10 @@ from m2f_jax.eval.metrics.instance_report_data import InstanceAPResult
 from m2f_jax.eval.metrics.panoptic_quality import PanopticQualityResult
 from m2f_jax.eval.metrics.semantic_scores import SemanticIoUResult
 from m2f_jax.eval.report.coco import NUMBERS
+from m2f_jax.eval.scores import headline_scores
 from m2f_jax.labels import CITYSCAPES, things
 
 Rows = list[tuple[str, ...]]
-
-
-@functools.singledispatch
-def scores_of(result: Any) -> dict[str, float]:
-    """The headline numbers in percent, by the names that the model zoo gives them."""
-    raise TypeError(type(result))
 
 
 @functools.singledispatch
@@ -35,11 +30,6 @@ def percent(fraction: float) -> str:
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
-@scores_of.register
-def _(result: InstanceAPResult) -> dict[str, float]:
-    return {"AP": 100 * result.ap, "AP50": 100 * result.ap50}
-
-
 @rows_of.register
 def _(result: InstanceAPResult):
     names = [label.name for label in things(CITYSCAPES)]
@@ -50,20 +40,10 @@ def _(result: InstanceAPResult):
     return ("class", "AP", "AP50"), [*rows, ("average", percent(result.ap), percent(result.ap50))]
 
 
-@scores_of.register
-def _(result: CocoMaskAPResult) -> dict[str, float]:
-    return {"AP": 100 * result.ap, "AP50": 100 * result.ap50, "AP75": 100 * result.ap75}
-
-
 @rows_of.register
 def _(result: CocoMaskAPResult):
     rows = [(name, percent(x.ap), percent(x.ap50)) for name, x in result.per_category.items()]
     return ("class", "AP", "AP50"), [*rows, ("average", percent(result.ap), percent(result.ap50))]
-
-
-@scores_of.register
-def _(result: PanopticQualityResult) -> dict[str, float]:
-    return {"PQ": 100 * result.all.pq}
 
 
 @rows_of.register
@@ -78,11 +58,6 @@ def _(result: PanopticQualityResult):
         for name, x in groups.items()
     ]
     return ("class", "PQ", "SQ", "RQ", "right", "false", "missed"), rows
-
-
-@scores_of.register
-def _(result: SemanticIoUResult) -> dict[str, float]:
-    return {"mIoU": 100 * result.miou}
 
 
 @rows_of.register
@@ -111,6 +86,6 @@ def print_scores(result: Any, published: Mapping[str, float]):
         for kind in ("AP", "AR"):
             numbers = {name: getattr(result, name.lower()) for name in NUMBERS if kind in name}
             console.print(", ".join(f"{name} {percent(x)}" for name, x in numbers.items()))
-    for name, score in scores_of(result).items():
+    for name, score in headline_scores(result).items():
         if name in published:
             console.print(f"{name} {score:.1f}; the authors published {published[name]}")

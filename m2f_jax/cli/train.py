@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from m2f_jax.cli.arguments import Train
 from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.cli.streets import parse_size
-from m2f_jax.cli.train_data import MAIN_SCORE, TrainingData, evaluate, find_data
+from m2f_jax.cli.train_data import find_data
 from m2f_jax.config import read_json
-from m2f_jax.datasets.examples import check_examples, with_segments
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.datasets.dataset import Dataset, check_examples, with_segments
+from m2f_jax.eval.evaluation import evaluate
+from m2f_jax.eval.scores import MAIN_SCORES
+from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.inference.segmenter import Segmenter
@@ -86,7 +88,7 @@ def run(command: Train) -> int:
         intervals = Intervals(
             log=command.log_every, save=command.save_every, evaluate=command.evaluate_every
         )
-        run_ = Run(out, chosen, data, command.evaluate_images, int(state.step), console)
+        run_ = Run(out, chosen, data.held_out, command.evaluate_images, int(state.step), console)
         with contextlib.closing(run_):
             state = run_loop(
                 state,
@@ -204,19 +206,21 @@ class Run:
         self,
         out: Path,
         chosen: Recipe,
-        data: TrainingData,
+        held_out: Dataset | None,
         evaluate_images: int | None,
         step: int,
         console: Console,
     ):
         """A run that continues after `step`."""
         self.out, self.chosen, self.console = out, chosen, console
-        self.data = dataclasses.replace(data, items=data.items[:evaluate_images])
-        self.score = MAIN_SCORE[chosen.train.model.task]
+        self.held_out, self.evaluate_images = held_out, evaluate_images
+        self.main_score = MAIN_SCORES[chosen.train.model.task]
         self.first = jax.process_index() == 0
         self.log = Log(out, step) if self.first else None
         self.started, self.started_at = time.perf_counter(), step
-        self.best = best_score(out, self.score) if self.first else None
+        self.best = best_score(out, self.main_score) if self.first else None
+        self.segmenter: Segmenter | None = None
+        self.improved = False
 
     def close(self):
         """Ends the log."""
@@ -231,7 +235,7 @@ class Run:
         steps = self.chosen.train.steps
         seconds = (time.perf_counter() - self.started) / (step - self.started_at)
         skipped = f", {numbers['skipped']} skipped" if numbers["skipped"] else ""
-        best = f", best {self.score} {self.best:.1f}" if self.best is not None else ""
+        best = f", best {self.main_score} {self.best:.1f}" if self.best is not None else ""
         self.console.print(
             f"step {step} of {steps}: loss {numbers['loss']:.2f}, "
             f"{numbers['images/s']:.1f} images/s, {numbers['memory GiB']:.1f} GiB{skipped}{best}, "
@@ -243,22 +247,45 @@ class Run:
         processor = self.processor(model)
         if self.first:
             save(model, processor, self.out / "model")
-        if not self.data.items:
+        images = self.held_out.images[: self.evaluate_images] if self.held_out else ()
+        if self.held_out is None or not images:
             return
-        segmenter = Segmenter(model, processor, jax.local_devices())
-        with ImageProgress("evaluating", len(self.data.items), self.console) as progress:
-            scores = evaluate(segmenter, self.data, progress.advance)
+        segmenter = self.segmenter_of(model, processor)
+        self.score(step, segmenter, self.held_out, images)
+        # Until the next evaluation, the device's memory is for training.
+        segmenter.parameters = jax.device_get(segmenter.parameters)
+        if self.improved:
+            save(model, processor, self.out / "best")
+
+    def score(self, step: int, segmenter: Segmenter, held_out: Dataset, images: Sequence[Any]):
+        """Evaluates the model, and logs scores and pictures."""
+        self.improved = False
+        with ImageProgress("evaluating", len(images), self.console) as progress:
+            evaluated = evaluate(
+                segmenter,
+                held_out,
+                limit=self.evaluate_images,
+                progress=lambda _, error: progress.advance(ok=error is None),
+            )
+        scores = evaluated.scores
         if self.log is None:
             return
         self.console.print(
             f"step {step}: " + ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
         )
         self.log.add(step, scores)
-        for item in self.data.items[:PICTURES]:
+        for item in images[:PICTURES]:
             self.log.add_picture(step, item.name, draw(segmenter, item.image))
-        if self.best is None or scores[self.score] > self.best:
-            self.best = scores[self.score]
-            save(model, processor, self.out / "best")
+        if self.best is None or scores[self.main_score] > self.best:
+            self.best, self.improved = scores[self.main_score], True
+
+    def segmenter_of(self, model: Mask2Former, processor: ImageProcessor) -> Segmenter:
+        """The run's segmenter with this model's parameters; only the first call compiles."""
+        if self.segmenter is None:
+            self.segmenter = Segmenter(model, processor, jax.local_devices())
+        else:
+            self.segmenter.set_parameters(model)
+        return self.segmenter
 
     def processor(self, model: Mask2Former) -> ImageProcessor:
         """How images are prepared for the model."""

@@ -1,18 +1,27 @@
-"""The files of a Cityscapes tree, leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/.
-
-They can be listed, or read as examples to train on.
-"""
+"""A Cityscapes tree: leftImg8bit/<split>/<city>/ and gtFine/<split>/<city>/."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Int
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.id_maps import IdMapExamples
-from m2f_jax.labels import CITYSCAPES, Label
+from m2f_jax.datasets.dataset import CityscapesTruth
+from m2f_jax.datasets.examples import Example
+from m2f_jax.datasets.id_maps import IdMapDataset, IdMapImage
+from m2f_jax.images import read_ids
+from m2f_jax.labels import CITYSCAPES, Label, things
 
 IMAGE_ENDING = "_leftImg8bit.png"
 CLASS_IDS = range(34)  # all that occur in the ground truth; those of CITYSCAPES count
+ENDINGS = {  # the ground truth files that a task's metric reads
+    "instance": ("_instanceIds.png",),
+    "panoptic": ("_instanceIds.png",),
+    "semantic": ("_instanceIds.png", "_labelIds.png"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,11 @@ class CityscapesImage:
     name: str
     image: Path
     ground_truth: Path  # without its ending
+
+    @property
+    def id(self) -> str:
+        """The name."""
+        return self.name
 
     def ground_truth_file(self, ending: str) -> Path:
         """The ground truth file with this ending, such as "_instanceIds.png"."""
@@ -77,25 +91,89 @@ def cityscapes_images(root: Path, split: str, endings: Sequence[str]) -> list[Ci
     return images
 
 
-def cityscapes_examples(
-    root: Path, split: str, labels: Sequence[Label], task: Task
-) -> IdMapExamples:
-    """The images of a split with their segments, read from *_gtFine_instanceIds.png.
+@dataclass(frozen=True, eq=False)
+class CityscapesDataset:
+    """The images of a split with their ground truth.
 
     The authors train instances on the polygons of *_gtFine_polygons.json, and semantic segmentation
-    on *_gtFine_labelTrainIds.png; these PNGs hold the same regions. Groups and the classes that
-    don't count are left out.
+    on *_gtFine_labelTrainIds.png; *_gtFine_instanceIds.png holds the same regions. Groups and the
+    classes that don't count are left out of the training examples.
+
+    Attributes:
+        root: the folder.
+        split: such as "val".
+        images: the files.
+        id_maps: the training examples.
+    """
+
+    rules: ClassVar[Literal["cityscapes"]] = "cityscapes"
+    categories: ClassVar[tuple[Label, ...]] = CITYSCAPES
+    root: Path
+    split: str
+    images: tuple[CityscapesImage, ...]
+    id_maps: IdMapDataset
+
+    @property
+    def title(self) -> str:
+        """The folder and the split."""
+        return f"{self.root}, {self.split}"
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes to learn."""
+        return self.id_maps.labels
+
+    @property
+    def task(self) -> Task:
+        """What the segments are."""
+        return self.id_maps.task
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.id_maps[index]
+
+    def check(self, index: int) -> Int[np.ndarray, "K"]:
+        """As `IdMapDataset.check`."""
+        return self.id_maps.check(index)
+
+    def files(self, index: int, task: Task) -> Sequence[Path]:
+        """The image and the ground truth that the task's metric reads."""
+        image = self.images[index]
+        return image.image, *(image.ground_truth_file(ending) for ending in ENDINGS[task])
+
+    def ground_truth(self, index: int, task: Task) -> CityscapesTruth:
+        """The maps of an image.
+
+        Raises:
+            FileNotFoundError: a map is missing.
+            ValueError: a map is damaged.
+        """
+        image = self.images[index]
+        instance_ids = read_ids(image.instance_ids, "grey")
+        label_ids = read_ids(image.label_ids, "grey") if task == "semantic" else None
+        return CityscapesTruth(instance_ids, label_ids)
+
+
+def cityscapes_dataset(
+    root: Path, split: str, task: Task, labels: Sequence[Label] | None = None
+) -> CityscapesDataset:
+    """The images of a split with their ground truth.
 
     Args:
         root: the folder with leftImg8bit and gtFine.
         split: "train" or "val".
-        labels: the classes to learn, by Cityscapes' ids and names.
-        task: see `Examples`.
+        task: see `TrainingSet`.
+        labels: the classes to learn, by Cityscapes' ids and names; None for all of them (for the
+            instance task, things).
 
     Raises:
         FileNotFoundError: as `cityscapes_images`.
         ValueError: a class isn't one of Cityscapes'.
     """
+    if labels is None:
+        labels = things(CITYSCAPES) if task == "instance" else CITYSCAPES
     known = {(label.id, label.name) for label in CITYSCAPES}
     foreign = [label.name for label in labels if (label.id, label.name) not in known]
     if foreign:
@@ -103,11 +181,13 @@ def cityscapes_examples(
             f"{len(foreign)} of the {len(labels)} classes to learn aren't Cityscapes': "
             f"{', '.join(foreign[:5])}"
         )
-    images = cityscapes_images(root, split, ["_instanceIds.png"])
+    images = tuple(cityscapes_images(root, split, ["_instanceIds.png"]))
     indices = {label.id: index for index, label in enumerate(labels)}
-    return IdMapExamples(
-        files=tuple((image.image, image.instance_ids) for image in images),
+    id_maps = IdMapDataset(
+        title=f"{root}, {split}",
+        images=tuple(IdMapImage(image.image, image.instance_ids) for image in images),
         labels=tuple(labels),
         task=task,
         classes={id_: indices.get(id_) for id_ in CLASS_IDS},
     )
+    return CityscapesDataset(root, split, images, id_maps)

@@ -1,34 +1,28 @@
-"""Training data in COCO's formats: files of objects, or panoptic files with their PNGs.
+"""Data in COCO's formats: annotation files of objects, or panoptic files with their PNGs.
 
-Of an instance file, every object has polygons or a run-length encoding, and objects may overlap. A
+In a file of objects, each has polygons or a run-length encoding, and objects may overlap. A
 panoptic file names for every image a PNG whose red + 256 green + 65536 blue is a segment's id.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pycocotools.mask as coco_mask
 from jaxtyping import Bool, Int, Int64
 
 from m2f_jax.config import Task, read_json
-from m2f_jax.datasets.examples import (
-    Example,
-    Segments,
-    check_same_size,
-    class_indices,
-    image_size,
-    read_ids,
-)
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.datasets.dataset import PanopticTruth, check_same_size, class_indices
+from m2f_jax.datasets.examples import Example, Segments
+from m2f_jax.images import image_size, read_ids, read_image
 from m2f_jax.labels import Label
 from m2f_jax.structures import Size
 
 
 @dataclass(frozen=True)
-class CocoEntry:
+class CocoImage:
     """One image of an annotation file, and its objects or the segments of its PNG."""
 
     id: int | str
@@ -38,27 +32,47 @@ class CocoEntry:
     ids: Path | None
     """The PNG of a panoptic file."""
 
+    @property
+    def name(self) -> str:
+        """The id as a file name."""
+        return f"{self.id}".replace("/", "_")
 
-@dataclass(frozen=True)
-class CocoExamples:
-    """The images of an annotation file, as a sequence of examples.
+
+@dataclass(frozen=True, eq=False)
+class CocoDataset:
+    """The images of an annotation file with their ground truth.
 
     Attributes:
         annotations: the file.
-        entries: its images, in order of their ids.
+        content: what it holds; read once, for training and for the metrics.
+        images: the images, in order of their ids.
         labels: the classes to learn.
-        task: what the segments are, see `Examples`. Objects marked `iscrowd` are groups.
+        task: what the segments are, see `TrainingSet`. Objects marked `iscrowd` are groups.
+        categories: all categories of the file, in its order.
         classes: class index by category id; None for stuff that an instance model doesn't learn.
     """
 
+    rules: ClassVar[Literal["coco"]] = "coco"
     annotations: Path
-    entries: tuple[CocoEntry, ...] = field(repr=False)
+    content: Mapping[str, Any] = field(repr=False)
+    images: tuple[CocoImage, ...] = field(repr=False)
     labels: tuple[Label, ...]
     task: Task
+    categories: tuple[Label, ...]
     classes: Mapping[int, int | None]
 
+    @property
+    def title(self) -> str:
+        """The annotation file."""
+        return str(self.annotations)
+
+    @property
+    def panoptic(self) -> bool:
+        """Whether this is a panoptic file, rather than one of objects."""
+        return any(image.ids is not None for image in self.images)
+
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> Example:
         """The example at an index.
@@ -66,10 +80,10 @@ class CocoExamples:
         Raises:
             FileNotFoundError, ValueError: as `check`.
         """
-        entry = self.entries[index]
+        entry = self.images[index]
         image = read_image(entry.image)
         check_same_size(entry.image, image.shape[:2], self.place(entry), entry.size)
-        return Example(image, self.segments(entry))
+        return Example(image, self.segments(entry, self.task))
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
         """The number of segments of each class.
@@ -78,48 +92,73 @@ class CocoExamples:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged, an outline or a category isn't possible, or sizes differ.
         """
-        entry = self.entries[index]
+        entry = self.images[index]
         check_same_size(entry.image, image_size(entry.image), self.place(entry), entry.size)
-        return np.bincount(self.segments(entry).labels, minlength=len(self.labels))
+        return np.bincount(self.segments(entry, self.task).labels, minlength=len(self.labels))
 
-    def place(self, entry: CocoEntry) -> str:
-        """What a message says about an image's annotations."""
+    def files(self, index: int, task: Task) -> Sequence[Path]:
+        """The annotation file, the image, and of a panoptic file the image's PNG."""
+        del task
+        entry = self.images[index]
+        return self.annotations, entry.image, *(() if entry.ids is None else (entry.ids,))
+
+    def ground_truth(self, index: int, task: Task) -> PanopticTruth | Segments:
+        """The segments of an image; for the panoptic task, as a panoptic file has them.
+
+        Raises:
+            FileNotFoundError: the PNG of a panoptic file is missing.
+            ValueError: a file is damaged, or doesn't fit the annotations.
+        """
+        entry = self.images[index]
+        if task == "panoptic" and entry.ids is not None:
+            if not entry.ids.is_file():
+                raise FileNotFoundError(f"{entry.ids} is missing; name its folder with --maps")
+            return PanopticTruth(read_ids(entry.ids, "rgb"), entry.segments)
+        segments = self.segments(entry, task)
+        place = {label.name: k for k, label in enumerate(self.categories)}
+        category = np.array([place[label.name] for label in self.labels], np.int32)
+        return segments._replace(labels=category[segments.labels])
+
+    def place(self, entry: CocoImage) -> str:
+        """The name of an image's annotations in messages."""
         return f"image {entry.id} of {self.annotations}"
 
-    def segment_of(self, segment: Mapping[str, Any], key: int) -> tuple[int, int] | None:
-        """Its class index; and its key if it is an object of its own."""
+    def segment_of(
+        self, segment: Mapping[str, Any], key: int, task: Task
+    ) -> tuple[int, int] | None:
+        """Class index and number of the segment that this is part of; None if it isn't learned."""
         label = self.classes[segment["category_id"]]
         if label is None:
             return None
-        if self.task == "semantic":
+        if task == "semantic":
             return label, 0
         if segment.get("iscrowd", 0):
             return None
         if self.labels[label].is_thing:
             return label, key
-        return (label, 0) if self.task == "panoptic" else None
+        return (label, 0) if task == "panoptic" else None
 
-    def segments(self, entry: CocoEntry) -> Segments:
+    def segments(self, entry: CocoImage, task: Task) -> Segments:
         """The segments of an image."""
         if entry.ids is not None:
-            return self.segments_of_png(entry, entry.ids)
+            return self.segments_of_png(entry, entry.ids, task)
         masks: dict[tuple[int, int], Bool[np.ndarray, "height width"]] = {}
         for number, annotation in enumerate(entry.segments):
-            if (segment := self.segment_of(annotation, number)) is not None:
+            if (segment := self.segment_of(annotation, number, task)) is not None:
                 where = f"annotation {annotation.get('id', number)} of {self.place(entry)}"
                 mask = decode(annotation.get("segmentation"), entry.size, where)
                 masks[segment] = masks[segment] | mask if segment in masks else mask
         labels = np.array([label for label, _ in masks], np.int32)
         return Segments.from_masks(masks.values(), labels, entry.size)
 
-    def segments_of_png(self, entry: CocoEntry, path: Path) -> Segments:
+    def segments_of_png(self, entry: CocoImage, path: Path, task: Task) -> Segments:
         """The segments of an image of a panoptic file."""
         infos = {info["id"]: info for info in entry.segments}
         unknown: list[int] = []
 
         def segment_of(id_: int) -> tuple[int, int] | None:
             if id_ in infos:
-                return self.segment_of(infos[id_], id_)
+                return self.segment_of(infos[id_], id_, task)
             if id_ != 0:
                 unknown.append(id_)
             return None
@@ -135,19 +174,19 @@ class CocoExamples:
         return segments
 
 
-def coco_examples(
+def coco_dataset(
     annotations: Path,
     images: Path,
     task: Task,
     labels: Sequence[Label] | None = None,
     maps: Path | None = None,
-) -> CocoExamples:
-    """The images of a COCO annotation file with their segments.
+) -> CocoDataset:
+    """The images of a COCO annotation file with their ground truth.
 
     Args:
         annotations: the file, of objects (instances_*.json) or of panoptic segments.
         images: the folder of the images.
-        task: see `Examples`; an instance file has no stuff, so it makes "panoptic" poor.
+        task: see `TrainingSet`; an instance file has no stuff, so it makes "panoptic" poor.
         labels: the classes to learn, whose names are those of categories; None for all categories
             (for the instance task, things), in order of their ids.
         maps: the folder of a panoptic file's PNGs; None for the one beside it, of its name.
@@ -209,14 +248,16 @@ def coco_examples(
             f"{', '.join(label.name for label in extra[:5])}; they would be learned as background. "
             "Give the model these classes, or remove the objects"
         )
-    return CocoExamples(
+    return CocoDataset(
         annotations=annotations,
-        entries=tuple(
-            CocoEntry(id_, *entries[id_], tuple(objects[id_]), pngs.get(id_))
+        content=content,
+        images=tuple(
+            CocoImage(id_, *entries[id_], tuple(objects[id_]), pngs.get(id_))
             for id_ in sorted(entries)
         ),
         labels=learned,
         task=task,
+        categories=tuple(categories.values()),
         classes={id_: classes.get(id_) for id_ in categories},
     )
 

@@ -1,28 +1,17 @@
-"""What every set of training data yields, an image with its segments, and a check of its files.
+"""A training example: an image with its segments.
 
 The segments of an image are kept as regions: every pixel has the number of one region, and a table
 says which segments a region is part of. So a crop or a resize handles one map, however many
 segments there are, and segments may overlap.
 
-Axes: N segments, R regions, K classes.
+Axes: N segments, R regions.
 """
 
-import os
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32, Integer, UInt8
-from PIL import Image
-
-from m2f_jax.config import Task
-from m2f_jax.labels import Label
-
-ORIENTATION = 0x0112  # the EXIF field; from 5 on, the image is stored lying on its side
-SHOWN = 5  # faulty files in one message
 
 
 class Segments(NamedTuple):
@@ -42,8 +31,8 @@ class Segments(NamedTuple):
 
         Args:
             ids: with at least one pixel.
-            segment_of: says for an id which segment it is: its class index, and what tells it from
-                others of the class; None if it is none.
+            segment_of: maps an id to its segment: a class index, and a key that differs between
+                segments of the class; None for pixels without a segment.
         """
         # Pixels in a row are mostly the same: what takes time is done once per run of them.
         flat = ids.ravel()
@@ -88,6 +77,21 @@ class Segments(NamedTuple):
         return self.members @ np.bincount(self.regions.ravel(), minlength=self.members.shape[1])
 
     @property
+    def overlap(self) -> bool:
+        """Whether a pixel is in two segments."""
+        return bool((self.members.sum(axis=0) > 1).any())
+
+    def class_map(self, nothing: int) -> Int32[np.ndarray, "height width"]:
+        """The class index of every pixel; `nothing` where it has no class, or several."""
+        count = int(self.labels.max(initial=-1)) + 1
+        of_class = np.zeros((count, self.members.shape[1]), bool)
+        np.logical_or.at(of_class, self.labels, self.members)
+        classes = np.full(self.members.shape[1], nothing, np.int32)
+        known = of_class.sum(axis=0) == 1
+        classes[known] = of_class[:, known].argmax(axis=0) if count else nothing
+        return classes[self.regions]
+
+    @property
     def masks(self) -> Bool[np.ndarray, "N height width"]:
         """The segments one by one."""
         return self.members[:, self.regions]
@@ -98,214 +102,3 @@ class Example(NamedTuple):
 
     image: UInt8[np.ndarray, "height width 3"]
     segments: Segments
-
-
-@runtime_checkable
-class Examples(Protocol):
-    """A set of training data.
-
-    Attributes:
-        labels: the classes, in the order of the class indices.
-        task: what its segments are. For "instance", every thing, without groups; for "panoptic",
-            also the stuff, a segment per class; for "semantic", a segment per class.
-    """
-
-    @property
-    def labels(self) -> tuple[Label, ...]: ...
-
-    @property
-    def task(self) -> Task: ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Example: ...
-
-    def check(self, index: int, /) -> Int[np.ndarray, "K"]:
-        """Reads the ground truth of an image, and of the image the size.
-
-        Returns:
-            The number of segments of each class.
-
-        Raises:
-            OSError, ValueError: something is wrong; the message names the file.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Some of the images of a set, such as those that hold an object."""
-
-    examples: Examples
-    indices: tuple[int, ...]
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The classes."""
-        return self.examples.labels
-
-    @property
-    def task(self) -> Task:
-        """What the segments are."""
-        return self.examples.task
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.examples[self.indices[index]]
-
-    def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """As the whole set's."""
-        return self.examples.check(self.indices[index])
-
-
-def check_examples(
-    examples: Examples,
-    progress: Callable[[int, int], None] | None = None,
-    threads: int | None = None,
-) -> Int[np.ndarray, "images K"]:
-    """Reads the ground truth of all images, so that no fault shows up in the middle of a training.
-
-    Args:
-        examples: the data.
-        progress: called with (k, n) when k of the n images are done, from 0 on.
-        threads: how many images are read at the same time; None for one per processor.
-
-    Returns:
-        The number of segments of each class in every image.
-
-    Raises:
-        ValueError: files are faulty, and the message names the first ones with what to do; or there
-            are no segments at all.
-    """
-    counts = np.zeros((len(examples), len(examples.labels)), int)
-    faults: list[str] = []
-
-    def check(index: int) -> str | None:
-        try:
-            counts[index] = examples.check(index)
-        except (OSError, ValueError) as error:
-            return str(error)
-        return None
-
-    if progress:
-        progress(0, len(examples))
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for done, fault in enumerate(pool.map(check, range(len(examples))), start=1):
-            if fault is not None:
-                faults.append(fault)
-            if progress:
-                progress(done, len(examples))
-    if faults:
-        shown = "\n  ".join(faults[:SHOWN])
-        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise ValueError(
-            f"{len(faults)} of the {len(examples)} images can't be trained on:\n  {shown}{more}"
-        )
-    if not counts.any():
-        raise ValueError(
-            f"none of the {len(examples)} images holds a segment of a class to learn for the "
-            f"{examples.task} task ({', '.join(label.name for label in examples.labels[:SHOWN])}"
-            f"{' ...' if len(examples.labels) > SHOWN else ''})"
-        )
-    return counts
-
-
-def with_segments(examples: Examples, counts: Int[np.ndarray, "images K"]) -> Selection:
-    """The images that hold a segment; the authors leave out the others for instances.
-
-    Args:
-        examples: the data.
-        counts: what `check_examples` found in it.
-    """
-    return Selection(examples, tuple(np.flatnonzero(counts.any(axis=1)).tolist()))
-
-
-def read_ids(path: Path) -> Int32[np.ndarray, "height width"]:
-    """A map of ids: a grey or palette PNG's values; of RGB, red + 256 green + 65536 blue.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or isn't a map of whole numbers; it is named.
-    """
-    try:
-        with Image.open(path) as image:
-            mode, ids = image.mode, np.asarray(image)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing; every image needs its map of ids") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error}); write or unpack it again") from error
-    if mode == "RGB":
-        return ids.astype(np.int32) @ np.array([1, 256, 65536], np.int32)
-    if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.min() < 0:
-        raise ValueError(
-            f"{path} isn't a map of ids (PIL's mode {mode}); save it as a PNG of 8 or 16 bits"
-        )
-    return ids.astype(np.int32)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an upright image, from the beginning of its file.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file isn't an image, or a PNG whose end is missing.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            kind = image.format
-            rotates = kind != "PNG" or "exif" in image.info  # or else PIL would decode the PNG
-            turned = rotates and image.getexif().get(ORIENTATION, 1) >= 5
-        if kind == "PNG" and b"IEND" not in (end := end_of(path)):
-            raise ValueError(f"{path} ends too early (with {end!r}); copy or unpack it again")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read as an image ({error})") from error
-    return (width, height) if turned else (height, width)
-
-
-def end_of(path: Path) -> bytes:
-    """The last bytes of a file."""
-    with path.open("rb") as file:
-        file.seek(-min(12, path.stat().st_size), os.SEEK_END)
-        return file.read()
-
-
-def check_same_size(image: Path, size: tuple[int, int], truth: str, truth_size: tuple[int, int]):
-    """Refuses an image and a ground truth of different sizes.
-
-    Raises:
-        ValueError: naming both.
-    """
-    if size != truth_size:
-        raise ValueError(
-            f"{image} is {size[0]} x {size[1]} (height x width, upright), but {truth} is "
-            f"{truth_size[0]} x {truth_size[1]}; they must be equal"
-        )
-
-
-def class_indices(
-    labels: Iterable[Label], names: Mapping[str, int], source: Path
-) -> dict[int, int]:
-    """The class index of every class id of a data set, matched by name, whose spelling must agree.
-
-    Args:
-        labels: the model's classes.
-        names: class id by name in the data.
-        source: the file that says so.
-
-    Raises:
-        ValueError: a class of the model isn't in the data.
-    """
-    labels = tuple(labels)
-    unknown = [label.name for label in labels if label.name not in names]
-    if unknown:
-        raise ValueError(
-            f"{source} lacks {len(unknown)} of the model's {len(labels)} classes: "
-            f"{', '.join(unknown[:SHOWN])}; its own are {', '.join(list(names)[:SHOWN])}"
-            f"{' ...' if len(names) > SHOWN else ''}"
-        )
-    return {names[label.name]: index for index, label in enumerate(labels)}

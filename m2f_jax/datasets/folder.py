@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m2f_jax.config import Task, from_plain, read_json
-from m2f_jax.datasets.coco import CocoExamples, coco_examples
-from m2f_jax.datasets.examples import class_indices
-from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapExamples
+from m2f_jax.datasets.coco import CocoDataset, coco_dataset
+from m2f_jax.datasets.dataset import class_indices
+from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapDataset, IdMapImage
 from m2f_jax.labels import Label, things
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
@@ -32,14 +32,14 @@ LABELS_FILE = "labels.json"
 ANNOTATIONS_FILE = "annotations.json"
 
 
-def folder_examples(
+def folder_dataset(
     folder: Path, task: Task, labels: Sequence[Label] | None = None
-) -> IdMapExamples | CocoExamples:
-    """The images of a folder with their segments.
+) -> IdMapDataset | CocoDataset:
+    """The images of a folder with their ground truth.
 
     Args:
         folder: laid out as this module says.
-        task: see `Examples`.
+        task: see `TrainingSet`.
         labels: the classes to learn, by the names that the folder gives them; None for all of them
             (for the instance task, things), in order of their ids.
 
@@ -55,7 +55,7 @@ def folder_examples(
     if annotations.is_file() and ids.is_dir():
         raise ValueError(f"{folder} has both {ANNOTATIONS_FILE} and ids/; which is it? Remove one")
     if annotations.is_file():
-        return coco_examples(annotations, folder / "images", task, labels)
+        return coco_dataset(annotations, folder / "images", task, labels)
     if not ids.is_dir():
         raise FileNotFoundError(f"{folder} has no {ANNOTATIONS_FILE} or ids/; {expected(folder)}")
 
@@ -74,8 +74,9 @@ def folder_examples(
             f"{source} has {len(extra)} classes that the model lacks: {', '.join(extra[:5])}; give "
             "the model these classes"
         )
-    return IdMapExamples(
-        files=image_pairs(folder / "images", ids),
+    return IdMapDataset(
+        title=str(folder),
+        images=image_pairs(folder / "images", ids),
         labels=learned,
         task=task,
         classes={
@@ -115,7 +116,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     return tuple(sorted(labels, key=lambda label: label.id))
 
 
-def image_pairs(images: Path, ids: Path) -> tuple[tuple[Path, Path], ...]:
+def image_pairs(images: Path, ids: Path) -> tuple[IdMapImage, ...]:
     """Every image with the PNG of its name.
 
     Raises:
@@ -141,4 +142,4 @@ def image_pairs(images: Path, ids: Path) -> tuple[tuple[Path, Path], ...]:
         raise FileNotFoundError(
             f"{len(alone)} maps of ids have no image in {images}, the first one is {maps[alone[0]]}"
         )
-    return tuple((by_name[name], maps[name]) for name in sorted(by_name))
+    return tuple(IdMapImage(by_name[name], maps[name]) for name in sorted(by_name))

@@ -128,6 +128,22 @@ class Segmenter:
         )
         self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
 
+    def set_parameters(self, model: Mask2Former):
+        """Takes over the parameters of another model, keeping all compiled programs.
+
+        Raises:
+            ValueError: the model has another configuration or dtype.
+        """
+        parameters = nnx.as_pure(nnx.state(model))
+        ours, theirs = (
+            jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+            for tree in (self.parameters, parameters)
+        )
+        same = (model.config, model.dtype) == (self.config, self.dtype)
+        if not same or ours != theirs:
+            raise ValueError("the model has another architecture; make a new Segmenter of it")
+        self.parameters = jax.device_put(parameters, self._everywhere)
+
     @classmethod
     def from_pretrained(
         cls,

@@ -15,7 +15,7 @@ import grain
 import numpy as np
 from jaxtyping import Int
 
-from m2f_jax.datasets.examples import Examples
+from m2f_jax.datasets.dataset import TrainingSet
 from m2f_jax.training.augment import Augmentation
 from m2f_jax.training.batch import TrainBatch, pack, stack
 
@@ -64,7 +64,7 @@ class Stream:
     `first + share` of every batch.
     """
 
-    examples: Examples
+    examples: TrainingSet
     config: DataConfig
     first: int
     share: int
@@ -170,7 +170,7 @@ class Batches:
 
 
 def batches(
-    examples: Examples,
+    examples: TrainingSet,
     config: DataConfig,
     *,
     process_index: int = 0,

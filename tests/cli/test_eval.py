@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from m2f_jax.eval.cityscapes import ENDINGS, Instances
-from m2f_jax.eval.evaluate import measure_all
-from m2f_jax.eval.instances_on_device import InstancesOnDevice
+from m2f_jax.eval.evaluation import measure_all
+from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
-from m2f_jax.datasets.cityscapes import cityscapes_images
+from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.streets import street_scene
 from tests.conftest import GOLDEN, ROOT
@@ -199,16 +198,13 @@ def test_several_processes_give_the_same(root, model, tmp_path, start):
 
 def test_counting_on_the_device_gives_the_same(root, model, tmp_path):
     segmenter = Segmenter.from_pretrained(model, "float32")
-    items = cityscapes_images(root, "val", ENDINGS["instance"])
-    labels = segmenter.config.labels
-    evaluations = {
-        "host": Instances(labels),
-        "device": InstancesOnDevice(labels, segmenter.processor),
-    }
-    for name, evaluation in evaluations.items():
+    data = cityscapes_dataset(root, "val", "instance")
+    evaluation = evaluation_of(data, "instance", segmenter.config.labels)
+    for name in ("host", "device"):
         folder = tmp_path / name / "tables" / "run"
         folder.mkdir(parents=True)
-        errors = [error for _, error in measure_all(segmenter, evaluation, items, folder)]
+        done = measure_all(segmenter, evaluation, range(COUNT), folder, on_device=name == "device")
+        errors = [error for _, error in done]
         assert errors == [None] * COUNT
     assert_same_tables(tmp_path / "device", tmp_path / "host")
 
@@ -280,6 +276,41 @@ def test_coco_format(root, scenes, model, tmp_path):
     scores = json.loads((tmp_path / "out" / "results.json").read_text())["scores"]
     assert set(scores) == {"AP", "AP50", "AP75"}
     assert 0 <= scores["AP"] <= scores["AP50"] < 50
+
+
+@pytest.mark.parametrize("task", ["instance", "semantic"])
+def test_folder(scenes, model, tmp_path, capsys, task):
+    """The same data as maps of ids and in COCO's format score the same."""
+    labels = json.loads((Path(model) / "config.json").read_text())["labels"]
+    known = [label["id"] for label in labels]
+    images, annotations = [], []
+    for kind in ("ids", "coco"):
+        (tmp_path / kind / "val" / "images").mkdir(parents=True)
+    (tmp_path / "ids" / "val" / "ids").mkdir()
+    (tmp_path / "ids" / "labels.json").write_text(json.dumps(labels))
+    for index, scene in enumerate(scenes):
+        name = f"town_{index}"
+        for kind in ("ids", "coco"):
+            Image.fromarray(scene.image).save(tmp_path / kind / "val" / "images" / f"{name}.png")
+        ids = np.where(np.isin(scene.instance_ids // 1000, known), scene.instance_ids, 0)
+        Image.fromarray(ids.astype(np.uint16)).save(
+            tmp_path / "ids" / "val" / "ids" / f"{name}.png"
+        )
+        height, width = SIZE
+        images.append({"id": name, "file_name": f"{name}.png", "height": height, "width": width})
+        annotations += [
+            annotation(1000 * index + k, name, scene, object_id)
+            for k, object_id in enumerate(np.unique(ids[ids > 0]).tolist())
+        ]
+    content = {"images": images, "annotations": annotations, "categories": labels}
+    (tmp_path / "coco" / "val" / "annotations.json").write_text(json.dumps(content))
+    for kind in ("ids", "coco"):
+        arguments = ["--model", model, "--task", task, "--out", str(tmp_path / "out" / kind)]
+        assert main(["eval", "folder", str(tmp_path / kind), *arguments]) == 0
+        assert "results are in" in capsys.readouterr().err
+    assert official(tmp_path / "out" / "ids") == official(tmp_path / "out" / "coco")
+    assert main(["eval", "folder", str(tmp_path / "coco"), *arguments, "--split", "test"]) == 1
+    assert f"{tmp_path / 'coco' / 'test'} is missing" in capsys.readouterr().err
 
 
 def annotation(number, image_id, scene, object_id):

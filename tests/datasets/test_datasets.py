@@ -8,10 +8,12 @@ import pycocotools.mask as coco_mask
 import pytest
 from PIL import Image
 
-from m2f_jax.datasets.cityscapes import cityscapes_examples
-from m2f_jax.datasets.coco import coco_examples, decode
-from m2f_jax.datasets.examples import Segments, check_examples, read_ids, with_segments
-from m2f_jax.datasets.folder import folder_examples
+from m2f_jax.datasets.cityscapes import cityscapes_dataset
+from m2f_jax.datasets.coco import coco_dataset, decode
+from m2f_jax.datasets.dataset import check_examples, with_segments
+from m2f_jax.datasets.examples import Segments
+from m2f_jax.datasets.folder import folder_dataset
+from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES, Label, things
 from m2f_jax.streets import write_streets
 
@@ -99,11 +101,11 @@ def streets(tmp_path_factory):
 @pytest.mark.parametrize("task", ["instance", "panoptic", "semantic"])
 def test_cityscapes(streets, task):
     labels = THINGS if task == "instance" else CITYSCAPES
-    examples = cityscapes_examples(streets, "train", labels, task)
+    examples = cityscapes_dataset(streets, "train", task, labels)
     assert len(examples) == 4
     counts = check_examples(examples)
     for index, example in enumerate(examples):
-        ids = read_ids(examples.files[index][1])
+        ids = read_ids(examples.images[index].instance_ids)
         expected = []
         for k, label in enumerate(labels):
             if task == "semantic":
@@ -122,7 +124,7 @@ def test_cityscapes(streets, task):
 
 def test_cityscapes_refuses_other_classes(streets):
     with pytest.raises(ValueError, match="1 of the 2 classes to learn aren't Cityscapes': dog"):
-        cityscapes_examples(streets, "train", (CITYSCAPES[0], DOG), "semantic")
+        cityscapes_dataset(streets, "train", "semantic", (CITYSCAPES[0], DOG))
 
 
 # --- folders of id maps ---
@@ -148,7 +150,7 @@ def write_ids(folder, labels=(CAT, DOG, GRASS)):
 @pytest.mark.parametrize("task", ["instance", "panoptic", "semantic"])
 def test_folder_of_ids(tmp_path, task):
     ids = write_ids(tmp_path)
-    examples = folder_examples(tmp_path, task)
+    examples = folder_dataset(tmp_path, task)
     cats = [(0, ids == 1000), (0, ids == 1007)]
     if task == "instance":
         assert examples.labels == (CAT, DOG)
@@ -171,14 +173,14 @@ def test_folder_with_large_ids_and_the_model_s_order(tmp_path):
     ids = np.zeros(SIZE, np.int32)
     ids[3:9, 4:9] = 321_005
     save(tmp_path / "ids" / "a.png", as_rgb(ids))
-    labels = folder_examples(tmp_path, "panoptic").labels[::-1]
-    examples = folder_examples(tmp_path, "panoptic", labels)
+    labels = folder_dataset(tmp_path, "panoptic").labels[::-1]
+    examples = folder_dataset(tmp_path, "panoptic", labels)
     same(examples[0], [(0, ids > 0)])
 
 
 def fault(folder, match, task="instance"):
     with pytest.raises((ValueError, FileNotFoundError), match=match) as caught:
-        check_examples(folder_examples(folder, task))
+        check_examples(folder_dataset(folder, task))
     return str(caught.value)
 
 
@@ -220,7 +222,7 @@ def test_many_faults_are_counted(tmp_path):
 def test_progress_counts_all_images(tmp_path):
     write_ids(tmp_path)
     calls = []
-    check_examples(folder_examples(tmp_path, "instance"), lambda *call: calls.append(call))
+    check_examples(folder_dataset(tmp_path, "instance"), lambda *call: calls.append(call))
     assert calls == [(0, 2), (1, 2), (2, 2)]
 
 
@@ -255,9 +257,9 @@ def test_what_is_missing_in_a_folder_is_named(tmp_path):
 def test_classes_of_model_and_folder_must_agree(tmp_path):
     write_ids(tmp_path)
     with pytest.raises(ValueError, match="lacks 1 of the model's 2 classes: bird; its own are cat"):
-        folder_examples(tmp_path, "instance", (CAT, dataclasses.replace(DOG, name="bird")))
+        folder_dataset(tmp_path, "instance", (CAT, dataclasses.replace(DOG, name="bird")))
     with pytest.raises(ValueError, match="has 1 classes that the model lacks: dog"):
-        folder_examples(tmp_path, "instance", (CAT,))
+        folder_dataset(tmp_path, "instance", (CAT,))
 
 
 # --- COCO ---
@@ -312,15 +314,15 @@ def write_coco(folder, annotations=None):
 
 def test_coco_objects(tmp_path):
     write_coco(tmp_path)
-    examples = folder_examples(tmp_path, "instance")
+    examples = folder_dataset(tmp_path, "instance")
     assert [label.name for label in examples.labels] == ["cat", "dog"]
     cat, dog = box(2, 9, 4, 14), box(5, 15, 8, 20)
     assert check_examples(examples).tolist() == [[0, 0], [1, 1]]  # in order of ids
     same(examples[0], [])
     same(examples[1], [(0, cat), (1, dog)])
-    swapped = folder_examples(tmp_path, "instance", examples.labels[::-1])
+    swapped = folder_dataset(tmp_path, "instance", examples.labels[::-1])
     same(swapped[1], [(1, cat), (0, dog)])
-    semantic = folder_examples(tmp_path, "semantic")
+    semantic = folder_dataset(tmp_path, "semantic")
     same(semantic[1], [(0, cat | dog), (1, dog)])  # the crowd has the dog's outline
 
 
@@ -352,7 +354,7 @@ def test_sizes_and_format_of_coco_files_are_checked(tmp_path):
     save_json(tmp_path / "annotations.json", {"images": []})
     fault(tmp_path, "isn't in COCO's format: KeyError 'categories'")
     with pytest.raises(FileNotFoundError, match="expected a COCO annotation file"):
-        coco_examples(tmp_path / "none.json", tmp_path, "instance")
+        coco_dataset(tmp_path / "none.json", tmp_path, "instance")
 
 
 def test_a_photo_on_its_side(tmp_path):
@@ -361,7 +363,7 @@ def test_a_photo_on_its_side(tmp_path):
     exif[0x0112] = 6
     photo = Image.fromarray(np.zeros((32, 24, 3), np.uint8))
     photo.save(tmp_path / "images" / "a.jpg", exif=exif)
-    examples = folder_examples(tmp_path, "instance")
+    examples = folder_dataset(tmp_path, "instance")
     check_examples(examples)
     assert examples[1].image.shape == (*SIZE, 3)
 
@@ -393,10 +395,10 @@ def write_panoptic(folder):
 def test_coco_panoptic(tmp_path):
     ids, content = write_panoptic(tmp_path)
     cats, grass = [(0, ids == 70_001), (0, ids == 2)], (1, (ids == 300) | (ids == 301))
-    same(folder_examples(tmp_path, "panoptic")[0], [*cats, grass])
-    same(folder_examples(tmp_path, "instance")[0], cats)
+    same(folder_dataset(tmp_path, "panoptic")[0], [*cats, grass])
+    same(folder_dataset(tmp_path, "instance")[0], cats)
     all_cats = (0, (ids == 70_001) | (ids == 2) | (ids == 9))
-    same(folder_examples(tmp_path, "semantic")[0], [all_cats, grass])
+    same(folder_dataset(tmp_path, "semantic")[0], [all_cats, grass])
 
     content["annotations"][0]["segments_info"].pop()
     save_json(tmp_path / "annotations.json", content)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from m2f_jax.eval.id_maps import id_map_evaluation
+from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
 from m2f_jax.cli.train_data import find_data
@@ -40,12 +40,13 @@ def folder(tmp_path):
 
 def evaluate(folder, task, segmentation_of):
     """The result for predictions that are made of the truth."""
-    data = find_data(folder, task, None)
-    metric = data.evaluation.empty()
-    for item in data.items:
-        image, truth = data.evaluation.read(item)
-        assert image.shape == (*SIZE, 3)
-        metric.merge(data.evaluation.measure(item, truth, segmentation_of(item)))
+    data = find_data(folder, task, None).held_out
+    evaluation = evaluation_of(data, task)
+    metric = evaluation.empty()
+    for index, item in enumerate(data.images):
+        assert data[index].image.shape == (*SIZE, 3)
+        found, truth = segmentation_of(item), evaluation.truth(index)
+        metric.merge(evaluation.measure(index, truth, found))
     return metric.result()
 
 
@@ -109,12 +110,10 @@ def test_semantic(folder):
 def test_without_val_there_is_none(folder):
     (folder / "val").rename(folder / "other")
     data = find_data(folder, "panoptic", None)
-    assert data.evaluation is None
-    assert len(data.items) == 0
+    assert data.held_out is None
 
 
 def test_the_model_of_a_training_set_is_evaluated_on_its_classes(folder):
     data = find_data(folder, "instance", None)
-    items, evaluation = id_map_evaluation(data.examples)
-    assert [item.name for item in items] == ["a", "b"]
-    assert evaluation.labels == data.examples.labels == (CAT, DOG)
+    assert [item.name for item in data.held_out.images] == ["a", "b"]
+    assert data.held_out.categories == data.examples.labels == (CAT, DOG)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from m2f_jax.eval.metrics.cityscapes_panoptic import panoptic_ground_truth
 from m2f_jax.eval.metrics.panoptic_quality import PanopticQuality, coco_categories, evaluate
-from m2f_jax.eval.metrics.segment_counts import TP, ImageCounts
+from m2f_jax.eval.metrics.segment_counts import TP, SegmentOutcomes
 
 from m2f_jax.labels import CITYSCAPES
 from tests.conftest import GOLDEN
@@ -163,7 +163,7 @@ def test_the_order_of_lists_changes_no_bit():
 
 
 def test_numbered_images_are_added_up_by_their_numbers():
-    images = [ImageCounts(f"{name}", ((2, TP, n, 9),)) for name, n in ((10, 8), (8, 6), (9, 5))]
+    images = [SegmentOutcomes(f"{name}", ((2, TP, n, 9),)) for name, n in ((10, 8), (8, 6), (9, 5))]
     result = evaluate(PanopticQuality(CATEGORIES).categories, images)
     assert result.per_class["car"].sq == ((6 / 9 + 5 / 9) + 8 / 9) / 3
     assert ((6 / 9 + 5 / 9) + 8 / 9) / 3 != ((8 / 9 + 6 / 9) + 5 / 9) / 3

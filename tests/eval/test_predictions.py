@@ -7,16 +7,15 @@ import shutil
 import numpy as np
 import pytest
 from flax import nnx
-from m2f_jax.eval.cityscapes import ENDINGS, evaluation_of
-from m2f_jax.eval.coco import CocoInstances, CocoPanoptic, coco_images
 from m2f_jax.eval.metrics.cityscapes_panoptic import panoptic_ground_truth
-from m2f_jax.eval.metrics.coco_annotations import CocoAnnotations
 from m2f_jax.eval.predictions.exports import finish_panoptic, finish_results
+from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
-from m2f_jax.datasets.cityscapes import cityscapes_images
+from m2f_jax.datasets.cityscapes import cityscapes_dataset
+from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
@@ -163,11 +162,11 @@ def segmentations(scenes):
     }
 
 
-def measure(evaluation, items, segmentations):
+def measure(evaluation, segmentations):
     """The official numbers, which are written while the segmentations are exported."""
     metric = evaluation.empty()
-    for item, segmentation in zip(items, segmentations, strict=True):
-        metric.merge(evaluation.measure(item, evaluation.truth(item), segmentation))
+    for index, segmentation in enumerate(segmentations):
+        metric.merge(evaluation.measure(index, evaluation.truth(index), segmentation))
     return json.loads(json.dumps(metric.result().to_json()))
 
 
@@ -176,9 +175,9 @@ def exports(root, segmentations, tmp_path_factory):
     """The files of each task, in folders of their names."""
     folder = tmp_path_factory.mktemp("exports")
     for task in TASKS:
-        items = cityscapes_images(root, "val", ENDINGS[task])
+        data = cityscapes_dataset(root, "val", task)
         maps = folder / task / PANOPTIC if task == "panoptic" else folder / task
-        numbers = measure(evaluation_of(task, CITYSCAPES, maps), items, segmentations[task])
+        numbers = measure(evaluation_of(data, task, CITYSCAPES, maps), segmentations[task])
         (folder / f"{task}.json").write_text(json.dumps(numbers))
     finish_panoptic(
         folder / "panoptic" / f"{PANOPTIC}.json", folder / "panoptic" / PANOPTIC, NAMES, CITYSCAPES
@@ -249,15 +248,12 @@ def test_coco_model_is_exported(coco, root, model, tmp_path):
 @pytest.mark.parametrize("task", ["instance", "panoptic"])
 def test_coco_exports_score_as_what_was_exported(coco, root, segmentations, tmp_path, task):
     path, images = coco / f"{task}.json", root / "leftImg8bit" / "val" / "town"
-    items, maps = coco_images(path, images, panoptic=task == "panoptic"), tmp_path / "predictions"
-    file, names = tmp_path / "predictions.json", [item.name for item in items]
+    data, maps = coco_dataset(path, images, task), tmp_path / "predictions"
+    file, names = tmp_path / "predictions.json", [item.name for item in data.images]
+    direct = measure(evaluation_of(data, task, CITYSCAPES, maps), segmentations[task])
     if task == "panoptic":
-        evaluation = CocoPanoptic(CITYSCAPES, CITYSCAPES, coco / "panoptic", maps)
-        direct = measure(evaluation, items, segmentations[task])
         finish_panoptic(file, maps, names, CITYSCAPES)
     else:
-        evaluation = CocoInstances(CocoAnnotations.of(path), CITYSCAPES, maps)
-        direct = measure(evaluation, items, segmentations[task])
         finish_results(file, maps, names)
         assert direct["AP"] > 0.1
     arguments = ["eval", "coco", str(path), str(images), "--task", task, "--predictions"]

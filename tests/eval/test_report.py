@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP, CocoMaskAP, PanopticQuality, SemanticIoU
-from m2f_jax.eval.predictions.files import Predictions
+from m2f_jax.eval.predictions.files import InstancePrediction
 from m2f_jax.eval.report.charts import thinned
 from m2f_jax.eval.report.page import MISSING, percent, short_count
 from m2f_jax.eval.report.pictures import overlay, true_instances
@@ -259,7 +259,9 @@ def test_pictures_of_predictions_in_files(tmp_path, monkeypatch, encoded):
             raise AssertionError
 
         def read(self, _):
-            return Predictions(list(map(encode_rle, masks)) if encoded else masks, labels, scores)
+            return InstancePrediction(
+                list(map(encode_rle, masks)) if encoded else masks, labels, scores
+            )
 
     captions = spied_captions(monkeypatch)
     [picture] = worst_pictures_of_files(Files(), [item], metric.result())

@@ -6,10 +6,12 @@ import re
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from m2f_jax.inference.prefetching import AHEAD, QUEUED
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.modeling.parameters import parameters
 
 PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
@@ -125,14 +127,43 @@ def test_stream_passes_its_options_on(segmenter):
     same(ours, segmenter(image(64, 64), top_k=2, threshold=0.0))
 
 
+def messages_of(caplog, work):
+    """What JAX logs of compilations while `work` is done."""
+    caplog.clear()
+    with jax.log_compiles():
+        work()
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_other_parameters_need_no_compilation(micro, caplog):
+    picture = image(64, 64)
+    other = nnx.merge(*nnx.split(micro))
+    for parameter in parameters(other).values():
+        parameter[...] = parameter[...] * 1.01
+    changing = Segmenter(micro, PROCESSOR)
+    before = changing(picture, "semantic")
+    changing.set_parameters(other)
+    found = []
+    messages = messages_of(caplog, lambda: found.append(changing(picture, "semantic")))
+    assert not [m for m in messages if "XLA compilation" in m]
+    same(found[0], Segmenter(other, PROCESSOR)(picture, "semantic"))
+    changing.set_parameters(micro)
+    same(changing(picture, "semantic"), before)
+
+
+def test_parameters_of_another_model_are_refused(micro, tiny):
+    with pytest.raises(ValueError, match="another architecture"):
+        Segmenter(micro, PROCESSOR).set_parameters(tiny.model)
+
+
 def test_one_compilation_per_padded_size_and_canvas(segmenter, caplog):
     def compilations(*pictures, target=None):
-        caplog.clear()
-        with jax.log_compiles():
+        def work():
             for picture in pictures:
                 for task in TASKS:
                     segmenter(picture, task, target_size=target)
-        messages = [record.getMessage() for record in caplog.records]
+
+        messages = messages_of(caplog, work)
         found = [re.match(r"Finished XLA compilation of jit\((\w+)\)", m) for m in messages]
         return [m[1] for m in found if m and m[1] in ("resize", "predict", *TASKS)]
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from m2f_jax.datasets.cityscapes import cityscapes_examples
+from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.examples import Example, Segments
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.streets import write_streets
@@ -29,7 +29,7 @@ CONFIG = DataConfig(augmentation=AUGMENTATION, batch_size=4, max_segments=6, see
 def streets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("streets")
     write_streets(folder, 6, (128, 256), seed=0, split="train")
-    return cityscapes_examples(folder, "train", things(CITYSCAPES), "instance")
+    return cityscapes_dataset(folder, "train", "instance")
 
 
 class Numbered:
@@ -171,8 +171,8 @@ def test_impossible_settings_are_refused(streets):
 
 def test_a_file_that_breaks_later_is_named(tmp_path):
     write_streets(tmp_path, 1, (128, 256), seed=0, split="train")
-    examples = cityscapes_examples(tmp_path, "train", things(CITYSCAPES), "instance")
-    path = examples.files[0][0]
+    examples = cityscapes_dataset(tmp_path, "train", "instance")
+    path = examples.images[0].image
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match=f"{path.name} can't be read as an image"):
         take(examples, 1)

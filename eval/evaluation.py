@@ -1,0 +1,377 @@
+"""Runs a model over a data set, a table per image; finished tables stay on disk.
+
+An image's table is a metric that holds this image alone. So a killed run continues where it
+stopped, several processes can share the images, and merging is all that is left to do at the end.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from m2f_jax.config import Task
+from m2f_jax.datasets.cityscapes import CityscapesDataset
+from m2f_jax.datasets.dataset import Dataset
+from m2f_jax.images import read_image
+from m2f_jax.inference.prefetching import run_pipeline
+from m2f_jax.inference.processor import FOR_EVALUATION
+from m2f_jax.inference.segmenter import Prepared, Segmenter
+from m2f_jax.labels import Label
+from m2f_jax.presets import nearest_preset
+
+from .instances_on_device import count_instances, region_input
+from .metrics.metric import Metric
+from .predictions.exports import finish_panoptic, finish_results
+from .processes import exchange, share_of
+from .scores import headline_scores
+from .tasks import Evaluation, evaluation_of, matched_labels
+from .whole_files import replacing
+
+Progress = Callable[[Any, Exception | None], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """The outcome of an evaluation.
+
+    Attributes:
+        task: what was evaluated.
+        scores: the headline numbers in percent: "AP", "AP50", "AP75", "PQ", "mIoU".
+        published: the authors' scores of this model, by the same names; empty where there are none.
+        settings: what was evaluated and how.
+        result: all numbers, as the metric returns them.
+    """
+
+    task: Task
+    scores: Mapping[str, float]
+    published: Mapping[str, float]
+    settings: Mapping[str, Any]
+    result: Any
+
+    def save(self, path: Path):
+        """Writes them as JSON, with all the numbers that the official script writes."""
+        values = {
+            "task": self.task,
+            "scores": dict(self.scores),
+            "published": dict(self.published),
+            "settings": dict(self.settings),
+            "official": self.result.to_json(),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps(values, indent=2) + "\n")
+
+
+class EvaluationError(ValueError):
+    """Some images failed.
+
+    Attributes:
+        summary: how many.
+        failures: image and error, of this process's part.
+    """
+
+    def __init__(self, failed: int, count: int, failures: Sequence[tuple[Any, Exception]]):
+        self.summary = f"{failed} of {count} images failed, and there is no result without them"
+        self.failures = tuple(failures)
+        super().__init__("; ".join([self.summary, *(str(error) for _, error in failures[:1])]))
+
+
+def evaluate(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    task: Task | None = None,
+    out: str | os.PathLike | None = None,
+    export: str | os.PathLike | None = None,
+    limit: int | None = None,
+    tables: str | os.PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    processes: bool = True,
+    progress: Progress | None = None,
+    on_start: Callable[[int, int], None] | None = None,
+) -> Evaluated:
+    """Scores a model on a data set.
+
+    Args:
+        segmenter: the model. Its classes are matched with the data set's by name.
+        dataset: what `m2f_jax.datasets.opening.open_dataset` returns, or a data set of your own.
+        task: "instance", "panoptic" or "semantic"; by default what the data set was opened for.
+        out: a folder for results.json and for the images' tables, from which an interrupted
+            evaluation continues.
+        export: a folder for the predictions in the official format.
+        limit: only the first so many images.
+        tables: another folder for the tables. Without it and `out`, nothing is kept.
+        settings: more about what is evaluated, for results.json. Other settings, another model and
+            other data never share tables.
+        processes: the processes of `jax.distributed` share the images: all of them call this
+            function, and all get the same outcome. False: this process evaluates all images.
+        progress: called after each image with its entry of `dataset.images`, and with its error.
+        on_start: called once with the numbers of images to do and of images in all, of this
+            process; the others have tables already.
+
+    Raises:
+        EvaluationError: images can't be read or segmented. All others are done, and in their
+            tables.
+        FileNotFoundError: files of the data set are missing.
+        ValueError: the classes don't fit, or the processes evaluate different things.
+    """
+    task = task or dataset.task
+    place = None if export is None else export_folder(Path(export), dataset, task)
+    labels = segmenter.config.labels
+    evaluation, files = checked_evaluation(dataset, task, labels, limit, place)
+    count = len(dataset.images[:limit])
+    settings = dict(settings or {})
+    with contextlib.ExitStack() as stack:
+        if tables is None and out is not None:
+            tables = Path(out, "tables")
+        kept = tables is not None
+        settings |= {
+            **({"model digest": digest_of_model(segmenter)} if kept else {}),
+            "dtype": np.dtype(segmenter.dtype).name,
+            "device": jax.devices()[0].device_kind,
+            "batch size": segmenter.batch_size,
+            "task": task,
+            "data": dataset.title,
+            **({"data digest": digest_of_files(files)} if kept else {}),
+            "export": None if export is None else os.fspath(export),
+        }
+        if tables is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            folder = tables_of(Path(tables), settings)
+        ours = range(count)
+        if processes:
+            ours = share_of(ours)
+        images = dataset.images
+        todo = [i for i in ours if not table_of(folder, images[i]).exists()]
+        if on_start is not None:
+            on_start(len(todo), len(ours))
+        failures = []
+        for index, error in measure_all(segmenter, evaluation, todo, folder):
+            if error is not None:
+                failures.append((images[index], error))
+            if progress is not None:
+                progress(images[index], error)
+
+        def exchanged(message: bytes) -> list[bytes]:
+            return exchange(message) if processes else [message]
+
+        failed = sum(int(text) for text in exchanged(str(len(failures)).encode()))
+        if failed:
+            raise EvaluationError(failed, count, failures)
+        check_same([json.loads(text) for text in exchanged(json.dumps(settings).encode())])
+        metric = evaluation.empty()
+        for part in exchanged(to_bytes(merged(evaluation, folder, ours))):
+            metric.merge(from_bytes(evaluation, part))
+    result = metric.result()
+    preset = nearest_preset(segmenter.config)
+    same = preset is not None and preset.config == segmenter.config
+    evaluated = Evaluated(
+        task=task,
+        scores=headline_scores(result),
+        published=dict(preset.scores) if preset is not None and same else {},
+        settings=settings,
+        result=result,
+    )
+    if jax.process_index() == 0 or not processes:
+        if out is not None:
+            evaluated.save(Path(out, "results.json"))
+        if place is not None:
+            finish_export(place, evaluation, count)
+    return evaluated
+
+
+def checked_evaluation(
+    dataset: Dataset,
+    task: Task,
+    labels: Sequence[Label],
+    limit: int | None = None,
+    export: Path | None = None,
+) -> tuple[Evaluation, list[Path]]:
+    """The evaluation of a model's classes and the files that it reads; pixels aren't read.
+
+    Raises:
+        FileNotFoundError: files are missing.
+        ValueError: the classes or the annotations don't fit.
+    """
+    evaluation = evaluation_of(dataset, task, matched_labels(labels, dataset, task), export)
+    files = files_of(dataset, task, len(dataset.images[:limit]))
+    evaluation.empty()  # reads COCO's annotations
+    return evaluation, files
+
+
+def export_folder(export: Path, dataset: Dataset, task: Task) -> Path:
+    """Where predictions in the official format of a task are written, image by image."""
+    if task == "panoptic" and isinstance(dataset, CityscapesDataset):
+        return export / f"cityscapes_panoptic_{dataset.split}"  # as the official script has it
+    if task == "panoptic" or (task == "instance" and dataset.rules == "coco"):
+        return export / "predictions"
+    return export
+
+
+def finish_export(folder: Path, evaluation: Evaluation, count: int):
+    """Writes the JSON file of all images where the format has one.
+
+    Raises:
+        FileNotFoundError: an image was exported once, and is gone.
+    """
+    dataset = evaluation.dataset
+    file, names = folder.with_name(f"{folder.name}.json"), [x.name for x in dataset.images[:count]]
+    if evaluation.task == "panoptic":
+        finish_panoptic(file, folder, names, dataset.categories)
+    elif evaluation.task == "instance" and dataset.rules == "coco":
+        finish_results(file, folder, names)
+
+
+def files_of(dataset: Dataset, task: Task, count: int) -> list[Path]:
+    """The files of the first images, without repetition.
+
+    Raises:
+        FileNotFoundError: some are missing.
+    """
+    files = list(dict.fromkeys(x for i in range(count) for x in dataset.files(i, task)))
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of the {len(files)} files of {dataset.title} are missing, the first "
+            f"one {missing[0]}"
+        )
+    return files
+
+
+def check_same(settings: Sequence[Mapping[str, Any]]):
+    """Refuses to merge what the processes measured of different things.
+
+    Raises:
+        ValueError: a setting differs.
+    """
+    for i, other in enumerate(settings):
+        # Copies of the files on other machines may have other times.
+        different = [
+            name
+            for name in settings[0]
+            if name != "data digest" and other.get(name) != settings[0][name]
+        ]
+        if different:
+            raise ValueError(
+                f"process {i} evaluates something else than process 0: its {different[0]} is "
+                f"{other.get(different[0])}, not {settings[0].get(different[0])}; start all "
+                "processes with the same command, model and data"
+            )
+
+
+def tables_of(folder: Path, settings: Mapping[str, Any]) -> Path:
+    """The folder for the tables of a run; another model, data set or setting has another one."""
+    text = json.dumps(settings, sort_keys=True)
+    tables = folder / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    tables.mkdir(parents=True, exist_ok=True)
+    (tables / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    return tables
+
+
+def digest_of_model(segmenter: Segmenter) -> str:
+    """A fingerprint of everything that decides a result: configuration, processor, parameters."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps(segmenter.config.to_dict(), sort_keys=True).encode())
+    digest.update(repr(segmenter.processor).encode())
+    for path, array in jax.tree_util.tree_leaves_with_path(segmenter.parameters):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def digest_of_files(paths: Sequence[Path]) -> str:
+    """A fingerprint of files by name, size and time of change."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in paths:
+        status = os.stat(path)
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def table_of(tables: Path, image: Any) -> Path:
+    """The file of one image's table."""
+    return tables / f"{image.name}.npz"
+
+
+def measure_all(
+    segmenter: Segmenter,
+    evaluation: Evaluation,
+    indices: Sequence[int],
+    tables: Path,
+    on_device: bool | None = None,
+) -> Iterator[tuple[int, Exception | None]]:
+    """Makes the tables of images; yields each of them as it is done, or with its error.
+
+    With `on_device`, the masks of instances are counted on the device, to the same bits. By default
+    they are where this can be done and is faster.
+    """
+    if on_device is None:
+        countable = evaluation.task == "instance" and evaluation.dataset.rules == "cityscapes"
+        # On a CPU, masks are counted faster where they are.
+        on_device = countable and evaluation.export is None and jax.default_backend() != "cpu"
+
+    def read(index: int) -> tuple[Prepared, Any]:
+        image = read_image(evaluation.dataset.images[index].image)
+        truth, prepared = evaluation.truth(index), segmenter.prepare(image)
+        if on_device:
+            extra = region_input(truth, prepared.canvas)
+            prepared = dataclasses.replace(prepared, extra=extra)
+        return prepared, truth
+
+    def finish(index: int, truth: Any, segmentation: Any):
+        if on_device:
+            processor = segmenter.processor
+            metric = evaluation.measure_counts(index, truth, segmentation, processor)
+        else:
+            metric = evaluation.measure(index, truth, segmentation)
+        metric.save(table_of(tables, evaluation.dataset.images[index]))
+
+    options: dict[str, Any] = {"threshold": FOR_EVALUATION}
+    if on_device:
+        options["reduce"] = count_instances
+    outcomes = run_pipeline(segmenter, evaluation.task, indices, read, finish, **options)
+    for index, outcome in outcomes:
+        yield index, outcome if isinstance(outcome, Exception) else None
+
+
+def merged(evaluation: Evaluation, tables: Path, indices: Sequence[int]) -> Metric:
+    """Returns the metric of these images.
+
+    Raises:
+        ValueError: a table is damaged; it is removed, so that the next run makes it anew.
+    """
+    metric = evaluation.empty()
+    for index in indices:
+        path = table_of(tables, evaluation.dataset.images[index])
+        try:
+            metric.merge(evaluation.load(path))
+        except ValueError as error:
+            path.unlink()
+            raise ValueError(f"{error}; it is removed, run the same command again") from error
+    return metric
+
+
+def to_bytes(metric: Metric) -> bytes:
+    """What `Metric.save` writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "metric.npz")
+        metric.save(path)
+        return path.read_bytes()
+
+
+def from_bytes(evaluation: Evaluation, data: bytes) -> Metric:
+    """The metric that `to_bytes` was given."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "metric.npz")
+        path.write_bytes(data)
+        return evaluation.load(path)

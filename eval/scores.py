@@ -1,0 +1,37 @@
+"""The headline numbers of a result, by the names of the model zoo."""
+
+import functools
+from typing import Any
+
+from .metrics.coco_ap import CocoMaskAPResult
+from .metrics.instance_report_data import InstanceAPResult
+from .metrics.panoptic_quality import PanopticQualityResult
+from .metrics.semantic_scores import SemanticIoUResult
+
+MAIN_SCORES = {"instance": "AP", "panoptic": "PQ", "semantic": "mIoU"}
+
+
+@functools.singledispatch
+def headline_scores(result: Any) -> dict[str, float]:
+    """The headline numbers in percent."""
+    raise TypeError(f"a {type(result).__name__} isn't the result of a metric")
+
+
+@headline_scores.register
+def _(result: InstanceAPResult) -> dict[str, float]:
+    return {"AP": 100 * result.ap, "AP50": 100 * result.ap50}
+
+
+@headline_scores.register
+def _(result: CocoMaskAPResult) -> dict[str, float]:
+    return {"AP": 100 * result.ap, "AP50": 100 * result.ap50, "AP75": 100 * result.ap75}
+
+
+@headline_scores.register
+def _(result: PanopticQualityResult) -> dict[str, float]:
+    return {"PQ": 100 * result.all.pq}
+
+
+@headline_scores.register
+def _(result: SemanticIoUResult) -> dict[str, float]:
+    return {"mIoU": 100 * result.miou}

@@ -1,0 +1,263 @@
+"""What training and evaluation need of a data set; a data set of your own has these members.
+
+Training reads a `TrainingSet`. Evaluation reads a `Dataset`, which also tells the ground truth in
+the form that its metrics take. Nothing needs to be registered: `m2f_jax.training.data.batches` and
+`m2f_jax.eval.evaluate` take any object with these members.
+
+Axes: K classes.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int, Int32
+
+from m2f_jax.config import Task
+from m2f_jax.datasets.examples import Example, Segments
+from m2f_jax.labels import Label
+
+SHOWN = 5  # faulty files in one message
+
+
+@runtime_checkable
+class TrainingSet(Protocol):
+    """A sequence of training examples.
+
+    Attributes:
+        labels: the classes, in the order of the class indices.
+        task: what the segments are. For "instance", every thing, without groups; for "panoptic",
+            also the stuff, a segment per class; for "semantic", a segment per class.
+    """
+
+    @property
+    def labels(self) -> tuple[Label, ...]: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
+
+    def check(self, index: int, /) -> Int[np.ndarray, "K"]:
+        """Reads the ground truth of an image, and the image's size.
+
+        Returns:
+            The number of segments of each class.
+
+        Raises:
+            OSError, ValueError: something is wrong; the message names the file.
+        """
+        ...
+
+
+@runtime_checkable
+class DatasetImage(Protocol):
+    """One image of a data set."""
+
+    @property
+    def name(self) -> str:
+        """Unique in the data set, and good as a file name without ending."""
+        ...
+
+    @property
+    def id(self) -> int | str:
+        """What exported predictions call it."""
+        ...
+
+    @property
+    def image(self) -> Path:
+        """Its file."""
+        ...
+
+
+class CityscapesTruth(NamedTuple):
+    """The ground truth of an image in Cityscapes' numbering."""
+
+    instance_ids: Int32[np.ndarray, "height width"]
+    label_ids: Int32[np.ndarray, "height width"] | None
+    """Only for the semantic task."""
+
+
+class PanopticTruth(NamedTuple):
+    """The ground truth of an image as COCO's panoptic files have it."""
+
+    segment_map: Int32[np.ndarray, "height width"]
+    segments: Sequence[Mapping[str, Any]]
+    """With "id", "category_id" and "iscrowd" as in `segments_info`."""
+
+
+GroundTruth = Segments | PanopticTruth | CityscapesTruth
+
+
+@runtime_checkable
+class Dataset(TrainingSet, Protocol):
+    """A training set that can be evaluated on.
+
+    Attributes:
+        title: what it is, such as its folder and split, for reports.
+        categories: all classes of the ground truth, with the ids that predictions have in files.
+            A model's classes are matched with them by name.
+        rules: whose metrics are used: "cityscapes" (instance AP, PQ and mIoU with iIoU) or "coco"
+            (mask AP, PQ and mIoU).
+        images: the image of every example.
+    """
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def categories(self) -> tuple[Label, ...]: ...
+
+    @property
+    def rules(self) -> Literal["cityscapes", "coco"]: ...
+
+    @property
+    def images(self) -> Sequence[Any]: ...
+
+    def ground_truth(self, index: int, task: Task, /) -> GroundTruth:
+        """Returns the ground truth of an image.
+
+        It is a `CityscapesTruth` for Cityscapes' metrics. For COCO's it is `Segments`, whose labels
+        are indices of `categories`, or for the panoptic task a `PanopticTruth`.
+
+        Raises:
+            OSError, ValueError: something is wrong; the message names the file.
+        """
+        ...
+
+    def files(self, index: int, task: Task, /) -> Sequence[Path]:
+        """Returns the files of an image and its ground truth; a change makes old counts invalid."""
+        ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of the images of a set, such as those that hold an object."""
+
+    whole: TrainingSet
+    indices: tuple[int, ...]
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes."""
+        return self.whole.labels
+
+    @property
+    def task(self) -> Task:
+        """What the segments are."""
+        return self.whole.task
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.whole[self.indices[index]]
+
+    def check(self, index: int) -> Int[np.ndarray, "K"]:
+        """As `whole.check`."""
+        return self.whole.check(self.indices[index])
+
+
+def check_examples(
+    examples: TrainingSet,
+    progress: Callable[[int, int], None] | None = None,
+    threads: int | None = None,
+) -> Int[np.ndarray, "images K"]:
+    """Reads the ground truth of all images, so that no training run stops at a faulty file.
+
+    Args:
+        examples: the data.
+        progress: called with (k, n) when k of the n images are done, from 0 on.
+        threads: how many images are read at the same time; None for one per processor.
+
+    Returns:
+        The number of segments of each class in every image.
+
+    Raises:
+        ValueError: files are faulty, and the message names the first ones with what to do; or there
+            are no segments at all.
+    """
+    counts = np.zeros((len(examples), len(examples.labels)), int)
+    faults: list[str] = []
+
+    def check(index: int) -> str | None:
+        try:
+            counts[index] = examples.check(index)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return None
+
+    if progress:
+        progress(0, len(examples))
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        for done, fault in enumerate(pool.map(check, range(len(examples))), start=1):
+            if fault is not None:
+                faults.append(fault)
+            if progress:
+                progress(done, len(examples))
+    if faults:
+        shown = "\n  ".join(faults[:SHOWN])
+        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        raise ValueError(
+            f"{len(faults)} of the {len(examples)} images can't be trained on:\n  {shown}{more}"
+        )
+    if not counts.any():
+        raise ValueError(
+            f"none of the {len(examples)} images holds a segment of a class to learn for the "
+            f"{examples.task} task ({', '.join(label.name for label in examples.labels[:SHOWN])}"
+            f"{' ...' if len(examples.labels) > SHOWN else ''})"
+        )
+    return counts
+
+
+def with_segments(examples: TrainingSet, counts: Int[np.ndarray, "images K"]) -> Selection:
+    """The images that hold a segment; the authors leave out the others for instances.
+
+    Args:
+        examples: the data.
+        counts: what `check_examples` found in it.
+    """
+    return Selection(examples, tuple(np.flatnonzero(counts.any(axis=1)).tolist()))
+
+
+def check_same_size(image: Path, size: tuple[int, int], truth: str, truth_size: tuple[int, int]):
+    """Refuses an image and a ground truth of different sizes.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if size != truth_size:
+        raise ValueError(
+            f"{image} is {size[0]} x {size[1]} (height x width, upright), but {truth} is "
+            f"{truth_size[0]} x {truth_size[1]}; they must be equal"
+        )
+
+
+def class_indices(
+    labels: Iterable[Label], names: Mapping[str, int], source: Path
+) -> dict[int, int]:
+    """The class index of every class id of a data set, matched by name, whose spelling must agree.
+
+    Args:
+        labels: the model's classes.
+        names: class id by name in the data.
+        source: the file that says so.
+
+    Raises:
+        ValueError: a class of the model isn't in the data.
+    """
+    labels = tuple(labels)
+    unknown = [label.name for label in labels if label.name not in names]
+    if unknown:
+        raise ValueError(
+            f"{source} lacks {len(unknown)} of the model's {len(labels)} classes: "
+            f"{', '.join(unknown[:SHOWN])}; its own are {', '.join(list(names)[:SHOWN])}"
+            f"{' ...' if len(names) > SHOWN else ''}"
+        )
+    return {names[label.name]: index for index, label in enumerate(labels)}
