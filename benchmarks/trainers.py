@@ -273,7 +273,7 @@ class TransformersOurPoints(Transformers):
         import jax
 
         from m2f_jax.training import LossConfig
-        from m2f_jax.training.losses import BLOCK
+        from m2f_jax.training.pairs import BLOCK
 
         config = from_plain(LossConfig, self.settings.loss, "loss")
         layers, images = self.model.config.decoder_layers, self.settings.batch

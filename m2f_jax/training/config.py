@@ -1,10 +1,23 @@
 """A training as data: the model, the data's changes, the losses and the optimizer."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from m2f_jax.config import Mask2FormerConfig, check_positive
+from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.presets import preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraTerm:
+    """A line that you added to `losses.TERMS`, and its weight; 0 only logs it."""
+
+    name: str
+    weight: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ValueError(f"ExtraTerm: weight of {self.name} is at least 0, not {self.weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +26,9 @@ class LossConfig:
 
     Without a number of points, the losses and the matching take every pixel of the predicted masks,
     at stride 4, as in MaskFormer; the two ratios then have no meaning.
+
+    Raises:
+        ValueError: a number is out of range, or two terms have one name.
     """
 
     class_weight: float = 2.0
@@ -22,14 +38,33 @@ class LossConfig:
     num_points: int | None = 12544  # per matching and per mask; None for whole masks
     oversample_ratio: float = 3.0  # candidates per point
     importance_sample_ratio: float = 0.75  # points that are the most uncertain candidates
+    extra_terms: tuple[ExtraTerm, ...] = ()  # of the loss, beside class, mask and dice
 
     def __post_init__(self):
-        check_positive(self)
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"LossConfig: {name} must be above 0, not {value}")
         if self.importance_sample_ratio > min(1, self.oversample_ratio):
             raise ValueError(
                 f"LossConfig: importance_sample_ratio {self.importance_sample_ratio} must be at "
                 f"most 1 and at most oversample_ratio, {self.oversample_ratio}"
             )
+        if len(self.weights) < 3 + len(self.extra_terms):
+            names = ", ".join(term.name for term in self.extra_terms)
+            raise ValueError(
+                f"LossConfig: extra_terms has {names}; each has its own name, and none is class, "
+                "mask or dice, whose weights are fields"
+            )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term of the loss, by the name in `losses.TERMS`."""
+        published = {
+            "class": self.class_weight,
+            "mask": self.mask_weight,
+            "dice": self.dice_weight,
+        }
+        return published | {term.name: term.weight for term in self.extra_terms}
 
     @property
     def num_candidates(self) -> int:

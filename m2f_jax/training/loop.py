@@ -5,7 +5,7 @@ import math
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,7 +83,7 @@ def run(
                 )
             last = step == steps or asked_to_stop(step)
             if step % intervals.log == 0 or last:
-                numbers = summary(window)
+                numbers = summary(window, state.config.loss.weights)
                 now = time.perf_counter()
                 numbers["images/s"] = images * len(window) / (now - last_time)
                 numbers["skipped"] = int(state.skipped)
@@ -101,9 +101,12 @@ def run(
     return state
 
 
-def summary(window: list[Metrics]) -> dict[str, float]:
-    """Means over the steps of a window whose gradients were finite; the last learning rate."""
-    host: list[Metrics] = jax.device_get(window)
+def summary(window: Sequence[Metrics], terms: Iterable[str]) -> dict[str, float]:
+    """Returns means over the finite steps of a window, and the last learning rate.
+
+    Each of the loss' terms is the last prediction's, unweighted.
+    """
+    host: Sequence[Metrics] = jax.device_get(window)
     finite = [metrics for metrics in host if metrics.finite]
 
     def mean(values: list[Any]) -> float:
@@ -111,9 +114,7 @@ def summary(window: list[Metrics]) -> dict[str, float]:
 
     return {
         "loss": mean([metrics.loss for metrics in finite]),
-        "class loss": mean([metrics.class_[-1] for metrics in finite]),
-        "mask loss": mean([metrics.mask[-1] for metrics in finite]),
-        "dice loss": mean([metrics.dice[-1] for metrics in finite]),
+        **{f"{name} loss": mean([metrics.terms[name][-1] for metrics in finite]) for name in terms},
         "gradient norm": mean([metrics.gradient_norm for metrics in finite]),
         "learning rate": float(host[-1].learning_rate),
     }

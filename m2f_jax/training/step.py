@@ -17,7 +17,7 @@ from m2f_jax.modeling.backbones.swin import drop_path
 from m2f_jax.modeling.mask2former import Mask2Former, training_network, without_kernels
 from m2f_jax.training.batch import TrainBatch, unpack
 from m2f_jax.training.config import TrainConfig
-from m2f_jax.training.losses import loss
+from m2f_jax.training.losses import loss, weighted_terms
 from m2f_jax.training.optimizer import learning_rates, make_optimizer
 
 DATA = "data"  # the axis of devices
@@ -100,8 +100,9 @@ class TrainState:
 
         Raises:
             ValueError: the model has other parameters, or computes in another dtype than the config
-                says.
+                says, or the config names an unknown term of the loss.
         """
+        weighted_terms(config.loss)
         if model.dtype.name != config.dtype:
             raise ValueError(
                 f"the model computes in {model.dtype.name}, and TrainConfig.dtype is "
@@ -150,9 +151,7 @@ class Metrics(NamedTuple):
     """What a step tells. Losses are means over the parts of an accumulated batch."""
 
     loss: Float[Array, ""]
-    class_: Float[Array, "L"]  # per prediction, unweighted, the learned queries' first
-    mask: Float[Array, "L"]
-    dice: Float[Array, "L"]
+    terms: dict[str, Float[Array, "L"]]  # per prediction, the learned queries first; unweighted
     gradient_norm: Float[Array, ""]  # before clipping
     learning_rate: Float[Array, ""]
     finite: Bool[Array, ""]  # False: this step was skipped
@@ -160,12 +159,10 @@ class Metrics(NamedTuple):
 
 
 class MeanLosses(NamedTuple):
-    """Of all parts of a batch."""
+    """The losses of a batch: means over its parts."""
 
     total: Float[Array, ""]
-    class_: Float[Array, "L"]
-    mask: Float[Array, "L"]
-    dice: Float[Array, "L"]
+    terms: dict[str, Float[Array, "L"]]
     non_finite_costs: Int[Array, ""]
 
 
@@ -186,7 +183,7 @@ def part_gradient(state: TrainState, part: TrainBatch, key: jax.Array) -> tuple[
         predictions, regions = jax.lax.optimization_barrier((predictions, part.regions))
         _, targets = unpack(part._replace(regions=regions))
         losses = loss(predictions, targets, config.loss, key=point_key)
-        return losses.total, MeanLosses(*(getattr(losses, name) for name in MeanLosses._fields))
+        return losses.total, MeanLosses(losses.total, losses.terms, losses.non_finite_costs)
 
     (_, losses), gradient = jax.value_and_grad(part_loss, has_aux=True)(state.parameters)
     return losses, gradient
@@ -240,9 +237,7 @@ def train_step(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[Tr
     parameters, optimizer, average = jax.lax.with_sharding_constraint(after, state.layout.of(after))
     metrics = Metrics(
         loss=losses.total,
-        class_=losses.class_,
-        mask=losses.mask,
-        dice=losses.dice,
+        terms=losses.terms,
         gradient_norm=norm,
         learning_rate=jnp.asarray(
             learning_rates(config.optimizer, config.steps)(state.step - state.skipped)

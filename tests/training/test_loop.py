@@ -30,7 +30,10 @@ def fake_step(finite):
         del batch, key
         values = dict.fromkeys(Metrics._fields, np.ones(1, np.float32))
         metrics = Metrics(**values)._replace(
-            loss=np.float32(1), learning_rate=np.float32(1), finite=np.bool_(finite)
+            loss=np.float32(1),
+            terms=dict.fromkeys(("class", "mask", "dice"), np.ones(1, np.float32)),
+            learning_rate=np.float32(1),
+            finite=np.bool_(finite),
         )
         return dataclasses.replace(state, step=state.step + 1), metrics
 

@@ -104,8 +104,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(trained):
 def test_everything_but_unused_rows_changes(trained):
     before, after, metrics, _ = trained[0]
     assert sum(np.array_equal(old, new) for old, new in zip(before, after, strict=True)) < 5
-    assert metrics.class_.shape == metrics.mask.shape == metrics.dice.shape == (2,)
-    weighted = 2 * metrics.class_ + 5 * metrics.mask + 5 * metrics.dice
+    terms = metrics.terms
+    assert {name: x.shape for name, x in terms.items()} == dict.fromkeys(terms, (2,))
+    weighted = 2 * terms["class"] + 5 * terms["mask"] + 5 * terms["dice"]
     assert metrics.loss == pytest.approx(weighted.sum(), rel=1e-5)
 
 
