@@ -102,7 +102,7 @@ class Ours:
 
         left_out = np.zeros(len(scenes.labels), np.int32)
         return jax.block_until_ready(
-            self.state.layout.put_batch(TrainBatch(*scenes, left_out=left_out))
+            self.state.partitioner.put_batch(TrainBatch(*scenes, left_out=left_out))
         )
 
     def begin(self, batch: Any) -> Any:

@@ -12,13 +12,14 @@ from m2f_jax.training.initialize import initialize
 from m2f_jax.training.losses import TERMS, BatchTerm, Losses, PairTerm, loss
 from m2f_jax.training.optimizer import make_optimizer
 from m2f_jax.training.pairs import LossPoints, Pair
-from m2f_jax.training.step import Layout, Metrics, TrainState, train_step
+from m2f_jax.training.partitioning import Partitioner
+from m2f_jax.training.state import TrainState
+from m2f_jax.training.step import Metrics, train_step
 
 __all__ = [
     "TERMS",
     "BatchTerm",
     "ExtraTerm",
-    "Layout",
     "LossConfig",
     "LossPoints",
     "Losses",
@@ -26,6 +27,7 @@ __all__ = [
     "OptimizerConfig",
     "Pair",
     "PairTerm",
+    "Partitioner",
     "Targets",
     "TrainBatch",
     "TrainConfig",

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from m2f_jax.training.step import TrainState
+from m2f_jax.training.state import TrainState
 
 KEPT = 2  # the last ones; the older serves if the newer is damaged
 ARRAYS = ("step", "parameters", "optimizer", "average", "skipped")

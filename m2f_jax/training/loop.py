@@ -16,7 +16,8 @@ from jax.experimental import multihost_utils
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.training.checkpoints import Checkpoints
 from m2f_jax.training.data import Batches
-from m2f_jax.training.step import Metrics, TrainState, train_step
+from m2f_jax.training.state import TrainState
+from m2f_jax.training.step import Metrics, train_step
 
 MAX_SKIPPED = 20  # steps in a row whose gradients weren't finite
 
@@ -70,7 +71,7 @@ def run(
         evaluate(steps, state.model())
     with stop_signals() as asked_to_stop:
         for step in range(start + 1, steps + 1):
-            state, metrics = train_step(state, state.layout.put_batch(next(data)), key)
+            state, metrics = train_step(state, state.partitioner.put_batch(next(data)), key)
             window.append(metrics)
             if before is not None:  # this step is still being computed
                 skipped_in_a_row = 0 if before.finite else skipped_in_a_row + 1
