@@ -1,4 +1,4 @@
-"""The loop around the step: logs, checkpoints, evaluations, and an orderly end."""
+"""The training loop: steps, logs, checkpoints, evaluations, and an orderly stop."""
 
 import contextlib
 import math
@@ -24,7 +24,7 @@ MAX_SKIPPED = 20  # steps in a row whose gradients weren't finite
 
 @dataclass(frozen=True, kw_only=True)
 class Intervals:
-    """After how many steps something is done; the last step does everything."""
+    """Numbers of steps between logs, checkpoints and evaluations; the last step does all three."""
 
     log: int = 50
     save: int = 1000
@@ -32,7 +32,7 @@ class Intervals:
 
 
 class DivergedError(ValueError):
-    """Gradients haven't been finite for many steps."""
+    """Gradients weren't finite for `MAX_SKIPPED` steps in a row."""
 
 
 def run(
@@ -46,34 +46,37 @@ def run(
 ) -> TrainState:
     """Trains from the state's step to the end, or until the process is asked to stop.
 
-    What follows from a step depends on the state, the data and the key only, so a training that was
-    interrupted at any moment comes to the same parameters.
+    A step depends on the state, the batch and the key only, so a training run that was interrupted
+    at any moment comes to the same parameters.
 
     Args:
-        state: where the training stands; it is given away.
-        data: batches that continue there.
-        key: of the whole training.
+        state: the state to start from; it is donated.
+        data: batches from the state's step on.
+        key: of the whole training run.
         intervals: when to log, save and evaluate.
-        checkpoints: where the state is kept.
-        report: takes the step and its numbers: losses, learning rate, images/s, skipped steps, GiB
-            of memory.
-        evaluate: takes the step and the model.
+        checkpoints: where the state is saved.
+        report: called with the step and its numbers: losses, learning rate, images/s, skipped
+            steps, GiB of memory.
+        evaluate: called with the step and the model.
+
+    Returns:
+        The state after the last step.
 
     Raises:
-        DivergedError: too many steps in a row had to be skipped.
+        DivergedError: `MAX_SKIPPED` steps in a row had to be skipped.
     """
     steps, start = state.config.steps, int(state.step)
     images = data.stream.config.batch_size
     window: list[Metrics] = []
     before: Metrics | None = None
     skipped_in_a_row, last_time = 0, time.perf_counter()
-    if start == steps:  # it may have been killed before the last evaluation
+    if start == steps:  # it may have been killed during the last evaluation
         evaluate(steps, state.model())
     with stop_signals() as asked_to_stop:
         for step in range(start + 1, steps + 1):
             state, metrics = train_step(state, state.partitioner.put_batch(next(data)), key)
             window.append(metrics)
-            if before is not None:  # this step is still being computed
+            if before is not None:  # looked at late, so that the host doesn't wait for this step
                 skipped_in_a_row = 0 if before.finite else skipped_in_a_row + 1
             before = metrics
             if skipped_in_a_row >= MAX_SKIPPED:
@@ -122,7 +125,7 @@ def summary(window: Sequence[Metrics], terms: Iterable[str]) -> dict[str, float]
 
 
 def memory_in_use() -> int:
-    """Peak bytes of the first device; of the process where devices don't say."""
+    """Returns the first device's peak memory in bytes, or the process's if it reports none."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return statistics.get("peak_bytes_in_use", process)
@@ -130,10 +133,11 @@ def memory_in_use() -> int:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[int], bool]]:
-    """Inside, SIGTERM and Ctrl-C only ask to stop: the function that is given says if one did.
+    """Turns SIGTERM and Ctrl-C into requests to stop, within the context.
 
-    It takes the number of the step. Of several processes, SIGTERM to one stops all after the same
-    step, which JAX's coordination service agrees on.
+    Yields a function that takes the number of the step and returns whether to stop after it. With
+    several processes, SIGTERM to one stops all after the same step, which JAX's coordination
+    service chooses.
     """
     if jax.process_count() > 1:
         yield multihost_utils.reached_preemption_sync_point

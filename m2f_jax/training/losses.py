@@ -17,7 +17,7 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -207,7 +207,7 @@ def compute(
 
     chosen = choose_points(mask_embeddings, per_pixel, assignment, config, mask_key, points)
     of_pairs = {name: term.function for name, term in terms if isinstance(term, PairTerm)}
-    sums = pair_sums(
+    sums: Any = pair_sums(
         tuple(of_pairs.values()), mask_embeddings, per_pixel, masks, assignment, chosen
     )
     num_masks = jnp.maximum(valid.sum(), 1).astype(jnp.float32)

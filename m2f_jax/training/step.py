@@ -63,7 +63,7 @@ def part_gradient(state: TrainState, part: TrainBatch, key: jax.Array) -> tuple[
 def mean_gradient(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[MeanLosses, Any]:
     """Returns the losses of a batch and their gradient, averaged over its parts."""
     count = state.config.accumulate
-    if count == 1:  # a loop, even of one round, makes a CPU four times slower
+    if count == 1:  # without a loop, which makes a CPU slower
         return part_gradient(state, batch, key)
 
     def add_part(total, part):
