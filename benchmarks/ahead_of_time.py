@@ -20,8 +20,8 @@ from m2f_jax.presets import PRESETS, preset
 from m2f_jax.training import TrainBatch, TrainState, train_step
 from m2f_jax.training.batch import OVERLAPS
 from m2f_jax.training.optimizer import make_optimizer
+from m2f_jax.training.partitioning import DATA, Partitioner
 from m2f_jax.training.recipes import recipe
-from m2f_jax.training.step import DATA, Layout
 
 DTYPE = "bfloat16"
 
@@ -48,15 +48,16 @@ def parse_options(
     return options
 
 
-def layout_of(device: Any) -> Layout:
+def partitioner_of(device: Any) -> Partitioner:
     """All on one device, which needn't exist."""
-    return Layout(Mesh(np.array([device]), (DATA,)))
+    return Partitioner(Mesh(np.array([device]), (DATA,)))
 
 
-def place(shapes: Any, layout: Layout) -> Any:
-    """The same shapes, lying as a layout of one device has them."""
+def place(shapes: Any, partitioner: Partitioner) -> Any:
+    """The same shapes, with the shardings of a partition over one device."""
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=layout.of_array(x.shape)), shapes
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=partitioner.sharding(x.shape)),
+        shapes,
     )
 
 
@@ -73,7 +74,7 @@ def abstract_parameters(module: nnx.Module, dtype: str) -> tuple[nnx.GraphDef, A
     return graph, nnx.as_pure(parameters)
 
 
-def lower_inference(options: argparse.Namespace, layout: Layout) -> jax.stages.Lowered:
+def lower_inference(options: argparse.Namespace, partitioner: Partitioner) -> jax.stages.Lowered:
     """The last layer's predictions, with parameters as inference stores them."""
     graph, parameters = abstract_parameters(
         abstract_model(preset(options.model).config, DTYPE), DTYPE
@@ -83,10 +84,10 @@ def lower_inference(options: argparse.Namespace, layout: Layout) -> jax.stages.L
     def infer(parameters, images):
         return network(nnx.merge(graph, parameters), images, all_layers=False)
 
-    return jax.jit(infer).lower(*place((parameters, images), layout))
+    return jax.jit(infer).lower(*place((parameters, images), partitioner))
 
 
-def lower_training(options: argparse.Namespace, layout: Layout) -> jax.stages.Lowered:
+def lower_training(options: argparse.Namespace, partitioner: Partitioner) -> jax.stages.Lowered:
     """A whole step of the model's recipe."""
     settings = recipe(options.model)
     config = dataclasses.replace(settings.train, dtype=DTYPE, remat=options.remat)
@@ -101,7 +102,7 @@ def lower_training(options: argparse.Namespace, layout: Layout) -> jax.stages.Lo
             skipped=count,
             graph=graph,
             config=config,
-            layout=layout,
+            partitioner=partitioner,
         )
         state, metrics = train_step(state, batch, key)
         return state.step, state.parameters, state.optimizer, metrics
@@ -120,7 +121,7 @@ def lower_training(options: argparse.Namespace, layout: Layout) -> jax.stages.Lo
         left_out=array((batch,), np.int32),
     )
     key = jax.eval_shape(lambda: jax.random.key(0))
-    arguments = place((count, parameters, optimizer, batches, key), layout)
+    arguments = place((count, parameters, optimizer, batches, key), partitioner)
     return jax.jit(step, donate_argnums=(1, 2)).lower(*arguments)
 
 
@@ -130,7 +131,7 @@ LOWER = {"inference": lower_inference, "training": lower_training}
 def compile_program(
     name: str,
     options: argparse.Namespace,
-    layout: Layout,
+    partitioner: Partitioner,
     describe: Callable[[Any], Mapping[str, Any]],
     flags: Mapping[str, str | bool] | None = None,
 ) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def compile_program(
     """
     say(f"compiling {name}")
     start = time.perf_counter()
-    lowered = LOWER[name](options, layout)
+    lowered = LOWER[name](options, partitioner)
     traced = time.perf_counter()
     program = lowered.compile(dict(flags or {}))
     compiled = time.perf_counter()

@@ -161,7 +161,9 @@ def training_step_on_all_devices() -> dict[str, Any]:
         np.ones((count, segments), bool),
         left_out=np.zeros(count, np.int32),
     )
-    compiled = train_step.lower(state, state.layout.put_batch(batch), jax.random.key(0)).compile()
+    compiled = train_step.lower(
+        state, state.partitioner.put_batch(batch), jax.random.key(0)
+    ).compile()
     program = re.sub(r"/\*.*?\*/", "", compiled.as_text() or "")
     found = COLLECTIVE.findall(program)
     sent = sum(bytes_of(shapes) for shapes, _, _ in found)

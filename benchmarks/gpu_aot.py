@@ -12,16 +12,16 @@ import argparse
 from collections.abc import Sequence
 
 import jax
-from ahead_of_time import compile_program, layout_of, parse_options, publish_rows
+from ahead_of_time import compile_program, parse_options, partitioner_of, publish_rows
 from h100 import h100, kernels, missing
 
-from m2f_jax.training.step import Layout
+from m2f_jax.training.partitioning import Partitioner
 
 # Trying algorithms needs a device, and products of Triton's can't be chosen without trying them.
 FLAGS = {"xla_gpu_autotune_level": "0", "xla_gpu_enable_triton_gemm": False}
 
 
-def one_gpu() -> Layout:
+def one_gpu() -> Partitioner:
     """An H100 that needn't exist."""
     if packages := missing():
         raise SystemExit(
@@ -29,7 +29,7 @@ def one_gpu() -> Layout:
             "pip install 'm2f-jax[aot]'"
         )
     jax.config.update("jax_platforms", "cpu")
-    return layout_of(h100())
+    return partitioner_of(h100())
 
 
 def count_kernels(program: jax.stages.Compiled) -> dict[str, int]:
@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None):
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.set_defaults(train_batch=4, remat=False)
     options = parse_options(parser, arguments)
-    layout = one_gpu()
+    partitioner = one_gpu()
     rows = [
-        compile_program(name, options, layout, count_kernels, FLAGS) for name in options.programs
+        compile_program(name, options, partitioner, count_kernels, FLAGS)
+        for name in options.programs
     ]
     publish_rows("gpu_aot", "an H100", options, rows, "jax-cuda12-plugin")
 

@@ -14,22 +14,22 @@ import os
 from collections.abc import Sequence
 
 import jax
-from ahead_of_time import compile_program, layout_of, parse_options, publish_rows
+from ahead_of_time import compile_program, parse_options, partitioner_of, publish_rows
 from jax.experimental import topologies
 
-from m2f_jax.training.step import Layout
+from m2f_jax.training.partitioning import Partitioner
 
 MOST_TEMPORARIES = 2048  # MiB, of inference
 
 
-def one_chip(topology: str) -> Layout:
+def one_chip(topology: str) -> Partitioner:
     """A chip of a topology that needn't exist."""
     # A second process may load the library; there is no cloud to ask for a chip.
     os.environ.update(ALLOW_MULTIPLE_LIBTPU_LOAD="1", TPU_SKIP_MDS_QUERY="1")
     if importlib.util.find_spec("libtpu") is None:
         raise SystemExit("tpu_aot.py needs TPU's compiler: pip install 'm2f-jax[tpu]'")
     jax.config.update("jax_platforms", "cpu")
-    return layout_of(topologies.get_topology_desc(topology, platform="tpu").devices[0])
+    return partitioner_of(topologies.get_topology_desc(topology, platform="tpu").devices[0])
 
 
 def program_size(program: jax.stages.Compiled) -> dict[str, float]:
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None):
     parser.add_argument("--topology", default="v5e:2x2", help="such as v6e:2x2; one chip is used")
     parser.set_defaults(train_batch=1, remat=True)
     options = parse_options(parser, arguments)
-    layout = one_chip(options.topology)
-    rows = [compile_program(name, options, layout, program_size) for name in options.programs]
+    partitioner = one_chip(options.topology)
+    rows = [compile_program(name, options, partitioner, program_size) for name in options.programs]
     device = f"one chip of {options.topology}"
     publish_rows("tpu_aot", device, options, rows, "libtpu")
     for row in rows:

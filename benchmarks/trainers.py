@@ -102,7 +102,7 @@ class Ours:
 
         left_out = np.zeros(len(scenes.labels), np.int32)
         return jax.block_until_ready(
-            self.state.layout.put_batch(TrainBatch(*scenes, left_out=left_out))
+            self.state.partitioner.put_batch(TrainBatch(*scenes, left_out=left_out))
         )
 
     def begin(self, batch: Any) -> Any:
@@ -273,7 +273,7 @@ class TransformersOurPoints(Transformers):
         import jax
 
         from m2f_jax.training import LossConfig
-        from m2f_jax.training.losses import BLOCK
+        from m2f_jax.training.pairs import BLOCK
 
         config = from_plain(LossConfig, self.settings.loss, "loss")
         layers, images = self.model.config.decoder_layers, self.settings.batch

@@ -34,7 +34,7 @@ from .predictions.exports import finish_panoptic, finish_results
 from .processes import exchange, share_of
 from .scores import headline_scores
 from .tasks import Evaluation, evaluation_of, matched_labels
-from .whole_files import replacing
+from m2f_jax.files import replacing
 
 Progress = Callable[[Any, Exception | None], None]
 

@@ -51,7 +51,7 @@ augmentation = random_crops((height, width), edge=height, longest_edge=4 * heigh
 data = batches(examples, DataConfig(augmentation=augmentation, batch_size=options.batch_size))
 with data:
     for step, batch in zip(range(1, options.steps + 1), data, strict=False):
-        state, metrics = train_step(state, state.layout.put_batch(batch), jax.random.key(0))
+        state, metrics = train_step(state, state.partitioner.put_batch(batch), jax.random.key(0))
         if step % 50 == 0 or step == options.steps:
             print(f"step {step}: loss {metrics.loss:.2f}, rate {metrics.learning_rate:.1e}")
 

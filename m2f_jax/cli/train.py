@@ -34,8 +34,9 @@ from m2f_jax.training.initialize import initialize
 from m2f_jax.training.logs import LOG_FILE, Log, read_lines
 from m2f_jax.training.loop import Intervals
 from m2f_jax.training.loop import run as run_loop
+from m2f_jax.training.partitioning import Partitioner
 from m2f_jax.training.recipes import Recipe, recipe
-from m2f_jax.training.step import Layout, TrainState
+from m2f_jax.training.state import TrainState
 from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 SETTINGS_FILE = "train.json"
@@ -63,8 +64,8 @@ def run(command: Train) -> int:
     examples = with_segments(data.examples, counts)
 
     model = first_model(chosen, command, console)
-    layout = Layout.over(shard_parameters=command.shard_parameters)
-    state = TrainState.of(model, chosen.train, layout)
+    partitioner = Partitioner.over(shard_parameters=command.shard_parameters)
+    state = TrainState.of(model, chosen.train, partitioner)
     check_space(out / "checkpoints", state)
     checkpoints = Checkpoints(out / "checkpoints")
     config = DataConfig(

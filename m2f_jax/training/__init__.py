@@ -7,19 +7,27 @@ except ImportError as error:
 
 from m2f_jax.structures import Targets
 from m2f_jax.training.batch import TrainBatch
-from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
+from m2f_jax.training.config import ExtraTerm, LossConfig, OptimizerConfig, TrainConfig
 from m2f_jax.training.initialize import initialize
-from m2f_jax.training.losses import Losses, LossPoints, loss
+from m2f_jax.training.losses import TERMS, BatchTerm, Losses, PairTerm, loss
 from m2f_jax.training.optimizer import make_optimizer
-from m2f_jax.training.step import Layout, Metrics, TrainState, train_step
+from m2f_jax.training.pairs import LossPoints, Pair
+from m2f_jax.training.partitioning import Partitioner
+from m2f_jax.training.state import TrainState
+from m2f_jax.training.step import Metrics, train_step
 
 __all__ = [
-    "Layout",
+    "TERMS",
+    "BatchTerm",
+    "ExtraTerm",
     "LossConfig",
     "LossPoints",
     "Losses",
     "Metrics",
     "OptimizerConfig",
+    "Pair",
+    "PairTerm",
+    "Partitioner",
     "Targets",
     "TrainBatch",
     "TrainConfig",

@@ -1,7 +1,7 @@
-"""Random changes to training images: resize, crop, flip and colors, as the authors' recipes do.
+"""Random changes to training images: resize, crop, flip and colors, as in the authors' recipes.
 
-All is numpy, and every random number comes from the generator that is passed in. An image is never
-resized further than its crop needs.
+All is numpy; every random number comes from the generator that is passed in. Only the part of an
+image that the crop needs is resized.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ from m2f_jax.inference.preprocess import resized_size
 from m2f_jax.structures import Size
 
 GREY = 128
-"""What lies beside an image that is smaller than its crop (detectron2's FixedSizeCrop)."""
+"""The fill value where an image is smaller than its crop (detectron2's FixedSizeCrop)."""
 
 SEXTANT = 30
 """Steps of OpenCV's 8-bit hue between red, yellow, green, cyan, blue, magenta and red again."""
 
 
 class Window(NamedTuple):
-    """Where a crop lies in an image that is resized."""
+    """The place of a crop in a resized image: the size of the whole, and the crop's corner."""
 
     resized: Size
     top: int
@@ -33,18 +33,20 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCrop:
-    """A random part of the image, resized at random.
+    """A crop at a random place of the image, resized to a random scale.
+
+    As detectron2's ResizeShortestEdge and RandomCrop.
 
     Attributes:
-        shortest_edges: the image is resized until its shorter side has so many pixels, one of these
-        longest_edge: unless the longer side would then exceed this.
+        shortest_edges: lengths in pixels, one of which the shorter side gets.
+        longest_edge: the greatest length of the longer side, which comes first.
     """
 
     shortest_edges: tuple[int, ...]
     longest_edge: int
 
     def draw(self, image_size: Size, size: Size, rng: np.random.Generator) -> Window:
-        """Where a crop of `size` lies."""
+        """Draws the place of a crop of `size`."""
         edge = self.shortest_edges[rng.integers(len(self.shortest_edges))]
         resized = resized_size(image_size, edge, self.longest_edge)
         top, left = (
@@ -65,7 +67,10 @@ class LargeScaleJitter:
     scales: tuple[float, float]
 
     def draw(self, image_size: Size, size: Size, rng: np.random.Generator) -> Window:
-        """Where a crop of `size` lies; from top left to bottom right, as in detectron2."""
+        """Draws the place of a crop of `size`, on the line from top left to bottom right.
+
+        Both sides share one random number, as in detectron2's FixedSizeCrop.
+        """
         scale = rng.uniform(*self.scales)
         ratio = min(want * scale / have for have, want in zip(image_size, size, strict=True))
         height, width = (max(1, round(have * ratio)) for have in image_size)
@@ -98,7 +103,7 @@ class ColorJitter:
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """The image in other colors."""
+        """Returns the image in changed colors."""
         brighter, contrast_first, contrasted, saturated, turned = rng.random(5) < 0.5
         added = rng.uniform(-self.brightness, self.brightness) if brighter else 0.0
         contrast = rng.uniform(*self.contrast) if contrasted else 1.0
@@ -112,13 +117,13 @@ class ColorJitter:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What happens to every training image.
+    """All random changes to a training image.
 
     Attributes:
         size: height and width of the result.
-        crop: how the image is resized, and what of it is taken.
-        colours: how its colors change, by the name that recipes in files have; None if they don't.
-        flip: the probability that it is mirrored, left to right.
+        crop: how the image is resized and cropped.
+        colours: how its colors change; None if they don't. Recipes in files have this spelling.
+        flip: the probability of mirroring left to right.
     """
 
     size: Size
@@ -127,7 +132,7 @@ class Augmentation:
     flip: float = 0.5
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """The example at the size; where the image doesn't reach, it is grey and no segment."""
+        """Returns the changed example; beside a small image it is grey and has no segment."""
         image, segments = example
         window = self.crop.draw(image.shape[:2], self.size, rng)
         mirrored = rng.random() < self.flip
@@ -146,7 +151,7 @@ class Augmentation:
 
 
 def random_crops(size: Size, edge: int, longest_edge: int) -> Augmentation:
-    """The authors' recipe of crops: resized to 0.5 to 2 times an edge, with changes of color."""
+    """Returns the authors' recipe: resize to 0.5 to 2 times an edge, crop, and change colors."""
     edges = tuple(int(0.1 * tenths * edge) for tenths in range(5, 21))
     return Augmentation(
         size=size,
@@ -167,7 +172,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
 def crop_image(
     image: UInt8[np.ndarray, "_ _ 3"], window: Window, size: Size
 ) -> UInt8[np.ndarray, "_ _ 3"]:
-    """At most `size` of the image resized by PIL's bilinear filter, from the window's corner on."""
+    """Returns the image's window, at most `size`, resized by PIL's bilinear filter."""
     (have_y, have_x), ((height, width), top, left) = image.shape[:2], window
     rows, columns = min(size[0], height - top), min(size[1], width - left)
     box = (
@@ -183,7 +188,7 @@ def crop_image(
 def crop_map(
     regions: Int32[np.ndarray, "_ _"], window: Window, size: Size
 ) -> Int32[np.ndarray, "_ _"]:
-    """At most `size` of the map resized by its nearest values, from the window's corner on."""
+    """Returns the map's window, at most `size`, resized by nearest neighbours."""
     y, x = (
         (2 * np.arange(start, min(start + want, resized)) + 1) * have // (2 * resized)
         for start, want, resized, have in zip(
@@ -196,7 +201,7 @@ def crop_map(
 def scale_values(
     image: UInt8[np.ndarray, "height width 3"], factor: float, added: float
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """All values times a factor plus a number, within 0 to 255, without what is after the point."""
+    """Returns value x factor + added, clipped to 0..255 and truncated."""
     if factor == 1 and added == 0:
         return image
     table = np.arange(256, dtype=np.float32) * np.float32(factor) + np.float32(added)
@@ -206,15 +211,15 @@ def scale_values(
 def change_colors(
     image: UInt8[np.ndarray, "height width 3"], saturation: float, hue: int
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with its saturation times a factor, at most 1, and its hue turned.
+    """Returns the image with its saturation scaled, at most to 1, and its hue turned.
 
-    What OpenCV's 8-bit HSV gives, but for its roundings: the value stays, and the color's distance
-    from grey (value - least channel) is saturation x value.
+    Equal to OpenCV's 8-bit HSV but for its rounding. The HSV value stays; the distance from grey
+    (value - least channel) is saturation x value.
 
     Args:
         image: RGB.
-        saturation: the factor.
-        hue: in OpenCV's steps of 2 degrees; from red towards green is positive.
+        saturation: factor of the saturation.
+        hue: added to the hue, in OpenCV's steps of 2 degrees; positive from red towards green.
     """
     if saturation == 1 and hue == 0:
         return image
@@ -238,6 +243,10 @@ def change_colors(
 
 
 def lack(sextants: np.ndarray) -> np.ndarray:
-    """How much of the color a channel lacks, whose opposite hue is so many sextants away."""
+    """Returns the fraction of the color, 0 to 1, that a channel lacks.
+
+    Args:
+        sextants: distance of the hue from the one opposite to the channel's, in sixths of a turn.
+    """
     away = np.abs(sextants - 6 * np.rint(sextants / 6))
     return (2 - away).clip(0, 1)

@@ -1,7 +1,7 @@
-"""What a training step gets: a batch that is small enough to be moved, and how it is unpacked.
+"""The batch of a training step, packed for the way to the device, where it is unpacked.
 
-A hundred masks of 1024 x 1024 are 100 MB per image. A map of regions, and which of them belong to
-which segment, are 2 MB, and the device makes the masks of them.
+A hundred masks of 1024 x 1024 are 100 MB per image. A map of regions and a table of the regions of
+each segment are 2 MB, and the device makes the masks of them.
 
 Axes: B images, M segments, R regions.
 """
@@ -19,7 +19,7 @@ from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.structures import Targets
 
 OVERLAPS = 1024
-"""How many regions an image may have beside one per segment and the rest, that is 0."""
+"""Regions of an image beyond one per segment and region 0: places where segments overlap."""
 
 
 class TrainBatch(NamedTuple):
@@ -38,12 +38,12 @@ def unpack(
     mean: tuple[float, ...] = ImageProcessor.mean,
     std: tuple[float, ...] = ImageProcessor.std,
 ) -> tuple[Float[Array, "B H W 3"], Targets]:
-    """Normalised images in float32 and the masks of their segments, computed on the device.
+    """Returns normalised images in float32 and the masks of their segments.
 
     Args:
-        batch: of uint8 images and regions.
-        mean: subtracted from RGB values of 0 to 255.
-        std: what they are divided by then.
+        batch: uint8 images and regions.
+        mean: of each channel, in RGB values of 0 to 255.
+        std: standard deviation of each channel.
     """
     values = jnp.asarray(batch.pixel_values).astype(jnp.float32)
     values = (values - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
@@ -55,7 +55,7 @@ def unpack(
 
 
 def pack(example: Example, max_segments: int, keep_empty: bool) -> TrainBatch:
-    """An example as a batch without its first axis.
+    """Packs an example as a batch without its first axis.
 
     Args:
         example: of the final size.
@@ -88,5 +88,5 @@ def pack(example: Example, max_segments: int, keep_empty: bool) -> TrainBatch:
 
 
 def stack(examples: Sequence[TrainBatch]) -> TrainBatch:
-    """Packed examples as one batch."""
+    """Stacks packed examples into a batch."""
     return TrainBatch(*map(np.stack, zip(*examples, strict=True)))

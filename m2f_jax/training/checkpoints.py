@@ -1,4 +1,4 @@
-"""What a training needs to go on after an interruption, kept on disk by Orbax."""
+"""Checkpoints from which an interrupted training run resumes, written by Orbax."""
 
 import dataclasses
 import json
@@ -11,19 +11,19 @@ from typing import Any
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from m2f_jax.training.step import TrainState
+from m2f_jax.training.state import TrainState
 
-KEPT = 2  # the last ones; the older serves if the newer is damaged
+KEPT = 2  # checkpoints; the older serves if the newer is damaged
 ARRAYS = ("step", "parameters", "optimizer", "average", "skipped")
 
 
 def arrays_of(state: TrainState) -> dict[str, Any]:
-    """Everything of a state that changes."""
+    """Returns the arrays of a state by name."""
     return {name: getattr(state, name) for name in ARRAYS}
 
 
 class Checkpoints:
-    """The checkpoints in a folder: written behind the training, each complete or not there."""
+    """The checkpoints in a folder; written in the background, each complete or absent."""
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder).absolute()
@@ -34,12 +34,12 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """The step of the last complete checkpoint."""
+        """The step of the last complete checkpoint; None if there is none."""
         latest = self.checkpointer.latest
         return None if latest is None else latest.step
 
     def save(self, state: TrainState, data: bytes):
-        """Starts to write a state and the place in the data, and returns; one at a time."""
+        """Starts to write a state and the place in the data; waits for the one before."""
         self.checkpointer.wait()
         metadata = {"data": json.loads(data)}
         self.checkpointer.save_async(
@@ -47,7 +47,7 @@ class Checkpoints:
         )
 
     def restore(self, state: TrainState) -> tuple[TrainState, bytes]:
-        """The last state, laid out like the given one, and the place in the data.
+        """Returns the last state, sharded as the given one, and the place in the data.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
@@ -75,7 +75,7 @@ class Checkpoints:
 
 
 def check_space(folder: Path, state: TrainState):
-    """Refuses a disk on which the checkpoints can't be kept.
+    """Checks that the folder is writable and has room for the checkpoints.
 
     Raises:
         OSError: the folder can't be written to, or there isn't enough room.

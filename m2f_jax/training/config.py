@@ -1,10 +1,23 @@
-"""A training as data: the model, the data's changes, the losses and the optimizer."""
+"""The settings of a training run: the model, the losses and the optimizer."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from m2f_jax.config import Mask2FormerConfig, check_positive
+from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.presets import preset
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraTerm:
+    """A line that you added to `losses.TERMS`, and its weight; 0 only logs it."""
+
+    name: str
+    weight: float
+
+    def __post_init__(self):
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ValueError(f"ExtraTerm: weight of {self.name} is at least 0, not {self.weight}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +26,9 @@ class LossConfig:
 
     Without a number of points, the losses and the matching take every pixel of the predicted masks,
     at stride 4, as in MaskFormer; the two ratios then have no meaning.
+
+    Raises:
+        ValueError: a number is out of range, or two terms have one name.
     """
 
     class_weight: float = 2.0
@@ -22,23 +38,42 @@ class LossConfig:
     num_points: int | None = 12544  # per matching and per mask; None for whole masks
     oversample_ratio: float = 3.0  # candidates per point
     importance_sample_ratio: float = 0.75  # points that are the most uncertain candidates
+    extra_terms: tuple[ExtraTerm, ...] = ()  # of the loss, beside class, mask and dice
 
     def __post_init__(self):
-        check_positive(self)
+        for name, value in vars(self).items():
+            if isinstance(value, int | float) and value <= 0:
+                raise ValueError(f"LossConfig: {name} must be above 0, not {value}")
         if self.importance_sample_ratio > min(1, self.oversample_ratio):
             raise ValueError(
                 f"LossConfig: importance_sample_ratio {self.importance_sample_ratio} must be at "
                 f"most 1 and at most oversample_ratio, {self.oversample_ratio}"
             )
+        if len(self.weights) < 3 + len(self.extra_terms):
+            names = ", ".join(term.name for term in self.extra_terms)
+            raise ValueError(
+                f"LossConfig: extra_terms has {names}; each has its own name, and none is class, "
+                "mask or dice, whose weights are fields"
+            )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weight of each term of the loss, by the name in `losses.TERMS`."""
+        published = {
+            "class": self.class_weight,
+            "mask": self.mask_weight,
+            "dice": self.dice_weight,
+        }
+        return published | {term.name: term.weight for term in self.extra_terms}
 
     @property
     def num_candidates(self) -> int:
-        """Random points per mask from which the uncertain ones are chosen; 0 for whole masks."""
+        """Random points per mask, of which the most uncertain are kept; 0 for whole masks."""
         return int(self.oversample_ratio * (self.num_points or 0))
 
     @property
     def num_uncertain(self) -> int:
-        """Chosen points per mask; the others are random."""
+        """Points per mask that are the most uncertain candidates; the others are random."""
         return int(self.importance_sample_ratio * (self.num_points or 0))
 
 
@@ -48,13 +83,16 @@ class OptimizerConfig:
 
     Attributes:
         learning_rate: at the first step, of everything but the backbone.
-        backbone_multiplier: the backbone's learning rate in units of it.
-        weight_decay: of what decays: not norms, embeddings of the decoder and bias tables.
-        clip_norm: the greatest norm of the gradient of all parameters together.
+        backbone_multiplier: factor of the learning rate for the backbone.
+        weight_decay: of all parameters but norms, the decoder's embeddings and bias tables.
+        clip_norm: the L2 norm to which the gradient of all parameters together is clipped.
         power: the learning rate falls as (1 - step / steps) ** power.
-        milestones: if there are any, it falls to a tenth at each of these parts of the training
-            instead, as in the recipes for COCO.
-        warmup_steps: over so many steps it rises from 0.
+        milestones: fractions of the training run at which the learning rate falls to a tenth, as in
+            the recipes for COCO; if there are any, `power` isn't used.
+        warmup_steps: the learning rate rises linearly from 0 over so many steps.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     learning_rate: float = 1e-4
@@ -83,16 +121,19 @@ class TrainConfig:
     """How a model is trained; the defaults are those of Swin-L for instances of Cityscapes.
 
     Attributes:
-        model: what is trained.
-        steps: the length of the training; the learning rate's schedule ends there.
+        model: the architecture and its classes.
+        steps: the number of steps; the learning rate's schedule ends there.
         loss: weights and numbers of points.
         optimizer: AdamW and its schedule.
         dtype: of the computation; parameters, sampling coordinates and losses are float32.
-        average_decay: each step, a moving average of the parameters keeps this much of itself, and
-            is what the training results in; 0 for none.
-        accumulate: a batch is gone through in so many parts, one after another.
-        remat: compute the inner values of Swin's blocks and of the pixel decoder's layers again for
-            the gradient, instead of keeping them: slower, and takes much less memory.
+        average_decay: decay per step of a moving average of the parameters, which then is the
+            trained model; 0 for none.
+        accumulate: number of parts of a batch that are computed one after another.
+        remat: whether to recompute activations inside the backbone's blocks and the pixel decoder's
+            layers for the gradient, which takes less memory and more time.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     model: Mask2FormerConfig = field(

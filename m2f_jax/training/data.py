@@ -1,9 +1,8 @@
-"""Endless batches of a set of training data, read in parallel by Grain.
+"""Endless batches of training data, read in parallel by Grain.
 
-What is in a batch follows from its number alone, whatever reads it: the images of an epoch are in
-an order that the seed and the number of the epoch give, and every random number of an image comes
-from the seed, the epoch and the place in it. So threads, worker processes, hosts and interruptions
-change nothing.
+A batch depends on its number alone. The order of images in an epoch follows from the seed and the
+epoch, and every random number of an image from the seed, the epoch and the place in it. So threads,
+worker processes, hosts and interruptions change nothing.
 """
 
 import functools
@@ -25,15 +24,18 @@ FOREVER = 2**62  # examples
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What makes up the batches.
+    """The settings of the batches.
 
     Attributes:
-        augmentation: what happens to every image; it gives the batches their size.
-        batch_size: the number of images, of all processes together.
-        max_segments: how many segments an image may have; of more, the largest are kept.
-        keep_empty: keep segments that were cropped away, as empty masks, as the authors do for
-            instances of Cityscapes and for panoptic training.
+        augmentation: random changes to each image, and the size of the result.
+        batch_size: images per batch, of all processes together.
+        max_segments: segments per image; of more, the largest are kept.
+        keep_empty: whether segments outside the crop stay as empty masks, as in the authors'
+            mappers for instances of Cityscapes and for panoptic training.
         seed: of the order of the images and of their changes.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     augmentation: Augmentation
@@ -52,16 +54,16 @@ class DataConfig:
 
 @functools.lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, count: int) -> Int[np.ndarray, "count"]:
-    """The order of the images in an epoch."""
+    """Returns the order of the images in an epoch."""
     return np.random.default_rng([seed, ORDER, epoch]).permutation(count)
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The examples that one process trains on, one after the other, for Grain to read in any order.
+    """The sequence of examples of one process, which Grain may read in any order.
 
-    A batch takes the next images of the epochs in a row. The process has the places from `first` to
-    `first + share` of every batch.
+    Batches take images in the order of epoch after epoch. This process has the places from `first`
+    to `first + share` of every batch.
     """
 
     examples: TrainingSet
@@ -83,10 +85,10 @@ class Stream:
 
 
 class Batches:
-    """An endless iterator of batches, whose place can be saved and taken up again.
+    """An endless iterator of batches whose position can be saved and restored.
 
-    Its state doesn't depend on the number of processes, threads and workers, so a training may go
-    on with others. Close it, or use it in a `with` block, to end threads and workers early.
+    Its state doesn't depend on the number of processes, threads and workers, so a training run may
+    resume with others. Close it, or use it in a `with` block, to end threads and workers early.
     """
 
     def __init__(self, stream: Stream, threads: int, workers: int):
@@ -99,7 +101,7 @@ class Batches:
         self.restart()
 
     def restart(self):
-        """Starts reading at the present step."""
+        """Starts reading at the current step."""
         self.close()
         source = grain.MapDataset.source(self.stream)[self.step * self.stream.share :]
         ahead = max(self.threads, 2 * self.stream.share)
@@ -135,7 +137,7 @@ class Batches:
 
     @property
     def identity(self) -> dict[str, int]:
-        """What must be the same for the batches to be the same."""
+        """The settings that must be equal for batches to be equal."""
         config = self.stream.config
         return {
             "seed": config.seed,
@@ -144,11 +146,11 @@ class Batches:
         }
 
     def get_state(self) -> bytes:
-        """The place in the data, as JSON."""
+        """Returns the position in the data, as JSON."""
         return json.dumps({"step": self.step, **self.identity}).encode()
 
     def set_state(self, state: bytes):
-        """Goes to a place that `get_state` gave, of these or of equal batches.
+        """Moves to a position that `get_state` returned, of these or of equal batches.
 
         Raises:
             ValueError: the state isn't one, or is of other data, another seed or batch size.
@@ -178,20 +180,19 @@ def batches(
     threads: int = 8,
     workers: int = 0,
 ) -> Batches:
-    """Endless batches of examples in random order, changed at random.
+    """Returns endless batches of examples in random order, with random changes.
 
-    Every process gets its part of each batch: the images of all parts, in the order of the
-    processes, are the batch that a single process would get. An epoch ends within a batch if the
-    batch size doesn't divide the number of images.
+    Every process gets its part of each batch. The parts of all processes, in their order, are the
+    batch that a single process would get. An epoch may end within a batch.
 
     Args:
         examples: the data; run `check_examples` on them first.
-        config: what makes up the batches.
+        config: the settings of the batches.
         process_index: of this process, such as `jax.process_index()`.
         process_count: of all, such as `jax.process_count()`.
-        threads: how many images are read at the same time; of each worker, if there are any.
-        workers: how many processes read; 0 for threads of this one. They are started afresh, so a
-            script's own work belongs under `if __name__ == "__main__":`.
+        threads: number of images read at the same time, by each worker if there are any.
+        workers: number of processes that read; 0 for threads of this one. Workers import the main
+            script, so its own work belongs under `if __name__ == "__main__":`.
 
     Raises:
         ValueError: there are no examples, or the processes can't share a batch equally.
@@ -208,13 +209,13 @@ def batches(
 
 
 def close_all(iterators: list[grain.DatasetIterator]):
-    """Closes iterators, and forgets them, because they can't be deleted when Python has ended."""
+    """Closes iterators and empties the list: they can't be deleted once Python has ended."""
     while iterators:
         iterators.pop().close()
 
 
 def accept_unparsed_flags():
-    """Lets Grain start workers in programs that don't use absl's flags, which it reads."""
+    """Marks absl's flags as parsed: Grain reads them when it starts workers."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

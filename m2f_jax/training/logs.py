@@ -1,4 +1,4 @@
-"""A training's record: a line of JSON for each entry, and the same for TensorBoard."""
+"""The log of a training run: one line of JSON per entry, and the same for TensorBoard."""
 
 import json
 import os
@@ -12,10 +12,10 @@ LOG_FILE = "log.jsonl"
 
 
 class Log:
-    """Appends to a folder's record; what lies behind the step that a training goes on from goes."""
+    """The log in a folder. A run that resumes drops the entries after the step it resumes from."""
 
     def __init__(self, folder: Path, step: int):
-        """A record that continues after `step`."""
+        """Opens the log to continue after `step`."""
         path = folder / LOG_FILE
         kept = [line for line in read_lines(path) if json.loads(line)["step"] <= step]
         temporary = path.with_suffix(".tmp")
@@ -25,24 +25,24 @@ class Log:
         self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, step: int, values: Mapping[str, float]):
-        """Numbers at a step."""
+        """Writes the numbers of a step."""
         self.file.write(json.dumps({"step": step, **values}) + "\n")
         self.file.flush()
         for name, value in values.items():
             self.writer.add_scalar(name, value, step)
 
     def add_picture(self, step: int, name: str, picture: np.ndarray):
-        """A picture, uint8 RGB [height, width, 3]."""
+        """Writes a picture, uint8 RGB [height, width, 3], to TensorBoard."""
         self.writer.add_image(name, picture, step, dataformats="HWC")
 
     def close(self):
-        """Writes what is still in memory."""
+        """Flushes and closes both logs."""
         self.file.close()
         self.writer.close()
 
 
 def read_lines(path: Path) -> list[str]:
-    """The complete lines of a record; a killed training may have broken off the last one."""
+    """Returns the complete lines of a log; a killed run may have left half a line at the end."""
     if not path.exists():
         return []
     lines = path.read_text().split("\n")

@@ -1,11 +1,11 @@
-"""The loop around the step: logs, checkpoints, evaluations, and an orderly end."""
+"""The training loop: steps, logs, checkpoints, evaluations, and an orderly stop."""
 
 import contextlib
 import math
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,15 @@ from jax.experimental import multihost_utils
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.training.checkpoints import Checkpoints
 from m2f_jax.training.data import Batches
-from m2f_jax.training.step import Metrics, TrainState, train_step
+from m2f_jax.training.state import TrainState
+from m2f_jax.training.step import Metrics, train_step
 
 MAX_SKIPPED = 20  # steps in a row whose gradients weren't finite
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intervals:
-    """After how many steps something is done; the last step does everything."""
+    """Numbers of steps between logs, checkpoints and evaluations; the last step does all three."""
 
     log: int = 50
     save: int = 1000
@@ -31,7 +32,7 @@ class Intervals:
 
 
 class DivergedError(ValueError):
-    """Gradients haven't been finite for many steps."""
+    """Gradients weren't finite for `MAX_SKIPPED` steps in a row."""
 
 
 def run(
@@ -45,34 +46,37 @@ def run(
 ) -> TrainState:
     """Trains from the state's step to the end, or until the process is asked to stop.
 
-    What follows from a step depends on the state, the data and the key only, so a training that was
-    interrupted at any moment comes to the same parameters.
+    A step depends on the state, the batch and the key only, so a training run that was interrupted
+    at any moment comes to the same parameters.
 
     Args:
-        state: where the training stands; it is given away.
-        data: batches that continue there.
-        key: of the whole training.
+        state: the state to start from; it is donated.
+        data: batches from the state's step on.
+        key: of the whole training run.
         intervals: when to log, save and evaluate.
-        checkpoints: where the state is kept.
-        report: takes the step and its numbers: losses, learning rate, images/s, skipped steps, GiB
-            of memory.
-        evaluate: takes the step and the model.
+        checkpoints: where the state is saved.
+        report: called with the step and its numbers: losses, learning rate, images/s, skipped
+            steps, GiB of memory.
+        evaluate: called with the step and the model.
+
+    Returns:
+        The state after the last step.
 
     Raises:
-        DivergedError: too many steps in a row had to be skipped.
+        DivergedError: `MAX_SKIPPED` steps in a row had to be skipped.
     """
     steps, start = state.config.steps, int(state.step)
     images = data.stream.config.batch_size
     window: list[Metrics] = []
     before: Metrics | None = None
     skipped_in_a_row, last_time = 0, time.perf_counter()
-    if start == steps:  # it may have been killed before the last evaluation
+    if start == steps:  # it may have been killed during the last evaluation
         evaluate(steps, state.model())
     with stop_signals() as asked_to_stop:
         for step in range(start + 1, steps + 1):
-            state, metrics = train_step(state, state.layout.put_batch(next(data)), key)
+            state, metrics = train_step(state, state.partitioner.put_batch(next(data)), key)
             window.append(metrics)
-            if before is not None:  # this step is still being computed
+            if before is not None:  # looked at late, so that the host doesn't wait for this step
                 skipped_in_a_row = 0 if before.finite else skipped_in_a_row + 1
             before = metrics
             if skipped_in_a_row >= MAX_SKIPPED:
@@ -83,7 +87,7 @@ def run(
                 )
             last = step == steps or asked_to_stop(step)
             if step % intervals.log == 0 or last:
-                numbers = summary(window)
+                numbers = summary(window, state.config.loss.weights)
                 now = time.perf_counter()
                 numbers["images/s"] = images * len(window) / (now - last_time)
                 numbers["skipped"] = int(state.skipped)
@@ -101,9 +105,12 @@ def run(
     return state
 
 
-def summary(window: list[Metrics]) -> dict[str, float]:
-    """Means over the steps of a window whose gradients were finite; the last learning rate."""
-    host: list[Metrics] = jax.device_get(window)
+def summary(window: Sequence[Metrics], terms: Iterable[str]) -> dict[str, float]:
+    """Returns means over the finite steps of a window, and the last learning rate.
+
+    Each of the loss' terms is the last prediction's, unweighted.
+    """
+    host: Sequence[Metrics] = jax.device_get(window)
     finite = [metrics for metrics in host if metrics.finite]
 
     def mean(values: list[Any]) -> float:
@@ -111,16 +118,14 @@ def summary(window: list[Metrics]) -> dict[str, float]:
 
     return {
         "loss": mean([metrics.loss for metrics in finite]),
-        "class loss": mean([metrics.class_[-1] for metrics in finite]),
-        "mask loss": mean([metrics.mask[-1] for metrics in finite]),
-        "dice loss": mean([metrics.dice[-1] for metrics in finite]),
+        **{f"{name} loss": mean([metrics.terms[name][-1] for metrics in finite]) for name in terms},
         "gradient norm": mean([metrics.gradient_norm for metrics in finite]),
         "learning rate": float(host[-1].learning_rate),
     }
 
 
 def memory_in_use() -> int:
-    """Peak bytes of the first device; of the process where devices don't say."""
+    """Returns the first device's peak memory in bytes, or the process's if it reports none."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return statistics.get("peak_bytes_in_use", process)
@@ -128,10 +133,11 @@ def memory_in_use() -> int:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[int], bool]]:
-    """Inside, SIGTERM and Ctrl-C only ask to stop: the function that is given says if one did.
+    """Turns SIGTERM and Ctrl-C into requests to stop, within the context.
 
-    It takes the number of the step. Of several processes, SIGTERM to one stops all after the same
-    step, which JAX's coordination service agrees on.
+    Yields a function that takes the number of the step and returns whether to stop after it. With
+    several processes, SIGTERM to one stops all after the same step, which JAX's coordination
+    service chooses.
     """
     if jax.process_count() > 1:
         yield multihost_utils.reached_preemption_sync_point

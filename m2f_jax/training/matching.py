@@ -1,4 +1,4 @@
-"""Which query answers for which object: costs at random points, then bipartite matching (Sec. 3.3).
+"""Bipartite matching of queries and targets, by costs at random points (Sec. 3.3).
 
 Axes: L predictions (of the learned queries and of each layer), B images, Q queries, K classes and
 "no object", M targets, P points.
@@ -19,7 +19,7 @@ from m2f_jax.structures import LayerPredictions, Predictions
 def mask_maps(
     mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "*#L B H W E"]
 ) -> Float[Array, "*L B Q H W"]:
-    """`mask_logits`, of float32 at full precision."""
+    """Computes `mask_logits`, with products at full precision where embeddings are float32."""
     precision = "highest" if per_pixel.dtype == jnp.float32 else None
     with jax.default_matmul_precision(precision):
         return mask_logits(mask_embeddings, per_pixel)
@@ -28,7 +28,13 @@ def mask_maps(
 def dice_loss(
     product: Float[Array, "*pairs"], probs: Float[Array, "*#pairs"], labels: Float[Array, "*#pairs"]
 ) -> Float[Array, "*pairs"]:
-    """1 - Dice, from the sums over points of products, of probabilities and of labels."""
+    """Returns 1 - dice, smoothed by 1 as in the authors' `dice_loss`.
+
+    Args:
+        product: sum over points of probability x label.
+        probs: sum of probabilities.
+        labels: sum of labels.
+    """
     return 1 - (2 * product + 1) / (probs + labels + 1)
 
 
@@ -42,9 +48,9 @@ def image_costs(
     mask_weight: float,
     dice_weight: float,
 ) -> Float[Array, "M Q"]:
-    """What each query would cost each target, for the predictions of one image.
+    """Returns the cost of each target and query of one image.
 
-    All pairs share the points, so the samples are rows of all masks and costs are matrix products.
+    All pairs share the points, so masks are sampled once and costs are matrix products.
     """
     probs = jax.nn.softmax(predictions.class_logits, axis=-1)
     class_cost = -jnp.take(probs, labels, axis=-1).T
@@ -52,7 +58,7 @@ def image_costs(
     mask_logits = sample(jnp.moveaxis(predictions.mask_logits, 0, -1), points)
     mask_probs = jax.nn.sigmoid(mask_logits)
     there = sample(masks, points).T
-    # The cross-entropy of a logit x and a label t is softplus(x) - t x, so one product has it all.
+    # The cross-entropy of a logit x and a label t is softplus(x) - t x, so one product serves both.
     inside, product = jnp.split(
         jnp.matmul(there, jnp.concatenate([mask_logits, mask_probs], axis=1), precision="highest"),
         2,
@@ -73,20 +79,21 @@ def matching_costs(
     mask_weight: float,
     dice_weight: float,
 ) -> Float[Array, "L B M Q"]:
-    """`image_costs` of every prediction and image, as the authors' `HungarianMatcher` weighs them.
+    """Returns the costs of every prediction and image, as in the authors' `HungarianMatcher`.
+
+    Predictions are gone through one after another, in a tenth of the memory.
 
     Args:
-        predictions: one after another is taken, which costs a tenth of the memory and no time that
-            counts.
-        labels: of the targets.
-        masks: of the targets; laid out once such that a point of all masks is one row.
-        points: (x, y) in [0, 1], shared by all pairs of an image; None for every pixel of masks
-            that have the size of the predicted ones.
+        predictions: of all layers.
+        labels: classes of the targets.
+        masks: of the targets.
+        points: (x, y) in [0, 1], shared by all pairs of an image. None takes every pixel; masks
+            then have the size of the predicted ones.
         class_weight: of the negative probability of the target's class.
         mask_weight: of the binary cross-entropy, averaged over the points.
         dice_weight: of the dice loss.
     """
-    rows = jnp.moveaxis(masks, 1, -1)
+    rows = jnp.moveaxis(masks, 1, -1)  # once, so that a point of all masks is one row
     of_image = functools.partial(
         image_costs, class_weight=class_weight, mask_weight=mask_weight, dice_weight=dice_weight
     )
@@ -105,10 +112,14 @@ def matching_costs(
 def match(
     costs: Float[Array, "L B M Q"], valid: Bool[Array, "B M"]
 ) -> tuple[Int[Array, "L B M"], Int[Array, ""]]:
-    """The query of each target, -1 for none, and how many costs of valid targets weren't finite.
+    """Matches targets and queries, each at most once, at the least total cost.
 
-    Costs that aren't finite count as 1 more than the worst of the same image that is, so that the
-    others are matched as if nothing had happened.
+    A cost that isn't finite counts as 1 more than the image's greatest finite one, so that it
+    doesn't disturb the rest of the matching.
+
+    Returns:
+        The query of each target, -1 for none; and the number of costs of valid targets that weren't
+        finite.
     """
     num_predictions, num_images, num_targets, num_queries = costs.shape
     costs = jnp.swapaxes(costs, 0, 1)  # images first: over devices, no problem moves

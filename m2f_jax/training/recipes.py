@@ -29,16 +29,17 @@ from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that a training needs to know but the place of its data.
+    """Every setting of a training run but the place of its data.
 
     Attributes:
         train: model, steps, losses and optimizer.
-        augmentation: what happens to images; it says how large a crop is.
-        batch_size: images in a step.
-        max_segments: segments of an image that are learnt from; of more, the largest.
-        keep_empty: segments that a crop took away stay as empty masks, as in the authors' mappers
-            for Cityscapes and for panoptic training.
-        test_size: shortest and longest edge of images when the model is used; None: their own size.
+        augmentation: random changes to images, and the size of a crop.
+        batch_size: images per step.
+        max_segments: segments per image; of more, the largest are kept.
+        keep_empty: whether segments outside the crop stay as empty masks, as in the authors'
+            mappers for Cityscapes and for panoptic training.
+        test_size: shortest and longest edge of images when the model is used, in pixels; None for
+            their own size.
     """
 
     train: TrainConfig
@@ -50,11 +51,11 @@ class Recipe:
 
 
 def recipe(name: str) -> Recipe:
-    """The recipe of a published model, of "streets", which comes with the package, or from a file.
+    """Returns the recipe of a published model or of "streets", or reads one from a file.
 
     "swin-large-cityscapes-instance" reaches an AP of 43.7 and an AP50 of 71.4; every model's scores
     are in `presets.PRESETS`, and `m2f info NAME` shows them. A file ending in .json holds a
-    `Recipe` of your own, such as the `settings` in a training's train.json.
+    `Recipe` of your own, such as the `settings` in the train.json of a training run.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -14,7 +14,7 @@ import ahead_of_time
 import jax
 import jax.numpy as jnp
 import pytest
-from ahead_of_time import compile_program, layout_of
+from ahead_of_time import compile_program, partitioner_of
 from gpu_aot import FLAGS, count_kernels
 from h100 import h100, kernels, missing
 
@@ -105,7 +105,7 @@ def test_corners_are_computed_again_and_late():
 def test_inference_of_swin_large():
     """Of 1024 x 2048. With ReLUs beside their products there would be 35 kernels more."""
     options = argparse.Namespace(model="swin-large-cityscapes-instance", size=(1024, 2048), batch=1)
-    row = compile_program("inference", options, layout_of(h100()), count_kernels, FLAGS)
+    row = compile_program("inference", options, partitioner_of(h100()), count_kernels, FLAGS)
     assert row["temporaries MiB"] < 1000
     assert row["kernels"] < 800
 

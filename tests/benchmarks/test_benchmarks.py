@@ -26,8 +26,8 @@ from m2f_jax.labels import numbered
 from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.presets import Preset
 from m2f_jax.training import LossConfig, TrainConfig
+from m2f_jax.training.partitioning import Partitioner
 from m2f_jax.training.recipes import recipe
-from m2f_jax.training.step import Layout
 
 MICRO = Mask2FormerConfig(
     labels=numbered(2),
@@ -453,9 +453,9 @@ def aot(request, monkeypatch) -> ModuleType:
     """A benchmark that compiles ahead of time, for the device that is there."""
     module = importlib.import_module(f"{request.param}_aot")
     if request.param == "tpu":
-        monkeypatch.setattr(module, "one_chip", lambda _: Layout.over())
+        monkeypatch.setattr(module, "one_chip", lambda _: Partitioner.over())
     else:
-        monkeypatch.setattr(module, "one_gpu", Layout.over)
+        monkeypatch.setattr(module, "one_gpu", Partitioner.over)
     monkeypatch.setattr("machine.version", lambda name: f"that of {name}")
     return module
 
@@ -498,7 +498,7 @@ def test_programs_compiled_ahead_of_time(aot, device, compiler, more, micro, tmp
 @pytest.mark.parametrize("remat", [False, True])
 def test_training_lowered_ahead_of_time(micro, remat):
     options = argparse.Namespace(model=micro, train_size=(32, 64), train_batch=2, remat=remat)
-    lowered = importlib.import_module("ahead_of_time").lower_training(options, Layout.over())
+    lowered = importlib.import_module("ahead_of_time").lower_training(options, Partitioner.over())
     (count, parameters, optimizer, batch, _), _ = lowered.args_info
     assert {x.dtype.name for x in jax.tree.leaves(parameters)} == {"float32"}
     assert sum(math.prod(x.shape) for x in jax.tree.leaves(parameters)) == count_micro()

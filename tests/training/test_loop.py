@@ -10,7 +10,9 @@ import pytest
 from m2f_jax.training import loop
 from m2f_jax.training.checkpoints import Checkpoints
 from m2f_jax.training.data import Batches
-from m2f_jax.training.step import Layout, Metrics, TrainState
+from m2f_jax.training.partitioning import Partitioner
+from m2f_jax.training.state import TrainState
+from m2f_jax.training.step import Metrics
 from tests.training.test_step import make_batch, make_config
 
 
@@ -30,7 +32,10 @@ def fake_step(finite):
         del batch, key
         values = dict.fromkeys(Metrics._fields, np.ones(1, np.float32))
         metrics = Metrics(**values)._replace(
-            loss=np.float32(1), learning_rate=np.float32(1), finite=np.bool_(finite)
+            loss=np.float32(1),
+            terms=dict.fromkeys(("class", "mask", "dice"), np.ones(1, np.float32)),
+            learning_rate=np.float32(1),
+            finite=np.bool_(finite),
         )
         return dataclasses.replace(state, step=state.step + 1), metrics
 
@@ -40,7 +45,7 @@ def fake_step(finite):
 @pytest.fixture
 def run(micro, tmp_path):
     def run(config, **changes):
-        state = TrainState.of(micro, config, Layout.over(jax.devices()[:1]))
+        state = TrainState.of(micro, config, Partitioner.over(jax.devices()[:1]))
         state = dataclasses.replace(state, **changes)
         checkpoints = Checkpoints(tmp_path / "checkpoints")
         evaluated = []

@@ -19,13 +19,12 @@ from m2f_jax.modeling.parameters import fill, parameters
 from m2f_jax.structures import Predictions, Targets
 from m2f_jax.training import LossConfig, LossPoints, loss
 from m2f_jax.training.losses import (
-    BLOCK,
-    block_sums,
-    choose_points,
     factor,
-    mask_and_dice_sums,
+    mask_cross_entropy,
+    mask_dice,
 )
 from m2f_jax.training.matching import match
+from m2f_jax.training.pairs import BLOCK, block_sums, choose_points, pair_sums
 
 SMALL = LossConfig(num_points=40)
 KEY = jax.random.key(0)
@@ -72,9 +71,9 @@ def golden_case(golden):
 
 def check_losses(losses, case, tolerance):
     np.testing.assert_array_equal(losses.assignment, case.assignment)
-    close(losses.class_, case.stored["loss_ce"], tolerance)
-    close(losses.mask, case.stored["loss_mask"], tolerance)
-    close(losses.dice, case.stored["loss_dice"], tolerance)
+    close(losses.terms["class"], case.stored["loss_ce"], tolerance)
+    close(losses.terms["mask"], case.stored["loss_mask"], tolerance)
+    close(losses.terms["dice"], case.stored["loss_dice"], tolerance)
     close(losses.total, case.stored["total"][0], tolerance)
     assert losses.non_finite_costs == 0
 
@@ -188,14 +187,16 @@ def test_blocks_of_targets_change_nothing(targets):
     assignment, masks = jnp.asarray(assignment), jnp.asarray(targets.masks)
     points = jnp.asarray(rng.random((2, 2, 2 * BLOCK, 30, 2), np.float32))
     weights = rng.random((2, 2, 2), np.float32)
+    terms = (mask_cross_entropy, mask_dice)
 
     def at_once(mask_embeddings, per_pixel):
         chosen = jnp.take_along_axis(mask_embeddings, np.maximum(assignment, 0)[..., None], 2)
         query = jnp.where(assignment < 0, QUERIES, assignment)
-        return block_sums(chosen, per_pixel, query, masks, points[:, :, :TARGETS], QUERIES)
+        some = points[:, :, :TARGETS]
+        return block_sums(terms, chosen, per_pixel, query, masks, some, QUERIES)
 
     def in_blocks(mask_embeddings, per_pixel):
-        return mask_and_dice_sums(mask_embeddings, per_pixel, masks, assignment, points)
+        return pair_sums(terms, mask_embeddings, per_pixel, masks, assignment, points)
 
     results = []
     for sums in (at_once, in_blocks):
@@ -209,7 +210,7 @@ def test_blocks_of_targets_change_nothing(targets):
 def test_every_prediction_has_its_own_points(predictions, targets, with_gradients):
     alike = predictions[:1] * 2
     losses, _ = with_gradients(alike, targets)
-    assert losses.mask[0] != losses.mask[1]
+    assert losses.terms["mask"][0] != losses.terms["mask"][1]
     assert with_gradients(alike, targets)[0].total == losses.total
     assert with_gradients(alike, targets, jax.random.key(1))[0].total != losses.total
 
@@ -274,8 +275,8 @@ def test_whole_masks(predictions, targets, run):
             np.testing.assert_array_equal(losses.assignment[layer, image, target], query)
             sums += pairs[target, query].sum(axis=0)
         cross_entropy, dice = sums / targets.valid.sum()
-        close(losses.mask[layer], np.float32(cross_entropy), 1e-5)
-        close(losses.dice[layer], np.float32(dice), 1e-5)
+        close(losses.terms["mask"][layer], np.float32(cross_entropy), 1e-5)
+        close(losses.terms["dice"][layer], np.float32(dice), 1e-5)
     other = run(
         lambda predictions: loss(predictions, targets, config, key=jax.random.key(1)), predictions
     )
@@ -288,7 +289,7 @@ def test_whole_masks_have_the_gradients_of_plain_differentiation(predictions, ta
 
     def with_blocks(predictions):
         losses = loss(predictions, targets, config, key=KEY)
-        return losses.mask.sum() + 2 * losses.dice.sum(), losses.assignment
+        return losses.terms["mask"].sum() + 2 * losses.terms["dice"].sum(), losses.assignment
 
     gradients, assignment = run(jax.grad(with_blocks, has_aux=True), predictions)
 
@@ -345,7 +346,7 @@ def test_images_without_objects(predictions, targets, with_gradients):
     losses, gradients = with_gradients(predictions, targets)
     assert all_finite((losses, gradients))
     assert (losses.assignment[:, 1] == -1).all()
-    assert losses.mask.min() > 0
+    assert losses.terms["mask"].min() > 0
     for gradient in gradients:
         assert not gradient.mask_logits[1].any()
         assert gradient.class_logits[1].any()
@@ -354,17 +355,17 @@ def test_images_without_objects(predictions, targets, with_gradients):
     losses, gradients = with_gradients(predictions, targets)
     assert all_finite((losses, gradients))
     assert (losses.assignment == -1).all()
-    assert not losses.mask.any()
-    assert not losses.dice.any()
+    assert not losses.terms["mask"].any()
+    assert not losses.terms["dice"].any()
     expected = [-jax.nn.log_softmax(x.class_logits)[..., -1].mean() for x in predictions]
-    np.testing.assert_allclose(losses.class_, expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.terms["class"], expected, rtol=1e-5)
 
 
 def test_no_targets_at_all(predictions, targets, run):
     none = Targets(*(x[:, :0] for x in targets))
     _, losses = run(total_and_losses, predictions, none, KEY)
     assert losses.assignment.shape == (2, 2, 0)
-    assert not losses.mask.any()
+    assert not losses.terms["mask"].any()
     assert np.isfinite(losses.total)
 
 
@@ -383,7 +384,7 @@ def test_more_targets_than_queries(predictions, targets, run):
     _, losses = run(total_and_losses, few, targets, KEY)
     assert all_finite(losses)
     assert ((losses.assignment >= 0).sum(axis=2) == jnp.array([5, 2])).all()
-    assert losses.mask.min() > 0
+    assert losses.terms["mask"].min() > 0
 
 
 def test_costs_that_are_not_finite_are_counted(predictions, targets, with_gradients):

@@ -109,7 +109,7 @@ def annotations_of(batch: TrainBatch) -> dict:
 def test_four_images_are_learnt_by_heart():
     batch = draw_batch()
     state = TrainState.of(initialize(MODEL, 0), TRAIN)
-    on_device, key = state.layout.put_batch(batch), jax.random.key(0)
+    on_device, key = state.partitioner.put_batch(batch), jax.random.key(0)
     for _ in range(TRAIN.steps):
         state, _ = train_step(state, on_device, key)
     segmenter = Segmenter(state.model(), ImageProcessor(shortest_edge=None, longest_edge=None))

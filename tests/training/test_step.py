@@ -15,13 +15,9 @@ from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.training.batch import OVERLAPS, TrainBatch
 from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
 from m2f_jax.training.initialize import initialize
-from m2f_jax.training.step import (
-    Layout,
-    TrainState,
-    mean_gradient,
-    part_gradient,
-    train_step,
-)
+from m2f_jax.training.partitioning import Partitioner
+from m2f_jax.training.state import TrainState
+from m2f_jax.training.step import mean_gradient, part_gradient, train_step
 from tests.conftest import ROOT
 
 SIZE = (32, 64)
@@ -64,7 +60,7 @@ def arrays(tree):
 def trained(micro):
     """The states and metrics of eight steps on one batch, in which the sixth sees a NaN."""
     state = TrainState.of(
-        micro, make_config(micro.config, average_decay=0.5), Layout.over(jax.devices()[:1])
+        micro, make_config(micro.config, average_decay=0.5), Partitioner.over(jax.devices()[:1])
     )
     batch, key = make_batch(4), jax.random.key(0)
     history = []
@@ -104,8 +100,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(trained):
 def test_everything_but_unused_rows_changes(trained):
     before, after, metrics, _ = trained[0]
     assert sum(np.array_equal(old, new) for old, new in zip(before, after, strict=True)) < 5
-    assert metrics.class_.shape == metrics.mask.shape == metrics.dice.shape == (2,)
-    weighted = 2 * metrics.class_ + 5 * metrics.mask + 5 * metrics.dice
+    terms = metrics.terms
+    assert {name: x.shape for name, x in terms.items()} == dict.fromkeys(terms, (2,))
+    weighted = 2 * terms["class"] + 5 * terms["mask"] + 5 * terms["dice"]
     assert metrics.loss == pytest.approx(weighted.sum(), rel=1e-5)
 
 
@@ -117,7 +114,7 @@ def test_maskformers_design_trains(micro):
         decoder=dataclasses.replace(micro.config.decoder, masked=False),
     )
     settings = make_config(config, loss=LossConfig(num_points=None))
-    state = TrainState.of(initialize(config), settings, Layout.over(jax.devices()[:1]))
+    state = TrainState.of(initialize(config), settings, Partitioner.over(jax.devices()[:1]))
     losses, before = [], arrays(state.parameters)
     for _ in range(4):
         state, metrics = train_step(state, make_batch(4), jax.random.key(0))
@@ -172,18 +169,20 @@ import jax, numpy as np
 from tests.conftest import MICRO
 from tests.training.test_step import make_batch, make_config
 from m2f_jax.training.initialize import initialize
-from m2f_jax.training import step
-from m2f_jax.training.step import Layout, TrainState, train_step
+from m2f_jax.training import partitioning
+from m2f_jax.training.partitioning import Partitioner
+from m2f_jax.training.state import TrainState
+from m2f_jax.training.step import train_step
 
-step.SMALL = 64
+partitioning.SMALL = 64
 assert len(jax.devices()) == 8
 results = []
 for devices, sharded in ((1, False), (8, False), (8, True)):
-    layout = Layout.over(jax.devices()[:devices], shard_parameters=sharded)
-    state = TrainState.of(initialize(MICRO), make_config(MICRO), layout)
+    partitioner = Partitioner.over(jax.devices()[:devices], shard_parameters=sharded)
+    state = TrainState.of(initialize(MICRO), make_config(MICRO), partitioner)
     losses = []
     for _ in range(2):
-        batch = layout.put_batch(make_batch(8))
+        batch = partitioner.put_batch(make_batch(8))
         state, metrics = train_step(state, batch, jax.random.key(0))
         losses.append(float(metrics.loss))
     parts = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(state.parameters))
@@ -215,10 +214,10 @@ def test_one_device_and_eight_do_the_same():
 
 
 def test_large_parameters_are_sharded():
-    layout = Layout(jax.sharding.AbstractMesh((8,), ("data",)), shard_parameters=True)
-    assert tuple(layout.of_array((192, 576)).spec) == (None, "data")
-    assert tuple(layout.of_array((1000, 100)).spec) == ("data",)
-    assert tuple(layout.of_array((999, 101)).spec) == ()
-    assert tuple(layout.of_array((64,)).spec) == ()
-    whole = dataclasses.replace(layout, shard_parameters=False)
-    assert tuple(whole.of_array((192, 576)).spec) == ()
+    partitioner = Partitioner(jax.sharding.AbstractMesh((8,), ("data",)), shard_parameters=True)
+    assert tuple(partitioner.sharding((192, 576)).spec) == (None, "data")
+    assert tuple(partitioner.sharding((1000, 100)).spec) == ("data",)
+    assert tuple(partitioner.sharding((999, 101)).spec) == ()
+    assert tuple(partitioner.sharding((64,)).spec) == ()
+    whole = dataclasses.replace(partitioner, shard_parameters=False)
+    assert tuple(whole.sharding((192, 576)).spec) == ()
