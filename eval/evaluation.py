@@ -21,6 +21,7 @@ import numpy as np
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesDataset
 from m2f_jax.datasets.dataset import Dataset
+from m2f_jax.files import replacing
 from m2f_jax.images import read_image
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.processor import FOR_EVALUATION
@@ -34,7 +35,6 @@ from .predictions.exports import finish_panoptic, finish_results
 from .processes import exchange, share_of
 from .scores import headline_scores
 from .tasks import Evaluation, evaluation_of, matched_labels
-from m2f_jax.files import replacing
 
 Progress = Callable[[Any, Exception | None], None]
 

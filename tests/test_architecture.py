@@ -59,7 +59,6 @@ MAY_IMPORT = {
         "ops",
         "modeling",
         "datasets",
-        "inference.preprocess",
         "inference.processor",
     ),
     "eval": (
@@ -77,7 +76,6 @@ MAY_IMPORT = {
         *BOTTOM,
         "datasets",
         "inference.results",
-        "eval.evaluate",
         "eval.metrics",
         "eval.whole_files",
     ),
