@@ -59,6 +59,7 @@ MAY_IMPORT = {
         "ops",
         "modeling",
         "datasets",
+        "inference.preprocess",
         "inference.processor",
     ),
     "eval": (

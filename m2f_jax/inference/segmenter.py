@@ -14,9 +14,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, UInt8
 
 from m2f_jax.config import Task
+from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
-from m2f_jax.inference.preprocess import ImageSource, pad, read_image
+from m2f_jax.inference.preprocess import pad
 from m2f_jax.inference.processor import (
     FOR_EVALUATION,
     ImageProcessor,

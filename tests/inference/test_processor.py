@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m2f_jax.inference.preprocess import padded_size, read_image, resized_size
+from m2f_jax.images import read_image
+from m2f_jax.inference.preprocess import padded_size, resized_size
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.labels import things

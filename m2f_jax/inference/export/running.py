@@ -23,8 +23,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from m2f_jax.config import Task, from_plain
+from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference.prefetching import Pending
-from m2f_jax.inference.preprocess import ImageSource, read_image
 from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
