@@ -85,7 +85,8 @@ def test_it_is_trained_on_and_evaluated_on(disks):
     settings = DataConfig(augmentation=random_crops((64, 64), 64, 128), batch_size=2)
     with batches(disks, settings, threads=2) as data:
         for batch in (next(data), next(data)):
-            state, metrics = train_step(state, state.layout.put_batch(batch), jax.random.key(0))
+            placed = state.partitioner.put_batch(batch)
+            state, metrics = train_step(state, placed, jax.random.key(0))
     assert np.isfinite(metrics.loss)
     outcome = evaluate(Segmenter(state.model(), ImageProcessor()), disks)
     assert list(outcome.result.per_category) == ["sun", "moon"]
