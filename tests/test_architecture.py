@@ -316,9 +316,9 @@ def test_every_package_is_listed():
         path
         for package, patterns in settings["package-data"].items()
         for pattern in patterns
-        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+        for path in MODULES[f"{package}.__init__"].parent.glob(pattern)
     }
-    files = {path for path in (ROOT / "m2f_jax").rglob("*") if path.is_file()}
+    files = {path for folder in FOLDERS.values() for path in folder.rglob("*") if path.is_file()}
     assert carried == {path for path in files if path.suffix not in (".py", ".pyc")}
 
 

@@ -1,20 +1,20 @@
-"""What a report says of COCO's mask AP; every part says what it shows and how to read it."""
+"""What a report says of COCO's mask AP."""
 
 import math
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 
 from ..metrics.coco_ap import CocoMaskAPResult
-from .charts import Frame, Line, grid, key, line_chart
-from .instances import PERCENTS, overlap_section
-from .page import MISSING, Cell, Markup, beside, percent, section, shaded_percent, table
+from .charts import Line, grid, key, precision_chart
+from .instances import overlap_section
+from .page import NO_OBJECT, Cell, beside, percent, section, shaded_percent, table
 
-NO_OBJECT = f"{MISSING} means that there is no object, and no average contains it."
 MOST_PANELS = 24  # classes with a chart of their own
 RECALLS = np.linspace(0, 1, 101)
 
-# COCO's names, and what the official tool says of each number: overlap, area, detections.
+# COCO's numbers: the overlap, area and number of detections of each, in the official tool's words.
 NUMBERS = {
     "AP": ("0.50:0.95", "all", "100"),
     "AP50": ("0.50", "all", "100"),
@@ -31,6 +31,11 @@ NUMBERS = {
 }
 
 
+def coco_headline(result: CocoMaskAPResult) -> dict[str, float]:
+    """The numbers at the top of the page, as fractions."""
+    return {"AP": result.ap, "AP50": result.ap50, "AP75": result.ap75}
+
+
 def coco_sections(result: CocoMaskAPResult) -> list[Markup]:
     """The parts of the page."""
     aps = class_aps(result)
@@ -42,12 +47,12 @@ def coco_sections(result: CocoMaskAPResult) -> list[Markup]:
 
 
 def class_aps(result: CocoMaskAPResult) -> Float[np.ndarray, "K T"]:
-    """AP of each class at each overlap: the mean over recalls; NaN where there is no object."""
+    """Returns the AP of each class at each overlap; NaN where there is no object."""
     return result.precision.mean(axis=1).T
 
 
 def numbers(result: CocoMaskAPResult) -> Markup:
-    """COCO's twelve numbers, by their names."""
+    """The table of COCO's twelve numbers."""
     rows = [
         [name, *meaning, percent(getattr(result, name.lower()))]
         for name, meaning in NUMBERS.items()
@@ -77,7 +82,7 @@ def classes(result: CocoMaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
 
 
 def curves(result: CocoMaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
-    """Precision and recall, over all classes and of each."""
+    """Charts of precision and recall, over all classes and of each."""
     present = np.flatnonzero(~np.isnan(aps[:, 0]))
     names = list(result.per_category)
     panels = []
@@ -100,7 +105,7 @@ def curves(result: CocoMaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
 def panel(
     name: str, precision: Float[np.ndarray, "T R"], aps: Float[np.ndarray, "T"]
 ) -> tuple[str, str, Markup]:
-    """A chart with its name and what stands by that."""
+    """A class's name, its AP at 0.5 and 0.75, and its chart."""
     lines, note = [], "no object"
     if not math.isnan(aps[0]):
         note = f"{percent(aps[0])} / {percent(aps[5])}"
@@ -108,5 +113,4 @@ def panel(
             Line(style=style, x=RECALLS, y=precision[t])
             for style, t in (("first", 0), ("second", 5))
         ]
-    frame, title = Frame(width=250.0, height=190.0), f"Precision and recall of {name}"
-    return name, note, line_chart(frame, lines, PERCENTS, "recall %", "precision %", title)
+    return name, note, precision_chart(name, lines)

@@ -1,20 +1,21 @@
-"""What a report says of instance AP; every part says what it shows and how to read it."""
+"""What a report says of instance AP."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 
 from m2f_jax.inference.processor import FOR_DISPLAY
 
 from ..metrics.instance_matching import OVERLAPS, Curve, Status
-from ..metrics.instance_report_data import SIZES, InstanceAPResult
-from .charts import Bar, Frame, Line, bar_chart, grid, key, line_chart
+from ..metrics.instance_report_data import SIZES, ImageCounts, InstanceAPResult
+from .charts import Bar, Frame, Line, bar_chart, grid, key, precision_chart
 from .page import (
-    MISSING,
+    NO_OBJECT,
+    TRUTH_AND_PREDICTED,
     Cell,
-    Markup,
     beside,
     percent,
     section,
@@ -23,10 +24,15 @@ from .page import (
     table,
 )
 
-NO_OBJECT = f"{MISSING} means that there is no object, and no average contains it."
-PERCENTS = ((0.0, "0"), (0.5, "50"), (1.0, "100"))
-WORST = 8  # images in the list
+WORST = 8  # images in the table
 BACKGROUND = "background"
+
+
+def instance_headline(result: InstanceAPResult) -> dict[str, float]:
+    """The numbers at the top of the page, as fractions."""
+    far = {"AP 100 m": result.ap100m, "AP 50 m": result.ap50m}
+    numbers = {"AP": result.ap, "AP50": result.ap50}
+    return numbers | {name: value for name, value in far.items() if value is not None}
 
 
 def instance_sections(result: InstanceAPResult) -> list[Markup]:
@@ -73,32 +79,37 @@ def classes(result: InstanceAPResult) -> Markup:
 
 
 def worst(result: InstanceAPResult) -> Markup:
-    """The list of the images with the most faults."""
+    """The table of the images with the most faults."""
     counts = result.image_counts(FOR_DISPLAY)
     right, false, missed = (x.sum(axis=1) for x in (counts.true, counts.false, counts.missed))
-    faults = missed + false
-    order = np.lexsort((-missed, -faults))[:WORST]
     rows = [
         [counts.images[i] or "(no name)", *(str(x[i]) for x in (missed, false, right))]
-        for i in order.tolist()
-        if faults[i]
+        for i in worst_first(counts)
     ]
+    faultless = np.count_nonzero(missed + false == 0)
     return section(
         "Worst images",
         f"The images with the most faults at overlap 0.5 and a score of at least {FOR_DISPLAY}; "
-        f"{np.count_nonzero(faults == 0)} of {len(faults)} have none at all.",
+        f"{faultless} of {len(counts.images)} have none at all.",
         table(["image", "missed", "false", "right"], rows, style="names"),
     )
 
 
+def worst_first(counts: ImageCounts) -> list[int]:
+    """Indices of the few images with the most faults; none without a fault."""
+    missed = counts.missed.sum(axis=1)
+    faults = missed + counts.false.sum(axis=1)
+    order = np.lexsort((-missed, -faults))[:WORST]
+    return [i for i in order.tolist() if faults[i]]
+
+
 def curves(result: InstanceAPResult) -> Markup:
-    """Precision and recall of each class."""
-    frame = Frame(width=250.0, height=190.0)
+    """A chart of precision and recall for each class."""
     panels = []
     for k, name in enumerate(result.pool.class_names):
         at = [(style, result.curve(name, t)) for style, t in (("first", 0.5), ("second", 0.75))]
         lines = [
-            Line(style=style, x=curve.recall, y=curve.precision, dot=dot_of(curve))
+            Line(style=style, x=curve.recall, y=curve.precision, dots=dots_of(curve))
             for style, curve in at
             if not np.isnan(result.ap_matrix[k, 0]) and len(curve.scores)
         ]
@@ -106,10 +117,7 @@ def curves(result: InstanceAPResult) -> Markup:
         note = f"{aps[0]} / {aps[1]}" if lines else "no object"
         if not lines and not np.isnan(result.ap_matrix[k, 0]):
             note = "no prediction"
-        chart = line_chart(
-            frame, lines, PERCENTS, "recall %", "precision %", f"Precision and recall of {name}"
-        )
-        panels.append((name, note, chart))
+        panels.append((name, note, precision_chart(name, lines)))
     return section(
         "Precision and recall",
         "Each curve goes through all scores: to the right, predictions with lower scores are let "
@@ -122,14 +130,14 @@ def curves(result: InstanceAPResult) -> Markup:
     )
 
 
-def dot_of(curve: Curve) -> list[int]:
-    """The index of the point with the least score that is shown in pictures, if there is one."""
+def dots_of(curve: Curve) -> list[int]:
+    """The index of the point at the score from which pictures show predictions, if there is one."""
     found = int(np.searchsorted(curve.scores, FOR_DISPLAY))
     return [found] if found < len(curve.scores) else []
 
 
 def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -> Markup:
-    """AP at each overlap, by class; NaN where there is no object."""
+    """The table of AP by class and overlap; NaN in `ap_matrix` means no object."""
     rows = [
         [name, *map(shaded_percent, aps.tolist())]
         for name, aps in zip(names, ap_matrix, strict=True)
@@ -153,7 +161,7 @@ def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -
 
 
 def sizes(result: InstanceAPResult) -> Markup:
-    """AP by object size."""
+    """A chart and a table of AP by object size."""
     parts = result.size_aps()
     names = ["small", "medium", "large"]
     sides = ["{0:.0f} x {0:.0f} px".format(math.sqrt(border)) for border in SIZES[1:-1]]
@@ -187,7 +195,7 @@ def sizes(result: InstanceAPResult) -> Markup:
 
 
 def calibration(result: InstanceAPResult) -> Markup:
-    """Scores against the truth."""
+    """A chart of how often predictions are right, by their score."""
     found = result.calibration()
     bars = [
         Bar(
@@ -225,30 +233,25 @@ def calibration(result: InstanceAPResult) -> Markup:
 
 
 def confusion(result: InstanceAPResult) -> Markup:
-    """Which classes are taken for which."""
-    counts = result.confusion(FOR_DISPLAY)
+    """The confusion matrix of predictions and objects."""
+    counts = result.confusion(FOR_DISPLAY).T  # rows are the truth from here on
     names = [*result.pool.class_names, BACKGROUND]
-    columns = counts.sum(axis=0)
-    rows = []
+    last = len(names) - 1
+    rows: list[list[str | Cell]] = []
     for i, name in enumerate(names):
-        cells = []
-        for j, count in enumerate(counts[i].tolist()):
-            whole = columns[j] if j < len(names) - 1 else counts[i].sum()
-            shade = "good" if i == j else "bad"
-            cells.append(Cell(str(count), count / whole, shade) if count else Cell("·"))
-        if i == len(names) - 1:
-            cells[-1] = Cell("")
+        wholes = counts[i].sum().repeat(len(names)) if i < last else counts.sum(axis=0)
+        cells = [
+            Cell(str(count), count / whole, "good" if i == j else "bad") if count else "·"
+            for j, (count, whole) in enumerate(zip(counts[i].tolist(), wholes, strict=True))
+        ]
         rows.append([name, *cells])
+    rows[last][-1] = ""
     return section(
         "Confusion between classes",
-        f"Predictions with a score of at least {FOR_DISPLAY} by their class (row) and the class of "
-        "the object that they overlap by more than 0.5 (column). Blue is right, duplicates "
-        "included; orange is wrong. The last column counts predictions on no object, the last row "
-        "objects that no prediction of any class overlaps so. Shades are shares of the column, in "
-        "the last column of the row.",
-        table(
-            ["predicted\N{NO-BREAK SPACE}↓ truth\N{NO-BREAK SPACE}→", *names],
-            rows,
-            style="heat turned",
-        ),
+        f"Predictions with a score of at least {FOR_DISPLAY} by their class (column) and the class "
+        "of the object that they overlap by more than 0.5 (row). Blue is right, duplicates "
+        "included; orange is wrong. The last row counts predictions on no object, the last column "
+        "objects that no prediction of any class overlaps so. Shades are shares of the row, in the "
+        "last row of the column.",
+        table([TRUTH_AND_PREDICTED, *names], rows, style="heat turned"),
     )

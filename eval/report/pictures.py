@@ -1,4 +1,4 @@
-"""The images of a report: which ones, and what is drawn over them."""
+"""The pictures of a report: the images with the most faults, their objects drawn over them."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as coco_mask
 from jaxtyping import Bool, Int, UInt8
+from markupsafe import Markup
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import CityscapesImage
-from m2f_jax.inference.preprocess import read_image
+from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.inference.segmenter import Segmenter
@@ -24,7 +25,8 @@ from ..metrics.instance_report_data import InstanceAPResult
 from ..metrics.region_tables import FIRST_INSTANCE
 from ..predictions.cityscapes import read_ids, size_of
 from ..predictions.files import InstancePrediction, PredictionFiles
-from .page import WIDEST, Markup, embedded, section, tag
+from .instances import worst_first
+from .page import PARTS, embedded, section, shrunk
 
 HOW_TO_COMPARE = (
     "On the left (above, where there is little room) the objects of the ground truth that count, "
@@ -44,38 +46,35 @@ class Picture:
 
 
 def picture_section(pictures: Sequence[Picture]) -> Markup:
-    """The part of a page that shows pictures."""
-    return section("Pictures", HOW_TO_COMPARE, *map(pair, pictures))
-
-
-def pair(picture: Picture) -> Markup:
-    """A picture with its caption."""
-    caption = tag("figcaption", tag("b", picture.name), ": ", picture.caption)
-    images = [
-        embedded(picture.ground_truth, f"ground truth of {picture.name}"),
-        embedded(picture.prediction, f"prediction for {picture.name}"),
+    """The part of the page that shows pictures."""
+    pairs = [
+        PARTS.pair(picture, embedded(picture.ground_truth), embedded(picture.prediction))
+        for picture in pictures
     ]
-    return tag("figure", caption, tag("div", *images), class_="pair")
+    return section("Pictures", HOW_TO_COMPARE, *pairs)
 
 
 def worst_images(result: InstanceAPResult, count: int = 4) -> dict[str, str]:
-    """Names of images with what is wrong, "5 missed, 3 false"; none for images without a fault.
+    """Returns names of images with their faults, "5 missed, 3 false", the worst first.
 
-    Images with the most missed objects and with the most false ones take turns. As in pictures,
-    predictions with a score below `FOR_DISPLAY` aren't there.
+    They are from the table of the worst images, in its order; those with the most missed objects
+    and those with the most false ones are chosen in turns. As in pictures, predictions with a
+    score below `FOR_DISPLAY` aren't there.
     """
     counts = result.image_counts(FOR_DISPLAY)
     missed, false = counts.missed.sum(axis=1), counts.false.sum(axis=1)
-    orders = [np.lexsort((-second, -first)) for first, second in ((missed, false), (false, missed))]
-    turns = np.stack(orders, axis=1).ravel().tolist()
-    faulty = [i for i in dict.fromkeys(turns) if counts.images[i] and missed[i] + false[i]]
-    return {counts.images[i]: f"{missed[i]} missed, {false[i]} false" for i in faulty[:count]}
+    named = [i for i in worst_first(counts) if counts.images[i]]
+    by_missed = sorted(named, key=lambda i: -missed[i])
+    by_false = sorted(named, key=lambda i: -false[i])
+    turns = dict.fromkeys(i for turn in zip(by_missed, by_false, strict=True) for i in turn)
+    chosen = sorted(list(turns)[:count], key=named.index)
+    return {counts.images[i]: f"{missed[i]} missed, {false[i]} false" for i in chosen}
 
 
 def worst_pictures(
     segmenter: Segmenter, items: Sequence[CityscapesImage], result: InstanceAPResult
 ) -> list[Picture]:
-    """The worst images, segmented once more and drawn beside their ground truth."""
+    """Segments the worst images once more and draws them beside their ground truth."""
 
     def segment(item: CityscapesImage) -> InstanceSegmentation:
         found = segmenter(read_image(item.image), "instance", threshold=FOR_DISPLAY)
@@ -88,7 +87,7 @@ def worst_pictures(
 def worst_pictures_of_files(
     files: PredictionFiles, items: Sequence[CityscapesImage], result: InstanceAPResult
 ) -> list[Picture]:
-    """The worst images with the instances in files, drawn beside their ground truth."""
+    """Draws the worst images with the instances in files beside their ground truth."""
     index = {label.id: k for k, label in enumerate(CLASSES)}
 
     def read(item: CityscapesImage) -> InstanceSegmentation:
@@ -108,7 +107,7 @@ def worst_pictures_of_files(
 
 
 def decoded(mask: np.ndarray | dict) -> Bool[np.ndarray, "height width"]:
-    """A mask, or one that is run lengths."""
+    """Returns a mask, decoded if it is run lengths."""
     if isinstance(mask, np.ndarray):
         return mask
     rle: Any = mask
@@ -125,7 +124,7 @@ def draw_worst(
     items: Sequence[CityscapesImage],
     result: InstanceAPResult,
 ) -> list[Picture]:
-    """The worst images beside their ground truth; only things are shown."""
+    """Draws the worst images beside their ground truth; only things are shown."""
     by_name = {item.name: item for item in items}
     pictures = []
     for name, caption in worst_images(result).items():
@@ -146,7 +145,7 @@ def draw_worst(
 
 
 def true_instances(instance_ids: Int[np.ndarray, "height width"]) -> InstanceSegmentation:
-    """The objects that count, with the score 1; labels are indices of the evaluated classes."""
+    """Returns the objects that count, with score 1; labels are indices of the evaluated classes."""
     class_of_id = {label.id: k for k, label in enumerate(CLASSES)}
     ids, areas = np.unique(instance_ids, return_counts=True)
     counted = [
@@ -171,10 +170,8 @@ def overlay(
     *,
     show_scores: bool,
 ) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The instances drawn over the image, which is made small first so that labels stay legible."""
-    size = image.shape[1], image.shape[0]
-    if size[0] > WIDEST:
-        size = WIDEST, max(1, round(size[1] * WIDEST / size[0]))
+    """Draws instances over an image, which is made small first so that labels stay legible."""
+    size = shrunk(image.shape[1], image.shape[0])
     nearest, smooth = Image.Resampling.NEAREST, Image.Resampling.LANCZOS
     masks = [np.array(Image.fromarray(mask).resize(size, nearest)) for mask in found.masks]
     small = InstanceSegmentation.from_masks(

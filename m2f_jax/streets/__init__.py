@@ -1,7 +1,4 @@
-"""Street scenes that are drawn, with exact labels, and in model/ the model trained on them.
-
-`scene` composes what the others draw.
-"""
+"""Street scenes, drawn with exact labels, and in model/ the model trained on them."""
 
 from m2f_jax.streets.files import write_streets
 from m2f_jax.streets.scene import StreetScene, street_scene

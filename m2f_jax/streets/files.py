@@ -117,12 +117,12 @@ def draw_scene(folder: Path, split: str, seed: int, size: tuple[int, int], index
 
 
 def scene_name(index: int) -> str:
-    """What the names of a scene's files begin with: city, sequence and frame."""
+    """Returns the start of the names of a scene's files: city, sequence and frame."""
     return f"{CITY}_{index:06d}_000019"
 
 
 def prepare_folder(folder: Path, split: str, settings: dict[str, Any]):
-    """Makes the folder, or takes it up, and keeps the split's settings in it.
+    """Makes the folder if it isn't there, and writes the split's settings into it.
 
     Raises:
         FileExistsError: it holds something else, or images of other settings.
@@ -185,14 +185,14 @@ def save(pixels: np.ndarray, path: Path):
 
 
 def train_ids() -> UInt8[np.ndarray, "256"]:
-    """The train id of every label id."""
+    """Returns the train id of every label id."""
     table = np.full(256, IGNORED, np.uint8)
     table[[label.id for label in CITYSCAPES]] = np.arange(len(CITYSCAPES))
     return table
 
 
 def colors() -> UInt8[np.ndarray, "256 4"]:
-    """The color of every label id, as red, green, blue and opacity."""
+    """Returns the color of every label id, as red, green, blue and opacity."""
     table = np.zeros((256, 4), np.uint8)
     table[:, 3] = 255
     table[list(COLORS), :3] = list(COLORS.values())

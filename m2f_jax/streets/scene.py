@@ -2,8 +2,8 @@
 
 A scene has Cityscapes' classes, ids, view and rough frequencies, so that whatever reads, trains on
 or evaluates Cityscapes can be tried out: occlusion, truncation, groups and void included.
-The rest of the drawing is in the modules beside: first a plan seen from above (`plan`,
-`surroundings`, `traffic`), then a view of it, painted from far to near.
+First comes a plan seen from above (`layout`), then a view of it (`drawing`), painted from far to
+near with what stands in the street (`things`).
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from m2f_jax.streets.canvas import Canvas, convex_hull, inside
-from m2f_jax.streets.dice import Dice
-from m2f_jax.streets.ground import draw_ground, draw_shadows, draw_sky
-from m2f_jax.streets.plan import plan_street
-from m2f_jax.streets.sensor import add_frame, draw_own_car, photograph
-from m2f_jax.streets.stage import drawing_order
-from m2f_jax.streets.surroundings import surroundings
-from m2f_jax.streets.traffic import traffic
-from m2f_jax.streets.view import random_view
+from m2f_jax.streets.drawing.canvas import Canvas, convex_hull, inside
+from m2f_jax.streets.drawing.randomness import Random
+from m2f_jax.streets.drawing.sensor import add_frame, draw_own_car, photograph
+from m2f_jax.streets.drawing.stage import drawing_order
+from m2f_jax.streets.drawing.view import random_view
+from m2f_jax.streets.layout.ground import draw_ground, draw_shadows, draw_sky
+from m2f_jax.streets.layout.plan import plan_street
+from m2f_jax.streets.layout.surroundings import surroundings
+from m2f_jax.streets.layout.traffic import traffic
 
 SMALLEST = 128, 256
 FEWEST_PIXELS = 25  # an object that shows less is part of its class's group
@@ -27,7 +27,7 @@ FEWEST_PIXELS = 25  # an object that shows less is part of its class's group
 
 @dataclass(frozen=True)
 class StreetScene:
-    """A picture of a street, and whose every pixel is."""
+    """A picture of a street with exact labels."""
 
     image: UInt8[np.ndarray, "H W 3"]
     instance_ids: Int32[np.ndarray, "H W"]
@@ -41,7 +41,7 @@ class StreetScene:
 
 
 def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> StreetScene:
-    """One scene of an endless data set.
+    """Draws one scene of an endless data set.
 
     Its labels are the same on every platform and with every version of numpy, and so is its image
     but for rounding. A scene of another size is the same street, drawn larger or smaller.
@@ -57,16 +57,16 @@ def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> 
     check_size(size)
     if seed < 0 or index < 0:
         raise ValueError(f"seed and index of a street scene start at 0; got {seed} and {index}")
-    # A stream of its own for each part: what one of them takes doesn't change the others.
-    dice = [Dice(seed, index, part) for part in range(8)]
-    view = random_view(dice[0], size)
-    street = plan_street(dice[1])
-    backdrop = surroundings(dice[2], street)
-    items = backdrop + traffic(dice[3], street)
+    # Each part has a stream of random choices of its own, so none changes the others.
+    rngs = [Random(seed, index, part) for part in range(8)]
+    view = random_view(rngs[0], size)
+    street = plan_street(rngs[1])
+    backdrop = surroundings(rngs[2], street)
+    items = backdrop + traffic(rngs[3], street)
 
     canvas = Canvas(size)
-    draw_sky(canvas, view, dice[4])
-    draw_ground(canvas, view, street, dice[5])
+    draw_sky(canvas, view, rngs[4])
+    draw_ground(canvas, view, street, rngs[5])
     cast = [points for item in items for points in item.shadow]
     draw_shadows(canvas, view, cast, [item.footprint for item in items if item.contact])
 
@@ -81,9 +81,9 @@ def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> 
         )
         items[i].draw(canvas, view, not shaded)
 
-    draw_own_car(canvas, view, dice[6])
-    add_frame(canvas, dice[6])
-    return StreetScene(photograph(canvas, view, dice[7]), canvas.instance_ids(FEWEST_PIXELS))
+    draw_own_car(canvas, view, rngs[6])
+    add_frame(canvas, rngs[6])
+    return StreetScene(photograph(canvas, view, rngs[7]), canvas.instance_ids(FEWEST_PIXELS))
 
 
 def check_size(size: tuple[int, int]):

@@ -1,1 +1,1 @@
-"""Segmentations as pictures: what is painted, in which colors, and where the labels go."""
+"""Segmentations drawn over their images: painting, colors, and the placement of labels."""

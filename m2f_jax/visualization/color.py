@@ -35,7 +35,7 @@ FAMILIAR_COLORS = (
 
 
 def text_color(background: tuple[int, int, int]) -> tuple[int, int, int]:
-    """White on dark colors, black on light ones."""
+    """Returns white for dark backgrounds, black for light ones."""
     lightness = oklab(np.array([background], np.uint8))[0, 0]
     return (0, 0, 0) if lightness > 0.6 else (255, 255, 255)
 
@@ -43,7 +43,7 @@ def text_color(background: tuple[int, int, int]) -> tuple[int, int, int]:
 def thing_colors(
     image: UInt8[np.ndarray, "height width 3"], boxes: Int[np.ndarray, "N 4"]
 ) -> UInt8[np.ndarray, "N 3"]:
-    """A vivid color for every box, unlike those of boxes close by and unlike the image in it."""
+    """Returns a vivid color per box, unlike those of boxes close by and unlike the image in it."""
     lab = oklab(VIVID_COLORS)
     reach = 0.1 * float(np.hypot(*image.shape[:2]))
     chosen = np.zeros(len(boxes), int)
@@ -64,7 +64,7 @@ def thing_colors(
 def class_colors(
     class_names: tuple[str, ...], *, muted: bool = False
 ) -> UInt8[np.ndarray, "classes 3"]:
-    """One color for every class, near those that people expect."""
+    """Returns one color per class, near those that people expect."""
     lightness, chroma = ((0.45, 0.82), (0.02, 0.09)) if muted else ((0.5, 0.8), (0.03, 0.17))
     candidates = colors_within(lightness, chroma)
     lab = oklab(candidates)
@@ -88,7 +88,7 @@ def class_colors(
 def distinct_colors(
     candidates: UInt8[np.ndarray, "candidates 3"], first: Sequence[tuple[int, ...]], count: int
 ) -> UInt8[np.ndarray, "count 3"]:
-    """Goes on after `first` with colors, each as unlike as possible to all before it."""
+    """Returns `first` and further colors, each as unlike as possible to all before it."""
     colors, lab = np.array(first, np.uint8), oklab(candidates)
     distance = np.linalg.norm(lab[:, None] - oklab(colors), axis=-1).min(axis=1)
     while len(colors) < count:
@@ -101,7 +101,7 @@ def distinct_colors(
 def colors_within(
     lightness: tuple[float, float], chroma: tuple[float, float]
 ) -> UInt8[np.ndarray, "colors 3"]:
-    """A fine grid of the colors that have these lightnesses and chromas in OKLab."""
+    """Returns a grid of the colors with these ranges of lightness and chroma in OKLab."""
     levels = np.arange(0, 256, 15).astype(np.uint8)
     rgb = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
     lab = oklab(rgb)
@@ -111,7 +111,7 @@ def colors_within(
 
 
 def oklab(rgb: UInt8[np.ndarray, "colors 3"]) -> Float[np.ndarray, "colors 3"]:
-    """Colors in OKLab (Ottosson, 2020), where equal distances look equal."""
+    """Converts colors to OKLab (Ottosson, 2020), where equal distances look equal."""
     cones = linear_rgb(rgb) @ np.array(
         [
             [0.4122214708, 0.2119034982, 0.0883024619],
@@ -129,6 +129,6 @@ def oklab(rgb: UInt8[np.ndarray, "colors 3"]) -> Float[np.ndarray, "colors 3"]:
 
 
 def linear_rgb(rgb: Integer[np.ndarray, "*colors 3"]) -> Float[np.ndarray, "*colors 3"]:
-    """Colors as amounts of light, 0 to 1, from sRGB values, 0 to 255."""
+    """Converts sRGB values, 0 to 255, to amounts of light, 0 to 1."""
     values = rgb / 255
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)

@@ -29,7 +29,7 @@ def draw_instances(
     *,
     show_scores: bool = True,
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with every instance filled, outlined and labelled "class score".
+    """Draws every instance filled, outlined and labelled "class score" over the image.
 
     Small instances lie over large ones, and of about the same size the better score is on top.
 
@@ -67,7 +67,7 @@ def draw_panoptic(
     segmentation: PanopticSegmentation,
     class_names: Sequence[str],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with vivid things, labelled "class score", and stuff in muted class colors.
+    """Draws vivid things, labelled "class score", and stuff in muted class colors.
 
     Void stays as it is.
 
@@ -113,7 +113,7 @@ def draw_semantic(
     label_map: Integer[np.ndarray, "height width"],
     class_names: Sequence[str],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The image with every class in its own color, and its name on all its large parts.
+    """Draws every class in its own color, with its name on all its large parts.
 
     Args:
         image: the RGB image that was segmented.
@@ -142,13 +142,13 @@ def check_image(image: np.ndarray, size: tuple[int, ...]):
 
 
 def thing_captions(class_name: str, score: float | None) -> tuple[str, ...]:
-    """What the label of a thing says, and then what it says where there is less room."""
+    """Returns the label of a thing, and a shorter one for where there is less room."""
     name = short_name(class_name)
     return (name,) if score is None else (f"{name} {score:.2f}", name)
 
 
 def short_name(class_name: str) -> str:
-    """The first of a class's names, cut if it is very long."""
+    """Returns the first of a class's names, cut if it is very long."""
     name = class_name.split(",")[0].strip()
     return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + "…"
 
@@ -184,7 +184,7 @@ def paint(
 def thing_opacities(
     areas: Int[np.ndarray, "N"], image: UInt8[np.ndarray, "height width 3"]
 ) -> Float[np.ndarray, "N"]:
-    """How opaque the fills of things are: the smaller a thing, the more it needs to be found."""
+    """Returns the opacity of the fills of things; smaller things are more opaque."""
     share = areas.clip(1) / (image.shape[0] * image.shape[1])
     return (0.37 - 0.06 * np.log10(share)).clip(0.4, 0.6)
 
@@ -192,7 +192,7 @@ def thing_opacities(
 def border_depth(
     owners: Int[np.ndarray, "height width"], deepest: int
 ) -> UInt8[np.ndarray, "height width"]:
-    """1 on pixels that touch something else, 2 next to those, up to `deepest`; else 255."""
+    """Returns 1 on pixels that touch something else, 2 next to those, to `deepest`; else 255."""
     edges = np.zeros(owners.shape, bool)
     for edge, owner in ((edges, owners), (edges.T, owners.T)):
         change = owner[1:] != owner[:-1]
@@ -212,14 +212,14 @@ def border_depth(
 
 @dataclass(frozen=True)
 class Text:
-    """A line of text in a font size; on its plate, there is a little room around it."""
+    """A line of text in a font size, on a plate with a little room around it."""
 
     text: str
     font_size: int
 
     @property
     def plate_size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
+        """Width and height of the plate in pixels."""
         width = font(self.font_size).getlength(self.text)
         return round(width + 0.7 * self.font_size), round(1.4 * self.font_size)
 
@@ -246,8 +246,8 @@ def add_labels(
         picture: the image with its objects painted.
         owners: index of the object at every pixel, -1 where there is none.
         colors: color of every object.
-        things: what the labels of things say, in full and perhaps in short, by index of the object.
-        stuff: what the labels of other objects say.
+        things: the labels of things, in full and perhaps in short, by index of the object.
+        stuff: the labels of other objects.
     """
     size = 8 + 0.0105 * image_scale(picture)
     normal, small = round(size), max(10, round(0.78 * size))
@@ -294,7 +294,7 @@ def place_texts(
     may_leave: bool,
     taken: Sequence[Plate] = (),
 ) -> dict[int, tuple[Plate, Text]]:
-    """Where the labels go (see `place_labels`), and which of its texts each of them shows."""
+    """Returns the place of each label (see `place_labels`) and the one of its texts that fits."""
     sizes = {i: [form.plate_size for form in forms] for i, forms in texts.items()}
     plates = place_labels(owners, sizes, may_leave=may_leave, taken=taken)
     return {i: (plate, texts[i][plate.form]) for i, plate in plates.items()}
@@ -303,7 +303,7 @@ def place_texts(
 def keep_objects(
     owners: Int[np.ndarray, "height width"], kept: Iterable[int]
 ) -> Int[np.ndarray, "height width"]:
-    """The same map with those objects only."""
+    """Returns the same map with those objects only."""
     kept = list(kept)
     table = np.full(max([*kept, int(owners.max(initial=0))]) + 2, NO_OBJECT, owners.dtype)
     table[kept] = kept
@@ -341,7 +341,7 @@ def draw_label(canvas: Image.Image, plate: Plate, text: Text, color: tuple[int, 
 
 
 def areas_of(owners: Int[np.ndarray, "height width"], count: int) -> Int[np.ndarray, "objects"]:
-    """How many pixels show each object; there are entries for at least `count` of them."""
+    """Returns the number of pixels of each object; there are at least `count` entries."""
     return np.bincount(owners.ravel() + 1, minlength=count + 1)[1:]
 
 

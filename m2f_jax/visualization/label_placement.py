@@ -1,24 +1,24 @@
 """Where the labels of a picture go: on their own object or beside it, never on another one.
 
-The search works on square cells of a few pixels, and weighs every position of a label near its
-object at once: integral images count what lies under it and show how far its object is.
+Labels are placed one after the other. Each takes the cheapest position on a grid around its object;
+integral images count the pixels that every position would cover.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import einops
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Bool, Float, Int
 
 NO_OBJECT = -1
 
-# What a position costs; the unit is about what a label costs that stands right beside its object.
+# The cost of a position; the unit is about the cost of a label right beside its object.
 BESIDE = 1.0
 HIDES = 4.0  # times the share of its own object that the label hides
 ACROSS = 0.6  # half on the object, half beside it
 AWAY = 0.8  # times the distance to the object, in heights of the label
-TOUCHES = 0.2  # beside the object, and touching another one
+TOUCHES = 0.2  # beside the object, and touching another one or a label
 BELOW = 0.3  # below the object rather than above it; half as much at its side
 NARROW = 0.3  # on the object, with no room around
 OFF_CENTRE = 0.3  # on the object, but at an end of it
@@ -27,7 +27,7 @@ SMALLER = 0.5  # every step from the preferred form to a smaller one
 REACH = 3.0  # the farthest that a label goes from its object, in heights of the label
 MOST_HIDDEN = 0.6  # the largest share of its own object that a label may hide
 LARGE_PART = 0.01  # of the image
-TRIES = 8  # places to try for which a line to the object would cross something
+TRIES = 8  # positions to try for which a line to the object would cross something
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,16 @@ class Plate:
     height: int
     target: tuple[int, int] | None
 
+    def moved(self, x: int, y: int) -> "Plate":
+        """Returns the plate that many columns to the right and rows further down."""
+        target = self.target and (self.target[0] + x, self.target[1] + y)
+        return replace(self, left=self.left + x, top=self.top + y, target=target)
+
+    def grown(self, margin: int) -> tuple[slice, slice]:
+        """Returns its rows and columns with a margin around them."""
+        rows = slice(max(self.top - margin, 0), self.top + self.height + margin)
+        return rows, slice(max(self.left - margin, 0), self.left + self.width + margin)
+
 
 def place_labels(
     owners: Int[np.ndarray, "height width"],
@@ -58,7 +68,7 @@ def place_labels(
     may_leave: bool,
     taken: Sequence[Plate] = (),
 ) -> dict[int, Plate]:
-    """The places of the labels that find a good one, by object; the others are better left out.
+    """Returns the places of the labels that find a good one, by object.
 
     A label covers no pixel of an object but its own, and no other label.
 
@@ -69,205 +79,138 @@ def place_labels(
         may_leave: whether labels may stand beside their objects, too.
         taken: labels that stand already.
     """
-    cells = Cells(owners)
+    step = max(1, round(owners.size**0.5 / 320))  # between the positions that are tried
+    labelled = np.zeros(owners.shape, bool)
     for plate in taken:
-        cells.take(plate)
+        labelled[plate.grown(step)] = True
+    boxes = scipy.ndimage.find_objects(owners + 1, max(forms, default=0) + 1)
     plates = {}
     for index, sizes in forms.items():
-        plate = cells.place(index, sizes, may_leave)
+        if boxes[index] is None:
+            continue
+        window = surroundings_of(boxes[index], sizes) if may_leave else boxes[index]
+        plate = place_label(owners[window], labelled[window], index, sizes, may_leave, step)
         if plate is not None:
-            plates[index] = plate
-            cells.take(plate)
+            plates[index] = plate.moved(window[1].start, window[0].start)
+            labelled[plates[index].grown(step)] = True
     return plates
 
 
-class Cells:
-    """The image in square cells: which objects each of them shows, and where labels stand."""
-
-    def __init__(self, owners: Int[np.ndarray, "height width"]):
-        self.height, self.width = owners.shape
-        self.cell = cell = max(1, round((self.height * self.width) ** 0.5 / 320))
-        owners = np.pad(owners, ((0, -self.height % cell), (0, -self.width % cell)), mode="edge")
-        objects = np.where(owners == NO_OBJECT, np.iinfo(owners.dtype).max, owners)
-        self.highest = per_cell(np.maximum, owners, cell)
-        self.lowest = per_cell(np.minimum, owners, cell)
-        self.lowest_object = per_cell(np.minimum, objects, cell)
-        self.taken = np.zeros(self.lowest.shape, bool)
-
-    def take(self, plate: Plate):
-        """Keeps later labels off this one and off the cells around it."""
-        top, left = plate.top // self.cell, plate.left // self.cell
-        bottom = (plate.top + plate.height - 1) // self.cell
-        right = (plate.left + plate.width - 1) // self.cell
-        self.taken[max(top - 1, 0) : bottom + 2, max(left - 1, 0) : right + 2] = True
-
-    def place(self, index: int, sizes: Sequence[tuple[int, int]], may_leave: bool) -> Plate | None:
-        """The best place for an object's label, or None if there is no good one."""
-        own = (self.highest == index) | (self.lowest_object == index)
-        rows, columns = np.flatnonzero(own.any(axis=1)), np.flatnonzero(own.any(axis=0))
-        if not rows.size:
-            return None
-        # All that matters lies in the object's box and in the reach of its labels around that.
-        heights = [-(-height // self.cell) for _, height in sizes]
-        widths = [-(-width // self.cell) for width, _ in sizes]
-        away_y = int((1 + REACH) * max(heights)) if may_leave else 0
-        away_x = int(REACH * max(heights)) + max(widths) if may_leave else 0
-        top, left = max(rows[0] - away_y, 0), max(columns[0] - away_x, 0)
-        window = np.s_[top : rows[-1] + away_y + 1, left : columns[-1] + away_x + 1]
-        highest, lowest_object = self.highest[window], self.lowest_object[window]
-        surroundings = Surroundings(
-            own=own[window],
-            wholly_own=(highest == index) & (self.lowest[window] == index),
-            others=(highest != NO_OBJECT) & ((highest != index) | (lowest_object != index)),
-            taken=self.taken[window],
-            margin=int(REACH * max(heights)) + 1,
-        )
-        best, best_cost = None, np.inf
-        for form, (width, height) in enumerate(sizes):
-            if SMALLER * form >= best_cost:
-                break
-            cost = surroundings.costs(heights[form], widths[form], may_leave) + SMALLER * form
-            # The last cells may reach beyond the image, which a label must not.
-            cost = cost[: max((self.height - height) // self.cell - top + 1, 0)]
-            cost = cost[:, : max((self.width - width) // self.cell - left + 1, 0)]
-            place = surroundings.cheapest(cost, heights[form], widths[form])
-            if place is None or place.cost >= best_cost:
-                continue
-            best_cost = place.cost
-            target = None
-            if place.target is not None:
-                y, x = place.target
-                middle = self.cell // 2
-                target = (int(left + x) * self.cell + middle, int(top + y) * self.cell + middle)
-            best = Plate(
-                form=form,
-                left=int(left + place.x) * self.cell,
-                top=int(top + place.y) * self.cell,
-                width=width,
-                height=height,
-                target=target,
-            )
-        return best
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A position of a label among the cells; `target` is a row and a column."""
-
-    cost: float
-    y: int
-    x: int
-    target: tuple[int, int] | None
-
-
-class Surroundings:
-    """The cells around one object, as its label sees them."""
-
-    def __init__(
-        self,
-        *,
-        own: Bool[np.ndarray, "rows columns"],
-        wholly_own: Bool[np.ndarray, "rows columns"],
-        others: Bool[np.ndarray, "rows columns"],
-        taken: Bool[np.ndarray, "rows columns"],
-        margin: int,
-    ):
-        self.obstacles = others | taken
-        self.y, self.x = np.nonzero(own)
-        self.count_own = Counts(own, margin)
-        self.count_wholly_own = Counts(wholly_own, margin)
-        self.count_others = Counts(others, margin)
-        self.count_obstacles = Counts(self.obstacles, margin)
-
-    def costs(self, height: int, width: int, may_leave: bool) -> Float[np.ndarray, "y x"]:
-        """What every position of a label of this size costs; infinite where it can't stand."""
-        own = self.count_own.inside(height, width)
-        on_object = self.count_wholly_own.inside(height, width) == height * width
-        hidden = own / self.y.size
-        possible = (self.count_obstacles.inside(height, width) == 0) & (hidden <= MOST_HIDDEN)
-        y = np.arange(own.shape[0])[:, None] + (height - 1) / 2 - self.y.mean()
-        x = np.arange(own.shape[1]) + (width - 1) / 2 - self.x.mean()
-
-        room = np.zeros(own.shape)
-        most_room = max(1, int((1.0 if may_leave else REACH) * height))
-        for grow in steps_to(most_room):
-            grown = (height + 2 * grow) * (width + 2 * grow)
-            room[self.count_wholly_own.inside(height, width, grow) == grown] = grow / most_room
-        # A little below the centre, as faces are above it.
-        off_centre = np.hypot(y / (np.ptp(self.y) + 1) - 0.15, x / (np.ptp(self.x) + 1))
-        cost_on_object = HIDES * hidden + NARROW * (1 - room) + OFF_CENTRE * off_centre
-        if not may_leave:
-            return np.where(possible & on_object, cost_on_object, np.inf)
-
-        distance = np.full(own.shape, np.inf)
-        for grow in reversed(steps_to(int(REACH * height))):
-            distance[self.count_own.inside(height, width, grow) > 0] = grow / height
-        distance[own > 0] = 0.0
-        cost = BESIDE + AWAY * distance + HIDES * hidden + ACROSS * (own > 0)
-        cost += TOUCHES * (self.count_others.inside(height, width, 1) > 0)
-        cost += BELOW * (0.5 + 0.5 * y / np.maximum(np.hypot(y, x), 1.0))
-        return np.where(possible, np.where(on_object, cost_on_object, cost), np.inf)
-
-    def cheapest(self, cost: Float[np.ndarray, "y x"], height: int, width: int) -> Place | None:
-        """The position of least cost from which a line to the object crosses nothing else."""
-        cost = cost.copy()
-        for _ in range(TRIES):
-            if not cost.size or not np.isfinite(cost.min()):
-                return None
-            y, x = np.unravel_index(cost.argmin(), cost.shape)
-            label_y, label_x = self.y.clip(y, y + height - 1), self.x.clip(x, x + width - 1)
-            nearest = np.hypot(self.y - label_y, self.x - label_x).argmin()
-            start = np.array([label_y[nearest], label_x[nearest]])
-            end = np.array([self.y[nearest], self.x[nearest]])
-            away = np.abs(end - start).max()
-            place = Place(cost=float(cost[y, x]), y=int(y), x=int(x), target=None)
-            if away <= max(2, height // 3):
-                return place
-            line = start + np.linspace(0.0, 1.0, 2 * away + 1)[1:, None] * (end - start)
-            line_y, line_x = np.round(line).astype(int).T
-            if not self.obstacles[line_y, line_x].any():
-                return replace(place, target=(int(end[0]), int(end[1])))
-            near = np.s_[max(y - height, 0) : y + height + 1, max(x - height, 0) : x + height + 1]
-            cost[near] = np.inf
-        return None
-
-
-class Counts:
-    """How many cells are True in rectangles, by an integral image with a margin of False."""
-
-    def __init__(self, cells: Bool[np.ndarray, "rows columns"], margin: int):
-        self.margin, (self.rows, self.columns) = margin, cells.shape
-        padded = np.pad(cells, ((margin + 1, margin), (margin + 1, margin)))
-        self.integral = padded.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, dtype=np.int32)
-
-    def inside(self, height: int, width: int, grow: int = 0) -> Int[np.ndarray, "y x"]:
-        """The count at every position of a rectangle, grown by `grow` cells on every side."""
-        y, x = max(self.rows - height + 1, 0), max(self.columns - width + 1, 0)
-        low = self.margin - grow
-        bottom, right = low + height + 2 * grow, low + width + 2 * grow
-        upper, lower = self.integral[low : low + y], self.integral[bottom : bottom + y]
-        return (
-            lower[:, right : right + x]
-            - lower[:, low : low + x]
-            - upper[:, right : right + x]
-            + upper[:, low : low + x]
-        )
-
-
-def per_cell(
-    smallest_or_largest: np.ufunc, values: Int[np.ndarray, "height width"], cell: int
-) -> Int[np.ndarray, "rows columns"]:
-    """Reduces every square of `cell` pixels to one value."""
-    rows = einops.rearrange(values, "(row y) width -> row y width", y=cell)
-    rows = smallest_or_largest.reduce(rows, axis=1)
-    return smallest_or_largest.reduce(
-        einops.rearrange(rows, "row (column x) -> row column x", x=cell), axis=2
+def surroundings_of(
+    box: tuple[slice, slice], sizes: Sequence[tuple[int, int]]
+) -> tuple[slice, slice]:
+    """Returns the rows and columns that labels of these sizes reach from an object's box."""
+    reach = int(REACH * max(height for _, height in sizes))
+    width, height = (reach + max(side) for side in zip(*sizes, strict=True))
+    rows, columns = box
+    return (
+        slice(max(rows.start - height, 0), rows.stop + height),
+        slice(max(columns.start - width, 0), columns.stop + width),
     )
 
 
-def steps_to(end: int) -> list[int]:
-    """About eight whole numbers from 1 to `end`, closer to each other where they are small."""
-    return np.unique(np.geomspace(1, end, 8).round().astype(int)).tolist()
+def place_label(
+    owners: Int[np.ndarray, "height width"],
+    labelled: Bool[np.ndarray, "height width"],
+    index: int,
+    sizes: Sequence[tuple[int, int]],
+    may_leave: bool,
+    step: int,
+) -> Plate | None:
+    """Returns the best place for an object's label in its surroundings, if there is a good one."""
+    own = owners == index
+    blocked = labelled | ((owners != NO_OBJECT) & ~own)
+    surroundings = Surroundings(own, blocked)
+    best, best_cost = None, np.inf
+    for form, (width, height) in enumerate(sizes):
+        if SMALLER * form >= best_cost:
+            break
+        tops, lefts = (
+            np.arange(0, room - side + 1, step)
+            for room, side in zip(own.shape, (height, width), strict=True)
+        )
+        cost = SMALLER * form + surroundings.costs(tops, lefts, height, width, may_leave)
+        for _ in range(TRIES):
+            if not cost.size or cost.min() >= best_cost:
+                break
+            i, j = np.unravel_index(cost.argmin(), cost.shape)
+            y, x = int(tops[i]), int(lefts[j])
+            start, end = surroundings.shortest_line(y, x, height, width)
+            length = int(np.abs(end - start).max())
+            line = np.linspace(start, end, length + 1).round().astype(int)[1:]
+            if not blocked[tuple(line.T)].any():
+                far = length > max(2 * step, height // 3)
+                best_cost = cost[i, j]
+                best = Plate(
+                    form=form,
+                    left=x,
+                    top=y,
+                    width=width,
+                    height=height,
+                    target=(int(end[1]), int(end[0])) if far else None,
+                )
+                break
+            cost[np.ix_(np.abs(tops - y) <= height, np.abs(lefts - x) <= height)] = np.inf
+    return best
+
+
+class Surroundings:
+    """The pixels around one object, and how many of them lie in rectangles."""
+
+    def __init__(
+        self, own: Bool[np.ndarray, "rows columns"], blocked: Bool[np.ndarray, "rows columns"]
+    ):
+        self.y, self.x = np.nonzero(own)
+        self.own, self.blocked = (
+            np.pad(pixels.cumsum(axis=0, dtype=np.int32).cumsum(axis=1), ((1, 0), (1, 0)))
+            for pixels in (own, blocked)
+        )
+
+    def costs(
+        self,
+        tops: Int[np.ndarray, "y"],
+        lefts: Int[np.ndarray, "x"],
+        height: int,
+        width: int,
+        may_leave: bool,
+    ) -> Float[np.ndarray, "y x"]:
+        """Returns the cost of every position of a label; infinite where it can't stand."""
+
+        def count(integral: Int[np.ndarray, "rows1 columns1"], margin: int = 0) -> np.ndarray:
+            rows, columns = integral.shape
+            low_y, high_y = tops - margin, tops + height + margin
+            low_x, high_x = lefts - margin, lefts + width + margin
+            by_row = integral[high_y.clip(None, rows - 1)] - integral[low_y.clip(0)]
+            return by_row[:, high_x.clip(None, columns - 1)] - by_row[:, low_x.clip(0)]
+
+        own = count(self.own)
+        hidden = own / len(self.y)
+        on_object = own == height * width
+        y = tops[:, None] + height / 2 - self.y.mean()
+        x = lefts + width / 2 - self.x.mean()
+        room = count(self.own, height) / ((3 * height) * (width + 2 * height))
+        # A little below the centre, as faces are above it.
+        off_centre = np.hypot(y / (np.ptp(self.y) + 1) - 0.15, x / (np.ptp(self.x) + 1))
+        cost = NARROW * (1 - room) + OFF_CENTRE * off_centre
+        if may_leave:
+            distance = np.full(own.shape, np.inf)
+            for margin in np.geomspace(REACH * height, 1, 8).astype(int).tolist():
+                distance[count(self.own, margin) > 0] = margin
+            distance[own > 0] = 0
+            beside = BESIDE + AWAY * distance / height + ACROSS * (own > 0)
+            beside += TOUCHES * (count(self.blocked, 1) > 0)
+            beside += BELOW * (0.5 + 0.5 * y / np.hypot(y, x).clip(1))
+            cost = np.where(on_object, cost, beside)
+        possible = (count(self.blocked) == 0) & (hidden <= MOST_HIDDEN) & (may_leave | on_object)
+        return np.where(possible, cost + HIDES * hidden, np.inf)
+
+    def shortest_line(
+        self, top: int, left: int, height: int, width: int
+    ) -> tuple[Int[np.ndarray, "2"], Int[np.ndarray, "2"]]:
+        """Returns the ends, as row and column, of the shortest line from a label to the object."""
+        y, x = self.y.clip(top, top + height - 1), self.x.clip(left, left + width - 1)
+        nearest = np.hypot(self.y - y, self.x - x).argmin()
+        return np.array([y[nearest], x[nearest]]), np.array([self.y[nearest], self.x[nearest]])
 
 
 def large_parts(
@@ -279,46 +222,17 @@ def large_parts(
         The index of the part at every pixel, -1 where there is no object, and one past the last
         part where there is only a small one; and the object of every part, the largest part first.
     """
-    scale = (owners.shape[0] * owners.shape[1]) ** 0.5
-    cell = max(1, round(scale / 200))
-    coarse = owners[cell // 2 :: cell, cell // 2 :: cell]
-    _, first, index, sizes = np.unique(
-        connected(coarse), return_index=True, return_inverse=True, return_counts=True
-    )
-    objects = coarse.ravel()[first]
-    order = np.argsort(-sizes, kind="stable")
-    chosen = sizes[order] >= LARGE_PART * coarse.size
-    chosen[np.unique(objects[order], return_index=True)[1]] = True
-    order = order[chosen & (objects[order] != NO_OBJECT)]
-    number = np.full(len(first), len(order), owners.dtype)
-    number[order] = np.arange(len(order))
-    rows, columns = (
-        np.minimum(np.arange(size) // cell, cells - 1)
-        for size, cells in zip(owners.shape, coarse.shape, strict=True)
-    )
-    parts = number[index.reshape(coarse.shape)][rows][:, columns]
-    parts[owners != coarse[rows][:, columns]] = len(order)
-    parts[owners == NO_OBJECT] = NO_OBJECT
-    return parts, objects[order]
-
-
-def connected(values: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows columns"]:
-    """One number for every set of equal values that hang together over the sides of cells."""
-    numbers = np.arange(values.size).reshape(values.shape)
-    while True:
-        before = numbers
-        numbers = highest_in_run(numbers, values)
-        numbers = highest_in_run(numbers.T, values.T).T
-        if np.array_equal(before, numbers):
-            return numbers
-
-
-def highest_in_run(
-    numbers: Int[np.ndarray, "rows columns"], values: Int[np.ndarray, "rows columns"]
-) -> Int[np.ndarray, "rows columns"]:
-    """The highest number among the equal values beside each other in a row."""
-    starts = np.ones(values.shape, bool)
-    starts[:, 1:] = values[:, 1:] != values[:, :-1]
-    positions = np.flatnonzero(starts)
-    highest = np.maximum.reduceat(numbers.ravel(), positions)
-    return highest.repeat(np.diff(positions, append=values.size)).reshape(values.shape)
+    found = []
+    for index, box in enumerate(scipy.ndimage.find_objects(owners + 1)):
+        if box is None:
+            continue
+        labels = np.empty(owners[box].shape, np.int32)
+        scipy.ndimage.label(owners[box] == index, output=labels)
+        sizes = np.bincount(labels.ravel())[1:]
+        chosen = (sizes >= LARGE_PART * owners.size) | (np.arange(len(sizes)) == sizes.argmax())
+        found += [(sizes[k], index, box, labels == k + 1) for k in np.flatnonzero(chosen)]
+    found.sort(key=lambda part: -part[0])
+    parts = np.where(owners == NO_OBJECT, NO_OBJECT, len(found)).astype(owners.dtype)
+    for number, (_, _, box, mask) in enumerate(found):
+        parts[box][mask] = number
+    return parts, np.array([index for _, index, _, _ in found], owners.dtype)

@@ -1,4 +1,3 @@
-import html
 import math
 import re
 from html.parser import HTMLParser
@@ -11,6 +10,7 @@ from m2f_jax.eval.report.charts import thinned
 from m2f_jax.eval.report.page import MISSING, percent, short_count
 from m2f_jax.eval.report.pictures import overlay, true_instances
 from m2f_jax.eval.report.writing import Picture, worst_images, worst_pictures_of_files, write_report
+from markupsafe import escape
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import CityscapesImage
@@ -133,7 +133,7 @@ def test_texts_are_escaped(tmp_path):
     settings = {EVIL: EVIL}
     page = write(tmp_path / "r.html", result, EVIL, [picture(EVIL)], settings=settings)
     assert "script" not in page.names
-    assert html.escape(EVIL) in page.source
+    assert escape(EVIL) in page.source
     assert [EVIL, EVIL] in page.rows
     assert ("img", "alt", f"ground truth of {EVIL}") in page.attributes
 
@@ -169,6 +169,16 @@ def test_semantic_confusion_is_in_percent_of_the_truth(tmp_path):
     rows = write(tmp_path / "r.html", metric.result()).rows
     assert ["class 0", "67", "33", "·"] in rows
     assert ["class 1", "·", "100", "·"] in rows
+
+
+def test_instance_confusion_has_the_truth_in_rows(tmp_path):
+    rows = write(tmp_path / "r.html", instance_metric().result()).rows
+    at = next(i for i, row in enumerate(rows) if row[0].startswith("truth"))
+    matrix = {row[0]: dict(zip(rows[at][1:], row[1:], strict=True)) for row in rows[at + 1 :]}
+    assert matrix["car"]["background"] == "1"  # missed
+    assert matrix["background"]["person"] == "2"  # false
+    assert matrix["person"]["person"] == "2"
+    assert matrix["background"]["background"] == ""
 
 
 def test_panoptic_classes_have_their_counts(tmp_path):
@@ -274,7 +284,7 @@ def test_worst_images_name_faults_and_leave_out_perfect_images():
     assert worst_images(instance_metric().result(), count=0) == {}
 
 
-def test_worst_images_take_turns():
+def test_worst_images_take_turns_and_are_in_the_order_of_their_table(tmp_path):
     metric = CityscapesInstanceAP()
     nothing = np.zeros((0, 64, 256), bool)
     for missed in (1, 2, 3):
@@ -283,7 +293,11 @@ def test_worst_images_take_turns():
     for false in (1, 2):
         masks = np.stack([squares(26001) == 26001] * false)
         metric.add(squares(), masks, [CAR] * false, [0.9] * false, f"false {false}")
-    assert list(worst_images(metric.result(), 3)) == ["missed 3", "false 2", "missed 2"]
+    assert list(worst_images(metric.result(), 3)) == ["missed 3", "missed 2", "false 2"]
+    assert list(worst_images(metric.result(), 2)) == ["missed 3", "false 2"]
+    rows = write(tmp_path / "r.html", metric.result()).rows
+    table = [row[0] for row in rows if row[0].startswith(("missed", "false"))]
+    assert table == ["missed 3", "missed 2", "false 2", "missed 1", "false 1"]
 
 
 def test_true_instances_are_those_that_count():

@@ -16,9 +16,9 @@ from m2f_jax.datasets.cityscapes import cityscapes_images
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.streets import StreetScene, street_scene, write_streets
 from m2f_jax.streets import files as street_files
-from m2f_jax.streets.canvas import Canvas, inside, rasterise
-from m2f_jax.streets.dice import Dice
-from m2f_jax.streets.stage import nearer
+from m2f_jax.streets.drawing.canvas import Canvas, inside, rasterise
+from m2f_jax.streets.drawing.randomness import Random
+from m2f_jax.streets.drawing.stage import nearer
 
 SMALL = (128, 256)
 IMAGES = 12
@@ -373,11 +373,11 @@ def test_nearer_things_hide_farther_ones():
             assert nearer(np.array(pair))[0, 1] == want
 
 
-def test_dice():
-    dice = Dice(1, 2, 3)
-    assert [dice.whole(0, 9) for _ in range(8)] == [0, 2, 9, 8, 3, 1, 9, 5]
-    assert dice.uniform(-1, 1) == 0.7479669581446224
-    assert [dice.weighted({"a": 1, "b": 0, "c": 3}) for _ in range(6)] == [
+def test_random_choices():
+    rng = Random(1, 2, 3)
+    assert [rng.whole(0, 9) for _ in range(8)] == [0, 2, 9, 8, 3, 1, 9, 5]
+    assert rng.uniform(-1, 1) == 0.7479669581446224
+    assert [rng.weighted({"a": 1, "b": 0, "c": 3}) for _ in range(6)] == [
         "c",
         "c",
         "a",
@@ -385,9 +385,9 @@ def test_dice():
         "c",
         "c",
     ]
-    assert dice.octets(5).tolist() == [85, 133, 209, 29, 157]
-    assert Dice(1, 2).uniform(0, 1) != Dice(1, 2, 0).uniform(0, 1)
-    assert Dice(1, 0).uniform(0, 1) != Dice(1).uniform(0, 1)
+    assert rng.octets(5).tolist() == [85, 133, 209, 29, 157]
+    assert Random(1, 2).uniform(0, 1) != Random(1, 2, 0).uniform(0, 1)
+    assert Random(1, 0).uniform(0, 1) != Random(1).uniform(0, 1)
 
 
 def test_a_scene_is_a_value(scenes):

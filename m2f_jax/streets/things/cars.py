@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2f_jax.streets.canvas import Color
-from m2f_jax.streets.dice import Dice, Number
-from m2f_jax.streets.solids import (
+from m2f_jax.streets.drawing.canvas import Color
+from m2f_jax.streets.drawing.randomness import Number, Random
+from m2f_jax.streets.things.vehicles import (
     BLACK,
     DARK,
     GLASS,
@@ -63,9 +63,9 @@ class CarShape:
         return sum(self.roof) / 2 + 0.12
 
 
-def car(dice: Dice) -> Vehicle:
+def car(rng: Random) -> Vehicle:
     """A car."""
-    name = dice.weighted(
+    name = rng.weighted(
         {
             "saloon": 3,
             "hatchback": 4,
@@ -77,7 +77,7 @@ def car(dice: Dice) -> Vehicle:
         }
     )
     length, height, width, waist, *shares = CAR_SHAPES[name]
-    length, height = length * dice.uniform(0.95, 1.05), height * dice.uniform(0.97, 1.04)
+    length, height = length * rng.uniform(0.95, 1.05), height * rng.uniform(0.97, 1.04)
     shape = CarShape(
         length=length,
         height=height,
@@ -87,19 +87,19 @@ def car(dice: Dice) -> Vehicle:
         roof=(shares[1] * length, shares[2] * length),
         screen=shares[3] * length,
     )
-    paint = dice.color(*PAINTS, spread=0.05)
-    if name == "delivery van" and dice.chance(0.6):
-        paint = dice.color(*LIVERIES)
+    paint = rng.color(*PAINTS, spread=0.05)
+    if name == "delivery van" and rng.chance(0.6):
+        paint = rng.color(*LIVERIES)
     radius = 0.36 if name == "tall" else 0.31
     axles = -0.31 * length, 0.31 * length
-    lower = lower_body(dice, shape, paint, axles, radius)
-    closed = "van" in name and dice.chance(0.6)
-    upper = cabin(dice, shape, paint, closed=closed)
+    lower = lower_body(rng, shape, paint, axles, radius)
+    closed = "van" in name and rng.chance(0.6)
+    upper = cabin(rng, shape, paint, closed=closed)
     ears = (shape.screen - 0.36, shape.screen - 0.24)
     parts = [*mirrors(width, (waist, waist + 0.14), ears, paint * 0.7), lower, upper]
-    if name == "saloon" and dice.chance(0.15):  # a taxi
+    if name == "saloon" and rng.chance(0.15):  # a taxi
         parts.append(box(0.5, (height, height + 0.16), (-0.35, -0.2), np.array([0.95, 0.85, 0.3])))
-    rim = dice.color((0.62, 0.63, 0.64), (0.45, 0.45, 0.46), (0.25, 0.25, 0.26))
+    rim = rng.color((0.62, 0.63, 0.64), (0.45, 0.45, 0.46), (0.25, 0.25, 0.26))
     return Vehicle(
         label_id=CAR,
         parts=parts,
@@ -111,14 +111,14 @@ def car(dice: Dice) -> Vehicle:
 
 
 def lower_body(
-    dice: Dice, shape: CarShape, paint: Color, axles: tuple[Number, Number], radius: Number
+    rng: Random, shape: CarShape, paint: Color, axles: tuple[Number, Number], radius: Number
 ) -> Part:
     """Everything below the windows, with lights, plates, bumpers and doors."""
     half, waist, rear, screen = shape.half, shape.waist, shape.rear, shape.screen
     back, front = -shape.length / 2, shape.length / 2
     tail = waist if rear < -0.45 * shape.length else waist + 0.02
-    bonnet = waist - dice.uniform(0.08, 0.16)
-    bumper = paint if dice.chance(0.75) else DARK
+    bonnet = waist - rng.uniform(0.08, 0.16)
+    bumper = paint if rng.chance(0.75) else DARK
     body = extrude(
         [
             (back + 0.10, 0.24, 0.84 * half),
@@ -138,18 +138,18 @@ def lower_body(
     )
     valance, rear_bumper, boot = body.strips[:3]
     nose, front_bumper = body.strips[8:10]
-    wide, low = dice.uniform(0.14, 0.24), 0.1 if dice.chance(0.6) else -0.5
+    wide, low = rng.uniform(0.14, 0.24), 0.1 if rng.chance(0.6) else -0.5
     lights = [(a, a + wide, low, 0.95) for a in (0.01, 0.99 - wide)]
-    if dice.chance(0.3):  # braking
+    if rng.chance(0.3):  # braking
         boot.add(np.array([0.95, 0.12, 0.08]), *lights, kind="glow")
     else:
         boot.add(TAIL_LIGHT, *lights)
     boot.add(WHITE, (0.38, 0.62, 0.1, 0.55))
     rear_bumper.add(paint * 0.6, (0.0, 1.0, 0.88, 1.0))
     valance.add(BLACK, (0.08, 0.92, 0.0, 0.45))
-    wide = dice.uniform(0.18, 0.26)
+    wide = rng.uniform(0.18, 0.26)
     lights = [(a, a + wide, 0.05, 0.75) for a in (0.02, 0.98 - wide)]
-    if dice.chance(0.25):
+    if rng.chance(0.25):
         nose.add(np.ones(3), *lights, kind="glow")
     else:
         nose.add(LAMP, *lights)
@@ -171,12 +171,12 @@ def lower_body(
     return body
 
 
-def cabin(dice: Dice, shape: CarShape, paint: Color, *, closed: bool) -> Part:
+def cabin(rng: Random, shape: CarShape, paint: Color, *, closed: bool) -> Part:
     """Windows and roof; a closed one has no windows behind the front doors."""
     half, waist, height = shape.half, shape.waist, shape.height
     rear, (roof_rear, roof_front), screen = shape.rear, shape.roof, shape.screen
     top = (0.78 if height < 1.9 else 0.88) * half
-    roof = paint if dice.chance(0.92) else BLACK
+    roof = paint if rng.chance(0.92) else BLACK
     body = extrude(
         [
             (rear, waist, 0.95 * half),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from m2f_jax.streets.canvas import Canvas
-from m2f_jax.streets.dice import Number
-from m2f_jax.streets.view import Points, View
+from m2f_jax.streets.drawing.canvas import Canvas
+from m2f_jax.streets.drawing.randomness import Number
+from m2f_jax.streets.drawing.view import Points, View
 
 Footprint = tuple[Number, Number, Number, Number]  # left, right, near, far, in metres of the plan
 Drawing = Callable[[Canvas, View, bool], None]  # the last one says whether the sun shines on it
@@ -37,7 +37,7 @@ def box_points(footprint: Footprint, height: Number, base: Number = 0.0) -> Poin
 
 
 def drawing_order(items: Sequence[Item], view: View) -> list[int]:
-    """Indices of the items that may be seen, such that none comes before what is behind it."""
+    """Returns indices of the items in view, each after those that are behind it."""
     corners = np.array([item.footprint for item in items], float)
     depths = corners[:, None, 2:].clip(1)
     overhang = np.array([item.overhang for item in items])[:, None, None]
@@ -64,7 +64,7 @@ def drawing_order(items: Sequence[Item], view: View) -> list[int]:
 
 
 def nearer(footprints: Float[np.ndarray, "n 4"]) -> Bool[np.ndarray, "n n"]:
-    """Whether [i] may hide [j], rather than [j] hide [i], from the camera at x = 0."""
+    """Returns True at [i, j] if i may hide j, not j hide i, from the camera at x = 0."""
     left, right, near, far = footprints.T[:, :, None]
     others_left, others_right, others_near, others_far = footprints.T[:, None, :]
     return np.select(

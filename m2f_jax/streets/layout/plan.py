@@ -1,11 +1,11 @@
-"""The plan of a street: what lies beside what, seen from above, before anything is drawn.
+"""The plan of a street as seen from above: lanes, tracks, pavements and plots.
 
 Distances are metres from the camera, x to the right and z along the street.
 """
 
 from dataclasses import dataclass
 
-from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.drawing.randomness import Number, Random
 
 CAR_LANE = 3.2
 PARKING = 2.1
@@ -47,7 +47,7 @@ class Side:
     plots: tuple[Plot, ...]
 
     def x(self, distance: Number) -> float:
-        """The x of what lies that far from the kerb, away from the road."""
+        """Returns the x at a distance from the kerb, away from the road."""
         return self.kerb + self.sign * distance
 
     @property
@@ -89,41 +89,41 @@ class Street:
         return self.left, self.right
 
 
-def plan_street(dice: Dice) -> Street:
+def plan_street(rng: Random) -> Street:
     """A street with the camera in one of its lanes."""
-    kind = dice.weighted({"city": 5, "suburb": 3, "avenue": 2.5})
-    ahead = 2 if kind != "suburb" and dice.chance(0.3) else 1
-    coming = ahead if dice.chance(0.8) else 0
-    own = dice.whole(1, ahead)  # lanes to the left of this lane's right edge, going ahead
+    kind = rng.weighted({"city": 5, "suburb": 3, "avenue": 2.5})
+    ahead = 2 if kind != "suburb" and rng.chance(0.3) else 1
+    coming = ahead if rng.chance(0.8) else 0
+    own = rng.whole(1, ahead)  # lanes to the left of this lane's right edge, going ahead
     left_edge = -CAR_LANE * (own - 0.5)
     right_edge = CAR_LANE * (ahead - own + 0.5)
     lanes = [Lane(x=left_edge + CAR_LANE * (k + 0.5), direction=1) for k in range(ahead)]
     tracks: tuple[Number, ...] = ()
     bed = False
-    if kind != "suburb" and coming and dice.chance(0.38):
-        bed = dice.chance(0.5)
+    if kind != "suburb" and coming and rng.chance(0.38):
+        bed = rng.chance(0.5)
         tracks = (left_edge - 1.7, left_edge - 4.9)
         left_edge -= 6.6
     lanes += [Lane(x=left_edge - CAR_LANE * (k + 0.5), direction=-1) for k in range(coming)]
     left_edge -= CAR_LANE * coming
 
-    end = dice.uniform(90, 190)
-    junction = dice.uniform(14, 75) if dice.chance(0.6) else None
+    end = rng.uniform(90, 190)
+    junction = rng.uniform(14, 75) if rng.chance(0.6) else None
     sides = {}
     for sign, edge in ((-1, left_edge), (1, right_edge)):
-        parking = dice.chance(0.6)
+        parking = rng.chance(0.6)
         sides[sign] = Side(
             sign=sign,
-            kerb=edge + sign * ((PARKING if parking else 0) + dice.uniform(0.2, 0.8)),
+            kerb=edge + sign * ((PARKING if parking else 0) + rng.uniform(0.2, 0.8)),
             parking=parking,
-            verge=dice.uniform(1.2, 2.5) if kind != "city" and dice.chance(0.45) else 0.0,
-            pavement=dice.uniform(1.8, 3.2) if kind == "suburb" else dice.uniform(2.4, 5.0),
-            garden=dice.uniform(2, 6) if kind == "suburb" else 0.0,
-            plots=plan_plots(dice, kind, junction, end),
+            verge=rng.uniform(1.2, 2.5) if kind != "city" and rng.chance(0.45) else 0.0,
+            pavement=rng.uniform(1.8, 3.2) if kind == "suburb" else rng.uniform(2.4, 5.0),
+            garden=rng.uniform(2, 6) if kind == "suburb" else 0.0,
+            plots=plan_plots(rng, kind, junction, end),
         )
     zebra = None
-    if dice.chance(0.35):
-        zebra = junction - 5 if junction and junction > 15 else dice.uniform(9, 30)
+    if rng.chance(0.35):
+        zebra = junction - 5 if junction and junction > 15 else rng.uniform(9, 30)
     return Street(
         kind=kind,
         lanes=tuple(lanes),
@@ -136,21 +136,21 @@ def plan_street(dice: Dice) -> Street:
     )
 
 
-def plan_plots(dice: Dice, kind: str, junction: Number | None, end: Number) -> tuple[Plot, ...]:
+def plan_plots(rng: Random, kind: str, junction: Number | None, end: Number) -> tuple[Plot, ...]:
     """The plots along one side."""
     green = {"city": 0.12, "suburb": 0.3, "avenue": 0.4}[kind]
     plots = []
     z = -4.0
     while z < end:
-        length = dice.uniform(14, 45)
+        length = rng.uniform(14, 45)
         far = z + length
-        if junction and z < junction < far + 8 and dice.chance(0.85):
+        if junction and z < junction < far + 8 and rng.chance(0.85):
             far = max(junction, z + 0.1)
             plots.append(Plot(kind="houses", near=z, far=far))
-            z = far + dice.uniform(7, 11)
+            z = far + rng.uniform(7, 11)
             plots.append(Plot(kind="side street", near=far, far=z))
             junction = None
             continue
-        plots.append(Plot(kind="park" if dice.chance(green) else "houses", near=z, far=far))
+        plots.append(Plot(kind="park" if rng.chance(green) else "houses", near=z, far=far))
         z = far
     return tuple(plots)

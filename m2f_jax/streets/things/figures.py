@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Color, Polygon, convex_hull
-from m2f_jax.streets.dice import Dice, Number
-from m2f_jax.streets.view import Pose, View
+from m2f_jax.streets.drawing.canvas import Canvas, Color, Polygon, convex_hull
+from m2f_jax.streets.drawing.randomness import Number, Random
+from m2f_jax.streets.drawing.view import Pose, View
 
 TURNS = np.arange(14) * (2 * np.pi / 14)
 CIRCLE = np.stack([np.cos(TURNS), np.sin(TURNS)], axis=1)
@@ -66,7 +66,7 @@ def draw_limbs(
 
     side = view.weather.sun_direction[0] if sunlit else 0.25
     for limb in sorted(limbs, key=distance, reverse=True):
-        shade = view.hazy(view.lit(limb.color, (0.3 * side, 0.4, -0.6), sunlit), pose.z)
+        shade = view.seen(limb.color, pose.z, sunlit, (0.3 * side, 0.4, -0.6))
         shapes = [hull_of_balls(view, np.array(balls, float), pose) for balls in limb.hulls]
         shapes = [shape for shape in shapes if np.ptp(shape, axis=0).max() > 0.8]
         if not shapes:
@@ -83,15 +83,15 @@ def hull_of_balls(view: View, balls: Float[np.ndarray, "n 4"], pose: Pose) -> Po
     return convex_hull((centres[:, None] + circle * radii[:, None, None]).reshape(-1, 2))
 
 
-def walker(dice: Dice) -> list[Limb]:
+def walker(rng: Random) -> list[Limb]:
     """Someone standing or walking."""
-    height = dice.uniform(1.55, 1.92) if dice.chance(0.9) else dice.uniform(1.0, 1.4)
-    stride = dice.uniform(0.0, 0.34) if dice.chance(0.8) else 0.03
-    broad = dice.uniform(0.92, 1.15)
-    top, trousers = dice.color(*CLOTHES), dice.color(*TROUSERS)
-    skin, hair = dice.color(*SKINS), dice.color(*HAIRS, spread=0.03)
-    shoes = dice.color((0.1, 0.1, 0.1), (0.8, 0.8, 0.8), (0.35, 0.22, 0.15))
-    legs = skin if dice.chance(0.15) else trousers
+    height = rng.uniform(1.55, 1.92) if rng.chance(0.9) else rng.uniform(1.0, 1.4)
+    stride = rng.uniform(0.0, 0.34) if rng.chance(0.8) else 0.03
+    broad = rng.uniform(0.92, 1.15)
+    top, trousers = rng.color(*CLOTHES), rng.color(*TROUSERS)
+    skin, hair = rng.color(*SKINS), rng.color(*HAIRS, spread=0.03)
+    shoes = rng.color((0.1, 0.1, 0.1), (0.8, 0.8, 0.8), (0.35, 0.22, 0.15))
+    legs = skin if rng.chance(0.15) else trousers
     limbs = []
     for side, step in ((-1, stride), (1, -stride)):
         hip, knee = (side * 0.09, 0.92, 0.0), (side * 0.10, 0.49, step * 0.5 + 0.06)
@@ -100,12 +100,12 @@ def walker(dice: Dice) -> list[Limb]:
         limbs.append(limb(legs, thigh, [(*knee, 0.066), (*foot, 0.05)]))
         limbs.append(limb(shoes, [(*foot, 0.055), (*toe, 0.045)]))
     shoulder = 0.175 * broad
-    low = dice.uniform(0.5, 0.8) if dice.chance(0.4) else 0.92  # the lower end of coat or jacket
-    hem = 0.17 if dice.chance(0.2) else 0.10
+    low = rng.uniform(0.5, 0.8) if rng.chance(0.4) else 0.92  # the lower end of coat or jacket
+    hem = 0.17 if rng.chance(0.2) else 0.10
     torso = [(side * shoulder, 1.40, 0.0, 0.075) for side in (-1, 1)]
     torso += [(side * hem * broad, low, 0.0, 0.10) for side in (-1, 1)]
     limbs.append(limb(top, [*torso, (0, 1.46, 0, 0.07)]))
-    busy, bare_arms = dice.chance(0.3), dice.chance(0.25)
+    busy, bare_arms = rng.chance(0.3), rng.chance(0.25)
     for side, swing in ((-1, -stride * 0.8), (1, stride * 0.8)):
         start = (side * (shoulder + 0.045), 1.38, 0.0)
         elbow = (side * (shoulder + 0.07), 1.10, swing * 0.3)
@@ -116,13 +116,13 @@ def walker(dice: Dice) -> list[Limb]:
         forearm = [(*elbow, 0.042), (*hand, 0.038)]
         limbs.append(limb(skin if bare_arms else top * 0.93, forearm))
         limbs.append(limb(skin, [(*hand, 0.045)]))
-    if dice.chance(0.18):
+    if rng.chance(0.18):
         backpack = [(x, y, -0.17, 0.1) for x in (-0.08, 0.08) for y in (1.05, 1.32)]
-        limbs.append(limb(dice.color(*CLOTHES), backpack))
-    elif dice.chance(0.2):
+        limbs.append(limb(rng.color(*CLOTHES), backpack))
+    elif rng.chance(0.2):
         bag = [(0.27, y, z, 0.06) for y in (0.5, 0.72) for z in (-0.12, 0.16)]
-        limbs.append(limb(dice.color(*CLOTHES), bag))
-    limbs += head(dice, (0.0, 1.62, 0.02), skin, hair)
+        limbs.append(limb(rng.color(*CLOTHES), bag))
+    limbs += head(rng, (0.0, 1.62, 0.02), skin, hair)
     scale = height / 1.75
     return [
         Limb(
@@ -136,10 +136,10 @@ def walker(dice: Dice) -> list[Limb]:
     ]
 
 
-def head(dice: Dice, at: tuple[Number, Number, Number], skin: Color, hair: Color) -> list[Limb]:
+def head(rng: Random, at: tuple[Number, Number, Number], skin: Color, hair: Color) -> list[Limb]:
     """Neck, face and hair."""
     x, y, z = at
-    long = 0.14 if dice.chance(0.35) else 0.0
+    long = 0.14 if rng.chance(0.35) else 0.0
     return [
         limb(skin * 0.85, [(x, y - 0.14, z - 0.02, 0.05), (x, y, z, 0.05)]),
         limb(skin, [(x, y, z + 0.02, 0.088), (x, y - 0.06, z + 0.03, 0.065)]),
@@ -147,14 +147,14 @@ def head(dice: Dice, at: tuple[Number, Number, Number], skin: Color, hair: Color
     ]
 
 
-def cyclist(dice: Dice, *, motorised: bool) -> list[Limb]:
+def cyclist(rng: Random, *, motorised: bool) -> list[Limb]:
     """Someone on a bicycle or motorcycle, feet on the pedals or rests."""
-    top, trousers = dice.color(*CLOTHES), dice.color(*TROUSERS)
-    skin, hair = dice.color(*SKINS), dice.color(*HAIRS, spread=0.03)
+    top, trousers = rng.color(*CLOTHES), rng.color(*TROUSERS)
+    skin, hair = rng.color(*SKINS), rng.color(*HAIRS, spread=0.03)
     black = np.array([0.1, 0.1, 0.1])
-    phase = dice.uniform(0, 2 * math.pi)
+    phase = rng.uniform(0, 2 * math.pi)
     saddle_y, saddle_z = (0.86, -0.28) if motorised else (0.98, -0.22)
-    lean = 0.15 if motorised else dice.uniform(0.12, 0.38)
+    lean = 0.15 if motorised else rng.uniform(0.12, 0.38)
     bulk = 1.2 if motorised else 1.0
     limbs = []
     for side, turn in ((-1, phase), (1, phase + math.pi)):
@@ -179,14 +179,14 @@ def cyclist(dice: Dice, *, motorised: bool) -> list[Limb]:
         limbs.append(limb(top * 0.92, upper, [(*elbow, 0.045 * bulk), (*hand, 0.04 * bulk)]))
         limbs.append(limb(black if motorised else skin, [(*hand, 0.045)]))
     face = (0.0, y + 0.24, z + 0.07)
-    limbs += head(dice, face, skin, hair)
-    if motorised or dice.chance(0.4):
+    limbs += head(rng, face, skin, hair)
+    if motorised or rng.chance(0.4):
         size, low = (0.135, 0.07) if motorised else (0.115, -0.05)
         at = face[1], face[2] - 0.02
         helmet = [(0, at[0] + 0.05, at[1], size), (0, at[0] - low, at[1], size * 0.95)]
-        limbs.append(limb(dice.color(*CLOTHES, (0.9, 0.9, 0.9)), helmet))
-    elif dice.chance(0.3):
+        limbs.append(limb(rng.color(*CLOTHES, (0.9, 0.9, 0.9)), helmet))
+    elif rng.chance(0.3):
         low = y - 0.3, z - 0.2 - 0.3 * lean
         backpack = [(x, *at, 0.1) for x in (-0.08, 0.08) for at in (low, (y, z - 0.2))]
-        limbs.append(limb(dice.color(*CLOTHES), backpack))
+        limbs.append(limb(rng.color(*CLOTHES), backpack))
     return limbs

@@ -3,11 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Color, Polygon, rasterise
-from m2f_jax.streets.dice import Dice, Number
-from m2f_jax.streets.stage import Footprint, Item, box_points
-from m2f_jax.streets.texture import mix, noise
-from m2f_jax.streets.view import View
+from m2f_jax.streets.drawing.canvas import Canvas, Color, Polygon, rasterise
+from m2f_jax.streets.drawing.randomness import Number, Random
+from m2f_jax.streets.drawing.stage import Footprint, Item, box_points
+from m2f_jax.streets.drawing.texture import mix, noise
+from m2f_jax.streets.drawing.view import View
 
 VEGETATION = 21
 LEAVES = (
@@ -17,28 +17,28 @@ LEAVES = (
 CORNERS = 9  # of a bunch of leaves
 
 
-def random_leaves(dice: Dice) -> Color:
+def random_leaves(rng: Random) -> Color:
     """Green, or autumnal."""
-    return dice.color(*LEAVES, spread=0.05)
+    return rng.color(*LEAVES, spread=0.05)
 
 
-def tree(dice: Dice, x: Number, z: Number, leaves: Color, height: Number) -> Item:
+def tree(rng: Random, x: Number, z: Number, leaves: Color, height: Number) -> Item:
     """A tree with a trunk."""
-    seed = dice.whole(0, 2**31)
-    trunk = height * dice.uniform(0.22, 0.38)
-    width = (height - trunk) * dice.uniform(0.34, 0.55)
-    bark = dice.color((0.27, 0.22, 0.18), (0.35, 0.32, 0.28))
+    seed = rng.whole(0, 2**31)
+    trunk = height * rng.uniform(0.22, 0.38)
+    width = (height - trunk) * rng.uniform(0.34, 0.55)
+    bark = rng.color((0.27, 0.22, 0.18), (0.35, 0.32, 0.28))
     thickness = 0.02 * height + 0.03
     crown: Footprint = (x - width * 0.7, x + width * 0.7, z - width * 0.7, z + width * 0.7)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        color = view.hazy(view.lit(bark, (0, 0, -1), sunlit), z)
+        color = view.seen(bark, z, sunlit)
         outline = [(x - thickness * 1.3, 0, z), (x - thickness * 0.7, trunk * 1.4, z)]
         outline += [(x + thickness * 0.7, trunk * 1.4, z), (x + thickness * 1.3, 0, z)]
         tilt = (0.8 * view.weather.sun_direction[0], 0.2)
         canvas.fill([view.project_plan(outline)], color, VEGETATION, tilt=tilt)
         middle = (trunk + height) / 2
-        bunches = Dice(seed)
+        bunches = Random(seed)
         count = 9
         turns = bunches.fractions(count) * 2 * np.pi
         reach = 0.32 + 0.32 * bunches.fractions(count)
@@ -58,18 +58,18 @@ def tree(dice: Dice, x: Number, z: Number, leaves: Color, height: Number) -> Ite
     )
 
 
-def bush(dice: Dice, x: Number, z: Number, leaves: Color, size: Number) -> Item:
+def bush(rng: Random, x: Number, z: Number, leaves: Color, size: Number) -> Item:
     """A bush."""
-    return hedge(dice, (x - size / 2, x + size / 2, z - size / 2, z + size / 2), leaves, size)
+    return hedge(rng, (x - size / 2, x + size / 2, z - size / 2, z + size / 2), leaves, size)
 
 
-def hedge(dice: Dice, footprint: Footprint, leaves: Color, height: Number) -> Item:
+def hedge(rng: Random, footprint: Footprint, leaves: Color, height: Number) -> Item:
     """Bushes in a row; a footprint longer in z runs along the street."""
-    seed = dice.whole(0, 2**31)
+    seed = rng.whole(0, 2**31)
     left, right, near, far = footprint
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        bunches = Dice(seed)
+        bunches = Random(seed)
         step = max(0.5 * height, 0.4)
         steps = max(int(max(far - near, right - left) / step), 1)
         for k in range(steps, -1, -1):
@@ -97,11 +97,11 @@ def draw_foliage(
     lobes: Float[np.ndarray, "n 3"],
     z: Number,
     leaves: Color,
-    dice: Dice,
+    rng: Random,
     sunlit: bool,
     low: Number | None = None,
 ):
-    """Balls of leaves (x, y, radius) in the plane at z, brighter where the light falls.
+    """Draws balls of leaves (x, y, radius) in the plane at z, brighter where the light falls.
 
     Args:
         canvas: to draw on.
@@ -109,7 +109,7 @@ def draw_foliage(
         lobes: the balls.
         z: how far away all of them are.
         leaves: their color.
-        dice: for where the single leaves are.
+        rng: chooses where the single leaves are.
         sunlit: whether the sun reaches them.
         low: the height that nothing goes below.
     """
@@ -121,20 +121,20 @@ def draw_foliage(
         return
     ground = view.project_plan([(0, low or 0, z)])[0, 1]
     sun_x, sun_y, _ = view.weather.sun_direction
-    dark = view.hazy(view.lit(leaves * 0.58, (0, 0, 0), sunlit=False), z)
-    bright = view.hazy(view.lit(leaves * 1.30, (sun_x * 0.4, sun_y * 0.4 + 0.6, 0), sunlit), z)
+    dark = view.seen(leaves * 0.58, z, False, (0, 0, 0))
+    bright = view.seen(leaves * 1.30, z, sunlit, (sun_x * 0.4, sun_y * 0.4 + 0.6, 0))
     unit = max(0.035 * scale, 1.0)  # pixels; finer details than a pixel would be mere noise
     grain = min(unit, view.size[1] / 700 + 0.5)
-    shift = 512 * dice.fractions(2)
+    shift = 512 * rng.fractions(2)
     # The light comes from above, so lower balls are under higher ones; small ones are as one.
     large = sizes.max() > 7
     order = np.argsort(-centres[:, 1].round(3), kind="stable")
     for ball in order[:, None] if large else order[None]:
         leafy = 15 if large else 2
-        rim = scatter(centres[ball], sizes[ball], leafy, dice, inner=0.85)
-        small = (0.08 + 0.14 * dice.fractions(len(rim))) * sizes[ball].max()
-        outline = bunches_of_leaves(centres[ball], sizes[ball] * 0.95, dice, rough=0.14)
-        outline += bunches_of_leaves(rim, small, dice, rough=0.3)
+        rim = scatter(centres[ball], sizes[ball], leafy, rng, inner=0.85)
+        small = (0.08 + 0.14 * rng.fractions(len(rim))) * sizes[ball].max()
+        outline = bunches_of_leaves(centres[ball], sizes[ball] * 0.95, rng, rough=0.14)
+        outline += bunches_of_leaves(rim, small, rng, rough=0.3)
         centre = centres[ball].mean(axis=0)
         size = float(np.ptp(centres[ball][:, 1]) / 2 + sizes[ball].mean())
         if low is not None:
@@ -156,21 +156,21 @@ def scatter(
     centres: Float[np.ndarray, "n 2"],
     sizes: Float[np.ndarray, "n"],
     count: int,
-    dice: Dice,
+    rng: Random,
     inner: Number,
 ) -> Float[np.ndarray, "m 2"]:
-    """Points in every circle, or near its rim."""
-    turns = dice.fractions(len(centres), count) * 2 * np.pi
-    reach = np.sqrt(inner**2 + (1 - inner**2) * dice.fractions(len(centres), count)) * 0.95
+    """Returns points in every circle, or near its rim."""
+    turns = rng.fractions(len(centres), count) * 2 * np.pi
+    reach = np.sqrt(inner**2 + (1 - inner**2) * rng.fractions(len(centres), count)) * 0.95
     offsets = np.stack([np.cos(turns), np.sin(turns)], axis=-1) * reach[..., None]
     return (centres[:, None] + offsets * sizes[:, None, None]).reshape(-1, 2)
 
 
 def bunches_of_leaves(
-    centres: Float[np.ndarray, "n 2"], radii: Float[np.ndarray, "n"], dice: Dice, rough: Number
+    centres: Float[np.ndarray, "n 2"], radii: Float[np.ndarray, "n"], rng: Random, rough: Number
 ) -> list[Polygon]:
     """Round shapes with rough edges."""
     turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
-    edges = 1 + rough * (dice.fractions(len(centres), CORNERS, 1) * 2 - 1)
+    edges = 1 + rough * (rng.fractions(len(centres), CORNERS, 1) * 2 - 1)
     return list(centres[:, None] + circle * edges * radii[:, None, None])

@@ -2,32 +2,32 @@
 
 import numpy as np
 
-from m2f_jax.streets.canvas import Canvas, Polygon
-from m2f_jax.streets.dice import Dice, Number
-from m2f_jax.streets.shapes import METALS, bar, disc, panel, post_item
-from m2f_jax.streets.stage import Item
-from m2f_jax.streets.view import View
+from m2f_jax.streets.drawing.canvas import Canvas, Polygon
+from m2f_jax.streets.drawing.randomness import Number, Random
+from m2f_jax.streets.drawing.shapes import METALS, bar, disc, panel, post_item
+from m2f_jax.streets.drawing.stage import Item
+from m2f_jax.streets.drawing.view import View
 
 POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN = 17, 19, 20
 LAMPS = ((0.95, 0.2, 0.12), (0.98, 0.7, 0.15), (0.2, 0.9, 0.5))
 
 
-def traffic_light(dice: Dice, x: Number, z: Number, over: int, *, arm: bool) -> Item:
+def traffic_light(rng: Random, x: Number, z: Number, over: int, *, arm: bool) -> Item:
     """A traffic light beside the road, and one above it on an arm."""
-    metal = dice.color(*METALS)
-    lit = dice.choose((0, 2, 2, 1))
-    faces_us = dice.chance(0.75)
-    height, reach = dice.uniform(5.2, 6), dice.uniform(3, 4.5)
+    metal = rng.color(*METALS)
+    lit = rng.choose((0, 2, 2, 1))
+    faces_us = rng.chance(0.75)
+    height, reach = rng.uniform(5.2, 6), rng.uniform(3, 4.5)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        color = view.hazy(view.lit(metal, (0, 0, -1), sunlit), z)
+        color = view.seen(metal, z, sunlit)
         shapes = [bar(view, (x, 0, z), (x, height if arm else 3.5, z), 0.15)]
         heads = [(x, 2.9, z - 0.1)]
         if arm:
             shapes.append(bar(view, (x, height, z), (x + over * reach, height, z), 0.12))
             heads.append((x + over * (reach - 0.3), height - 0.5, z - 0.1))
         canvas.fill(shapes, color, POLE, tilt=(0.4, 0))
-        case = view.hazy(view.lit(np.array([0.10, 0.11, 0.11]), (0, 0, -1), sunlit), z)
+        case = view.seen(np.array([0.10, 0.11, 0.11]), z, sunlit)
         for head in heads:
             canvas.fill([panel(view, head, (0.34, 0.95))], case, TRAFFIC_LIGHT)
             for k, lamp_color in enumerate(LAMPS):
@@ -38,17 +38,17 @@ def traffic_light(dice: Dice, x: Number, z: Number, over: int, *, arm: bool) -> 
     return post_item(x, z, height if arm else 3.5, draw, overhang=reach + 0.5)
 
 
-def traffic_sign(dice: Dice, x: Number, z: Number) -> Item:
+def traffic_sign(rng: Random, x: Number, z: Number) -> Item:
     """One or two signs on a post, some seen from behind."""
-    metal = dice.color(*METALS)
-    kinds = [dice.choose(("ban", "warning", "blue", "yield", "board", "priority", "back"))]
-    if dice.chance(0.3):
-        kinds.append(dice.choose(("board", "blue", "ban")))
-    height = dice.uniform(2.3, 3.0)
-    motif = dice.choose(((0.25, 0.5), (0.5, 0.16), (0.2, 0.2)))
+    metal = rng.color(*METALS)
+    kinds = [rng.choose(("ban", "warning", "blue", "yield", "board", "priority", "back"))]
+    if rng.chance(0.3):
+        kinds.append(rng.choose(("board", "blue", "ban")))
+    height = rng.uniform(2.3, 3.0)
+    motif = rng.choose(((0.25, 0.5), (0.5, 0.16), (0.2, 0.2)))
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        pole = view.hazy(view.lit(metal, (0, 0, -1), sunlit), z)
+        pole = view.seen(metal, z, sunlit)
         canvas.fill([bar(view, (x, 0, z), (x, height + 0.3, z), 0.09)], pole, POLE, tilt=(0.4, 0))
         y = height
         for kind in kinds:
@@ -66,9 +66,9 @@ def draw_sign(
     motif: tuple[Number, Number],
     sunlit: bool,
 ):
-    """One sign."""
+    """Draws one sign."""
     red, blue, white, black, yellow, grey = (
-        view.hazy(view.lit(np.array(color), (0, 0, -1), sunlit), at[2])
+        view.seen(np.array(color), at[2], sunlit)
         for color in (
             (0.78, 0.10, 0.12),
             (0.10, 0.25, 0.65),
@@ -107,5 +107,5 @@ def draw_sign(
 
 
 def turned(square: Polygon) -> Polygon:
-    """A square standing on a corner."""
+    """Turns a square so that it stands on a corner."""
     return (square + np.roll(square, -1, axis=0)) / 2

@@ -1,4 +1,4 @@
-"""Bodies made of flat faces and wheels, seen from any side: what vehicles are built from.
+"""Vehicles: bodies made of flat faces and wheels, and how they are drawn from any side.
 
 A body's own coordinates are metres: x to its right, y up, z to its front.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Color
-from m2f_jax.streets.dice import Number
-from m2f_jax.streets.view import Points
+from m2f_jax.streets.drawing.canvas import Canvas, Color, Polygon, convex_hull
+from m2f_jax.streets.drawing.randomness import Number
+from m2f_jax.streets.drawing.view import Points, Pose, View
 
 PAINTS = (
     (0.07, 0.07, 0.08), (0.10, 0.10, 0.12), (0.75, 0.76, 0.77), (0.55, 0.56, 0.58),
@@ -53,13 +53,13 @@ class Face:
     decals: list[Decal] = field(default_factory=list)
 
     def place(self, across: Float[np.ndarray, "n"], along: Float[np.ndarray, "n"]) -> Points:
-        """Points of a face with four corners; 0 to 1 from the first corner each way."""
+        """Returns points from fractions across and along a face with four corners."""
         a, b, c, d = self.points
         across, along = across[:, None], along[:, None]
         return (a + (b - a) * across) * (1 - along) + (d + (c - d) * across) * along
 
     def add(self, color: Color, *boxes: tuple[Number, Number, Number, Number], kind: str = "paint"):
-        """Puts boxes on it: from, to across (left to right) and from, to along, each 0 to 1."""
+        """Adds boxes, each as fractions: from and to across (left to right), from and to along."""
         shapes = [
             self.place(np.array([a0, a1, a1, a0], float), np.array([b0, b0, b1, b1], float))
             for a0, a1, b0, b1 in boxes
@@ -78,7 +78,7 @@ class Part:
 
     @property
     def faces(self) -> list[Face]:
-        """All of them."""
+        """All faces."""
         return [*self.strips, self.left, self.right]
 
     @property
@@ -171,7 +171,7 @@ def rectangle(z0: Number, z1: Number, y0: Number, y1: Number) -> list[tuple[Numb
 
 
 def arch(z: Number, y: Number, radius: Number) -> list[tuple[Number, Number]]:
-    """A shape for the sides of a part: what is dark around a wheel."""
+    """A shape for the sides of a part: the dark arch around a wheel."""
     turns = np.linspace(-0.3, np.pi + 0.3, 12).tolist()
     return [(z + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
 
@@ -190,7 +190,7 @@ def windows_along(
 def mirrors(
     width: Number, y: tuple[Number, Number], z: tuple[Number, Number], color: Color
 ) -> list[Part]:
-    """Two mirrors, that stick out of a body of that width."""
+    """Two mirrors that stick out of a body of that width."""
     parts = []
     for sign in (-1, 1):
         part = box(0.2, y, z, color)
@@ -198,3 +198,108 @@ def mirrors(
             face.points[:, 0] += sign * (width / 2 + 0.1)
         parts.append(part)
     return parts
+
+
+TURNS = np.linspace(0, 2 * np.pi, 18, endpoint=False)
+CIRCLE = np.stack([0 * TURNS, np.cos(TURNS), np.sin(TURNS)], axis=1)
+
+
+def draw_vehicle(
+    canvas: Canvas, view: View, vehicle: Vehicle, pose: Pose, owner: int, sunlit: bool
+):
+    """Draws a vehicle: wheels of the far side, bodies from far to near, wheels of the near side."""
+    eye = np.array([0, view.height, 0])
+    back, middle, front = view.bent(pose.world(np.array([[0.0, 0, -1], [0, 0, 0], [0, 0, 1]])))
+    right = (front - back)[[2, 1, 0]] * np.array([1, 0, -1])  # at right angles to its sides
+    near_side = 1 if float((right * (eye - middle)).sum()) > 0 else -1
+    for side in (-near_side, near_side):
+        for wheel in vehicle.wheels:
+            draw_tread(canvas, view, wheel, pose, side, owner, sunlit)
+
+    def distance(part: Part) -> float:
+        x, _, z = view.bent(pose.world(part.centre[None]))[0].tolist()
+        return round(math.hypot(x, z), 5)
+
+    for part in sorted(vehicle.parts, key=distance, reverse=True):
+        draw_part(canvas, view, part, pose, owner, sunlit, eye)
+    for wheel in vehicle.wheels:
+        outside = view.bent(pose.world(np.array([[near_side * wheel.x, 0, wheel.z]])))[0]
+        if float((near_side * right * (eye - outside)).sum()) > 0:
+            draw_hub(canvas, view, wheel, pose, near_side, owner, sunlit)
+
+
+def draw_part(
+    canvas: Canvas,
+    view: View,
+    part: Part,
+    pose: Pose,
+    owner: int,
+    sunlit: bool,
+    eye: Float[np.ndarray, "3"],
+):
+    """Draws the faces that look at the camera."""
+    inside = view.bent(pose.world(part.centre[None]))[0]
+    visible = []
+    for face in part.faces:
+        points = view.bent(pose.world(face.points))
+        centre = points.mean(axis=0)
+        normal = np.cross(points, np.roll(points, -1, axis=0)).sum(axis=0)
+        normal = normal / max(float(np.sqrt((normal**2).sum())), 1e-9)
+        if float((normal * (centre - inside)).sum()) < 0:
+            normal = -normal
+        if float((normal * (eye - centre)).sum()) > 0:
+            visible.append((float(((centre - eye) ** 2).sum()), face, points, normal))
+    for _, face, points, normal in sorted(visible, key=lambda entry: -entry[0]):
+        z = float(points[:, 2].mean())
+        direction = tuple(normal.tolist())
+        color = view.lit(face.color, direction, sunlit)
+        color = color + (view.weather.zenith - color) * (0.05 + 0.22 * max(normal[1], 0))
+        outline = view.project(points)
+        canvas.fill([outline], view.hazy(color, z), owner, tilt=(0.06, -0.30))
+        if np.ptp(outline, axis=0).max() < 4:
+            continue
+        for decal in face.decals:
+            shapes = [view.project_plan(pose.world(shape)) for shape in decal.shapes]
+            shapes = [shape for shape in shapes if np.ptp(shape, axis=0).max() > 0.7]
+            if not shapes:
+                continue
+            tilt = (0.0, -0.2)
+            if decal.kind == "glow":
+                shade = decal.color
+            elif decal.kind == "glass":
+                sky = view.weather.horizon * view.weather.ambient.mean()
+                shade = decal.color + sky * (0.12 + 0.3 * max(normal[1], 0))
+                tilt = (0.25, -0.9)
+            else:
+                shade = view.lit(decal.color, direction, sunlit)
+            canvas.fill(shapes, view.hazy(shade, z), tilt=tilt)
+
+
+def wheel_disc(view: View, wheel: Wheel, pose: Pose, x: Number, radius: Number) -> Polygon:
+    """A disc in a wheel, at that x of the body, as pixels."""
+    return view.project_plan(pose.world(CIRCLE * radius + np.array([x, wheel.radius, wheel.z])))
+
+
+def draw_tread(
+    canvas: Canvas, view: View, wheel: Wheel, pose: Pose, side: int, owner: int, sunlit: bool
+):
+    """Draws a tyre, most of which the body then hides."""
+    discs = [
+        wheel_disc(view, wheel, pose, side * x, wheel.radius) for x in (wheel.x - 0.2, wheel.x)
+    ]
+    color = view.seen(TYRE, pose.z, sunlit)
+    canvas.fill([convex_hull(np.concatenate(discs))], color, owner)
+
+
+def draw_hub(
+    canvas: Canvas, view: View, wheel: Wheel, pose: Pose, side: int, owner: int, sunlit: bool
+):
+    """Draws a wheel's outer face, over the body."""
+    tyre = view.seen(TYRE, pose.z, sunlit)
+    rim = view.seen(wheel.rim, pose.z, sunlit, (0, 0.3, -0.9))
+    shares = ((1.0, tyre), (0.95, tyre * 1.4), (0.66, rim), (0.48, rim * 0.6), (0.22, rim))
+    for share, color in shares:
+        disc = wheel_disc(view, wheel, pose, side * wheel.x, wheel.radius * share)
+        canvas.fill([disc], color, owner if share == 1 else None, tilt=(0, -0.3))
+        if np.ptp(disc[:, 0]) < 2:
+            return

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Color, Patch, Polygon, convex_hull, rasterise
-from m2f_jax.streets.dice import Dice, Number
-from m2f_jax.streets.plan import CAR_LANE, PARKING, Side, Street
-from m2f_jax.streets.texture import mix, noise, stripes
-from m2f_jax.streets.view import Points, View
+from m2f_jax.streets.drawing.canvas import Canvas, Color, Patch, Polygon, convex_hull, rasterise
+from m2f_jax.streets.drawing.randomness import Number, Random
+from m2f_jax.streets.drawing.texture import mix, noise, stripes
+from m2f_jax.streets.drawing.view import Points, View
+from m2f_jax.streets.layout.plan import CAR_LANE, PARKING, Side, Street
 
 RAIL_TRACK, ROAD, SIDEWALK, PARKING_SPACE, TERRAIN, SKY = 10, 7, 8, 9, 22, 23
 NEAR, FAR = 1.0, 500.0
 UP = (0.0, 1.0, 0.0)
 
 
-def draw_sky(canvas: Canvas, view: View, dice: Dice):
-    """A gradient with clouds; it covers everything above the horizon, and a little below."""
+def draw_sky(canvas: Canvas, view: View, rng: Random):
+    """Draws a gradient with clouds; it covers everything above the horizon, and a little below."""
     weather = view.weather
     height = min(int(view.centre_y) + 2, view.size[0])
     width = view.size[1]
@@ -29,7 +29,7 @@ def draw_sky(canvas: Canvas, view: View, dice: Dice):
     # Clouds lie on a plane above the street, and so become long and flat near the horizon.
     distance = 1 / (above + 0.07)
     x = (sky.columns - view.centre_x) / view.focal * distance
-    offset = dice.uniform(0, 500)
+    offset = rng.uniform(0, 500)
     density = noise(x * 70 + offset, distance * 90 + offset) + 0.6 * weather.clouds - 0.25
     density = (density * 2.2).clip(0, 1) * (0.35 + 0.65 * (above / (above + 0.05)))
     light = noise(x * 70 + offset + 9, distance * 90 + offset + 6)
@@ -40,7 +40,7 @@ def draw_sky(canvas: Canvas, view: View, dice: Dice):
 
 
 def strip(view: View, x: tuple[Number, Number], z: tuple[Number, Number]) -> Polygon:
-    """A rectangle of the plan as pixels, bent with the street."""
+    """Returns a rectangle of the plan as pixels, bent with the street."""
     near, far = max(z[0], NEAR), z[1]
     steps = 2 if view.bend == 0 or far - near < 4 else 14
     depths = near * (far / near) ** np.linspace(0, 1, steps)
@@ -48,12 +48,12 @@ def strip(view: View, x: tuple[Number, Number], z: tuple[Number, Number]) -> Pol
     return view.project_plan(np.concatenate([left, right[::-1]]))
 
 
-def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
-    """Everything flat."""
-    asphalt = dice.color((0.40, 0.40, 0.41), (0.34, 0.34, 0.36), (0.46, 0.45, 0.43), spread=0.03)
-    paving = dice.color((0.55, 0.53, 0.50), (0.48, 0.47, 0.46), (0.60, 0.53, 0.47))
-    kerbstone = dice.color((0.62, 0.61, 0.59))
-    grass = dice.color((0.33, 0.42, 0.18), (0.42, 0.43, 0.22), (0.47, 0.42, 0.28))
+def draw_ground(canvas: Canvas, view: View, street: Street, rng: Random):
+    """Draws road, pavements, grass and all that is painted on them."""
+    asphalt = rng.color((0.40, 0.40, 0.41), (0.34, 0.34, 0.36), (0.46, 0.45, 0.43), spread=0.03)
+    paving = rng.color((0.55, 0.53, 0.50), (0.48, 0.47, 0.46), (0.60, 0.53, 0.47))
+    kerbstone = rng.color((0.62, 0.61, 0.59))
+    grass = rng.color((0.33, 0.42, 0.18), (0.42, 0.43, 0.22), (0.47, 0.42, 0.28))
     left, right = street.left.kerb, street.right.kerb
 
     def lay(color: Color, label: int, x: tuple[Number, Number], z: tuple[Number, Number]):
@@ -89,15 +89,15 @@ def draw_ground(canvas: Canvas, view: View, street: Street, dice: Dice):
                 lay(grass, TERRAIN, (side.x(0.3), side.x(side.verge)), z)
             lay(kerbstone, SIDEWALK, (side.kerb, side.x(0.18)), z)
             lay(asphalt * 0.62, ROAD, (side.x(-0.07), side.kerb), z)
-    draw_wear(canvas, view, street, asphalt, dice)
+    draw_wear(canvas, view, street, asphalt, rng)
     if street.tracks:
-        draw_tracks(canvas, view, street, dice)
-    draw_markings(canvas, view, street, dice)
-    add_texture(canvas, view, dice)
+        draw_tracks(canvas, view, street, rng)
+    draw_markings(canvas, view, street, rng)
+    add_texture(canvas, view, rng)
 
 
 def pave(canvas: Canvas, view: View, side: Side, z: tuple[Number, Number], slab: Number):
-    """Joints between the slabs of the pavement."""
+    """Draws joints between the slabs of the pavement."""
     patch = rasterise([strip(view, (side.x(0.18), side.x(side.walkway[1])), z)], view.size)
     if patch is None:
         return
@@ -109,40 +109,40 @@ def pave(canvas: Canvas, view: View, side: Side, z: tuple[Number, Number], slab:
 
 
 def ground_depth(view: View, rows: Float[np.ndarray, "h 1"]) -> Float[np.ndarray, "h 1"]:
-    """How far away the ground is that is seen in those rows."""
+    """Returns the distance of the ground in rows of pixels."""
     return view.focal * view.height / (rows - view.centre_y).clip(view.focal * view.height / FAR)
 
 
-def draw_wear(canvas: Canvas, view: View, street: Street, asphalt: Color, dice: Dice):
-    """Patches, manholes, cracks, and the darker bands where wheels go."""
+def draw_wear(canvas: Canvas, view: View, street: Street, asphalt: Color, rng: Random):
+    """Draws patches, manholes, cracks, and the darker bands where wheels go."""
     color = view.lit(asphalt, UP, True)
     for lane in street.lanes:
         for offset in (-0.8, 0.8):
             x = lane.x + offset
             canvas.fill([strip(view, (x - 0.3, x + 0.3), (NEAR, FAR))], color * 0.9, opacity=0.45)
-    for _ in range(dice.whole(1, 6)):
-        x, z = dice.uniform(street.left.kerb + 0.5, street.right.kerb - 2), dice.uniform(5, 35)
-        shape = strip(view, (x, x + dice.uniform(0.6, 2.4)), (z, z + dice.uniform(1, 9)))
-        canvas.fill([shape], color * dice.uniform(0.75, 1.15), opacity=0.8)
-    for _ in range(dice.whole(0, 3)):
-        x, z = dice.uniform(street.left.kerb, street.right.kerb), dice.uniform(6, 30)
+    for _ in range(rng.whole(1, 6)):
+        x, z = rng.uniform(street.left.kerb + 0.5, street.right.kerb - 2), rng.uniform(5, 35)
+        shape = strip(view, (x, x + rng.uniform(0.6, 2.4)), (z, z + rng.uniform(1, 9)))
+        canvas.fill([shape], color * rng.uniform(0.75, 1.15), opacity=0.8)
+    for _ in range(rng.whole(0, 3)):
+        x, z = rng.uniform(street.left.kerb, street.right.kerb), rng.uniform(6, 30)
         turns = np.linspace(0, 2 * np.pi, 20, endpoint=False)
         for radius, shade in ((0.36, 0.55), (0.3, 0.8)):
             ring = [(x + radius * np.cos(t), 0, z + radius * np.sin(t)) for t in turns]
             canvas.fill([view.project_plan(ring)], color * shade)
-    for _ in range(dice.whole(0, 5)):
-        z = dice.uniform(5, 20)
-        walk = np.cumsum(dice.fractions(9, 2) - 0.5, axis=0) * dice.uniform(0.3, 0.9)
-        walk += [dice.uniform(street.left.kerb + 1, street.right.kerb - 1), z + 2]
+    for _ in range(rng.whole(0, 5)):
+        z = rng.uniform(5, 20)
+        walk = np.cumsum(rng.fractions(9, 2) - 0.5, axis=0) * rng.uniform(0.3, 0.9)
+        walk += [rng.uniform(street.left.kerb + 1, street.right.kerb - 1), z + 2]
         there = [(x, 0, max(z, NEAR)) for x, z in walk]
         back = [(x + 0.025, 0, max(z, NEAR)) for x, z in walk[::-1]]
         canvas.fill([view.project_plan(there + back)], color * 0.55, opacity=0.8)
 
 
-def draw_tracks(canvas: Canvas, view: View, street: Street, dice: Dice):
-    """Tram tracks, in the road or in a bed of gravel or grass."""
+def draw_tracks(canvas: Canvas, view: View, street: Street, rng: Random):
+    """Draws tram tracks, in the road or in a bed of gravel or grass."""
     if street.track_bed:
-        bed = dice.color((0.45, 0.41, 0.38), (0.36, 0.42, 0.22))
+        bed = rng.color((0.45, 0.41, 0.38), (0.36, 0.42, 0.22))
         edges = min(street.tracks) - 1.5, max(street.tracks) + 1.5
         canvas.fill([strip(view, edges, (NEAR, FAR))], view.lit(bed, UP, True), RAIL_TRACK)
     for track in street.tracks:
@@ -152,26 +152,26 @@ def draw_tracks(canvas: Canvas, view: View, street: Street, dice: Dice):
             canvas.fill([strip(view, (rail - 0.03, rail + 0.03), (NEAR, FAR))], metal * 1.5)
 
 
-def draw_markings(canvas: Canvas, view: View, street: Street, dice: Dice):
-    """Lines between lanes and parking spaces, a zebra crossing, a stop line, arrows."""
-    paint = view.lit(dice.color((0.85, 0.85, 0.83)), UP, True)
-    opacity = dice.uniform(0.5, 0.95)
+def draw_markings(canvas: Canvas, view: View, street: Street, rng: Random):
+    """Draws lines between lanes and parking spaces, a zebra crossing, a stop line, arrows."""
+    paint = view.lit(rng.color((0.85, 0.85, 0.83)), UP, True)
+    opacity = rng.uniform(0.5, 0.95)
     shapes = []
     ahead = sorted(lane.x for lane in street.lanes if lane.direction == 1)
     coming = sorted(lane.x for lane in street.lanes if lane.direction == -1)
-    marked = dice.chance(0.8)
-    phase = dice.uniform(0, 9)
+    marked = rng.chance(0.8)
+    phase = rng.uniform(0, 9)
     for xs in (ahead, coming):
         for x in xs[1:]:
             shapes += dashes(view, x - CAR_LANE / 2, 3, 9, phase, street.end)
     if coming and not street.track_bed and marked:
         x = ahead[0] - CAR_LANE / 2
-        if street.tracks or dice.chance(0.3):
+        if street.tracks or rng.chance(0.3):
             shapes.append(strip(view, (x - 0.06, x + 0.06), (NEAR, street.end)))
         else:
             shapes += dashes(view, x, 3, 9, phase, street.end)
-    bays = dice.chance(0.5)
-    different = dice.color((0.40, 0.38, 0.37), (0.50, 0.47, 0.44)) if dice.chance(0.4) else None
+    bays = rng.chance(0.5)
+    different = rng.color((0.40, 0.38, 0.37), (0.50, 0.47, 0.44)) if rng.chance(0.4) else None
     for side in street.sides:
         edge = side.x(-0.4)
         if side.parking:
@@ -202,20 +202,20 @@ def draw_markings(canvas: Canvas, view: View, street: Street, dice: Dice):
 def dashes(
     view: View, x: Number, length: Number, period: Number, phase: Number, end: Number
 ) -> list[Polygon]:
-    """A broken line along the street."""
+    """Returns the dashes of a broken line along the street."""
     starts = np.arange(phase - period, end, period).tolist()
     return [strip(view, (x - 0.07, x + 0.07), (z, z + length)) for z in starts if z + length > NEAR]
 
 
-def add_texture(canvas: Canvas, view: View, dice: Dice):
-    """Grain, stains, blades of grass; and haze far away."""
+def add_texture(canvas: Canvas, view: View, rng: Random):
+    """Adds grain, stains, blades of grass, and haze far away."""
     top = min(max(int(view.centre_y) + 1, 0), view.size[0])
     window = slice(top, view.size[0]), slice(0, view.size[1])
     owner = canvas.owner[window]
     patch = Patch(window, np.ones(owner.shape), (0, 0, 0, 0))
     depth = ground_depth(view, patch.rows)
-    x = (patch.columns - view.centre_x) * depth / view.focal + dice.uniform(0, 99)
-    z = depth + dice.uniform(0, 99)
+    x = (patch.columns - view.centre_x) * depth / view.focal + rng.uniform(0, 99)
+    z = depth + rng.uniform(0, 99)
     near = (25 / depth).clip(0, 1)
     grain = noise(x * 50, z * 50, fine=True) * near
     stains = noise(x * 9, z * 4)
@@ -241,7 +241,7 @@ def draw_shadows(
         canvas: with the ground on it, and nothing that stands there yet.
         view: the sun is in it.
         cast: for every shadow, points of the body that throws it.
-        contact: rectangles (left, right, near, far) of the plan that bodies stand on.
+        contact: rectangles (left, right, near, far) of the plan on which bodies stand.
     """
     dark = np.zeros(view.size)
     hulls = []
@@ -271,7 +271,7 @@ def draw_shadows(
 
 
 def box_blur(values: Float[np.ndarray, "h w"], radius: int) -> Float[np.ndarray, "h w"]:
-    """The mean of every value and its neighbours above and below."""
+    """Returns the mean of every value and its neighbours above and below."""
     padded = np.pad(values, ((radius, radius), (0, 0)), mode="edge")
     total = sum(padded[k : k + len(values)] for k in range(2 * radius + 1))
     return np.asarray(total) / (2 * radius + 1)

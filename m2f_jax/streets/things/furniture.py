@@ -3,24 +3,23 @@
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.canvas import Canvas, Color
-from m2f_jax.streets.dice import Dice, Number
-from m2f_jax.streets.planes import upright
-from m2f_jax.streets.shapes import METALS, bar, disc, panel, post_item
-from m2f_jax.streets.stage import Footprint, Item, box_points
-from m2f_jax.streets.texture import mix, noise, stripes
-from m2f_jax.streets.view import View
+from m2f_jax.streets.drawing.canvas import Canvas, Color
+from m2f_jax.streets.drawing.randomness import Number, Random
+from m2f_jax.streets.drawing.shapes import METALS, bar, disc, panel, post_item, upright
+from m2f_jax.streets.drawing.stage import Footprint, Item, box_points
+from m2f_jax.streets.drawing.texture import mix, noise, stripes
+from m2f_jax.streets.drawing.view import View
 
 STATIC, DYNAMIC, WALL, FENCE, POLE = 4, 5, 12, 13, 17
 
 
-def lamp(dice: Dice, x: Number, z: Number, over: int) -> Item:
+def lamp(rng: Random, x: Number, z: Number, over: int) -> Item:
     """A street lamp with an arm to the left (over = -1) or right (1)."""
-    height, reach = dice.uniform(6, 9), dice.uniform(0.8, 2.2)
-    metal = dice.color(*METALS)
+    height, reach = rng.uniform(6, 9), rng.uniform(0.8, 2.2)
+    metal = rng.color(*METALS)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        color = view.hazy(view.lit(metal, (-over, 0, 0), sunlit), z)
+        color = view.seen(metal, z, sunlit, (-over, 0, 0))
         end = (x + over * reach, height + 0.25, z)
         foot, top = (x, 0, z), (x, height, z)
         shapes = [bar(view, foot, top, 0.14), bar(view, foot, (x, 1.2, z), 0.2)]
@@ -35,12 +34,12 @@ def lamp(dice: Dice, x: Number, z: Number, over: int) -> Item:
     return post_item(x, z, height, draw, overhang=reach + 0.5)
 
 
-def bollard(dice: Dice, x: Number, z: Number) -> Item:
+def bollard(rng: Random, x: Number, z: Number) -> Item:
     """A short post."""
-    metal = dice.color(*METALS, (0.55, 0.2, 0.18))
+    metal = rng.color(*METALS, (0.55, 0.2, 0.18))
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        color = view.hazy(view.lit(metal, (0, 0, -1), sunlit), z)
+        color = view.seen(metal, z, sunlit)
         canvas.fill([bar(view, (x, 0, z), (x, 0.95, z), 0.14)], color, POLE, tilt=(0.6, 0))
         canvas.fill([bar(view, (x, 0.7, z), (x, 0.82, z), 0.14)], color * 0.3 + 0.6)
 
@@ -48,16 +47,16 @@ def bollard(dice: Dice, x: Number, z: Number) -> Item:
 
 
 def barrier(
-    dice: Dice, start: tuple[Number, Number], end: tuple[Number, Number], *, solid: bool
+    rng: Random, start: tuple[Number, Number], end: tuple[Number, Number], *, solid: bool
 ) -> Item:
     """A wall (solid) or a fence over a line between two points (x, z) of the plan, far to near."""
-    height = dice.uniform(0.8, 2.0) if solid else dice.uniform(0.9, 1.5)
+    height = rng.uniform(0.8, 2.0) if solid else rng.uniform(0.9, 1.5)
     color = (
-        dice.color((0.60, 0.57, 0.52), (0.55, 0.36, 0.29), (0.72, 0.70, 0.66), (0.45, 0.45, 0.44))
+        rng.color((0.60, 0.57, 0.52), (0.55, 0.36, 0.29), (0.72, 0.70, 0.66), (0.45, 0.45, 0.44))
         if solid
-        else dice.color((0.40, 0.29, 0.20), (0.25, 0.27, 0.26), (0.66, 0.65, 0.62))
+        else rng.color((0.40, 0.29, 0.20), (0.25, 0.27, 0.26), (0.66, 0.65, 0.62))
     )
-    gap = dice.choose((0.12, 0.16, 0.3))
+    gap = rng.choose((0.12, 0.16, 0.3))
     (left, right), (near, far) = (sorted(pair) for pair in zip(start, end, strict=True))
     footprint: Footprint = (left - 0.1, right + 0.1, near, far)
     normal = (0.0, 0.0, -1.0) if start[1] == end[1] else (-1.0 if start[0] > 0 else 1.0, 0.0, 0.0)
@@ -84,7 +83,7 @@ def draw_barrier(
     height: Number,
     gap: Number | None,
 ):
-    """A straight piece; bars that far apart, or a wall if that is None."""
+    """Draws a straight piece of a fence with bars `gap` apart, or of a wall if that is None."""
     plane = upright(view, line[0], line[1], height)
     if plane is None:
         return
@@ -102,19 +101,17 @@ def draw_barrier(
     canvas.claim(plane.patch, WALL if gap is None else FENCE)
 
 
-def static_thing(dice: Dice, x: Number, z: Number) -> Item:
+def static_thing(rng: Random, x: Number, z: Number) -> Item:
     """A bin, a switch box, a bench, an advertising column: void, label "static"."""
-    kind = dice.choose(("bin", "bin", "box", "box", "bench", "column"))
+    kind = rng.choose(("bin", "bin", "box", "box", "bench", "column"))
     sizes = {"bin": (0.55, 0.95), "box": (0.9, 1.25), "bench": (1.7, 0.85), "column": (1.25, 3.1)}
     width, height = sizes[kind]
-    color = dice.color(
-        (0.30, 0.34, 0.30), (0.50, 0.50, 0.47), (0.36, 0.26, 0.18), (0.2, 0.22, 0.26)
-    )
-    posters = [dice.color((0.8, 0.5, 0.3), (0.4, 0.6, 0.8), (0.9, 0.9, 0.8)) for _ in range(3)]
+    color = rng.color((0.30, 0.34, 0.30), (0.50, 0.50, 0.47), (0.36, 0.26, 0.18), (0.2, 0.22, 0.26))
+    posters = [rng.color((0.8, 0.5, 0.3), (0.4, 0.6, 0.8), (0.9, 0.9, 0.8)) for _ in range(3)]
     footprint = (x - width / 2, x + width / 2, z - 0.3, z + 0.3)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        shade = view.hazy(view.lit(color, (0, 0, -1), sunlit), z)
+        shade = view.seen(color, z, sunlit)
         tilt = (0.5 * view.weather.sun_direction[0], 0.1)
         if kind == "bench":
             seat = [panel(view, (x, y, z), (width, h)) for y, h in ((0.45, 0.08), (0.75, 0.2))]
@@ -130,7 +127,7 @@ def static_thing(dice: Dice, x: Number, z: Number) -> Item:
             canvas.fill([view.project_plan(top)], shade * 1.3, STATIC)
         if kind == "column":
             for k, poster in enumerate(posters):
-                lit = view.hazy(view.lit(poster, (0, 0, -1), sunlit), z)
+                lit = view.seen(poster, z, sunlit)
                 place = (x - 0.3 + 0.33 * k, 1.4 + 0.2 * (k % 2), z - 0.01)
                 canvas.fill([panel(view, place, (0.3, 0.9))], lit, tilt=tilt)
         else:
@@ -142,13 +139,13 @@ def static_thing(dice: Dice, x: Number, z: Number) -> Item:
     )
 
 
-def dynamic_thing(dice: Dice, x: Number, z: Number) -> Item:
+def dynamic_thing(rng: Random, x: Number, z: Number) -> Item:
     """A pram, a suitcase or a dog: void, label "dynamic"."""
-    kind = dice.choose(("pram", "suitcase", "dog"))
-    color = dice.color((0.3, 0.2, 0.15), (0.25, 0.3, 0.45), (0.6, 0.5, 0.4), (0.15, 0.15, 0.15))
+    kind = rng.choose(("pram", "suitcase", "dog"))
+    color = rng.color((0.3, 0.2, 0.15), (0.25, 0.3, 0.45), (0.6, 0.5, 0.4), (0.15, 0.15, 0.15))
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
-        shade = view.hazy(view.lit(color, (0, 0.3, -0.9), sunlit), z)
+        shade = view.seen(color, z, sunlit, (0, 0.3, -0.9))
         if kind == "suitcase":
             shapes = [panel(view, (x, 0.33, z), (0.42, 0.62))]
             shapes += [bar(view, (x + dx, 0.6, z), (x + dx, 1.0, z), 0.03) for dx in (-0.1, 0.1)]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m2f_jax.streets.canvas import Canvas, Color, Polygon
-from m2f_jax.streets.dice import Dice, Number
-from m2f_jax.streets.figures import Ball, Limb, draw_limbs, hull_of_balls, limb, tube
-from m2f_jax.streets.view import Pose, View
+from m2f_jax.streets.drawing.canvas import Canvas, Color, Polygon
+from m2f_jax.streets.drawing.randomness import Number, Random
+from m2f_jax.streets.drawing.view import Pose, View
+from m2f_jax.streets.things.figures import Ball, Limb, draw_limbs, hull_of_balls, limb, tube
 
 MOTORCYCLE, BICYCLE = 32, 33
 RUBBER = np.array([0.08, 0.08, 0.09])
@@ -37,12 +37,12 @@ class Cycle:
     enclosed: Sequence[Ball]
 
 
-def bicycle(dice: Dice) -> Cycle:
+def bicycle(rng: Random) -> Cycle:
     """A bicycle."""
-    paint = dice.color(*PAINTS)
+    paint = rng.color(*PAINTS)
     rear, front, hub = (0.0, 0.34, -0.52), (0.0, 0.34, 0.54), (0.0, 0.29, -0.08)
     seat, stem, joint = (0.0, 0.86, -0.24), (0.0, 0.86, 0.36), (0.0, 0.70, 0.38)
-    upper = (0.0, 0.48, -0.14) if dice.chance(0.4) else (0.0, 0.80, -0.22)
+    upper = (0.0, 0.48, -0.14) if rng.chance(0.4) else (0.0, 0.80, -0.22)
     grips = (-0.27, 1.03, 0.22), (-0.1, 1.03, 0.36), (0.1, 1.03, 0.36), (0.27, 1.03, 0.22)
     pedals = (0.1, 0.44, -0.16), (0.06, 0.29, -0.08), (-0.1, 0.14, 0.0)
     limbs = [
@@ -55,15 +55,15 @@ def bicycle(dice: Dice) -> Cycle:
         limb(CHROME, *tube(seat, (0, 0.95, -0.24), radius=0.016)),
         limb(CHROME * 0.7, *tube(*pedals, radius=0.018)),
     ]
-    if dice.chance(0.5):  # mudguards
+    if rng.chance(0.5):  # mudguards
         for z in (-0.52, 0.54):
             turns = [0.2 + 0.48 * k for k in range(6)]
             arc = [(0.0, 0.34 + 0.375 * math.sin(t), z + 0.375 * math.cos(t)) for t in turns]
             limbs.append(limb(paint * 0.7, *tube(*arc, radius=0.022)))
-    if dice.chance(0.3):
+    if rng.chance(0.3):
         basket = [(x, y, z, 0.02) for x in (-0.15, 0.15) for y in (0.82, 1.0) for z in (0.45, 0.7)]
-        limbs.append(limb(dice.color((0.35, 0.25, 0.15), (0.15, 0.15, 0.15)), basket))
-    if dice.chance(0.4):
+        limbs.append(limb(rng.color((0.35, 0.25, 0.15), (0.15, 0.15, 0.15)), basket))
+    if rng.chance(0.4):
         limbs.append(limb(TAIL_LIGHT, [(0, 0.62, -0.82, 0.035)]))
         limbs.append(limb(HEADLIGHT, [(0, 0.86, 0.45, 0.045)]))
     return Cycle(
@@ -78,10 +78,10 @@ def bicycle(dice: Dice) -> Cycle:
     )
 
 
-def motorcycle(dice: Dice) -> Cycle:
+def motorcycle(rng: Random) -> Cycle:
     """A motorcycle or a scooter."""
-    paint = dice.color(*PAINTS)
-    scooter = dice.chance(0.4)
+    paint = rng.color(*PAINTS)
+    scooter = rng.chance(0.4)
     grips = (-0.34, 1.04, 0.34), (-0.1, 1.0, 0.44), (0.1, 1.0, 0.44), (0.34, 1.04, 0.34)
     plate = [(x, *at, 0.02) for x in (-0.08, 0.08) for at in ((0.55, -0.98), (0.7, -0.95))]
     limbs = [
@@ -133,8 +133,8 @@ def motorcycle(dice: Dice) -> Cycle:
 def draw_cycle(canvas: Canvas, view: View, cycle: Cycle, pose: Pose, owner: int, sunlit: bool):
     """Draws a two-wheeler; a rider is drawn afterwards, over it."""
     canvas.outline([hull_of_balls(view, np.array(cycle.enclosed, float), pose)], owner)
-    rubber = view.hazy(view.lit(RUBBER, (0, 0, -1), sunlit), pose.z)
-    metal = view.hazy(view.lit(cycle.rim, (0, 0, -1), sunlit), pose.z)
+    rubber = view.seen(RUBBER, pose.z, sunlit)
+    metal = view.seen(cycle.rim, pose.z, sunlit)
     for z in cycle.wheels:
         outside = circle(view, pose, z, cycle.radius, cycle.radius)
         canvas.outline([outside], owner)

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
-from m2f_jax.streets.dice import Dice, Number
+from m2f_jax.streets.drawing.randomness import Number, Random
 
 TILE = 512
 
@@ -13,11 +13,11 @@ TILE = 512
 @functools.lru_cache(maxsize=1)
 def noise_tile() -> Float[np.ndarray, "512 512"]:
     """Cloudy noise between -1 and 1 that repeats without a seam."""
-    dice = Dice(20)
+    rng = Random(20)
     total = np.zeros((TILE, TILE))
     cells, weight = 4, 1.0
     while cells <= TILE:
-        total += weight * smooth_grid(dice.fractions(cells, cells) * 2 - 1)
+        total += weight * smooth_grid(rng.fractions(cells, cells) * 2 - 1)
         cells, weight = cells * 2, weight * 0.62
     return (total / np.abs(total).max()).astype(np.float32)
 
@@ -25,14 +25,14 @@ def noise_tile() -> Float[np.ndarray, "512 512"]:
 @functools.lru_cache(maxsize=1)
 def grain_tile() -> Float[np.ndarray, "512 512"]:
     """Fine noise between -1 and 1 that repeats without a seam."""
-    dice = Dice(21)
-    fine = dice.fractions(TILE, TILE) * 2 - 1
-    coarse = smooth_grid(dice.fractions(TILE // 4, TILE // 4) * 2 - 1)
+    rng = Random(21)
+    fine = rng.fractions(TILE, TILE) * 2 - 1
+    coarse = smooth_grid(rng.fractions(TILE // 4, TILE // 4) * 2 - 1)
     return (0.6 * fine + 0.4 * coarse).astype(np.float32)
 
 
 def smooth_grid(grid: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "512 512"]:
-    """A square of values as a smooth picture that repeats."""
+    """Interpolates a square of values to a smooth picture that repeats."""
     cells = len(grid)
     at = np.arange(TILE) * (cells / TILE)
     low = at.astype(int)
@@ -46,7 +46,7 @@ def smooth_grid(grid: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "512 512"]:
 def noise(
     x: Float[np.ndarray, "*xs"], y: Float[np.ndarray, "*ys"], *, fine: bool = False
 ) -> Float[np.ndarray, "..."]:
-    """The noise at points in units of its smallest detail; the shapes are broadcast."""
+    """Returns the noise at points in units of its smallest detail; the shapes are broadcast."""
     tile = grain_tile() if fine else noise_tile()
     row, column = (np.floor(at).astype(np.int32) & (TILE - 1) for at in (y, x))
     return tile.take(row * TILE + column)
@@ -59,7 +59,7 @@ def stripes(
     low: Number,
     high: Number,
 ) -> Float[np.ndarray, "..."]:
-    """The share of [x - width/2, x + width/2] in [low, high] + any multiple of the period."""
+    """Returns the share of [x - width/2, x + width/2] in [low, high] + multiples of the period."""
 
     def covered(t: np.ndarray) -> np.ndarray:
         turns = np.floor(t / period)
@@ -71,7 +71,7 @@ def stripes(
 def band(
     x: Float[np.ndarray, "*xs"], width: Float[np.ndarray, "*widths"], low: Number, high: Number
 ) -> Float[np.ndarray, "..."]:
-    """The share of [x - width/2, x + width/2] in [low, high]."""
+    """Returns the share of [x - width/2, x + width/2] in [low, high]."""
     return (((x - low) / width + 0.5).clip(0, 1) + ((high - x) / width + 0.5).clip(0, 1) - 1).clip(
         0, 1
     )
@@ -82,5 +82,5 @@ def mix(
     other: Float[np.ndarray, "... 3"],
     share: Float[np.ndarray, "..."],
 ) -> Float[np.ndarray, "... 3"]:
-    """Colors with a share of another one in them."""
+    """Blends a share of other colors into colors."""
     return colors + (other.astype(colors.dtype) - colors) * share[..., None]

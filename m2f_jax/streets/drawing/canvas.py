@@ -1,4 +1,4 @@
-"""What street scenes are drawn on: colors, and the owner of every pixel.
+"""The canvas of street scenes: a color and an owner for every pixel.
 
 Shapes are filled with exact, smooth edges; a pixel belongs to a shape that covers half of it or
 more, so labels are crisp. An owner below 1000 is a label id; the others are objects.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int32
 
-from m2f_jax.streets.dice import Number
+from m2f_jax.streets.drawing.randomness import Number
 
 SUBROWS = 4  # sample lines per row of pixels; along a line, coverage is exact
 GRID = 64  # vertices lie on 1/64 pixel, so rounding errors of trigonometry are gone
@@ -22,7 +22,7 @@ Color = Float[np.ndarray, "3"]  # RGB, 0 to 1
 
 @dataclass(frozen=True)
 class Patch:
-    """Where shapes lie on the canvas: how much of each pixel in a window they cover."""
+    """A window of the canvas, and how much of each of its pixels some shapes cover."""
 
     window: tuple[slice, slice]
     """Rows and columns."""
@@ -42,7 +42,7 @@ class Patch:
 
 
 class Canvas:
-    """An image in the making."""
+    """An image that shapes are painted on, and the owner of every pixel."""
 
     def __init__(self, size: tuple[int, int]):
         self.size = size
@@ -51,7 +51,7 @@ class Canvas:
         self.object_labels: list[int] = []
 
     def new_object(self, label_id: int) -> int:
-        """The owner that stands for one more object of a class."""
+        """Adds an object of a class; returns the owner of its pixels."""
         self.object_labels.append(label_id)
         return FIRST_OBJECT + len(self.object_labels) - 1
 
@@ -69,7 +69,7 @@ class Canvas:
         Args:
             polygons: the shapes; where they overlap, what they cover adds up to 1.
             color: of all of them.
-            owner: whose the pixels are then; None leaves that as it is.
+            owner: the new owner of the pixels; None leaves it as it is.
             tilt: how much brighter they get from left to right, and from top to bottom.
             opacity: 0 to 1.
         """
@@ -108,7 +108,7 @@ class Canvas:
             self.claim(patch, owner)
 
     def instance_ids(self, fewest: int) -> Int32[np.ndarray, "H W"]:
-        """Owners as Cityscapes writes them: object k of a class, from 0, as class * 1000 + k.
+        """Returns owners as in Cityscapes: object k of a class, from 0, as class * 1000 + k.
 
         Args:
             fewest: an object with fewer visible pixels is part of its class's group instead.
@@ -126,7 +126,7 @@ class Canvas:
 
 
 def rasterise(polygons: Sequence[Polygon], size: tuple[int, int]) -> Patch | None:
-    """How much of every pixel the polygons cover; None if they are off the canvas."""
+    """Returns how much of every pixel the polygons cover; None if they are off the canvas."""
     lengths = np.array([len(polygon) for polygon in polygons])
     ends = np.cumsum(lengths)
     starts = ends - lengths
@@ -166,7 +166,7 @@ def rasterise(polygons: Sequence[Polygon], size: tuple[int, int]) -> Patch | Non
 
 
 def convex_hull(points: Polygon) -> Polygon:
-    """The corners of the smallest convex polygon around the points."""
+    """Returns the corners of the smallest convex polygon around the points."""
     ordered = sorted({(x, y) for x, y in points.tolist()})
     if len(ordered) < 3:
         return np.array(ordered + ordered[-1:] * (3 - len(ordered)))
@@ -184,7 +184,7 @@ def convex_hull(points: Polygon) -> Polygon:
 
 
 def inside(polygon: Polygon, x: Number, y: Number) -> bool:
-    """Whether a point lies in a polygon."""
+    """Returns whether a point lies in a polygon."""
     x0, y0 = polygon.T
     x1, y1 = np.roll(polygon, -1, axis=0).T
     crossed = (y0 > y) != (y1 > y)

@@ -1,0 +1,1 @@
+"""Drawing tools: random choices, canvas, camera, shapes, textures, order of drawing, sensor."""

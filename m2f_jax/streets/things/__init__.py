@@ -1,0 +1,1 @@
+"""The things in a street: buildings, plants, furniture, signs, people and vehicles."""
