@@ -31,10 +31,11 @@ from m2f_jax.presets import nearest_preset
 
 from .instances_on_device import count_instances, region_input
 from .metrics.metric import Metric
+from .metrics.region_tables import Regions
 from .predictions.exports import finish_panoptic, finish_results
 from .processes import exchange, share_of
 from .scores import headline_scores
-from .tasks import Evaluation, evaluation_of, matched_labels
+from .tasks import Evaluation, InstanceEvaluation, evaluation_of, matched_labels
 
 Progress = Callable[[Any, Exception | None], None]
 
@@ -169,7 +170,7 @@ def evaluate(
         if failed:
             raise EvaluationError(failed, count, failures)
         check_same([json.loads(text) for text in exchanged(json.dumps(settings).encode())])
-        metric = evaluation.empty()
+        metric = empty(evaluation)
         for part in exchanged(to_bytes(merged(evaluation, folder, ours))):
             metric.merge(from_bytes(evaluation, part))
     result = metric.result()
@@ -324,12 +325,14 @@ def measure_all(
         image = read_image(evaluation.dataset.images[index].image)
         truth, prepared = evaluation.truth(index), segmenter.prepare(image)
         if on_device:
+            assert isinstance(truth, Regions)
             extra = region_input(truth, prepared.canvas)
             prepared = dataclasses.replace(prepared, extra=extra)
         return prepared, truth
 
     def finish(index: int, truth: Any, segmentation: Any):
         if on_device:
+            assert isinstance(evaluation, InstanceEvaluation)
             processor = segmenter.processor
             metric = evaluation.measure_counts(index, truth, segmentation, processor)
         else:
@@ -344,13 +347,18 @@ def measure_all(
         yield index, outcome if isinstance(outcome, Exception) else None
 
 
+def empty(evaluation: Evaluation) -> Metric:
+    """Returns a metric without images."""
+    return evaluation.empty()
+
+
 def merged(evaluation: Evaluation, tables: Path, indices: Sequence[int]) -> Metric:
     """Returns the metric of these images.
 
     Raises:
         ValueError: a table is damaged; it is removed, so that the next run makes it anew.
     """
-    metric = evaluation.empty()
+    metric = empty(evaluation)
     for index in indices:
         path = table_of(tables, evaluation.dataset.images[index])
         try:

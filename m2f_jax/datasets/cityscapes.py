@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -106,12 +106,20 @@ class CityscapesDataset:
         id_maps: the training examples.
     """
 
-    rules: ClassVar[Literal["cityscapes"]] = "cityscapes"
-    categories: ClassVar[tuple[Label, ...]] = CITYSCAPES
     root: Path
     split: str
     images: tuple[CityscapesImage, ...]
     id_maps: IdMapDataset
+
+    @property
+    def rules(self) -> Literal["cityscapes"]:
+        """Cityscapes' metrics."""
+        return "cityscapes"
+
+    @property
+    def categories(self) -> tuple[Label, ...]:
+        """The evaluated classes."""
+        return CITYSCAPES
 
     @property
     def title(self) -> str:

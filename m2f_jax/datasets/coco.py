@@ -7,7 +7,7 @@ panoptic file names for every image a PNG whose red + 256 green + 65536 blue is 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pycocotools.mask as coco_mask
@@ -52,7 +52,6 @@ class CocoDataset:
         classes: class index by category id; None for stuff that an instance model doesn't learn.
     """
 
-    rules: ClassVar[Literal["coco"]] = "coco"
     annotations: Path
     content: Mapping[str, Any] = field(repr=False)
     images: tuple[CocoImage, ...] = field(repr=False)
@@ -60,6 +59,11 @@ class CocoDataset:
     task: Task
     categories: tuple[Label, ...]
     classes: Mapping[int, int | None]
+
+    @property
+    def rules(self) -> Literal["coco"]:
+        """COCO's metrics."""
+        return "coco"
 
     @property
     def title(self) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -52,12 +52,16 @@ class IdMapDataset:
         classes: class index by class id; None for classes that are known and not learned.
     """
 
-    rules: ClassVar[Literal["coco"]] = "coco"
     title: str
     images: tuple[IdMapImage, ...]
     labels: tuple[Label, ...]
     task: Task
     classes: Mapping[int, int | None]
+
+    @property
+    def rules(self) -> Literal["coco"]:
+        """COCO's metrics."""
+        return "coco"
 
     @property
     def categories(self) -> tuple[Label, ...]:
