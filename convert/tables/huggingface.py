@@ -128,7 +128,7 @@ SPELLINGS = (  # the early conversions' names and those in transformers' memory,
 
 def extra_tensors(config: Mask2FormerConfig) -> dict[str, StoredTensor]:
     """What transformers stores besides parameters of ours: the loss's weights, an unread norm."""
-    width = config.backbone.dims[-1]
+    width = config.backbone.channels[-1]
     weights = np.ones(config.num_classes + 1, np.float32)
     weights[-1] = NO_OBJECT_WEIGHT
     return {

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from m2f_jax.config import (
-    FPNPixelDecoderConfig,
     Mask2FormerConfig,
     PixelDecoderConfig,
     SwinConfig,
     Task,
     TransformerDecoderConfig,
     from_plain,
+    type_of,
 )
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
@@ -132,11 +132,19 @@ def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> 
         ValueError: their configuration can't express the architecture; the message says which part.
     """
     pixel, decoder, swin = config.pixel_decoder, config.decoder, config.backbone
-    if isinstance(pixel, FPNPixelDecoderConfig):
-        raise ValueError(
-            "Hugging Face's configuration knows only the deformable pixel decoder; this model's "
-            "pixel_decoder is an FPN, so it stays in this package's format"
-        )
+    for part, cfg, kind, theirs in (
+        ("backbone", swin, SwinConfig, "Swin backbones"),
+        ("pixel_decoder", pixel, PixelDecoderConfig, "the deformable pixel decoder"),
+        ("decoder", decoder, TransformerDecoderConfig, "the masked-attention decoder"),
+    ):
+        if not isinstance(cfg, kind):
+            raise ValueError(
+                f"Hugging Face's configuration knows only {theirs}; this model's {part} is of the "
+                f"type {type_of(cfg)!r}, so it stays in this package's format"
+            )
+    assert isinstance(swin, SwinConfig)
+    assert isinstance(pixel, PixelDecoderConfig)
+    assert isinstance(decoder, TransformerDecoderConfig)
     if not decoder.masked:
         raise ValueError(
             "Hugging Face's configuration knows only masked cross-attention; this model has "

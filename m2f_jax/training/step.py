@@ -13,7 +13,6 @@ from flax import nnx
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.modeling.backbones.swin import drop_path
 from m2f_jax.modeling.mask2former import Mask2Former, training_network, without_kernels
 from m2f_jax.training.batch import TrainBatch, unpack
 from m2f_jax.training.config import TrainConfig
@@ -179,7 +178,7 @@ def part_gradient(state: TrainState, part: TrainBatch, key: jax.Array) -> tuple[
         predictions = training_network(
             nnx.merge(state.graph, parameters),
             pixel_values,
-            branch_scales=drop_path(drop_key, config.model.backbone, len(pixel_values)),
+            drop_key=drop_key,
             remat=config.remat,
         )
         # The barrier keeps XLA from making masks before the network is run.

@@ -31,14 +31,16 @@ def relative_position_index(window_size: int) -> Int[np.ndarray, "T T"]:
     return dy * (2 * window_size - 1) + dx
 
 
-def drop_path(key: jax.Array, cfg: SwinConfig, batch: int) -> Float[Array, "blocks 2 B"]:
+def drop_path(
+    key: jax.Array, rate: float, blocks: int, batch: int
+) -> Float[Array, "{blocks} 2 {batch}"]:
     """Stochastic depth's random factors: 0, or what keeps the mean, for each branch and image.
 
-    The rate rises evenly from 0 at the first block to `drop_path_rate` at the last; the authors
+    The probability of 0 rises evenly from 0 at the first block to `rate` at the last; the authors
     drop both branches of a block, each by itself (Hugging Face only the attention's).
     """
-    kept = 1 - jnp.linspace(0, cfg.drop_path_rate, sum(cfg.depths))[:, None, None]
-    return jax.random.bernoulli(key, kept, (len(kept), 2, batch)) / kept
+    kept = 1 - jnp.linspace(0, rate, blocks)[:, None, None]
+    return jax.random.bernoulli(key, kept, (blocks, 2, batch)) / kept
 
 
 class WindowAttention(nnx.Module):
@@ -136,7 +138,7 @@ class SwinStage(nnx.Module):
     """Blocks at one resolution, every other one with shifted windows."""
 
     def __init__(self, stage: int, cfg: SwinConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        dim, num_heads = cfg.dims[stage], cfg.num_heads[stage]
+        dim, num_heads = cfg.channels[stage], cfg.num_heads[stage]
         self.blocks = nnx.List(
             SwinBlock(dim, num_heads, cfg, shifted=i % 2 == 1, dtype=dtype, rngs=rngs)
             for i in range(cfg.depths[stage])
@@ -151,32 +153,37 @@ class SwinStage(nnx.Module):
 
 
 class SwinTransformer(nnx.Module):
-    """The four stages; each one's output is normalised for the pixel decoder only."""
+    """Four stages; each one's output is normalised for the pixel decoder only."""
 
     def __init__(self, cfg: SwinConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.drop_path_rate = cfg.drop_path_rate
         self.patch_embedding = PatchEmbedding(cfg.embed_dim, dtype=dtype, rngs=rngs)
         self.stages = nnx.List(SwinStage(i, cfg, dtype=dtype, rngs=rngs) for i in range(4))
-        self.merges = nnx.List(PatchMerging(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims[:-1])
-        self.norms = nnx.List(layer_norm(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims)
+        self.merges = nnx.List(
+            PatchMerging(dim, dtype=dtype, rngs=rngs) for dim in cfg.channels[:-1]
+        )
+        self.norms = nnx.List(layer_norm(dim, dtype=dtype, rngs=rngs) for dim in cfg.channels)
 
     def __call__(
         self,
         images: Float[Array, "B H W 3"],
         *,
-        branch_scales: Float[Array, "blocks 2 B"] | None = None,
+        drop_key: jax.Array | None = None,
         remat: bool = False,
     ) -> tuple[Float[Array, "B _ _ _"], ...]:
-        """Feature maps at strides 4, 8, 16, 32; sides are rounded up.
+        """Returns feature maps at strides 4, 8, 16, 32; sides are rounded up.
 
         Args:
             images: normalised RGB.
-            branch_scales: drop path's factors, as from `drop_path`; by default nothing is dropped.
+            drop_key: of stochastic depth; without it, nothing is dropped.
             remat: keep only every block's input for the gradient, and compute the rest again.
         """
         x = self.patch_embedding(images)
         depths = [len(stage.blocks) for stage in self.stages]
-        if branch_scales is None:
+        if drop_key is None:
             branch_scales = jnp.ones((sum(depths), 2, len(images)))
+        else:
+            branch_scales = drop_path(drop_key, self.drop_path_rate, sum(depths), len(images))
         scales = jnp.split(branch_scales.astype(x.dtype), np.cumsum(depths)[:-1].tolist())
         features = []
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):
