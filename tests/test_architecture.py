@@ -165,7 +165,8 @@ def test_config_labels_and_structures_are_at_the_bottom():
 
 
 def test_stages_do_not_know_each_other():
-    below = [f"m2f_jax.{name}" for name in ("modeling.layers", "ops", *BOTTOM)]
+    layers = "modeling.layers", "modeling.initializers"
+    below = [f"m2f_jax.{name}" for name in (*layers, "ops", *BOTTOM)]
 
     def above(target):
         return inside(target, "m2f_jax") and not inside(target, *below)

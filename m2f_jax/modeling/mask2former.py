@@ -20,6 +20,8 @@ MIN_SIZE = 32
 class Mask2Former(nnx.Module):
     """Images to the class and mask of every query.
 
+    A new model's parameters are distributed as the authors' code draws them.
+
     Calling the model compiles it once per input shape. Parameters are read in the dtype that they
     have and computed with in `dtype`; sampling coordinates, softmax, statistics of norms and both
     outputs are float32 always. In float32, matrix products run at full precision unless

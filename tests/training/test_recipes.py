@@ -9,6 +9,7 @@ from m2f_jax.config import FPNPixelDecoderConfig, to_plain
 from m2f_jax.presets import PRESETS
 from m2f_jax.training.config import LossConfig
 from m2f_jax.training.recipes import RECIPES, recipe
+from tests.conftest import MICRO, ROOT
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -16,6 +17,17 @@ def test_recipes_survive_json(name, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(to_plain(recipe(name))))
     assert recipe(str(path)) == recipe(name)
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_recipes_of_version_0_1_are_read(part):
+    """Without types of the model's parts; the model in the package was trained by these."""
+    path = ROOT / "docs" / "streets" / f"{part}.json"
+    assert "type" not in json.loads(path.read_text())["train"]["model"]["backbone"]
+    model = recipe(str(path)).train.model
+    assert dataclasses.replace(model, labels=MICRO.labels) == dataclasses.replace(
+        recipe("streets").train.model, labels=MICRO.labels
+    )
 
 
 def test_ablations_survive_json(tmp_path):

@@ -3,6 +3,8 @@
 Axes: B images, H W rows and columns of the current map, C channels, T tokens of a window.
 """
 
+import functools
+
 import einops
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from m2f_jax.config import SwinConfig
-from m2f_jax.modeling.layers import MLP, gelu, layer_norm
+from m2f_jax.modeling.initializers import swin_normal, torch_default, torch_default_bias, zeros
+from m2f_jax.modeling.layers import MLP, UNDECAYED, gelu, layer_norm
 from m2f_jax.ops.window_attention import can_fuse, window_attention
 
 PATCH_SIZE = 4
@@ -55,12 +58,13 @@ class WindowAttention(nnx.Module):
     ):
         self.num_heads, self.window_size = num_heads, window_size
         self.fused = can_fuse(dtype, window_size, dim // num_heads)
-        self.qkv = nnx.Linear(dim, 3 * dim, dtype=dtype, rngs=rngs)
-        self.output = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+        linear = functools.partial(
+            nnx.Linear, kernel_init=swin_normal, bias_init=zeros, dtype=dtype, rngs=rngs
+        )
+        self.qkv = linear(dim, 3 * dim)
+        self.output = linear(dim, dim)
         self.relative_position_bias = nnx.Param(
-            nnx.initializers.truncated_normal(0.02)(
-                rngs.params(), ((2 * window_size - 1) ** 2, num_heads)
-            )
+            swin_normal(rngs.params(), ((2 * window_size - 1) ** 2, num_heads)), **UNDECAYED
         )
 
     def __call__(self, x: Float[Array, "B H W C"], *, shifted: bool) -> Float[Array, "B H W C"]:
@@ -96,7 +100,14 @@ class SwinBlock(nnx.Module):
         self.attention = WindowAttention(dim, num_heads, cfg.window_size, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(dim, dtype=dtype, rngs=rngs)
         hidden = int(dim * cfg.mlp_ratio)
-        self.mlp = MLP((dim, hidden, dim), activation=gelu, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(
+            (dim, hidden, dim),
+            activation=gelu,
+            kernel_init=swin_normal,
+            bias_init=zeros,
+            dtype=dtype,
+            rngs=rngs,
+        )
 
     def __call__(
         self, x: Float[Array, "B H W C"], scales: Float[Array, "2 B"]
@@ -112,7 +123,9 @@ class PatchMerging(nnx.Module):
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.norm = layer_norm(4 * dim, dtype=dtype, rngs=rngs)
-        self.reduction = nnx.Linear(4 * dim, 2 * dim, use_bias=False, dtype=dtype, rngs=rngs)
+        self.reduction = nnx.Linear(
+            4 * dim, 2 * dim, use_bias=False, kernel_init=swin_normal, dtype=dtype, rngs=rngs
+        )
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C2"]:
         x = einops.rearrange(pad_to_multiple(x, 2), "b (h y) (w x) c -> b h w (x y c)", y=2, x=2)
@@ -123,7 +136,15 @@ class PatchEmbedding(nnx.Module):
     """Each 4 x 4 patch of pixels as one token."""
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.projection = nnx.Linear(PATCH_SIZE**2 * 3, dim, dtype=dtype, rngs=rngs)
+        inputs = PATCH_SIZE**2 * 3
+        self.projection = nnx.Linear(
+            inputs,
+            dim,
+            kernel_init=torch_default,
+            bias_init=torch_default_bias(inputs),
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.norm = layer_norm(dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H4 W4 C"]:
