@@ -25,7 +25,7 @@ from typing import Any
 from reporting import Grid, add_report_options, publish
 from safetensors import safe_open
 
-from m2f_jax.config import FPNPixelDecoderConfig
+from m2f_jax.config import FPNPixelDecoderConfig, to_plain
 from m2f_jax.training import TrainConfig
 from m2f_jax.training.augment import RandomCrop
 from m2f_jax.training.recipes import STREETS, Recipe
@@ -47,7 +47,7 @@ def without_masks(train: TrainConfig) -> TrainConfig:
 def with_fpn(train: TrainConfig) -> TrainConfig:
     """A feature pyramid network in place of deformable attention, of the same widths."""
     pixel = train.model.pixel_decoder
-    fpn = FPNPixelDecoderConfig(conv_dim=pixel.dim, mask_dim=pixel.mask_dim)
+    fpn = FPNPixelDecoderConfig(dim=pixel.dim, mask_dim=pixel.mask_dim)
     return dataclasses.replace(train, model=dataclasses.replace(train.model, pixel_decoder=fpn))
 
 
@@ -132,7 +132,7 @@ def train(recipe: Recipe, out: Path, options: argparse.Namespace) -> list[dict[s
     """What `m2f train` writes into its log for this recipe."""
     out.mkdir(parents=True, exist_ok=True)
     file = out / "recipe.json"
-    file.write_text(json.dumps(dataclasses.asdict(recipe)))
+    file.write_text(json.dumps(to_plain(recipe)))
     steps = str(options.steps)
     values = {
         "--data": options.data,

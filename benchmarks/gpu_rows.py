@@ -515,7 +515,9 @@ def measure_best_forward(job: Job) -> Measuring:
 
     rows = json.loads((job.out / "gpu.json").read_text())["rows"]
     best, chosen = {}, {}
-    maps = window_forms.maps_of_stages(job.scale.config.backbone, job.scale.size)
+    swin = job.scale.config.backbone
+    assert isinstance(swin, SwinConfig)
+    maps = window_forms.maps_of_stages(swin, job.scale.size)
     for index, shape in enumerate(maps):
         outcome = rows[window_row(index)]
         times = {x["what"]: x["value"] for x in outcome.get("figures", ()) if x["unit"] == "ms"}
@@ -544,7 +546,9 @@ def measure_windows(job: Job, index: int) -> Measuring:
     import jax
     import window_forms
 
-    shape = window_forms.maps_of_stages(job.scale.config.backbone, job.scale.size)[index]
+    swin = job.scale.config.backbone
+    assert isinstance(swin, SwinConfig)
+    shape = window_forms.maps_of_stages(swin, job.scale.size)[index]
     device = jax_device(job)
     with jax.default_device(device):
         inputs = [

@@ -7,7 +7,12 @@ import numpy as np
 from machine import quieten_transformers
 from PIL import Image
 
-from m2f_jax.config import Mask2FormerConfig, PixelDecoderConfig
+from m2f_jax.config import (
+    Mask2FormerConfig,
+    PixelDecoderConfig,
+    SwinConfig,
+    TransformerDecoderConfig,
+)
 
 if TYPE_CHECKING:
     from m2f_jax import FeaturePyramid, ImageSize, Predictions
@@ -55,17 +60,20 @@ def save_random_weights(config: Mask2FormerConfig, folder: Path):
     """
     import torch
     from transformers import Mask2FormerConfig as TheirConfig
-    from transformers import Mask2FormerForUniversalSegmentation, SwinConfig
+    from transformers import Mask2FormerForUniversalSegmentation
+    from transformers import SwinConfig as TheirSwinConfig
 
     quieten_transformers()
-    pixel = config.pixel_decoder
-    assert isinstance(pixel, PixelDecoderConfig), "every preset's is deformable"
+    swin, pixel, decoder = config.backbone, config.pixel_decoder, config.decoder
+    assert isinstance(swin, SwinConfig), "every preset's"
+    assert isinstance(pixel, PixelDecoderConfig), "every preset's"
+    assert isinstance(decoder, TransformerDecoderConfig), "every preset's"
     backbone: dict[str, Any] = {
-        "embed_dim": config.backbone.embed_dim,
-        "depths": list(config.backbone.depths),
-        "num_heads": list(config.backbone.num_heads),
-        "window_size": config.backbone.window_size,
-        "mlp_ratio": config.backbone.mlp_ratio,
+        "embed_dim": swin.embed_dim,
+        "depths": list(swin.depths),
+        "num_heads": list(swin.num_heads),
+        "window_size": swin.window_size,
+        "mlp_ratio": swin.mlp_ratio,
         "out_features": ["stage1", "stage2", "stage3", "stage4"],
     }
     rest: dict[str, Any] = {
@@ -73,16 +81,16 @@ def save_random_weights(config: Mask2FormerConfig, folder: Path):
         "mask_feature_size": pixel.mask_dim,
         "encoder_feedforward_dim": pixel.ffn_dim,
         "encoder_layers": pixel.num_layers,
-        "hidden_dim": config.decoder.dim,
-        "dim_feedforward": config.decoder.ffn_dim,
-        "decoder_layers": config.decoder.num_layers + 1,
-        "num_attention_heads": config.decoder.num_heads,
-        "num_queries": config.decoder.num_queries,
+        "hidden_dim": decoder.dim,
+        "dim_feedforward": decoder.ffn_dim,
+        "decoder_layers": decoder.num_layers + 1,
+        "num_attention_heads": decoder.num_heads,
+        "num_queries": decoder.num_queries,
         "num_labels": config.num_classes,
     }
     torch.manual_seed(0)
     model = Mask2FormerForUniversalSegmentation(
-        TheirConfig(backbone_config=SwinConfig(**backbone), **rest)
+        TheirConfig(backbone_config=TheirSwinConfig(**backbone), **rest)
     )
     spread = {
         "sampling_offsets": 0.02,

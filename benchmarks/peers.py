@@ -278,7 +278,7 @@ class ZeroModels(OnJax):
         import jax
 
         keras.config.set_dtype_policy(settings.dtype)
-        backbone = settings.config.backbone
+        backbone: Any = settings.config.backbone
         config = theirs.Mask2FormerConfig(
             image_size=settings.size,
             backbone_embed_dim=backbone.embed_dim,

@@ -70,7 +70,7 @@ def maps_of_stages(cfg: SwinConfig, size: tuple[int, int]) -> list[Map]:
     """What each stage attends to for one image of that size, not shifted and shifted."""
     height, width = (-(-side // swin.PATCH_SIZE) for side in size)
     maps = []
-    for dim, heads in zip(cfg.dims, cfg.num_heads, strict=True):
+    for dim, heads in zip(cfg.channels, cfg.num_heads, strict=True):
         shape = (1, height, width, heads, dim // heads, cfg.window_size)
         maps += [Map(*shape, shifted) for shifted in (False, True)]
         height, width = -(-height // 2), -(-width // 2)

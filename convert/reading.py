@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, SwinConfig, Task, type_of
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
@@ -176,6 +176,11 @@ def open_backbone(
         form, weights = swin_imagenet.HUGGING_FACE, _weights(path, HUGGING_FACE_WEIGHTS)
         tensors = open_tensors(weights)
     tensors = _respelled(tensors, form.spellings, weights)
+    if not isinstance(config.backbone, SwinConfig):
+        raise ValueError(
+            f"{source} is a Swin, and the model's backbone is of the type "
+            f"{type_of(config.backbone)!r}"
+        )
     with _about(weights):
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         swin_imagenet.check_sizes(swin_imagenet.sizes(shapes, form.rules), config.backbone)

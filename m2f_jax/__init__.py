@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from m2f_jax.inference.segmenter import Segmenter
     from m2f_jax.labels import Label
     from m2f_jax.modeling.mask2former import Mask2Former
+    from m2f_jax.modeling.parts import register_backbone, register_decoder, register_pixel_decoder
     from m2f_jax.presets import PRESETS, Preset, preset
     from m2f_jax.pretrained import Pretrained, load
     from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
@@ -37,6 +38,7 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
     "inference.segmenter": ("Segmenter",),
     "labels": ("Label",),
     "modeling.mask2former": ("Mask2Former",),
+    "modeling.parts": ("register_backbone", "register_decoder", "register_pixel_decoder"),
     "presets": ("PRESETS", "Preset", "preset"),
     "pretrained": ("Pretrained", "load"),
     "structures": ("Batch", "FeaturePyramid", "ImageSize", "Predictions"),
@@ -52,6 +54,7 @@ __all__ = [  # noqa: RUF022 - one line per module, as above
     "Segmenter",
     "Label",
     "Mask2Former",
+    "register_backbone", "register_decoder", "register_pixel_decoder",
     "PRESETS", "Preset", "preset",
     "Pretrained", "load",
     "Batch", "FeaturePyramid", "ImageSize", "Predictions",

@@ -1,12 +1,17 @@
-"""The architecture as data: one frozen dataclass per stage, and their JSON form."""
+"""The architecture as data: one frozen dataclass per part, and their JSON form.
+
+A part is the backbone, the pixel decoder or the Transformer decoder. In JSON, `"type"` says which
+of the known ones it is; `BACKBONES`, `PIXEL_DECODERS` and `DECODERS` are the tables of names, to
+which `m2f_jax.register_backbone` and its siblings add a line.
+"""
 
 import dataclasses
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from m2f_jax.files import read_json, write_json
 from m2f_jax.labels import Label
@@ -31,6 +36,52 @@ def check_heads(where: str, dim: int, num_heads: int):
         raise ValueError(f"{where}: {num_heads} heads don't divide a width of {dim}")
 
 
+@runtime_checkable
+class AnyBackboneConfig(Protocol):
+    """What a backbone's config has to be: a frozen dataclass that knows the widths of its maps."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Widths of the feature maps at strides 4, 8, 16 and 32."""
+        ...
+
+
+@runtime_checkable
+class AnyPixelDecoderConfig(Protocol):
+    """What a pixel decoder's config has to be: a frozen dataclass with these widths."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def dim(self) -> int:
+        """Width of the feature pyramid."""
+        ...
+
+    @property
+    def mask_dim(self) -> int:
+        """Width of the per-pixel embeddings."""
+        ...
+
+
+@runtime_checkable
+class AnyDecoderConfig(Protocol):
+    """What a Transformer decoder's config has to be: a frozen dataclass with these sizes."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def dim(self) -> int:
+        """Width of the queries, and of the feature pyramid that they read."""
+        ...
+
+    @property
+    def num_queries(self) -> int:
+        """Predictions per image."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class SwinConfig:
     """A Swin Transformer (Liu et al., ICCV 2021); the defaults are Swin-T."""
@@ -49,11 +100,11 @@ class SwinConfig:
                 f"got {len(self.depths)} and {len(self.num_heads)}"
             )
         check_positive(self)
-        for dim, heads in zip(self.dims, self.num_heads, strict=True):
+        for dim, heads in zip(self.channels, self.num_heads, strict=True):
             check_heads("SwinConfig", dim, heads)
 
     @property
-    def dims(self) -> tuple[int, ...]:
+    def channels(self) -> tuple[int, ...]:
         """Width of each stage: embed_dim, doubled at every stage."""
         return tuple(self.embed_dim * 2**stage for stage in range(4))
 
@@ -76,21 +127,13 @@ class PixelDecoderConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FPNPixelDecoderConfig:
-    """A feature pyramid network in place of the deformable layers, as in MaskFormer.
+    """A feature pyramid network in place of the deformable layers, as in MaskFormer."""
 
-    Its width has a name of its own, by which the two pixel decoders are told apart in JSON.
-    """
-
-    conv_dim: int = 256
+    dim: int = 256
     mask_dim: int = 256
 
     def __post_init__(self):
         check_positive(self)
-
-    @property
-    def dim(self) -> int:
-        """The width of the pyramid, which is that of the convolutions."""
-        return self.conv_dim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,20 +156,32 @@ class TransformerDecoderConfig:
         check_heads("TransformerDecoderConfig", self.dim, self.num_heads)
 
 
+# The first of each table is the default, also in files that were written without types.
+BACKBONES: dict[str, type[AnyBackboneConfig]] = {"swin": SwinConfig}
+PIXEL_DECODERS: dict[str, type[AnyPixelDecoderConfig]] = {
+    "deformable": PixelDecoderConfig,
+    "fpn": FPNPixelDecoderConfig,
+}
+DECODERS: dict[str, type[AnyDecoderConfig]] = {"masked_attention": TransformerDecoderConfig}
+TABLES: dict[Any, MutableMapping[str, Any]] = {  # by the annotation of a config's field
+    AnyBackboneConfig: BACKBONES,
+    AnyPixelDecoderConfig: PIXEL_DECODERS,
+    AnyDecoderConfig: DECODERS,
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mask2FormerConfig:
-    """A whole model: its three stages, its classes and the task that it was trained for.
+    """A whole model: its three parts, its classes and the task that it was trained for.
 
     `labels` names the K classes in the order of the class logits; "no object" is not among them.
     """
 
     labels: tuple[Label, ...]
     task: Task
-    backbone: SwinConfig = field(default_factory=SwinConfig)
-    pixel_decoder: PixelDecoderConfig | FPNPixelDecoderConfig = field(
-        default_factory=PixelDecoderConfig
-    )
-    decoder: TransformerDecoderConfig = field(default_factory=TransformerDecoderConfig)
+    backbone: AnyBackboneConfig = field(default_factory=SwinConfig)
+    pixel_decoder: AnyPixelDecoderConfig = field(default_factory=PixelDecoderConfig)
+    decoder: AnyDecoderConfig = field(default_factory=TransformerDecoderConfig)
 
     def __post_init__(self):
         if self.task not in typing.get_args(Task):
@@ -152,8 +207,15 @@ class Mask2FormerConfig:
         return tuple(k for k, label in enumerate(self.labels) if label.is_thing)
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as plain JSON values."""
-        return {"model_type": MODEL_TYPE, **dataclasses.asdict(self)}
+        """The config as plain JSON values.
+
+        Raises:
+            ValueError: a part isn't registered, so no file could say its type.
+        """
+        for part in (self.backbone, self.pixel_decoder, self.decoder):
+            if type_of(part) is None:
+                raise ValueError(f"{type(part).__name__} isn't registered as a part of a model")
+        return {"model_type": MODEL_TYPE, **to_plain(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Mask2FormerConfig":
@@ -179,12 +241,31 @@ class Mask2FormerConfig:
         return cls.from_dict(read_json(path))
 
 
+def type_of(part: Any) -> str | None:
+    """The name under which a part's config is registered; None for anything else."""
+    types = (name for table in TABLES.values() for name in table if type(part) is table[name])
+    return next(types, None)
+
+
+def to_plain(value: Any) -> Any:
+    """A dataclass as plain JSON values, with the `"type"` of every part in it."""
+    if isinstance(value, tuple):
+        return [to_plain(x) for x in value]
+    if not dataclasses.is_dataclass(value):
+        return value
+    name = type_of(value)
+    fields = {x.name: to_plain(getattr(value, x.name)) for x in dataclasses.fields(value)}
+    return fields if name is None else {"type": name, **fields}
+
+
 def from_plain(kind: Any, value: Any, where: str) -> Any:
-    """Plain JSON values as `kind`: a dataclass, a tuple of one kind, or a scalar.
+    """Plain JSON values as `kind`: a dataclass, a part, a tuple of one kind, or a scalar.
 
     Raises:
-        ValueError: naming `where`, when a value doesn't fit.
+        ValueError: a value doesn't fit, or a part's type is unknown; the message names the field.
     """
+    if kind in TABLES:
+        return _part_from_plain(TABLES[kind], value, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
             raise ValueError(f"{where} needs an object, not {value!r}")
@@ -215,6 +296,30 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{where} has the value {value!r}; expected {kind.__name__}")
     return value
+
+
+def _part_from_plain(table: Mapping[str, Any], value: Any, where: str) -> Any:
+    """The config of one of the parts in `table`, by its type."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where} needs an object, not {value!r}")
+    fields = dict(with_type(value, table))
+    name = fields.pop("type")
+    if not isinstance(name, str) or name not in table:
+        raise ValueError(f"{where} has the type {name!r}; known: {', '.join(table)}")
+    return from_plain(table[name], fields, where)
+
+
+def with_type(values: Mapping[str, Any], table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON of a part with its type, which files of version 0.1 lack.
+
+    There, an FPN was told by the name of its width, `conv_dim`.
+    """
+    if "type" in values:
+        return values
+    if table is PIXEL_DECODERS and {"conv_dim"} <= set(values) <= {"conv_dim", "mask_dim"}:
+        renamed = {"dim" if name == "conv_dim" else name: x for name, x in values.items()}
+        return {"type": "fpn", **renamed}
+    return {"type": next(iter(table)), **values}
 
 
 def _from_alternatives(kinds: Sequence[Any], value: Any, where: str) -> Any:

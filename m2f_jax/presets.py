@@ -67,7 +67,7 @@ def nearest_preset(config: Mask2FormerConfig) -> Preset | None:
     """
 
     def distance(preset: Preset) -> int:
-        return abs(preset.config.backbone.embed_dim - config.backbone.embed_dim)
+        return abs(preset.config.backbone.channels[0] - config.backbone.channels[0])
 
     same_classes = (p for p in PRESETS.values() if p.config.labels == config.labels)
     return min(same_classes, key=distance, default=None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
@@ -130,15 +131,15 @@ def start_from(
         FileNotFoundError: `source` is no file, folder or reachable repository.
         ValueError: the trained model has another architecture.
     """
-    from m2f_jax.training.initialize import draw
-
     shapes = parameter_shapes(config)
     tensors = open_backbone(source, config, revision=revision)
     if tensors is None:
         tensors = _tensors_to_keep(source, config, revision)
     fresh = [name for name in shapes if name not in tensors]
     arrays = {name: jnp.asarray(x.read(), jnp.float32) for name, x in tensors.items()}
-    arrays |= {name: jnp.asarray(x) for name, x in draw(config, seed, fresh).items()}
+    if fresh:
+        drawn = parameters(Mask2Former(config, rngs=nnx.Rngs(seed)))
+        arrays |= {name: drawn[name][...] for name in fresh}
     return fill(abstract_model(config, dtype), arrays), fresh
 
 

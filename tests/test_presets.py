@@ -46,7 +46,7 @@ def test_config_fits_the_name(name):
     )
     assert config.backbone.depths == (2, 2, 6 if backbone == "tiny" else 18, 2)
     assert {
-        dim // n for dim, n in zip(config.backbone.dims, config.backbone.num_heads, strict=True)
+        dim // n for dim, n in zip(config.backbone.channels, config.backbone.num_heads, strict=True)
     } == {32}
     assert config.backbone.window_size == (7 if backbone in ("tiny", "small") else 12)
     many = backbone == "large" and config.task != "semantic"

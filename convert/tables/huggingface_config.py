@@ -10,6 +10,7 @@ from m2f_jax.config import (
     Task,
     TransformerDecoderConfig,
     from_plain,
+    type_of,
 )
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
@@ -127,16 +128,17 @@ def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> 
         ValueError: their configuration can't express the architecture; the message says which part.
     """
     pixel, decoder = config.pixel_decoder, config.decoder
-    if not isinstance(pixel, PixelDecoderConfig):
-        raise ValueError(
-            "Hugging Face's configuration knows only the deformable pixel decoder; this model's "
-            f"pixel_decoder is an {type(pixel).__name__}, so it stays in this package's format"
-        )
-    if not isinstance(decoder, TransformerDecoderConfig):
-        raise ValueError(
-            "Hugging Face's configuration knows only Mask2Former's decoder; this model's decoder "
-            f"is of {type(decoder).__name__}, so it stays in this package's format"
-        )
+    for part, cfg, kind, theirs in (
+        ("pixel_decoder", pixel, PixelDecoderConfig, "the deformable pixel decoder"),
+        ("decoder", decoder, TransformerDecoderConfig, "the masked-attention decoder"),
+    ):
+        if not isinstance(cfg, kind):
+            raise ValueError(
+                f"Hugging Face's configuration knows only {theirs}; this model's {part} is of the "
+                f"type {type_of(cfg)!r}, so it stays in this package's format"
+            )
+    assert isinstance(pixel, PixelDecoderConfig)
+    assert isinstance(decoder, TransformerDecoderConfig)
     if not decoder.masked:
         raise ValueError(
             "Hugging Face's configuration knows only masked cross-attention; this model has "

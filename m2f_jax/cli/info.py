@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from m2f_jax.cli.arguments import Info
-from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
+from m2f_jax.config import (
+    FPNPixelDecoderConfig,
+    Mask2FormerConfig,
+    PixelDecoderConfig,
+    SwinConfig,
+    TransformerDecoderConfig,
+    to_plain,
+)
 from m2f_jax.inference.export.running import is_exported, read_program
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.mask2former import forward
@@ -75,10 +82,6 @@ def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, 
     for name, size in sizes.items():
         stages[name.split(".")[0]] += size
     total = sum(sizes.values())
-    swin, pixel, decoder = config.backbone, config.pixel_decoder, config.decoder
-    fpn = isinstance(pixel, FPNPixelDecoderConfig)
-    layers = "FPN" if fpn else f"{pixel.num_layers} deformable layers"
-    attention = "" if decoder.masked else ", plain cross-attention"
     tasks = {
         "instance": ["instance"],
         "semantic": ["semantic"],
@@ -87,11 +90,9 @@ def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, 
     return {
         "task": config.task,
         "can do": tasks[config.task],
-        "backbone": f"Swin, width {swin.embed_dim}, depths {swin.depths}, heads {swin.num_heads}, "
-        f"window {swin.window_size}",
-        "pixel decoder": f"{layers}, width {pixel.dim}",
-        "Transformer decoder": f"{decoder.num_layers} layers, {decoder.num_queries} queries, width "
-        f"{decoder.dim}{attention}",
+        "backbone": describe_part(config.backbone),
+        "pixel decoder": describe_part(config.pixel_decoder),
+        "Transformer decoder": describe_part(config.decoder),
         "parameters": {"all": total, **stages},
         "weights (MiB)": {
             "float32": round(4 * total / MEBI, 1),
@@ -105,6 +106,25 @@ def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, 
         "classes": [f"{label.name}" for label in config.labels],
         "things": len(config.thing_classes),
     }
+
+
+def describe_part(cfg: Any) -> str:
+    """The kind and the sizes of a part, for people."""
+    match cfg:
+        case SwinConfig():
+            return (
+                f"Swin, width {cfg.embed_dim}, depths {cfg.depths}, heads {cfg.num_heads}, "
+                f"window {cfg.window_size}"
+            )
+        case PixelDecoderConfig():
+            return f"{cfg.num_layers} deformable layers, width {cfg.dim}"
+        case FPNPixelDecoderConfig():
+            return f"FPN, width {cfg.dim}"
+        case TransformerDecoderConfig():
+            attention = "" if cfg.masked else ", plain cross-attention"
+            sizes = f"{cfg.num_layers} layers, {cfg.num_queries} queries, width {cfg.dim}"
+            return sizes + attention
+    return ", ".join(f"{name} {value}" for name, value in to_plain(cfg).items())
 
 
 def measure(config: Mask2FormerConfig, size: tuple[int, int]) -> dict[str, Any]:

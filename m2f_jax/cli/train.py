@@ -18,7 +18,7 @@ from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.cli.streets import parse_size
 from m2f_jax.cli.train_data import find_data
-from m2f_jax.config import read_json
+from m2f_jax.config import from_plain, read_json, to_plain
 from m2f_jax.datasets.dataset import Dataset, check_examples, with_segments
 from m2f_jax.eval.evaluation import evaluate
 from m2f_jax.eval.scores import MAIN_SCORES
@@ -146,7 +146,7 @@ def settings_of(chosen: Recipe, command: Train) -> dict[str, Any]:
         "data": command.data,
         "from": command.from_,
         "seed": command.seed,
-        "settings": dataclasses.asdict(chosen),
+        "settings": to_plain(chosen),
     }
     return json.loads(json.dumps(settings))
 
@@ -160,6 +160,8 @@ def keep_settings(out: Path, settings: Mapping[str, Any]):
     path = out / SETTINGS_FILE
     if path.exists():
         there = read_json(path)
+        # Written again, so that a file without parts' types, as of version 0.1, compares equal.
+        there |= {"settings": to_plain(from_plain(Recipe, there["settings"], str(path)))}
         if there != settings:
             different = difference(there, settings)
             raise FileExistsError(

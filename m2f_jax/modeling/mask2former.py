@@ -10,11 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
-from m2f_jax.modeling.backbones.swin import SwinTransformer
-from m2f_jax.modeling.pixel_decoders.deformable import PixelDecoder
-from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder
-from m2f_jax.modeling.transformer_decoder import TransformerDecoder
+from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.modeling.parts import module_of
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 
 MIN_SIZE = 32
@@ -22,6 +19,8 @@ MIN_SIZE = 32
 
 class Mask2Former(nnx.Module):
     """Images to the class and mask of every query.
+
+    A new model's parameters are distributed as the authors' code draws them.
 
     Calling the model compiles it once per input shape. Parameters are read in the dtype that they
     have and computed with in `dtype`; sampling coordinates, softmax, statistics of norms and both
@@ -34,14 +33,13 @@ class Mask2Former(nnx.Module):
     ):
         self.config = config
         self.dtype = jnp.dtype(dtype)
-        self.backbone = SwinTransformer(config.backbone, dtype=self.dtype, rngs=rngs)
-        self.pixel_decoder = make_pixel_decoder(config, dtype=self.dtype, rngs=rngs)
-        self.decoder = TransformerDecoder(
-            config.decoder,
-            config.num_classes,
-            config.pixel_decoder.mask_dim,
-            dtype=self.dtype,
-            rngs=rngs,
+        backbone, pixel_decoder, decoder = config.backbone, config.pixel_decoder, config.decoder
+        self.backbone = module_of(backbone)(backbone, dtype=self.dtype, rngs=rngs)
+        self.pixel_decoder = module_of(pixel_decoder)(
+            pixel_decoder, backbone.channels, dtype=self.dtype, rngs=rngs
+        )
+        self.decoder = module_of(decoder)(
+            decoder, config.num_classes, pixel_decoder.mask_dim, dtype=self.dtype, rngs=rngs
         )
 
     @classmethod
@@ -89,20 +87,10 @@ class Mask2Former(nnx.Module):
         return forward(self, jnp.asarray(pixel_values), all_layers=all_layers)
 
 
-def make_pixel_decoder(
-    config: Mask2FormerConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs
-) -> PixelDecoder | FPNPixelDecoder:
-    """The pixel decoder of the kind that is configured."""
-    cfg, in_channels = config.pixel_decoder, config.backbone.dims
-    if isinstance(cfg, FPNPixelDecoderConfig):
-        return FPNPixelDecoder(cfg, in_channels, dtype=dtype, rngs=rngs)
-    return PixelDecoder(cfg, in_channels, dtype=dtype, rngs=rngs)
-
-
 def network(
     model: Mask2Former, pixel_values: Float[Array, "B H W 3"], *, all_layers: bool
 ) -> Predictions | tuple[Predictions, ...]:
-    """The whole network."""
+    """Returns the last layer's predictions, or every layer's."""
     return through_stages(
         model, pixel_values, functools.partial(model.decoder, all_layers=all_layers)
     )
@@ -112,12 +100,19 @@ def training_network(
     model: Mask2Former,
     pixel_values: Float[Array, "B H W 3"],
     *,
-    branch_scales: Float[Array, "blocks 2 B"] | None = None,
+    drop_key: jax.Array | None = None,
     remat: bool = False,
 ) -> LayerPredictions:
-    """The whole network, of all layers, for the losses; what is added is as `SwinTransformer`'s."""
+    """Returns every layer's predictions, for the losses.
+
+    Args:
+        model: the network.
+        pixel_values: normalised RGB.
+        drop_key: of the backbone's stochastic depth; without it, nothing is dropped.
+        remat: recompute the inner values of blocks and layers in the backward pass.
+    """
     return through_stages(
-        model, pixel_values, model.decoder.every_layer, branch_scales=branch_scales, remat=remat
+        model, pixel_values, model.decoder.every_layer, drop_key=drop_key, remat=remat
     )
 
 
@@ -126,10 +121,10 @@ def through_stages(
     pixel_values: Float[Array, "B H W 3"],
     decode: Callable[[FeaturePyramid], Any],
     *,
-    branch_scales: Float[Array, "blocks 2 B"] | None = None,
+    drop_key: jax.Array | None = None,
     remat: bool = False,
 ) -> Any:
-    """What `decode` makes of the pyramid, all of it at the model's precision."""
+    """Returns what `decode` makes of the feature pyramid, computed at the model's precision."""
     precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
     if precision is None and model.dtype == jnp.float32:
         precision = "highest"
@@ -137,7 +132,7 @@ def through_stages(
         images = pixel_values.astype(model.dtype)
         # The names are those of the kernels in a profile.
         with jax.named_scope("backbone"):
-            features = model.backbone(images, branch_scales=branch_scales, remat=remat)
+            features = model.backbone(images, drop_key=drop_key, remat=remat)
         with jax.named_scope("pixel_decoder"):
             pyramid = model.pixel_decoder(features, remat=remat)
         with jax.named_scope("decoder"):

@@ -10,7 +10,15 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from m2f_jax.config import TransformerDecoderConfig
-from m2f_jax.modeling.layers import MLP, Attention, layer_norm, relu, sine_positions
+from m2f_jax.modeling.initializers import normal, torch_default, torch_default_bias, xavier
+from m2f_jax.modeling.layers import (
+    MLP,
+    UNDECAYED,
+    Attention,
+    layer_norm,
+    relu,
+    sine_positions,
+)
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 
@@ -45,7 +53,13 @@ class TransformerDecoderLayer(nnx.Module):
         self.norm1 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
         self.self_attention = Attention(cfg.dim, cfg.num_heads, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mlp = MLP((cfg.dim, cfg.ffn_dim, cfg.dim), activation=relu, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(
+            (cfg.dim, cfg.ffn_dim, cfg.dim),
+            activation=relu,
+            kernel_init=xavier,
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.norm3 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -76,7 +90,14 @@ class PredictionHeads(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.norm = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.class_head = nnx.Linear(cfg.dim, num_classes + 1, dtype=dtype, rngs=rngs)
+        self.class_head = nnx.Linear(
+            cfg.dim,
+            num_classes + 1,
+            kernel_init=torch_default,
+            bias_init=torch_default_bias(cfg.dim),
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.mask_head = MLP(
             (cfg.dim, cfg.dim, cfg.dim, mask_dim), activation=relu, dtype=dtype, rngs=rngs
         )
@@ -104,10 +125,10 @@ class TransformerDecoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.masked = cfg.masked
-        normal = nnx.initializers.normal(1.0)
-        self.queries = nnx.Param(normal(rngs.params(), (cfg.num_queries, cfg.dim)))
-        self.query_positions = nnx.Param(normal(rngs.params(), (cfg.num_queries, cfg.dim)))
-        self.level_embeddings = nnx.Param(normal(rngs.params(), (NUM_LEVELS, cfg.dim)))
+        size = cfg.num_queries, cfg.dim
+        self.queries = nnx.Param(normal(rngs.params(), size), **UNDECAYED)
+        self.query_positions = nnx.Param(normal(rngs.params(), size), **UNDECAYED)
+        self.level_embeddings = nnx.Param(normal(rngs.params(), (NUM_LEVELS, cfg.dim)), **UNDECAYED)
         self.layers = nnx.List(
             TransformerDecoderLayer(cfg, dtype=dtype, rngs=rngs) for _ in range(cfg.num_layers)
         )

@@ -1,28 +1,23 @@
 """AdamW as the authors set it up: groups of parameters, schedule and clipping.
 
-Detectron2's `build_optimizer` in the authors' train_net.py, with PyTorch's AdamW.
+Detectron2's `build_optimizer` in the authors' train_net.py, with PyTorch's AdamW. There,
+WEIGHT_DECAY_NORM and WEIGHT_DECAY_EMBED are 0, and Swin's bias tables never decay. Biases do.
 """
 
 import functools
-import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import optax
+from flax import nnx
 
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.training.config import OptimizerConfig, TrainConfig
-
-# Detectron2's WEIGHT_DECAY_NORM and WEIGHT_DECAY_EMBED are 0, and Swin's bias tables never decay.
-# Biases do decay, and so does the pixel decoder's level embedding, a bare parameter there.
-UNDECAYED = re.compile(
-    r"(.*\.)?(output_)?norms?\d?(\.\d+)?\.(scale|bias)"
-    r"|decoder\.(queries|query_positions|level_embeddings)"
-    r"|.*\.relative_position_bias"
-)
 
 
 def learning_rates(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """The learning rate by step, of a training of so many steps."""
+    """The learning rate by step, of a training run of so many steps."""
     if config.milestones:
         drops = {round(part * steps): 0.1 for part in config.milestones}
         schedule = optax.piecewise_constant_schedule(config.learning_rate, drops)
@@ -34,34 +29,46 @@ def learning_rates(config: OptimizerConfig, steps: int) -> optax.Schedule:
     return lambda step: rise(step) * schedule(step)
 
 
-def name_of(path: tuple[Any, ...]) -> str:
-    """A parameter's dotted name from its path in the tree of parameters."""
-    return ".".join(str(getattr(key, "key", key)) for key in path)
+class Groups(NamedTuple):
+    """Which parameters an optimizer treats apart, as trees of booleans like the parameters.
 
+    Attributes:
+        decayed: those on which weight decay acts.
+        backbone: those that have the backbone's learning rate.
+    """
 
-def decays(parameters: Any) -> Any:
-    """For each parameter whether it decays."""
-    return jax.tree.map_with_path(
-        lambda path, _: UNDECAYED.fullmatch(name_of(path)) is None, parameters
-    )
+    decayed: Any
+    backbone: Any
 
-
-def in_backbone(parameters: Any) -> Any:
-    """For each parameter whether it belongs to the backbone."""
-    return jax.tree.map_with_path(lambda path, _: name_of(path).startswith("backbone."), parameters)
-
-
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer of a training, over `nnx.as_pure` of a model's state."""
-    return _make_optimizer(config.optimizer, config.steps)
+    @classmethod
+    def of(cls, model: Mask2Former) -> "Groups":
+        """Of a model: every parameter decays unless its metadata has `decay=False`."""
+        state = nnx.state(model)
+        return cls(
+            decayed=jax.tree.map(
+                lambda x: x.get_metadata().get("decay", True),
+                state,
+                is_leaf=lambda x: isinstance(x, nnx.Variable),
+            ),
+            backbone=jax.tree.map_with_path(
+                lambda path, _: path[0].key == "backbone", nnx.as_pure(state)
+            ),
+        )
 
 
 @functools.lru_cache(maxsize=8)
-def _make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """The optimizer of a training run, over `nnx.as_pure` of the state of its model."""
+    groups = Groups.of(abstract_model(config.model))
+    return adamw(config.optimizer, config.steps, groups)
+
+
+def adamw(config: OptimizerConfig, steps: int, groups: Groups) -> optax.GradientTransformation:
+    """AdamW with gradients clipped by their common norm, over parameters in these groups."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(),
-        optax.add_decayed_weights(config.weight_decay, mask=decays),
-        optax.masked(optax.scale(config.backbone_multiplier), in_backbone),
+        optax.add_decayed_weights(config.weight_decay, mask=groups.decayed),
+        optax.masked(optax.scale(config.backbone_multiplier), groups.backbone),
         optax.scale_by_learning_rate(learning_rates(config, steps)),
     )

@@ -68,12 +68,11 @@ def recipe(name: str) -> Recipe:
     published = preset(name)
     size = published.shortest_edge, published.longest_edge
     config = published.config
-    backbone = dataclasses.replace(config.backbone, drop_path_rate=0.3)
-    train = TrainConfig(model=dataclasses.replace(config, backbone=backbone), steps=90_000)
-    large = config.backbone.embed_dim >= 128
+    train = TrainConfig(model=config, steps=90_000)
+    width = config.backbone.channels[0]
     if "-coco-" in name:
         # 50 epochs, of Swin-L 100, with two drops of the learning rate near the end.
-        steps = 737_500 if config.backbone.embed_dim == 192 else 368_750
+        steps = 737_500 if width == 192 else 368_750
         optimizer = OptimizerConfig(milestones=(0.888889, 0.962963), warmup_steps=10)
         train = dataclasses.replace(train, steps=steps, optimizer=optimizer)
         return Recipe(
@@ -85,7 +84,7 @@ def recipe(name: str) -> Recipe:
     if "-ade-" in name:
         return Recipe(
             train=dataclasses.replace(train, steps=160_000),
-            augmentation=AUGMENTATIONS["ade20k-large" if large else "ade20k"],
+            augmentation=AUGMENTATIONS["ade20k-large" if width >= 128 else "ade20k"],
             keep_empty=config.task == "panoptic",
             test_size=size,
         )

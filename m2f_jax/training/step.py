@@ -10,7 +10,6 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.modeling.backbones.swin import drop_path
 from m2f_jax.modeling.mask2former import training_network
 from m2f_jax.training.batch import TrainBatch, unpack
 from m2f_jax.training.losses import loss
@@ -47,7 +46,7 @@ def part_gradient(state: TrainState, part: TrainBatch, key: jax.Array) -> tuple[
         predictions = training_network(
             nnx.merge(state.graph, parameters),
             pixel_values,
-            branch_scales=drop_path(drop_key, config.model.backbone, len(pixel_values)),
+            drop_key=drop_key,
             remat=config.remat,
         )
         # The barrier keeps XLA from making masks before the network is run.

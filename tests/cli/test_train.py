@@ -16,13 +16,15 @@ import pytest
 
 from m2f_jax import Mask2Former, Segmenter
 from m2f_jax.cli import main
+from m2f_jax.cli.train import keep_settings
+from m2f_jax.config import FPNPixelDecoderConfig, to_plain
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.modeling.parameters import parameters as parameters_of
 from m2f_jax.pretrained import start_from
 from m2f_jax.streets import write_streets
 from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
-from m2f_jax.training.recipes import Recipe
+from m2f_jax.training.recipes import Recipe, recipe
 from tests.conftest import GOLDEN, MICRO, ROOT
 
 STEPS = 6
@@ -38,7 +40,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     write_streets(folder / "city", 5, (128, 256), 1, "train")
     write_streets(folder / "city", 2, (128, 256), 2, "val")
-    recipe = Recipe(
+    chosen = Recipe(
         train=TrainConfig(
             model=dataclasses.replace(
                 MICRO,
@@ -55,7 +57,7 @@ def folder(tmp_path_factory):
         batch_size=2,
         max_segments=20,
     )
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe)))
+    (folder / "recipe.json").write_text(json.dumps(to_plain(chosen)))
     code, error = train(folder, "whole")
     assert code == 0, error
     return folder
@@ -63,8 +65,8 @@ def folder(tmp_path_factory):
 
 def arguments(folder, out, *more):
     settings = ["--log-every", "1", "--save-every", "2", "--evaluate-every", "3"]
-    recipe, data = str(folder / "recipe.json"), str(folder / "city")
-    return ["train", recipe, "--data", data, "--out", str(folder / out), *settings, *map(str, more)]
+    file, data = str(folder / "recipe.json"), str(folder / "city")
+    return ["train", file, "--data", data, "--out", str(folder / out), *settings, *map(str, more)]
 
 
 def start(*command):
@@ -170,6 +172,24 @@ def test_two_processes_train_one_model(folder):
     ours, theirs = (Mask2Former.from_pretrained(folder / out / "model") for out in ("two", "whole"))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+
+
+def test_settings_written_before_parts_had_types_are_the_same(tmp_path):
+    """As in docs/streets, and with the FPN's width under the name that it had."""
+    chosen = recipe("streets")
+    fpn = FPNPixelDecoderConfig(dim=64, mask_dim=32)
+    model = dataclasses.replace(chosen.train.model, pixel_decoder=fpn)
+    chosen = dataclasses.replace(chosen, train=dataclasses.replace(chosen.train, model=model))
+    settings = {"seed": 0, "settings": to_plain(chosen)}
+    early = json.loads(json.dumps(settings))
+    parts = early["settings"]["train"]["model"]
+    for name in ("backbone", "pixel_decoder", "decoder"):
+        del parts[name]["type"]
+    parts["pixel_decoder"]["conv_dim"] = parts["pixel_decoder"].pop("dim")
+    (tmp_path / "train.json").write_text(json.dumps(early))
+    keep_settings(tmp_path, settings)
+    with pytest.raises(FileExistsError, match="seed was 0, and is 1"):
+        keep_settings(tmp_path, settings | {"seed": 1})
 
 
 def test_other_settings_are_not_mixed(folder):

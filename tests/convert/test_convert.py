@@ -625,7 +625,7 @@ def test_architectures_that_transformers_lacks(authors, tmp_path):
 @pytest.mark.parametrize(
     ("field", "change", "message"),
     [
-        ("pixel_decoder", FPNPixelDecoderConfig(), "pixel_decoder is an FPN"),
+        ("pixel_decoder", FPNPixelDecoderConfig(), "pixel_decoder is of the type 'fpn'"),
         ("decoder", TransformerDecoderConfig(masked=False), "decoder.masked false"),
     ],
 )

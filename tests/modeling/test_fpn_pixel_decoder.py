@@ -14,7 +14,7 @@ from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder, upsample_nearest
 
 CHANNELS = (8, 16, 24, 40)
-CONFIG = FPNPixelDecoderConfig(conv_dim=32, mask_dim=12)
+CONFIG = FPNPixelDecoderConfig(dim=32, mask_dim=12)
 EVEN = ((32, 48), (16, 24), (8, 12), (4, 6))
 ODD = ((25, 33), (13, 17), (7, 9), (4, 5))
 

@@ -171,17 +171,37 @@ def test_config_survives_a_file(micro, tmp_path):
 
 
 def test_ablations_survive_json(micro):
-    fpn = FPNPixelDecoderConfig(conv_dim=32, mask_dim=8)
+    fpn = FPNPixelDecoderConfig(dim=32, mask_dim=8)
     plain = dataclasses.replace(micro.config.decoder, masked=False)
     config = dataclasses.replace(micro.config, pixel_decoder=fpn, decoder=plain)
     assert Mask2FormerConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@pytest.mark.parametrize("fields", [{}, {"mask_dim": 256}, {"dim": 256, "mask_dim": 256}])
-def test_fields_of_either_pixel_decoder_mean_the_papers(fields):
-    values = PRESETS["swin-tiny-cityscapes-instance"].config.to_dict()
-    config = Mask2FormerConfig.from_dict(values | {"pixel_decoder": fields})
-    assert config.pixel_decoder == PixelDecoderConfig()
+@pytest.mark.parametrize(
+    ("early", "meant"),
+    [
+        ({}, PixelDecoderConfig()),
+        ({"mask_dim": 256}, PixelDecoderConfig()),
+        ({"dim": 256, "mask_dim": 256}, PixelDecoderConfig()),
+        ({"conv_dim": 64, "mask_dim": 8}, FPNPixelDecoderConfig(dim=64, mask_dim=8)),
+        ({"conv_dim": 64}, FPNPixelDecoderConfig(dim=64)),
+    ],
+)
+def test_files_from_before_parts_had_types_are_read(early, meant):
+    config = PRESETS["swin-tiny-cityscapes-instance"].config
+    config = dataclasses.replace(
+        config, decoder=dataclasses.replace(config.decoder, dim=meant.dim), pixel_decoder=meant
+    )
+    values = config.to_dict() | {"pixel_decoder": early}
+    for part in ("backbone", "decoder"):
+        del values[part]["type"]
+    assert Mask2FormerConfig.from_dict(values) == config
+
+
+def test_parts_say_their_types(micro):
+    values = micro.config.to_dict()
+    types = [values[part]["type"] for part in ("backbone", "pixel_decoder", "decoder")]
+    assert types == ["swin", "deformable", "masked_attention"]
 
 
 @pytest.mark.parametrize(
@@ -192,8 +212,11 @@ def test_fields_of_either_pixel_decoder_mean_the_papers(fields):
         ({"backbone": {"depths": [2, 2, 6]}}, "need 4 entries, one per stage.*got 3 and 4"),
         ({"backbone": {"embed_dim": 100}}, "3 heads don't divide a width of 100"),
         ({"backbone": 7}, r"\.backbone needs an object, not 7"),
+        ({"backbone": {"type": "resnet"}}, r"\.backbone has the type 'resnet'; known: swin"),
+        ({"pixel_decoder": {"type": ["fpn"]}}, r"type \['fpn'\]; known: deformable, fpn"),
+        ({"pixel_decoder": {"type": "fpn", "conv_dim": 64}}, "has no field conv_dim"),
         ({"pixel_decoder": {"conv_dim": 64, "num_layers": 2}}, "has no field conv_dim"),
-        ({"pixel_decoder": {"conv_dim": 0}}, "FPNPixelDecoderConfig: conv_dim must be above 0"),
+        ({"pixel_decoder": {"conv_dim": 0}}, "FPNPixelDecoderConfig: dim must be above 0"),
         ({"decoder": {"masked": 1}}, r"\.decoder\.masked has the value 1"),
         ({"decoder": {"num_queries": True}}, r"\.decoder\.num_queries has the value True"),
         ({"decoder": {"dim": 128}}, "pixel_decoder.dim and decoder.dim must be equal.*256, 128"),

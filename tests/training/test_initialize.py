@@ -1,101 +1,143 @@
-"""Fresh parameters have the statistics of the authors' initialisation."""
+"""Fresh parameters have the statistics of the authors' initialisation, and a layer is born so."""
 
 import dataclasses
 import math
 import re
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+from m2f_jax import Mask2Former
 from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.modeling.parameters import parameter_shapes
-from m2f_jax.presets import PRESETS, preset
-from m2f_jax.training.initialize import draw, rules
+from m2f_jax.modeling.parameters import parameters
+from m2f_jax.presets import preset
+from m2f_jax.training import initialize
+from tests.conftest import MICRO
 
 CONFIG = preset("swin-tiny-cityscapes-instance").config
-WITH_FPN = dataclasses.replace(CONFIG, pixel_decoder=FPNPixelDecoderConfig())
-
-
-@pytest.fixture(scope="module")
-def fresh():
-    return draw(CONFIG, 0, parameter_shapes(CONFIG))
-
-
-@pytest.mark.parametrize(
-    "config", [*(preset(name).config for name in PRESETS), WITH_FPN], ids=[*PRESETS, "FPN"]
-)
-def test_one_rule_for_each_parameter(config):
-    patterns = [re.compile(pattern) for pattern in rules(config)]
-    used = set()
-    for parameter in parameter_shapes(config):
-        fitting = [pattern for pattern in patterns if pattern.fullmatch(parameter)]
-        assert len(fitting) == 1, parameter
-        used |= set(fitting)
-    assert used == set(patterns)
+PIXEL, DECODER = CONFIG.pixel_decoder, CONFIG.decoder
 
 
 def uniform(bound):
     return bound, bound / math.sqrt(3)
 
 
-@pytest.mark.parametrize(
-    ("name", "bound", "deviation"),
-    [
-        ("backbone.patch_embedding.projection.kernel", *uniform(1 / math.sqrt(48))),
-        ("backbone.stages.3.blocks.0.attention.qkv.kernel", 2.0, 0.02),
-        ("backbone.merges.0.reduction.kernel", 2.0, 0.02),
-        ("backbone.stages.2.blocks.0.attention.relative_position_bias", 2.0, 0.02),
-        ("pixel_decoder.input_projections.0.linear.kernel", *uniform(math.sqrt(6 / (768 + 256)))),
-        ("pixel_decoder.layers.0.attention.value.kernel", *uniform(math.sqrt(6 / 512))),
-        ("pixel_decoder.layers.5.mlp.layers.0.kernel", *uniform(math.sqrt(6 / (256 + 1024)))),
-        ("pixel_decoder.layers.5.mlp.layers.1.bias", *uniform(1 / 32)),
-        ("pixel_decoder.output.kernel", *uniform(math.sqrt(3 / (9 * 256)))),
-        ("pixel_decoder.mask_features.kernel", *uniform(math.sqrt(3 / 256))),
-        ("decoder.queries", math.inf, 1.0),
-        ("decoder.layers.0.self_attention.query.kernel", *uniform(math.sqrt(6 / (256 + 768)))),
-        ("decoder.layers.8.cross_attention.output.kernel", *uniform(math.sqrt(6 / 512))),
-        ("decoder.layers.8.mlp.layers.0.kernel", *uniform(math.sqrt(6 / (256 + 2048)))),
-        ("decoder.heads.class_head.kernel", *uniform(1 / 16)),
-        ("decoder.heads.mask_head.layers.2.bias", *uniform(1 / 16)),
-    ],
-)
-def test_spread(fresh, name, bound, deviation):
-    values = fresh[name]
-    error = 4 / math.sqrt(values.size)  # four standard errors
-    assert np.abs(values).max() <= bound
-    assert values.std() == pytest.approx(deviation, rel=error)
-    assert abs(values.mean()) < error * deviation
+def fan_in(shape):
+    return math.prod(shape[:-1])
 
 
-@pytest.mark.parametrize(
-    ("name", "fan_in"),
-    [
-        ("pixel_decoder.top.conv.kernel", 9 * 768),
-        ("pixel_decoder.steps.0.lateral.conv.kernel", 384),
-        ("pixel_decoder.steps.2.output.conv.kernel", 9 * 256),
-        ("pixel_decoder.mask_features.kernel", 9 * 256),
-    ],
-)
-def test_spread_in_the_fpn(name, fan_in):
-    values = draw(WITH_FPN, 0, [name])[name]
-    bound, deviation = uniform(math.sqrt(3 / fan_in))
-    assert np.abs(values).max() <= bound
-    assert values.std() == pytest.approx(deviation, rel=4 / math.sqrt(values.size))
+def xavier(shape):
+    return uniform(math.sqrt(6 / (fan_in(shape) + shape[-1])))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("backbone.stages.0.blocks.0.norm1.scale", 1),
-        ("backbone.norms.2.bias", 0),
-        ("backbone.stages.0.blocks.0.attention.qkv.bias", 0),
-        ("pixel_decoder.layers.0.attention.sampling_offsets.kernel", 0),
-        ("pixel_decoder.layers.0.attention.attention_weights.kernel", 0),
-        ("decoder.layers.0.cross_attention.value.bias", 0),
-    ],
-)
-def test_constants(fresh, name, value):
-    assert (fresh[name] == value).all()
+def xavier_of_three(shape):
+    return uniform(math.sqrt(6 / (fan_in(shape) + 3 * shape[-1])))
+
+
+def caffe(shape):
+    return uniform(math.sqrt(3 / fan_in(shape)))
+
+
+def torch_default(shape):
+    return uniform(math.sqrt(1 / fan_in(shape)))
+
+
+def torch_default_bias(inputs):
+    return lambda _: uniform(math.sqrt(1 / inputs))
+
+
+def zeros(_):
+    return 0.0, 0.0
+
+
+def normal(_):
+    return math.inf, 1.0
+
+
+def swin_normal(_):
+    return 2.0, 0.02
+
+
+DEFORMABLE = {
+    r"pixel_decoder\.input_projections\.\d\.linear\.kernel": xavier,
+    r"pixel_decoder\.input_projections\.\d\.linear\.bias": zeros,
+    r"pixel_decoder\.level_embeddings": normal,
+    r"pixel_decoder\.layers\.\d+\.attention\.(sampling_offsets|attention_weights)\.kernel": zeros,
+    r"pixel_decoder\.layers\.\d+\.attention\.(value|output)\.kernel": xavier,
+    r"pixel_decoder\.layers\.\d+\.attention\.(attention_weights|value|output)\.bias": zeros,
+    r"pixel_decoder\.layers\.\d+\.mlp\.layers\.\d\.kernel": xavier,
+    r"pixel_decoder\.layers\.\d+\.mlp\.layers\.0\.bias": torch_default_bias(PIXEL.dim),
+    r"pixel_decoder\.layers\.\d+\.mlp\.layers\.1\.bias": torch_default_bias(PIXEL.ffn_dim),
+    r"pixel_decoder\.(lateral\.linear|output|mask_features)\.kernel": caffe,
+    r"pixel_decoder\.mask_features\.bias": zeros,
+}
+FPN = {
+    r"pixel_decoder\.(top|steps\.\d\.(lateral|output))\.conv\.kernel": caffe,
+    r"pixel_decoder\.mask_features\.kernel": caffe,
+    r"pixel_decoder\.mask_features\.bias": zeros,
+}
+REST = {
+    r".*norms?\d?(\.\d+)?\.bias": zeros,
+    r"backbone\.patch_embedding\.projection\.kernel": torch_default,
+    r"backbone\.patch_embedding\.projection\.bias": torch_default_bias(48),
+    r"backbone\.(stages|merges)\..*\.(kernel|relative_position_bias)": swin_normal,
+    r"backbone\.stages\..*(qkv|output|layers\.\d)\.bias": zeros,
+    r"decoder\.(queries|query_positions|level_embeddings)": normal,
+    r"decoder\.layers\.\d+\..*_attention\.(query|key|value)\.kernel": xavier_of_three,
+    r"decoder\.layers\.\d+\..*_attention\.output\.kernel": xavier,
+    r"decoder\.layers\.\d+\..*_attention\.(query|key|value|output)\.bias": zeros,
+    r"decoder\.layers\.\d+\.mlp\.layers\.\d\.kernel": xavier,
+    r"decoder\.layers\.\d+\.mlp\.layers\.0\.bias": torch_default_bias(DECODER.dim),
+    r"decoder\.layers\.\d+\.mlp\.layers\.1\.bias": torch_default_bias(DECODER.ffn_dim),
+    r"decoder\.heads\.(class_head|mask_head\.layers\.\d)\.kernel": torch_default,
+    r"decoder\.heads\.(class_head|mask_head\.layers\.\d)\.bias": torch_default_bias(DECODER.dim),
+}
+ONES = re.compile(r".*norms?\d?(\.\d+)?\.scale")
+DIRECTIONS = re.compile(r"pixel_decoder\.layers\.\d+\.attention\.sampling_offsets\.bias")
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    return {name: np.asarray(x[...]) for name, x in parameters(initialize(CONFIG)).items()}
+
+
+def check(fresh, table):
+    """Every parameter is as exactly one line of the table says, and every line is used."""
+    patterns, used = {re.compile(pattern): rule for pattern, rule in table.items()}, set()
+    for name, values in fresh.items():
+        assert values.dtype == np.float32
+        if ONES.fullmatch(name):
+            assert (values == 1).all(), name
+            continue
+        if DIRECTIONS.fullmatch(name):
+            continue
+        [pattern] = [pattern for pattern in patterns if pattern.fullmatch(name)]
+        used.add(pattern)
+        bound, deviation = patterns[pattern](values.shape)
+        error = 5 / math.sqrt(values.size)  # five standard errors: there are 600 parameters
+        assert np.abs(values).max() <= bound, name
+        assert values.std() == pytest.approx(deviation, rel=error), name
+        assert abs(values.mean()) <= error * deviation, name
+    assert used == set(patterns)
+
+
+def test_a_layer_is_born_with_the_authors_initialisation(fresh):
+    check(fresh, DEFORMABLE | REST)
+
+
+def test_the_fpn_is_too():
+    config = dataclasses.replace(CONFIG, pixel_decoder=FPNPixelDecoderConfig())
+    arrays = {name: np.asarray(x[...]) for name, x in parameters(initialize(config)).items()}
+    check(arrays, FPN | REST)
+
+
+def test_no_two_parameters_are_the_same(fresh):
+    drawn = [x for x in fresh.values() if x.std() > 0 and x.shape == (256, 256)]
+    assert len(drawn) > 50
+    assert len({x.tobytes() for x in drawn}) == len(drawn)
 
 
 def test_heads_look_in_all_directions(fresh):
@@ -106,9 +148,29 @@ def test_heads_look_in_all_directions(fresh):
     np.testing.assert_allclose(offsets[6, 1, 2], [0, -3], atol=1e-5)
 
 
-def test_a_parameter_depends_on_seed_and_name_only(fresh):
-    name = "decoder.heads.class_head.kernel"
-    np.testing.assert_array_equal(draw(CONFIG, 0, [name])[name], fresh[name])
-    assert (draw(CONFIG, 1, [name])[name] != fresh[name]).all()
-    same_shape = [f"decoder.layers.{i}.self_attention.query.kernel" for i in (0, 1)]
-    assert (fresh[same_shape[0]] != fresh[same_shape[1]]).all()
+def arrays(model):
+    return [np.asarray(x) for x in jax.tree.leaves(nnx.as_pure(nnx.state(model)))]
+
+
+def test_a_new_model_is_what_initialize_gives():
+    ours, same, other = (
+        arrays(x)
+        for x in (initialize(MICRO, 1), Mask2Former(MICRO, rngs=nnx.Rngs(1)), initialize(MICRO, 2))
+    )
+    for a, b in zip(ours, same, strict=True):
+        np.testing.assert_array_equal(a, b)
+    drawn = [(a != b).all() for a, b in zip(ours, other, strict=True) if a.std() > 0 and a.size > 4]
+    assert sum(drawn) > 20
+    assert initialize(MICRO, dtype="bfloat16").dtype == jnp.bfloat16
+
+
+def test_it_can_be_drawn_under_jit():
+    """As where every device draws its own part of a large model."""
+
+    @jax.jit
+    def draw(key):
+        return nnx.state(Mask2Former(MICRO, rngs=nnx.Rngs(key)))
+
+    eager = arrays(Mask2Former(MICRO, rngs=nnx.Rngs(3)))
+    for a, b in zip(eager, jax.tree.leaves(draw(jax.random.key(3))), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,6 +1,7 @@
 """AdamW against PyTorch's, with the authors' groups, clipping and schedules."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,52 +11,62 @@ from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.modeling.layers import GroupNorm
-from m2f_jax.modeling.parameters import abstract_model
-from m2f_jax.presets import preset
-from m2f_jax.training.config import OptimizerConfig, TrainConfig
-from m2f_jax.training.optimizer import (
-    decays,
-    in_backbone,
-    learning_rates,
-    make_optimizer,
-    name_of,
-)
+from m2f_jax.modeling.parameters import abstract_model, parameters
+from m2f_jax.presets import PRESETS, preset
+from m2f_jax.training.config import OptimizerConfig
+from m2f_jax.training.optimizer import Groups, adamw, learning_rates
 
-NORMS = (nnx.LayerNorm, GroupNorm)
+PRESETS_BY_SIZE = {x.config.backbone: name for name, x in PRESETS.items()}  # one of each
+# Detectron2's rule by the names that our parameters have.
+UNDECAYED = re.compile(
+    r"(.*\.)?(output_)?norms?\d?(\.\d+)?\.(scale|bias)"
+    r"|decoder\.(queries|query_positions|level_embeddings)"
+    r"|.*\.relative_position_bias"
+)
 
 
 def names(tree):
-    return {name_of(path) for path, value in jax.tree_util.tree_leaves_with_path(tree) if value}
+    """The names of the parameters for which a tree of booleans is True."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {".".join(str(key.key) for key in path) for path, value in leaves if value}
+
+
+def with_fpn():
+    config = preset("swin-tiny-cityscapes-instance").config
+    return dataclasses.replace(config, pixel_decoder=FPNPixelDecoderConfig())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [*(PRESETS[name].config for name in PRESETS_BY_SIZE.values()), with_fpn()],
+    ids=[*PRESETS_BY_SIZE.values(), "FPN"],
+)
+def test_groups_are_detectron2s(config):
+    model = abstract_model(config)
+    groups = Groups.of(model)
+    everything = set(parameters(model))
+    assert names(groups.decayed) == {x for x in everything if not UNDECAYED.fullmatch(x)}
+    assert names(groups.backbone) == {x for x in everything if x.startswith("backbone.")}
+    structure = jax.tree.structure(nnx.as_pure(nnx.state(model)))
+    assert [jax.tree.structure(group) for group in groups] == [structure] * 2
 
 
 def test_norms_embeddings_and_bias_tables_do_not_decay():
     model = abstract_model(preset("swin-tiny-cityscapes-instance").config)
-    parameters = nnx.as_pure(nnx.state(model))
-    everything = names(jax.tree.map(lambda _: True, parameters))
     norms = {
         ".".join(map(str, (*path, leaf)))
         for path, module in nnx.iter_modules(model)
-        if isinstance(module, NORMS)
+        if isinstance(module, nnx.LayerNorm | GroupNorm)
         for leaf in ("scale", "bias")
     }
+    everything = set(parameters(model))
     tables = {name for name in everything if name.endswith("relative_position_bias")}
     embeddings = {f"decoder.{x}" for x in ("queries", "query_positions", "level_embeddings")}
     assert len(norms) == 154
     assert len(tables) == 12
-    assert everything - names(decays(parameters)) == norms | tables | embeddings
-    assert "pixel_decoder.level_embeddings" in names(decays(parameters))
-    assert names(in_backbone(parameters)) == {x for x in everything if x.startswith("backbone.")}
-
-
-def test_the_fpns_norms_do_not_decay():
-    config = preset("swin-tiny-cityscapes-instance").config
-    model = abstract_model(dataclasses.replace(config, pixel_decoder=FPNPixelDecoderConfig()))
-    parameters = nnx.as_pure(nnx.state(model))
-    fpn = {x for x in names(decays(parameters)) if x.startswith("pixel_decoder.")}
-    convolutions = {f"steps.{i}.{x}.conv" for i in range(3) for x in ("lateral", "output")}
-    kernels = {f"pixel_decoder.{x}.kernel" for x in (*convolutions, "top.conv", "mask_features")}
-    assert fpn == kernels | {"pixel_decoder.mask_features.bias"}
-    assert not names(in_backbone(parameters)) & fpn
+    decayed = names(Groups.of(model).decayed)
+    assert everything - decayed == norms | tables | embeddings
+    assert "pixel_decoder.level_embeddings" in decayed
 
 
 def test_polynomial_schedule():
@@ -101,9 +112,20 @@ def test_equals_pytorch():
         {"params": [theirs["decoder"]["queries"]], "lr": 1e-2, "weight_decay": 0.0},
         {"params": [theirs["decoder"]["heads"]["bias"]], "lr": 1e-2, "weight_decay": 0.05},
     ]
-    adamw = torch.optim.AdamW(groups)
-    schedule = torch.optim.lr_scheduler.LambdaLR(adamw, lambda step: (1 - step / steps) ** 0.9)
-    optimizer = make_optimizer(TrainConfig(optimizer=config, steps=steps))
+    reference = torch.optim.AdamW(groups)
+    rate = lambda step: (1 - step / steps) ** 0.9  # noqa: E731
+    schedule = torch.optim.lr_scheduler.LambdaLR(reference, rate)
+    groups = Groups(
+        decayed={
+            "backbone": {"qkv": {"kernel": True}, "norm1": {"scale": False}},
+            "decoder": {"queries": False, "heads": {"bias": True}},
+        },
+        backbone={
+            "backbone": {"qkv": {"kernel": True}, "norm1": {"scale": True}},
+            "decoder": {"queries": False, "heads": {"bias": False}},
+        },
+    )
+    optimizer = adamw(config, steps, groups)
     state = optimizer.init(ours)
     update = jax.jit(optimizer.update)
     for _ in range(steps - 1):
@@ -113,7 +135,7 @@ def test_equals_pytorch():
         ):
             parameter.grad = torch.tensor(gradient)
         torch.nn.utils.clip_grad_norm_(jax.tree.leaves(theirs), config.clip_norm)
-        adamw.step()
+        reference.step()
         schedule.step()
         change, state = update(gradients, state, ours)
         ours = jax.tree.map(jnp.add, ours, change)

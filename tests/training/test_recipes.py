@@ -5,30 +5,42 @@ import json
 
 import pytest
 
-from m2f_jax.config import FPNPixelDecoderConfig
+from m2f_jax.config import FPNPixelDecoderConfig, to_plain
 from m2f_jax.presets import PRESETS
 from m2f_jax.training.config import LossConfig
 from m2f_jax.training.recipes import RECIPES, recipe
+from tests.conftest import MICRO, ROOT
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_survive_json(name, tmp_path):
     path = tmp_path / "recipe.json"
-    path.write_text(json.dumps(dataclasses.asdict(recipe(name))))
+    path.write_text(json.dumps(to_plain(recipe(name))))
     assert recipe(str(path)) == recipe(name)
+
+
+@pytest.mark.parametrize("part", [1, 2, 3])
+def test_recipes_of_version_0_1_are_read(part):
+    """Without types of the model's parts; the model in the package was trained by these."""
+    path = ROOT / "docs" / "streets" / f"{part}.json"
+    assert "type" not in json.loads(path.read_text())["train"]["model"]["backbone"]
+    model = recipe(str(path)).train.model
+    assert dataclasses.replace(model, labels=MICRO.labels) == dataclasses.replace(
+        recipe("streets").train.model, labels=MICRO.labels
+    )
 
 
 def test_ablations_survive_json(tmp_path):
     streets = recipe("streets")
     model = dataclasses.replace(
         streets.train.model,
-        pixel_decoder=FPNPixelDecoderConfig(conv_dim=64, mask_dim=64),
+        pixel_decoder=FPNPixelDecoderConfig(dim=64, mask_dim=64),
         decoder=dataclasses.replace(streets.train.model.decoder, masked=False),
     )
     train = dataclasses.replace(streets.train, model=model, loss=LossConfig(num_points=None))
     maskformer = dataclasses.replace(streets, train=train)
     path = tmp_path / "recipe.json"
-    path.write_text(json.dumps(dataclasses.asdict(maskformer)))
+    path.write_text(json.dumps(to_plain(maskformer)))
     assert recipe(str(path)) == maskformer
 
 
@@ -68,7 +80,7 @@ def test_unknown_recipes_are_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError):
         recipe(str(tmp_path / "none.json"))
     path = tmp_path / "wrong.json"
-    values = dataclasses.asdict(recipe("streets"))
+    values = to_plain(recipe("streets"))
     path.write_text(json.dumps(values | {"batchsize": 2}))
     with pytest.raises(ValueError, match=r"wrong\.json has no field batchsize"):
         recipe(str(path))

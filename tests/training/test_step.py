@@ -110,7 +110,7 @@ def test_maskformers_design_trains(micro):
     """Plain cross-attention, an FPN and losses over whole masks."""
     config = dataclasses.replace(
         micro.config,
-        pixel_decoder=FPNPixelDecoderConfig(conv_dim=32, mask_dim=8),
+        pixel_decoder=FPNPixelDecoderConfig(dim=32, mask_dim=8),
         decoder=dataclasses.replace(micro.config.decoder, masked=False),
     )
     settings = make_config(config, loss=LossConfig(num_points=None))

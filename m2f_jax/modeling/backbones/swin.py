@@ -3,6 +3,8 @@
 Axes: B images, H W rows and columns of the current map, C channels, T tokens of a window.
 """
 
+import functools
+
 import einops
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from m2f_jax.config import SwinConfig
-from m2f_jax.modeling.layers import MLP, gelu, layer_norm
+from m2f_jax.modeling.initializers import swin_normal, torch_default, torch_default_bias, zeros
+from m2f_jax.modeling.layers import MLP, UNDECAYED, gelu, layer_norm
 from m2f_jax.ops.window_attention import can_fuse, window_attention
 
 PATCH_SIZE = 4
@@ -31,14 +34,16 @@ def relative_position_index(window_size: int) -> Int[np.ndarray, "T T"]:
     return dy * (2 * window_size - 1) + dx
 
 
-def drop_path(key: jax.Array, cfg: SwinConfig, batch: int) -> Float[Array, "blocks 2 B"]:
+def drop_path(
+    key: jax.Array, rate: float, blocks: int, batch: int
+) -> Float[Array, "{blocks} 2 {batch}"]:
     """Stochastic depth's random factors: 0, or what keeps the mean, for each branch and image.
 
-    The rate rises evenly from 0 at the first block to `drop_path_rate` at the last; the authors
+    The probability of 0 rises evenly from 0 at the first block to `rate` at the last; the authors
     drop both branches of a block, each by itself (Hugging Face only the attention's).
     """
-    kept = 1 - jnp.linspace(0, cfg.drop_path_rate, sum(cfg.depths))[:, None, None]
-    return jax.random.bernoulli(key, kept, (len(kept), 2, batch)) / kept
+    kept = 1 - jnp.linspace(0, rate, blocks)[:, None, None]
+    return jax.random.bernoulli(key, kept, (blocks, 2, batch)) / kept
 
 
 class WindowAttention(nnx.Module):
@@ -53,12 +58,13 @@ class WindowAttention(nnx.Module):
     ):
         self.num_heads, self.window_size = num_heads, window_size
         self.fused = can_fuse(dtype, window_size, dim // num_heads)
-        self.qkv = nnx.Linear(dim, 3 * dim, dtype=dtype, rngs=rngs)
-        self.output = nnx.Linear(dim, dim, dtype=dtype, rngs=rngs)
+        linear = functools.partial(
+            nnx.Linear, kernel_init=swin_normal, bias_init=zeros, dtype=dtype, rngs=rngs
+        )
+        self.qkv = linear(dim, 3 * dim)
+        self.output = linear(dim, dim)
         self.relative_position_bias = nnx.Param(
-            nnx.initializers.truncated_normal(0.02)(
-                rngs.params(), ((2 * window_size - 1) ** 2, num_heads)
-            )
+            swin_normal(rngs.params(), ((2 * window_size - 1) ** 2, num_heads)), **UNDECAYED
         )
 
     def __call__(self, x: Float[Array, "B H W C"], *, shifted: bool) -> Float[Array, "B H W C"]:
@@ -94,7 +100,14 @@ class SwinBlock(nnx.Module):
         self.attention = WindowAttention(dim, num_heads, cfg.window_size, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(dim, dtype=dtype, rngs=rngs)
         hidden = int(dim * cfg.mlp_ratio)
-        self.mlp = MLP((dim, hidden, dim), activation=gelu, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(
+            (dim, hidden, dim),
+            activation=gelu,
+            kernel_init=swin_normal,
+            bias_init=zeros,
+            dtype=dtype,
+            rngs=rngs,
+        )
 
     def __call__(
         self, x: Float[Array, "B H W C"], scales: Float[Array, "2 B"]
@@ -110,7 +123,9 @@ class PatchMerging(nnx.Module):
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.norm = layer_norm(4 * dim, dtype=dtype, rngs=rngs)
-        self.reduction = nnx.Linear(4 * dim, 2 * dim, use_bias=False, dtype=dtype, rngs=rngs)
+        self.reduction = nnx.Linear(
+            4 * dim, 2 * dim, use_bias=False, kernel_init=swin_normal, dtype=dtype, rngs=rngs
+        )
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H2 W2 C2"]:
         x = einops.rearrange(pad_to_multiple(x, 2), "b (h y) (w x) c -> b h w (x y c)", y=2, x=2)
@@ -121,7 +136,15 @@ class PatchEmbedding(nnx.Module):
     """Each 4 x 4 patch of pixels as one token."""
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.projection = nnx.Linear(PATCH_SIZE**2 * 3, dim, dtype=dtype, rngs=rngs)
+        inputs = PATCH_SIZE**2 * 3
+        self.projection = nnx.Linear(
+            inputs,
+            dim,
+            kernel_init=torch_default,
+            bias_init=torch_default_bias(inputs),
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.norm = layer_norm(dim, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: Float[Array, "B H W 3"]) -> Float[Array, "B H4 W4 C"]:
@@ -136,7 +159,7 @@ class SwinStage(nnx.Module):
     """Blocks at one resolution, every other one with shifted windows."""
 
     def __init__(self, stage: int, cfg: SwinConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        dim, num_heads = cfg.dims[stage], cfg.num_heads[stage]
+        dim, num_heads = cfg.channels[stage], cfg.num_heads[stage]
         self.blocks = nnx.List(
             SwinBlock(dim, num_heads, cfg, shifted=i % 2 == 1, dtype=dtype, rngs=rngs)
             for i in range(cfg.depths[stage])
@@ -151,32 +174,37 @@ class SwinStage(nnx.Module):
 
 
 class SwinTransformer(nnx.Module):
-    """The four stages; each one's output is normalised for the pixel decoder only."""
+    """Four stages; each one's output is normalised for the pixel decoder only."""
 
     def __init__(self, cfg: SwinConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.drop_path_rate = cfg.drop_path_rate
         self.patch_embedding = PatchEmbedding(cfg.embed_dim, dtype=dtype, rngs=rngs)
         self.stages = nnx.List(SwinStage(i, cfg, dtype=dtype, rngs=rngs) for i in range(4))
-        self.merges = nnx.List(PatchMerging(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims[:-1])
-        self.norms = nnx.List(layer_norm(dim, dtype=dtype, rngs=rngs) for dim in cfg.dims)
+        self.merges = nnx.List(
+            PatchMerging(dim, dtype=dtype, rngs=rngs) for dim in cfg.channels[:-1]
+        )
+        self.norms = nnx.List(layer_norm(dim, dtype=dtype, rngs=rngs) for dim in cfg.channels)
 
     def __call__(
         self,
         images: Float[Array, "B H W 3"],
         *,
-        branch_scales: Float[Array, "blocks 2 B"] | None = None,
+        drop_key: jax.Array | None = None,
         remat: bool = False,
     ) -> tuple[Float[Array, "B _ _ _"], ...]:
-        """Feature maps at strides 4, 8, 16, 32; sides are rounded up.
+        """Returns feature maps at strides 4, 8, 16, 32; sides are rounded up.
 
         Args:
             images: normalised RGB.
-            branch_scales: drop path's factors, as from `drop_path`; by default nothing is dropped.
+            drop_key: of stochastic depth; without it, nothing is dropped.
             remat: keep only every block's input for the gradient, and compute the rest again.
         """
         x = self.patch_embedding(images)
         depths = [len(stage.blocks) for stage in self.stages]
-        if branch_scales is None:
+        if drop_key is None:
             branch_scales = jnp.ones((sum(depths), 2, len(images)))
+        else:
+            branch_scales = drop_path(drop_key, self.drop_path_rate, sum(depths), len(images))
         scales = jnp.split(branch_scales.astype(x.dtype), np.cumsum(depths)[:-1].tolist())
         features = []
         for i, (stage, norm) in enumerate(zip(self.stages, self.norms, strict=True)):

@@ -13,6 +13,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import PixelDecoderConfig
+from m2f_jax.modeling.initializers import (
+    Initializer,
+    caffe,
+    normal,
+    sampling_directions,
+    xavier,
+    zeros,
+)
 from m2f_jax.modeling.layers import MLP, GroupNorm, layer_norm, relu, sine_positions
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
@@ -37,10 +45,15 @@ class MSDeformAttn(nnx.Module):
         self.num_heads, self.num_points = cfg.num_heads, cfg.num_points
         samples = cfg.num_heads * NUM_LEVELS * cfg.num_points
         # Where to look and how much stays in float32: bfloat16 coordinates miss by half a pixel.
-        self.sampling_offsets = nnx.Linear(cfg.dim, 2 * samples, dtype=jnp.float32, rngs=rngs)
-        self.attention_weights = nnx.Linear(cfg.dim, samples, dtype=jnp.float32, rngs=rngs)
-        self.value = nnx.Linear(cfg.dim, cfg.dim, dtype=dtype, rngs=rngs)
-        self.output = nnx.Linear(cfg.dim, cfg.dim, dtype=dtype, rngs=rngs)
+        exact = functools.partial(nnx.Linear, kernel_init=zeros, dtype=jnp.float32, rngs=rngs)
+        directions = sampling_directions(cfg.num_heads, NUM_LEVELS, cfg.num_points)
+        self.sampling_offsets = exact(cfg.dim, 2 * samples, bias_init=directions)
+        self.attention_weights = exact(cfg.dim, samples, bias_init=zeros)
+        linear = functools.partial(
+            nnx.Linear, kernel_init=xavier, bias_init=zeros, dtype=dtype, rngs=rngs
+        )
+        self.value = linear(cfg.dim, cfg.dim)
+        self.output = linear(cfg.dim, cfg.dim)
 
     def __call__(
         self,
@@ -88,7 +101,13 @@ class PixelDecoderLayer(nnx.Module):
     def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.attention = MSDeformAttn(cfg, dtype=dtype, rngs=rngs)
         self.norm1 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mlp = MLP((cfg.dim, cfg.ffn_dim, cfg.dim), activation=relu, dtype=dtype, rngs=rngs)
+        self.mlp = MLP(
+            (cfg.dim, cfg.ffn_dim, cfg.dim),
+            activation=relu,
+            kernel_init=xavier,
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.norm2 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
 
     def __call__(
@@ -105,9 +124,24 @@ class InputProjection(nnx.Module):
     """A 1 x 1 convolution and GroupNorm."""
 
     def __init__(
-        self, source: int, target: int, *, use_bias: bool, dtype: jnp.dtype, rngs: nnx.Rngs
+        self,
+        source: int,
+        target: int,
+        *,
+        use_bias: bool,
+        kernel_init: Initializer,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
     ):
-        self.linear = nnx.Linear(source, target, use_bias=use_bias, dtype=dtype, rngs=rngs)
+        self.linear = nnx.Linear(
+            source,
+            target,
+            use_bias=use_bias,
+            kernel_init=kernel_init,
+            bias_init=zeros,
+            dtype=dtype,
+            rngs=rngs,
+        )
         self.norm = GroupNorm(target, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Float[Array, "B H W source"]) -> Float[Array, "B H W target"]:
@@ -127,21 +161,33 @@ class PixelDecoder(nnx.Module):
     ):
         res2, *coarse = in_channels
         self.input_projections = nnx.List(
-            InputProjection(channels, cfg.dim, use_bias=True, dtype=dtype, rngs=rngs)
+            InputProjection(
+                channels, cfg.dim, use_bias=True, kernel_init=xavier, dtype=dtype, rngs=rngs
+            )
             for channels in reversed(coarse)
         )
-        self.level_embeddings = nnx.Param(
-            nnx.initializers.normal(1.0)(rngs.params(), (NUM_LEVELS, cfg.dim))
-        )
+        # The authors' is a bare parameter, unlike that of their Transformer decoder, and decays.
+        self.level_embeddings = nnx.Param(normal(rngs.params(), (NUM_LEVELS, cfg.dim)))
         self.layers = nnx.List(
             PixelDecoderLayer(cfg, dtype=dtype, rngs=rngs) for _ in range(cfg.num_layers)
         )
-        self.lateral = InputProjection(res2, cfg.dim, use_bias=False, dtype=dtype, rngs=rngs)
+        self.lateral = InputProjection(
+            res2, cfg.dim, use_bias=False, kernel_init=caffe, dtype=dtype, rngs=rngs
+        )
         self.output = nnx.Conv(
-            cfg.dim, cfg.dim, (3, 3), padding=1, use_bias=False, dtype=dtype, rngs=rngs
+            cfg.dim,
+            cfg.dim,
+            (3, 3),
+            padding=1,
+            use_bias=False,
+            kernel_init=caffe,
+            dtype=dtype,
+            rngs=rngs,
         )
         self.output_norm = GroupNorm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mask_features = nnx.Linear(cfg.dim, cfg.mask_dim, dtype=dtype, rngs=rngs)
+        self.mask_features = nnx.Linear(
+            cfg.dim, cfg.mask_dim, kernel_init=caffe, bias_init=zeros, dtype=dtype, rngs=rngs
+        )
 
     def __call__(
         self, features: Sequence[Float[Array, "B _ _ _"]], *, remat: bool = False

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import FPNPixelDecoderConfig
+from m2f_jax.modeling.initializers import caffe, zeros
 from m2f_jax.modeling.layers import GroupNorm
 from m2f_jax.structures import FeaturePyramid
 
@@ -41,6 +42,7 @@ class ConvNorm(nnx.Module):
             (kernel_size, kernel_size),
             padding=kernel_size // 2,
             use_bias=False,
+            kernel_init=caffe,
             dtype=dtype,
             rngs=rngs,
         )
@@ -82,7 +84,14 @@ class FPNPixelDecoder(nnx.Module):
             TopDownStep(channels, cfg.dim, dtype=dtype, rngs=rngs) for channels in reversed(finer)
         )
         self.mask_features = nnx.Conv(
-            cfg.dim, cfg.mask_dim, (3, 3), padding=1, dtype=dtype, rngs=rngs
+            cfg.dim,
+            cfg.mask_dim,
+            (3, 3),
+            padding=1,
+            kernel_init=caffe,
+            bias_init=zeros,
+            dtype=dtype,
+            rngs=rngs,
         )
 
     def __call__(
