@@ -17,7 +17,9 @@ from m2f_jax.convert.tables.origins import (
 )
 from m2f_jax.convert.tables.rules import Rule, Table
 
-from m2f_jax.config import SwinConfig
+from m2f_jax.config import BACKBONES, SwinConfig
+from m2f_jax.modeling.backbones.swin import SwinTransformer
+from m2f_jax.modeling.parts import MODULES
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ TOY = PartTables(
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch):
     monkeypatch.setitem(parts.BACKBONES, ToyConfig, TOY)
+    monkeypatch.setitem(BACKBONES, "toy", ToyConfig)
+    monkeypatch.setitem(MODULES, ToyConfig, SwinTransformer)
 
 
 def write_authors(tiny, path, prefix):
