@@ -168,9 +168,10 @@ class Suite:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.popen.pid, 9)
         process.popen.wait()
-        for pipe in (process.popen.stdin, process.popen.stdout):
+        process.popen.stdout.close()
+        if process.popen.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
-                pipe and pipe.close()
+                process.popen.stdin.close()
         now = time.monotonic()
         outcome = self.outcomes.setdefault(name, {"status": otherwise})
         if outcome["status"] != "measured":

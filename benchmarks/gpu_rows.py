@@ -192,7 +192,8 @@ def timed(what: str, call: Callable[[], Any], wait: Callable[[Any], Any]) -> dic
     rounds = []
     for _ in range(3 if slow else ROUNDS):
         start = time.perf_counter()
-        for _ in range(calls):
+        last = call()
+        for _ in range(calls - 1):
             last = call()  # earlier results are given up, or they would fill the memory
         wait(last)
         rounds.append(1000 * (time.perf_counter() - start) / calls)
@@ -362,7 +363,7 @@ def run_golden_tests(job: Job) -> Measuring:
     )
     yield  # nothing is timed, so the tests needn't have the device for themselves
     summary = done.stdout.strip().splitlines()[-1:]
-    counts = dict.fromkeys(("passed", "failed", "error", "skipped"), 0)
+    counts: dict[str, int] = dict.fromkeys(("passed", "failed", "error", "skipped"), 0)
     for number, kind in re.findall(r"(\d+) (\w+)", " ".join(summary)):
         counts[kind.removesuffix("s") if kind == "errors" else kind] = int(number)
     return [figure(f"tests {kind}", counts[kind], "") for kind in counts], {
@@ -791,7 +792,8 @@ def measure_training(job: Job, side: str) -> Measuring:
     what = f"a step of {describe_size(settings.batch, settings.size)}"
     spread = {"least": min(seconds), "most": max(seconds)}
     start = time.perf_counter()
-    for step in range(steps):
+    last = trainer.begin(batches[0])
+    for step in range(1, steps):
         last = trainer.begin(batches[step % len(batches)])
     trainer.finish(last)
     running = 1000 * (time.perf_counter() - start) / steps

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from unittest import mock
 
 import einops
@@ -160,7 +160,7 @@ def cudnn_window_attention(
     *,
     window_size: int,
     shifted: bool,
-    implementation: str = "cudnn",
+    implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> jax.Array:
     """What `window_attention` computes, by `jax.nn.dot_product_attention`; biases in qkv's dtype.
 
@@ -192,8 +192,11 @@ def cudnn_window_attention(
         if 0 in shape:
             return queries[place]
         here = bias if together is None else jnp.where(together, bias, bias - 100)
+        q, k, v = (x[place].reshape(-1, *shape[-3:]) for x in (queries, keys, values))
         result = jax.nn.dot_product_attention(
-            *(x[place].reshape(-1, *shape[-3:]) for x in (queries, keys, values)),
+            q,
+            k,
+            v,
             bias=here[None].astype(qkv.dtype),
             scale=dim**-0.5,
             implementation=implementation,

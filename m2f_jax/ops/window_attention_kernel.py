@@ -12,7 +12,9 @@ It needs jax-triton and an NVIDIA GPU of compute capability 8.0 or more.
 """
 
 # ruff: noqa: N803, N806 - constants of a kernel are its capital arguments
-# pyright: reportPossiblyUnboundVariable=false
+# The kernel is in Triton's language, whose types a checker of Python doesn't know.
+# pyright: reportPossiblyUnboundVariable=false, reportGeneralTypeIssues=false
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false
 
 import dataclasses
 import math
