@@ -179,7 +179,8 @@ assert len(jax.devices()) == 8
 results = []
 for devices, sharded in ((1, False), (8, False), (8, True)):
     partitioner = Partitioner.over(jax.devices()[:devices], shard_parameters=sharded)
-    state = TrainState.of(initialize(MICRO), make_config(MICRO), partitioner)
+    # From seed 0, one mask's logit is so near 0 in the second step that rounding decides its sign.
+    state = TrainState.of(initialize(MICRO, seed=1), make_config(MICRO), partitioner)
     losses = []
     for _ in range(2):
         batch = partitioner.put_batch(make_batch(8))
