@@ -52,9 +52,8 @@ class CocoAnnotations:
         else:
             path = source
         try:
-            if not isinstance(source, Mapping):
-                source = json.loads(Path(source).read_bytes())
-            return cls._checked(source, os.fspath(path))
+            content = source if isinstance(source, Mapping) else json.loads(Path(path).read_bytes())
+            return cls._checked(content, os.fspath(path))
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error
 
