@@ -104,7 +104,7 @@ def score_files(
     """Scores predictions in files, and prints the result."""
     items = dataset.images[: command.limit]
     evaluation = evaluation_of(dataset, task)
-    metric = evaluation.empty()
+    metric: Any = evaluation.empty()  # and all parts are of its kind
     with ImageProgress("scoring", len(items), console) as progress:
         for part in measure_files(evaluation, items, files):
             metric.merge(part)
