@@ -18,7 +18,8 @@ from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
 from m2f_jax.cli.progress import ImageProgress
-from m2f_jax.config import Task, read_json
+from m2f_jax.config import Task
+from m2f_jax.files import read_json
 from m2f_jax.images import read_image
 from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
 from m2f_jax.inference.prefetching import run_pipeline

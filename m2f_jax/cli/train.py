@@ -18,10 +18,11 @@ from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.cli.streets import parse_size
 from m2f_jax.cli.train_data import find_data
-from m2f_jax.config import from_plain, read_json, to_plain
+from m2f_jax.config import from_plain, to_plain
 from m2f_jax.datasets.dataset import Dataset, check_examples, with_segments
 from m2f_jax.eval.evaluation import evaluate
 from m2f_jax.eval.scores import MAIN_SCORES
+from m2f_jax.files import read_json
 from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation

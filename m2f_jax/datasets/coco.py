@@ -13,9 +13,10 @@ import numpy as np
 import pycocotools.mask as coco_mask
 from jaxtyping import Bool, Int, Int64
 
-from m2f_jax.config import Task, read_json
+from m2f_jax.config import Task
 from m2f_jax.datasets.dataset import PanopticTruth, check_same_size, class_indices
 from m2f_jax.datasets.examples import Example, Segments
+from m2f_jax.files import read_json
 from m2f_jax.images import image_size, read_ids, read_image
 from m2f_jax.labels import Label
 from m2f_jax.structures import Size

@@ -20,10 +20,11 @@ With COCO's format::
 from collections.abc import Sequence
 from pathlib import Path
 
-from m2f_jax.config import Task, from_plain, read_json
+from m2f_jax.config import Task, from_plain
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.dataset import class_indices
 from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapDataset, IdMapImage
+from m2f_jax.files import read_json
 from m2f_jax.labels import Label, things
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")

@@ -9,7 +9,7 @@ from PIL import Image
 import m2f_jax
 from m2f_jax import Segmenter
 from m2f_jax.cli import main
-from m2f_jax.config import read_json
+from m2f_jax.files import read_json
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.streets import street_scene
 from m2f_jax.training.recipes import recipe
