@@ -123,6 +123,6 @@ def test_inference_with_the_kernel(monkeypatch):
 
     monkeypatch.setattr(ahead_of_time, "abstract_model", fused)
     options = argparse.Namespace(model="swin-large-cityscapes-instance", size=(1024, 2048), batch=1)
-    row = compile_program("inference", options, layout_of(h100()), count_kernels, FLAGS)
+    row = compile_program("inference", options, partitioner_of(h100()), count_kernels, FLAGS)
     assert row["temporaries MiB"] < 550
     assert row["kernels"] < 720
