@@ -21,7 +21,7 @@ import numpy as np
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesDataset
 from m2f_jax.datasets.dataset import Dataset
-from m2f_jax.files import replacing
+from m2f_jax.files import write_json
 from m2f_jax.images import read_image
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.processor import FOR_EVALUATION
@@ -68,8 +68,7 @@ class Evaluated:
             "official": self.result.to_json(),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
-            unfinished.write_text(json.dumps(values, indent=2) + "\n")
+        write_json(path, values)
 
 
 class EvaluationError(ValueError):
@@ -275,7 +274,7 @@ def tables_of(folder: Path, settings: Mapping[str, Any]) -> Path:
     text = json.dumps(settings, sort_keys=True)
     tables = folder / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     tables.mkdir(parents=True, exist_ok=True)
-    (tables / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+    write_json(tables / "settings.json", settings)
     return tables
 
 

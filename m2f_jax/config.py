@@ -6,28 +6,24 @@ which `m2f_jax.register_backbone` and its siblings add a line.
 """
 
 import dataclasses
+import math
 import os
 import types
 import typing
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.files import read_json, write_json
 from m2f_jax.labels import Label
 
 Task = Literal["instance", "panoptic", "semantic"]
 
+Width = Annotated[int, Between(1, 65_536)]
+"""The number of channels of a layer."""
+
 MODEL_TYPE = "m2f_jax"  # what tells our config.json from anybody else's
-
-
-def check_positive(config: Any):
-    """Refuses sizes and counts of a config that are 0 or less, by name."""
-    for name, value in vars(config).items():
-        values = value if isinstance(value, tuple) else (value,)
-        numbers = [x for x in values if not isinstance(x, bool | None)]
-        if name != "drop_path_rate" and any(x <= 0 for x in numbers):
-            raise ValueError(f"{type(config).__name__}: {name} must be above 0, not {value}")
 
 
 def check_heads(where: str, dim: int, num_heads: int):
@@ -86,12 +82,12 @@ class AnyDecoderConfig(Protocol):
 class SwinConfig:
     """A Swin Transformer (Liu et al., ICCV 2021); the defaults are Swin-T."""
 
-    embed_dim: int = 96
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    num_heads: tuple[int, ...] = (3, 6, 12, 24)
-    window_size: int = 7
-    mlp_ratio: float = 4.0
-    drop_path_rate: float = 0.3
+    embed_dim: Width = 96
+    depths: Annotated[tuple[int, ...], Between(1, 200)] = (2, 2, 6, 2)
+    num_heads: Annotated[tuple[int, ...], Between(1, 1024)] = (3, 6, 12, 24)
+    window_size: Annotated[int, Between(1, 256)] = 7
+    mlp_ratio: Annotated[float, Between(0.01, 64)] = 4.0
+    drop_path_rate: Annotated[float, Between(0, 0.99)] = 0.3
 
     def __post_init__(self):
         if len(self.depths) != 4 or len(self.num_heads) != 4:
@@ -99,7 +95,7 @@ class SwinConfig:
                 "SwinConfig: depths and num_heads need 4 entries, one per stage (strides 4 to 32); "
                 f"got {len(self.depths)} and {len(self.num_heads)}"
             )
-        check_positive(self)
+        check_bounds(self, f"{type(self).__name__}: ")
         for dim, heads in zip(self.channels, self.num_heads, strict=True):
             check_heads("SwinConfig", dim, heads)
 
@@ -113,15 +109,15 @@ class SwinConfig:
 class PixelDecoderConfig:
     """The multi-scale deformable attention pixel decoder (Sec. 3.2.2); published defaults."""
 
-    dim: int = 256
-    mask_dim: int = 256
-    num_layers: int = 6
-    num_heads: int = 8
-    num_points: int = 4
-    ffn_dim: int = 1024
+    dim: Width = 256
+    mask_dim: Width = 256
+    num_layers: Annotated[int, Between(1, 200)] = 6
+    num_heads: Annotated[int, Between(1, 1024)] = 8
+    num_points: Annotated[int, Between(1, 256)] = 4
+    ffn_dim: Width = 1024
 
     def __post_init__(self):
-        check_positive(self)
+        check_bounds(self, f"{type(self).__name__}: ")
         check_heads("PixelDecoderConfig", self.dim, self.num_heads)
 
 
@@ -129,11 +125,11 @@ class PixelDecoderConfig:
 class FPNPixelDecoderConfig:
     """A feature pyramid network in place of the deformable layers, as in MaskFormer."""
 
-    dim: int = 256
-    mask_dim: int = 256
+    dim: Width = 256
+    mask_dim: Width = 256
 
     def __post_init__(self):
-        check_positive(self)
+        check_bounds(self, f"{type(self).__name__}: ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,15 +140,15 @@ class TransformerDecoderConfig:
     Where `masked` is False, queries look everywhere: plain cross-attention, as in MaskFormer.
     """
 
-    dim: int = 256
-    num_layers: int = 9
-    num_heads: int = 8
-    ffn_dim: int = 2048
-    num_queries: int = 100
+    dim: Width = 256
+    num_layers: Annotated[int, Between(1, 200)] = 9
+    num_heads: Annotated[int, Between(1, 1024)] = 8
+    ffn_dim: Width = 2048
+    num_queries: Annotated[int, Between(1, 100_000)] = 100
     masked: bool = True
 
     def __post_init__(self):
-        check_positive(self)
+        check_bounds(self, f"{type(self).__name__}: ")
         check_heads("TransformerDecoderConfig", self.dim, self.num_heads)
 
 
@@ -279,9 +275,11 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where} has no field {', '.join(unknown)}")
         if missing := sorted(required - set(value)):
             raise ValueError(f"{where} lacks the field {', '.join(missing)}")
-        return typing.cast(type, kind)(
-            **{key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()}
-        )
+        fields = {key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()}
+        try:
+            return typing.cast(type, kind)(**fields)
+        except ValueError as error:  # of its own checks, which don't know the file
+            raise ValueError(f"{where}: {error}") from error
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         if not isinstance(value, list | tuple):
@@ -295,6 +293,8 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not kind:
         raise ValueError(f"{where} has the value {value!r}; expected {kind.__name__}")
+    if kind is float and not math.isfinite(value):
+        raise ValueError(f"{where} has the value {value!r}, which isn't a finite number")
     return value
 
 

@@ -21,12 +21,13 @@ STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
 
 # Each room, and which rooms or modules it may import besides itself, at the top of a module or
 # within. A module belongs to the longest row that it lies in; names are those within m2f_jax.
-BOTTOM = ("config", "files", "images", "labels", "masks", "structures")
+BOTTOM = ("bounds", "config", "files", "images", "labels", "masks", "structures")
 MAY_IMPORT = {
+    "bounds": (),
     "files": (),
     "labels": (),
     "structures": (),
-    "config": ("files", "labels"),
+    "config": ("bounds", "files", "labels"),
     "masks": ("structures",),
     "images": ("structures",),
     "presets": ("config", "labels"),

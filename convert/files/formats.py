@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors import safe_open
 
-from m2f_jax.files import replacing
+from m2f_jax.files import read_json, replacing
 
 from .pickles import DTYPES, Array, RefusedError, Storage, View, unpickle
 
@@ -163,7 +163,7 @@ def _open_safetensors(path: Path) -> dict[str, StoredTensor]:
 
 def _open_shards(path: Path) -> dict[str, StoredTensor]:
     with _explained(path, "JSON"):
-        match json.loads(path.read_bytes()):
+        match read_json(path):
             case {"weight_map": dict(weight_map)}:
                 pass
             case _:

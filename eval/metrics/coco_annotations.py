@@ -5,10 +5,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pycocotools.mask as coco_mask
+
+from m2f_jax.files import read_json
 
 ImageId = int | str
 
@@ -52,7 +53,7 @@ class CocoAnnotations:
         else:
             path = source
         try:
-            content = source if isinstance(source, Mapping) else json.loads(Path(path).read_bytes())
+            content = source if isinstance(source, Mapping) else read_json(path)
             return cls._checked(content, os.fspath(path))
         except ValueError as error:
             raise ValueError(f"{os.fspath(path)}: {error}") from error

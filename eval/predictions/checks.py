@@ -1,6 +1,5 @@
 """Reading and checking of files that other programs wrote; errors name the file."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,6 @@ from typing import Any
 from PIL import Image
 
 from m2f_jax.structures import Size
-
-
-def read_json(path: Path) -> Any:
-    """Returns what a JSON file holds.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it isn't JSON; it is named.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing") from error
-    except ValueError as error:
-        raise ValueError(f"{path} isn't a whole JSON file: {error}") from error
 
 
 def check_keys(entry: Any, keys: Sequence[str], file: Path, number: int):

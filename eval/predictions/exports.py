@@ -3,14 +3,13 @@
 Each image's entry is kept in a file of its own, so that an interrupted export can be completed.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from m2f_jax.files import replacing
+from m2f_jax.files import read_json, write_json
 from m2f_jax.inference.results import PanopticSegmentation
 from m2f_jax.labels import Label
 
@@ -20,8 +19,7 @@ from ..metrics.panoptic_quality import coco_categories
 def export_entry(folder: Path, name: str, entry: Any):
     """Keeps one image's entry of the JSON file."""
     folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / f"{name}.json") as unfinished:
-        unfinished.write_text(json.dumps(entry) + "\n")
+    write_json(folder / f"{name}.json", entry, indent=None)
 
 
 def export_panoptic(
@@ -55,7 +53,7 @@ def entries_of(folder: Path, names: Sequence[str]) -> Iterator[Any]:
     for name in names:
         path = folder / f"{name}.json"
         try:
-            yield json.loads(path.read_text())
+            yield read_json(path)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{path} was exported before and is gone; choose another folder for --export, "
@@ -65,7 +63,8 @@ def entries_of(folder: Path, names: Sequence[str]) -> Iterator[Any]:
 
 def finish_results(file: Path, folder: Path, names: Sequence[str]):
     """Writes the COCO results file of all images."""
-    write_json(file, [result for entry in entries_of(folder, names) for result in entry])
+    results = [result for entry in entries_of(folder, names) for result in entry]
+    write_json(file, results, indent=None)
 
 
 def finish_panoptic(file: Path, folder: Path, names: Sequence[str], categories: Sequence[Label]):
@@ -77,10 +76,4 @@ def finish_panoptic(file: Path, folder: Path, names: Sequence[str], categories: 
         "annotations": entries,
         "categories": coco_categories(categories),
     }
-    write_json(file, content)
-
-
-def write_json(file: Path, content: Mapping[str, Any] | Sequence[Any]):
-    """Writes a JSON file, which is complete or not there at all."""
-    with replacing(file) as unfinished:
-        unfinished.write_text(json.dumps(content) + "\n")
+    write_json(file, content, indent=None)

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Int
 
 from m2f_jax.datasets.dataset import DatasetImage
+from m2f_jax.files import read_json
 from m2f_jax.images import read_ids
 from m2f_jax.structures import Size
 
 from ..metrics.metric import Metric
-from .checks import check_keys, check_png, check_rle, read_json
+from .checks import check_keys, check_png, check_rle
 
 THREADS = 4  # PIL and numpy let go of the interpreter while they work
 

@@ -1,14 +1,17 @@
 """The command line, `m2f`: one module per subcommand, imported when it runs."""
 
+import dataclasses
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
+from m2f_jax.bounds import check_bounds
 from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets, Train
 
 USER_ERROR = 1
@@ -44,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_compilation_cache()
     [name] = (name for name, kind in COMMANDS.items() if isinstance(command, kind))
     try:
+        check_options(command)
         return importlib.import_module(f"m2f_jax.cli.{name}").run(command)
     except (ValueError, OSError) as error:
         print(f"m2f: {describe(error)}", file=sys.stderr)
@@ -51,6 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("m2f: interrupted; run the same command again to go on", file=sys.stderr)
         return 130
+
+
+def check_options(command: Any):
+    """Refuses numbers that an option can't have.
+
+    Raises:
+        ValueError: the message names the option.
+    """
+    check_bounds(command, "", lambda field: "--" + field.rstrip("_").replace("_", "-"))
+    for value in vars(command).values():
+        if dataclasses.is_dataclass(value):
+            check_options(value)
 
 
 def describe(error: Exception) -> str:

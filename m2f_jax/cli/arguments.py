@@ -1,9 +1,12 @@
 """What each subcommand takes; light to import, so that `m2f --help` is quick."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
+
+from m2f_jax.bounds import POSITIVE, Between
 
 DEFAULT_MODEL = "streets"
 
@@ -29,11 +32,11 @@ class Predict:
     """By default what the model was trained for."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "predictions"
     """The output folder."""
-    threshold: float = 0.5
+    threshold: Annotated[float, Between(0, 1)] = 0.5
     """The least score of an instance that is kept; 0 keeps the best 100."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
-    batch_size: int = 1
+    batch_size: Annotated[int, Between(1, 4096)] = 1
     """Images that each device computes at a time, where neighbours have the same size: more images
     a second if they are small, and more memory."""
     native: bool = False
@@ -56,7 +59,7 @@ class Convert:
     """The format to write."""
     task: TaskName | None = None
     """What the model was trained for, where the source doesn't say."""
-    num_heads: int | None = None
+    num_heads: Annotated[int | None, Between(1, 1024)] = None
     """Attention heads of an authors' file, which doesn't say; 8 by default."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
@@ -100,7 +103,9 @@ class Info:
     """A folder, a Hugging Face id, an authors' .pkl file, or the name of a published model."""
     json: bool = False
     """Print JSON."""
-    memory: Annotated[tuple[int, int] | None, tyro.conf.arg(metavar="HEIGHT WIDTH")] = None
+    memory: Annotated[
+        tuple[int, int] | None, Between(1, 65_536), tyro.conf.arg(metavar="HEIGHT WIDTH")
+    ] = None
     """Also compile for one image of this size here, and show the memory that it takes."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
@@ -115,17 +120,39 @@ class Processes:
     Kubernetes and Cloud TPU they find each other, elsewhere give the three arguments below."""
     coordinator_address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
     """Where process 0 can be reached by the others."""
-    num_processes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    num_processes: Annotated[int | None, Between(1, 1_000_000), tyro.conf.arg(metavar="N")] = None
     """How many processes there are."""
-    process_id: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    process_id: Annotated[int | None, Between(0, 1_000_000), tyro.conf.arg(metavar="I")] = None
     """Which of them this is, from 0."""
 
 
 SharedWork = Annotated[Processes, tyro.conf.OmitArgPrefixes]
 
 
-@dataclass(frozen=True)
-class EvalCityscapes:
+@dataclass(frozen=True, kw_only=True)
+class EvalOptions:
+    """What every data set's evaluation takes."""
+
+    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
+    one in this package."""
+    limit: Annotated[int | None, Between(1)] = None
+    """Only the first so many images."""
+    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write results.json and report.html."""
+    export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where to write the predictions in the data set's format, for other tools to score."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    batch_size: Annotated[int, Between(1, 4096)] = 1
+    """Images that each device computes at a time, where neighbours have the same size."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+    processes: SharedWork = Processes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCityscapes(EvalOptions):
     """Score a model, or predictions in files, on a Cityscapes tree.
 
     Every image's counts are kept as they are finished: run the same command again after an
@@ -134,9 +161,6 @@ class EvalCityscapes:
 
     root: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")]
     """The folder with leftImg8bit and gtFine."""
-    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
-    one in this package."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Instead of a model: a folder of files in the task's official format, or what m2f predict
     wrote; for instance and panoptic also the JSON file itself."""
@@ -144,23 +168,10 @@ class EvalCityscapes:
     """What to score."""
     split: str = "val"
     """The split of the data set."""
-    limit: int | None = None
-    """Only the first so many images."""
-    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write results.json and report.html."""
-    export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write the predictions in the official format, for other tools to score."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
-    batch_size: int = 1
-    """Images that each device computes at a time, where neighbours have the same size."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
-    processes: SharedWork = Processes()
 
 
-@dataclass(frozen=True)
-class EvalCoco:
+@dataclass(frozen=True, kw_only=True)
+class EvalCoco(EvalOptions):
     """Score a model, or predictions in files, on COCO or on your own data in COCO's format.
 
     Classes are matched by name. Every image's results are kept as they are finished, as for
@@ -171,9 +182,6 @@ class EvalCoco:
     """instances_*.json, or panoptic_*.json for panoptic quality."""
     images: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """The folder of the images."""
-    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
-    one in this package."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Instead of a model: a JSON file of results in COCO's format, or the folder that
     predictions.json is in; panoptic PNGs are in a folder of its name, or in maps beside it."""
@@ -181,23 +189,10 @@ class EvalCoco:
     """What to score."""
     maps: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The panoptic PNGs; by default the annotation file's name without .json, beside it."""
-    limit: int | None = None
-    """Only the first so many images."""
-    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write results.json and report.html."""
-    export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write the predictions in COCO's format, for other tools to score."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
-    batch_size: int = 1
-    """Images that each device computes at a time, where neighbours have the same size."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
-    processes: SharedWork = Processes()
 
 
-@dataclass(frozen=True)
-class EvalFolder:
+@dataclass(frozen=True, kw_only=True)
+class EvalFolder(EvalOptions):
     """Score a model on your own data, in any form that m2f train accepts.
 
     Classes are matched by name. Every image's results are kept as they are finished, as for
@@ -207,26 +202,10 @@ class EvalFolder:
     root: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")]
     """The folder with val/, which has images/ and annotations.json (COCO's format), or images/,
     ids/ and labels.json; also a Cityscapes tree, or COCO's folder."""
-    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
-    """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
-    one in this package."""
     task: TaskName | None = None
     """What to score; by default what the model was trained for."""
     split: str = "val"
     """The split of the data set."""
-    limit: int | None = None
-    """Only the first so many images."""
-    out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write results.json and report.html."""
-    export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write the predictions in COCO's format, for other tools to score."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
-    batch_size: int = 1
-    """Images that each device computes at a time, where neighbours have the same size."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
-    processes: SharedWork = Processes()
 
 
 @dataclass(frozen=True)
@@ -262,37 +241,37 @@ class Train:
     """Start from a trained model: a folder, a Hugging Face id or an authors' .pkl file; where the
     classes differ, their heads start afresh. Or from a Swin trained on ImageNet, such as
     microsoft/swin-tiny-patch4-window7-224; then everything but the backbone does."""
-    steps: int | None = None
+    steps: Annotated[int | None, Between(1, 10**9)] = None
     """How long to train; the learning rate's schedule is stretched to it."""
-    batch_size: int | None = None
+    batch_size: Annotated[int | None, Between(1, 1_000_000)] = None
     """Images in a step, of all devices together."""
     size: Annotated[str | None, tyro.conf.arg(metavar="HxW")] = None
     """Of the crops, in pixels."""
-    learning_rate: float | None = None
+    learning_rate: Annotated[float | None, POSITIVE] = None
     """At the start."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
-    accumulate: int | None = None
+    accumulate: Annotated[int | None, Between(1, 4096)] = None
     """Go through each batch in so many parts, for less memory."""
     remat: bool = False
     """Compute inner values again for the gradient, for much less memory."""
     shard_parameters: bool = False
     """Spread parameters and the optimizer's state over all devices."""
-    average_decay: float | None = None
+    average_decay: Annotated[float | None, Between(0, 1 - 1e-9)] = None
     """Of a moving average of the parameters, such as 0.9998; 0 for none."""
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """Of fresh parameters, the order of the images and their changes."""
-    log_every: int = 50
+    log_every: Annotated[int, Between(1)] = 50
     """Steps from one line of the log to the next."""
-    save_every: int = 1000
+    save_every: Annotated[int, Between(1)] = 1000
     """Steps from one checkpoint to the next."""
-    evaluate_every: int = 5000
+    evaluate_every: Annotated[int, Between(1)] = 5000
     """Steps from one evaluation to the next."""
-    evaluate_images: int | None = None
+    evaluate_images: Annotated[int | None, Between(1)] = None
     """Evaluate on the first so many images only."""
-    threads: int = 8
+    threads: Annotated[int, Between(1, 1024)] = 8
     """How many images are read at the same time; by each worker, if there are any."""
-    workers: int = 0
+    workers: Annotated[int, Between(0, 1024)] = 0
     """Read images in so many processes; 0 for threads alone. One for every core but one is best
     where a GPU would wait for images."""
     revision: str | None = None
@@ -309,13 +288,26 @@ class Streets:
 
     folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
     """The root of the tree: a new or empty folder, or one that this command has written."""
-    images: Annotated[int, tyro.conf.arg(metavar="N")]
+    images: Annotated[int, Between(1, 10_000_000), tyro.conf.arg(metavar="N")]
     """How many images the split has in the end."""
     size: Annotated[str, tyro.conf.arg(metavar="HxW")] = "512x1024"
     """Height and width in pixels, at least 128x256."""
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
     """Which streets; another one for each split."""
     split: Literal["train", "val", "test"] = "val"
     """The split of the data set."""
-    workers: int | None = None
+    workers: Annotated[int | None, Between(0, 1024)] = None
     """Draw in so many processes; by default one for every core."""
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from "512x1024".
+
+    Raises:
+        ValueError: it is something else.
+    """
+    match = re.fullmatch(r"\s*([0-9]+)\s*x\s*([0-9]+)\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"--size is height x width in pixels, such as 512x1024; got {text!r}")
+    height, width = match.groups()
+    return int(height), int(width)

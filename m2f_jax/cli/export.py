@@ -5,8 +5,7 @@ import time
 
 from rich.console import Console
 
-from m2f_jax.cli.arguments import Export
-from m2f_jax.cli.streets import parse_size
+from m2f_jax.cli.arguments import Export, parse_size
 from m2f_jax.inference.export.running import arrays_file
 from m2f_jax.inference.export.writing import check, export_model
 from m2f_jax.inference.segmenter import Segmenter

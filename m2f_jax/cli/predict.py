@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import glob
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from rich.console import Console
 from m2f_jax.cli.arguments import Predict
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.config import Task
-from m2f_jax.files import read_json
+from m2f_jax.files import read_json, write_json
 from m2f_jax.images import read_image
 from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
 from m2f_jax.inference.prefetching import run_pipeline
@@ -275,7 +273,7 @@ class Writer:
         self.save(Image.fromarray(overlay), "overlays", f"{job.name}.jpg", quality=92)
         path = result_file(self.out, job)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, result)
+        write_json(path, result, indent=None)
 
     def save(self, image: Image.Image, folder: str, name: str, **options: Any):
         """One picture, in a folder that is made if it isn't there."""
@@ -306,16 +304,4 @@ def combine(out: Path, task: Task, labels: Sequence[Label], jobs: Sequence[Job])
         }
     else:
         combined = [entry for result in results for entry in result]
-    write_json(out / "predictions.json", combined)
-
-
-def write_json(path: Path, value: Any):
-    """Writes JSON so that the file is complete whenever it is there."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, default=encode_number) + "\n")
-    os.replace(temporary, path)
-
-
-def encode_number(value: Any) -> Any:
-    """A numpy number as a plain one."""
-    return value.item()
+    write_json(out / "predictions.json", combined, indent=None)

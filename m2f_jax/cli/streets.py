@@ -1,12 +1,11 @@
 """`m2f streets`."""
 
 import os
-import re
 from contextlib import ExitStack
 
 from rich.console import Console
 
-from m2f_jax.cli.arguments import Streets
+from m2f_jax.cli.arguments import Streets, parse_size
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.streets import write_streets
 
@@ -42,16 +41,3 @@ def run(command: Streets) -> int:
         soft_wrap=True,
     )
     return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from "512x1024".
-
-    Raises:
-        ValueError: it is something else.
-    """
-    match = re.fullmatch(r"\s*([0-9]+)\s*x\s*([0-9]+)\s*", text, re.IGNORECASE)
-    if match is None:
-        raise ValueError(f"--size is height x width in pixels, such as 512x1024; got {text!r}")
-    height, width = match.groups()
-    return int(height), int(width)

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,16 +12,15 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from m2f_jax.cli.arguments import Train
+from m2f_jax.cli.arguments import Train, parse_size
 from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
-from m2f_jax.cli.streets import parse_size
 from m2f_jax.cli.train_data import find_data
 from m2f_jax.config import from_plain, to_plain
 from m2f_jax.datasets.dataset import Dataset, check_examples, with_segments
 from m2f_jax.eval.evaluation import evaluate
 from m2f_jax.eval.scores import MAIN_SCORES
-from m2f_jax.files import read_json
+from m2f_jax.files import read_json, write_json
 from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
@@ -171,9 +169,7 @@ def keep_settings(out: Path, settings: Mapping[str, Any]):
             )
         return
     out.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(settings, indent=2) + "\n")
-    os.replace(temporary, path)
+    write_json(path, settings)
 
 
 def difference(there: Any, now: Any, where: str = "") -> str:

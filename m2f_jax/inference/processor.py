@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain
 from m2f_jax.files import read_json, write_json
 from m2f_jax.inference import postprocess
@@ -55,15 +57,21 @@ class ImageProcessor:
             for models trained for nothing else, instead of resizing mask logits.
     """
 
-    shortest_edge: int | None = None
-    longest_edge: int | None = None
-    size_divisor: int = 32
-    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
-    std: tuple[float, ...] = (58.395, 57.12, 57.375)
-    thing_classes: tuple[int, ...] | None = None
-    object_mask_threshold: float = 0.8
-    overlap_threshold: float = 0.8
+    shortest_edge: Annotated[int | None, Between(1, 65_536)] = None
+    longest_edge: Annotated[int | None, Between(1, 65_536)] = None
+    size_divisor: Annotated[int, Between(1, 4096)] = 32
+    mean: Annotated[tuple[float, ...], Between(-1e6, 1e6)] = (123.675, 116.28, 103.53)
+    std: Annotated[tuple[float, ...], Between(1e-6, 1e6)] = (58.395, 57.12, 57.375)
+    thing_classes: Annotated[tuple[int, ...] | None, Between(0)] = None
+    object_mask_threshold: Annotated[float, Between(0, 1)] = 0.8
+    overlap_threshold: Annotated[float, Between(0, 1)] = 0.8
     resize_scores: bool = False
+
+    def __post_init__(self):
+        check_bounds(self, "ImageProcessor: ")
+        for name in ("mean", "std"):
+            if len(values := getattr(self, name)) != 3:
+                raise ValueError(f"ImageProcessor: {name} has one number per color, not {values}")
 
     @classmethod
     def for_model(cls, config: Mask2FormerConfig) -> "ImageProcessor":

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import json
 import multiprocessing
 import os
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from m2f_jax.files import read_json, write_json
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.streets.scene import StreetScene, check_size, street_scene
 
@@ -131,7 +131,7 @@ def prepare_folder(folder: Path, split: str, settings: dict[str, Any]):
     splits: dict[str, dict[str, Any]] = {}
     if record.exists():
         try:
-            splits = dict(json.loads(record.read_text())["splits"])
+            splits = dict(read_json(record)["splits"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{record} can't be read as the settings of street scenes") from error
     elif folder.is_dir() and any(folder.iterdir()):
@@ -155,9 +155,7 @@ def prepare_folder(folder: Path, split: str, settings: dict[str, Any]):
                 "would show the same streets; choose another seed"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = record.with_name(record.name + ".tmp")
-    temporary.write_text(json.dumps({"splits": {**splits, split: settings}}, indent=2) + "\n")
-    os.replace(temporary, record)
+    write_json(record, {"splits": {**splits, split: settings}})
 
 
 def write_scene(folder: Path, split: str, name: str, scene: StreetScene):

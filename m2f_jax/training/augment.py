@@ -6,17 +6,30 @@ image that the crop needs is resized.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
+from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.datasets.examples import Example, Segments
 from m2f_jax.inference.preprocess import resized_size
 from m2f_jax.structures import Size
 
 GREY = 128
+SIDE = Between(1, 65_536)
+
+
+def check_ranges(values: Any, *names: str):
+    """Refuses numbers out of bounds, and ranges that aren't a least and a greatest number."""
+    where = f"{type(values).__name__}: "
+    check_bounds(values, where)
+    for name in names:
+        if len(span := getattr(values, name)) != 2 or span[0] > span[1]:
+            raise ValueError(f"{where}{name} is a least and a greatest number, not {span}")
+
+
 """The fill value where an image is smaller than its crop (detectron2's FixedSizeCrop)."""
 
 SEXTANT = 30
@@ -42,8 +55,13 @@ class RandomCrop:
         longest_edge: the greatest length of the longer side, which comes first.
     """
 
-    shortest_edges: tuple[int, ...]
-    longest_edge: int
+    shortest_edges: Annotated[tuple[int, ...], SIDE]
+    longest_edge: Annotated[int, SIDE]
+
+    def __post_init__(self):
+        check_bounds(self, "RandomCrop: ")
+        if not self.shortest_edges:
+            raise ValueError("RandomCrop: shortest_edges is empty; give at least one length")
 
     def draw(self, image_size: Size, size: Size, rng: np.random.Generator) -> Window:
         """Draws the place of a crop of `size`."""
@@ -64,7 +82,10 @@ class LargeScaleJitter:
         scales: the least and the greatest size, in units of the largest that fits into the crop.
     """
 
-    scales: tuple[float, float]
+    scales: Annotated[tuple[float, float], Between(0.01, 100)]
+
+    def __post_init__(self):
+        check_ranges(self, "scales")
 
     def draw(self, image_size: Size, size: Size, rng: np.random.Generator) -> Window:
         """Draws the place of a crop of `size`, on the line from top left to bottom right.
@@ -95,10 +116,13 @@ class ColorJitter:
         hue: the most that is added to the hue, or subtracted, in OpenCV's steps of 2 degrees.
     """
 
-    brightness: float = 32.0
-    contrast: tuple[float, float] = (0.5, 1.5)
-    saturation: tuple[float, float] = (0.5, 1.5)
-    hue: int = 18
+    brightness: Annotated[float, Between(0, 255)] = 32.0
+    contrast: Annotated[tuple[float, float], Between(0, 100)] = (0.5, 1.5)
+    saturation: Annotated[tuple[float, float], Between(0, 100)] = (0.5, 1.5)
+    hue: Annotated[int, Between(0, 90)] = 18
+
+    def __post_init__(self):
+        check_ranges(self, "contrast", "saturation")
 
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"], rng: np.random.Generator
@@ -126,10 +150,15 @@ class Augmentation:
         flip: the probability of mirroring left to right.
     """
 
-    size: Size
+    size: Annotated[Size, SIDE]
     crop: RandomCrop | LargeScaleJitter
     colours: ColorJitter | None = None
-    flip: float = 0.5
+    flip: Annotated[float, Between(0, 1)] = 0.5
+
+    def __post_init__(self):
+        check_bounds(self, "Augmentation: ")
+        if len(self.size) != 2:
+            raise ValueError(f"Augmentation: size is height and width, not {self.size}")
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """Returns the changed example; beside a small image it is grey and has no segment."""

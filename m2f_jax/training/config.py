@@ -1,9 +1,9 @@
 """The settings of a training run: the model, the losses and the optimizer."""
 
-import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from m2f_jax.bounds import POSITIVE, Between, check_bounds
 from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.presets import preset
 
@@ -13,11 +13,10 @@ class ExtraTerm:
     """A line that you added to `losses.TERMS`, and its weight; 0 only logs it."""
 
     name: str
-    weight: float
+    weight: Annotated[float, Between(0)]
 
     def __post_init__(self):
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise ValueError(f"ExtraTerm: weight of {self.name} is at least 0, not {self.weight}")
+        check_bounds(self, f"ExtraTerm {self.name}: ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +30,19 @@ class LossConfig:
         ValueError: a number is out of range, or two terms have one name.
     """
 
-    class_weight: float = 2.0
-    mask_weight: float = 5.0
-    dice_weight: float = 5.0
-    no_object_weight: float = 0.1  # of the class loss where no object is
-    num_points: int | None = 12544  # per matching and per mask; None for whole masks
-    oversample_ratio: float = 3.0  # candidates per point
-    importance_sample_ratio: float = 0.75  # points that are the most uncertain candidates
+    class_weight: Annotated[float, POSITIVE] = 2.0
+    mask_weight: Annotated[float, POSITIVE] = 5.0
+    dice_weight: Annotated[float, POSITIVE] = 5.0
+    no_object_weight: Annotated[float, POSITIVE] = 0.1  # of the class loss where no object is
+    # Points per matching and per mask; None for whole masks.
+    num_points: Annotated[int | None, Between(1, 10_000_000)] = 12544
+    oversample_ratio: Annotated[float, POSITIVE] = 3.0  # candidates per point
+    # Points that are the most uncertain candidates.
+    importance_sample_ratio: Annotated[float, POSITIVE] = 0.75
     extra_terms: tuple[ExtraTerm, ...] = ()  # of the loss, beside class, mask and dice
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            if isinstance(value, int | float) and value <= 0:
-                raise ValueError(f"LossConfig: {name} must be above 0, not {value}")
+        check_bounds(self, "LossConfig: ")
         if self.importance_sample_ratio > min(1, self.oversample_ratio):
             raise ValueError(
                 f"LossConfig: importance_sample_ratio {self.importance_sample_ratio} must be at "
@@ -95,20 +94,16 @@ class OptimizerConfig:
         ValueError: a number is out of range.
     """
 
-    learning_rate: float = 1e-4
-    backbone_multiplier: float = 0.1
-    weight_decay: float = 0.05
-    clip_norm: float = 0.01
-    power: float = 0.9
+    learning_rate: Annotated[float, POSITIVE] = 1e-4
+    backbone_multiplier: Annotated[float, Between(0)] = 0.1
+    weight_decay: Annotated[float, Between(0)] = 0.05
+    clip_norm: Annotated[float, POSITIVE] = 0.01
+    power: Annotated[float, Between(0)] = 0.9
     milestones: tuple[float, ...] = ()
-    warmup_steps: int = 0
+    warmup_steps: Annotated[int, Between(0)] = 0
 
     def __post_init__(self):
-        for name in ("learning_rate", "clip_norm"):
-            if getattr(self, name) <= 0:
-                raise ValueError(
-                    f"OptimizerConfig: {name} must be above 0, not {getattr(self, name)}"
-                )
+        check_bounds(self, "OptimizerConfig: ")
         if any(not 0 < part < 1 for part in self.milestones):
             raise ValueError(
                 "OptimizerConfig: milestones are parts of the training between 0 and 1, not "
@@ -139,19 +134,13 @@ class TrainConfig:
     model: Mask2FormerConfig = field(
         default_factory=lambda: preset("swin-large-cityscapes-instance").config
     )
-    steps: int = 90_000
+    steps: Annotated[int, Between(1, 10**9)] = 90_000
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     dtype: Literal["float32", "bfloat16"] = "float32"
-    average_decay: float = 0.0
-    accumulate: int = 1
+    average_decay: Annotated[float, Between(0, 1 - 1e-9)] = 0.0
+    accumulate: Annotated[int, Between(1, 4096)] = 1
     remat: bool = False
 
     def __post_init__(self):
-        for name in ("steps", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"TrainConfig: {name} is at least 1, not {getattr(self, name)}")
-        if not 0 <= self.average_decay < 1:
-            raise ValueError(
-                f"TrainConfig: average_decay is from 0 to below 1, not {self.average_decay}"
-            )
+        check_bounds(self, "TrainConfig: ")

@@ -1,12 +1,13 @@
 """The log of a training run: one line of JSON per entry, and the same for TensorBoard."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from tensorboardX import SummaryWriter
+
+from m2f_jax.files import replacing
 
 LOG_FILE = "log.jsonl"
 
@@ -18,9 +19,8 @@ class Log:
         """Opens the log to continue after `step`."""
         path = folder / LOG_FILE
         kept = [line for line in read_lines(path) if json.loads(line)["step"] <= step]
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept))
-        os.replace(temporary, path)
+        with replacing(path) as unfinished:
+            unfinished.write_text("".join(f"{line}\n" for line in kept))
         self.file = path.open("a")
         self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 

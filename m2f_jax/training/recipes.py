@@ -6,15 +6,17 @@ what differs between data sets.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Annotated
 
+from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.config import (
     Mask2FormerConfig,
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
     from_plain,
-    read_json,
 )
+from m2f_jax.files import read_json
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.presets import PRESETS, preset
 from m2f_jax.training.augment import (
@@ -44,10 +46,15 @@ class Recipe:
 
     train: TrainConfig
     augmentation: Augmentation
-    batch_size: int = 16
-    max_segments: int = 100
+    batch_size: Annotated[int, Between(1, 1_000_000)] = 16
+    max_segments: Annotated[int, Between(1, 10_000)] = 100
     keep_empty: bool = False
-    test_size: tuple[int, int] | None = None
+    test_size: Annotated[tuple[int, int] | None, Between(1, 65_536)] = None
+
+    def __post_init__(self):
+        check_bounds(self, "Recipe: ")
+        if self.test_size is not None and len(self.test_size) != 2:
+            raise ValueError(f"Recipe: test_size is two lengths, not {self.test_size}")
 
 
 def recipe(name: str) -> Recipe:

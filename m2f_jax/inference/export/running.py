@@ -8,7 +8,6 @@ Axes: H W the image.
 """
 
 import functools
-import json
 import os
 import zipfile
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from m2f_jax.config import Task, from_plain
+from m2f_jax.files import parse_json
 from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference.prefetching import Pending
 from m2f_jax.inference.results import (
@@ -88,7 +88,10 @@ def read_program(path: Path) -> tuple[Header, bytes]:
         raise FileNotFoundError(f"{path} is missing; m2f export writes such a file")
     try:
         with zipfile.ZipFile(path) as archive:
-            values, program = json.loads(archive.read(HEADER_FILE)), archive.read(PROGRAM_FILE)
+            values, program = (
+                parse_json(archive.read(HEADER_FILE), HEADER_FILE),
+                archive.read(PROGRAM_FILE),
+            )
             version = values.pop("format")
     except (zipfile.BadZipFile, KeyError, AttributeError, ValueError, EOFError) as error:
         raise ValueError(
