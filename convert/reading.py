@@ -1,6 +1,8 @@
 """Opens checkpoints of every known kind; their tensors are read when asked for."""
 
 import contextlib
+import dataclasses
+import functools
 import logging
 import os
 import re
@@ -8,11 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
+
 from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, SwinConfig, Task, type_of
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
-from m2f_jax.modeling.parameters import parameter_shapes
+from m2f_jax.modeling.parameters import check_finite, parameter_shapes
 from m2f_jax.presets import nearest_preset
 
 from .files.formats import StoredTensor, open_tensors
@@ -92,14 +96,14 @@ def _open_ours(folder: Path) -> Checkpoint:
     weights = _weights(folder, (WEIGHTS_FILE,))
     rules = [Rule((name,), (name,), SAME) for name in _parameter_shapes(config, path)]
     return Checkpoint(
-        config, processor, _converted(open_tensors(weights), rules, config, UNFIT.format(weights))
+        config, processor, _converted(_open_finite(weights), rules, config, UNFIT.format(weights))
     )
 
 
 def _open_authors(path: Path, name: str, task: Task | None, num_heads: int) -> Checkpoint:
     if path.name in (CONFIG_FILE, *HUGGING_FACE_WEIGHTS) and (path.parent / CONFIG_FILE).is_file():
         raise ValueError(f"{path} is one file of a model; name its folder, {path.parent}")
-    tensors = open_tensors(path)
+    tensors = _open_finite(path)
     tensors = _respelled(tensors, authors.spellings(tensors), path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     with _about(path):
@@ -128,7 +132,7 @@ def _open_hugging_face(
     processor = _processor(folder, config)
     weights = _weights(folder, HUGGING_FACE_WEIGHTS)
     table = huggingface.table_of(config)
-    tensors = _respelled(open_tensors(weights), table.spellings, weights)
+    tensors = _respelled(_open_finite(weights), table.spellings, weights)
     rules = expand(table.rules, _parameter_shapes(config, folder / CONFIG_FILE))
     return Checkpoint(
         config,
@@ -163,7 +167,7 @@ def open_backbone(
     """
     path = locate(source, revision, token)
     if path.is_file():
-        form, weights, tensors = swin_imagenet.AUTHORS, path, open_tensors(path)
+        form, weights, tensors = swin_imagenet.AUTHORS, path, _open_finite(path)
         if not swin_imagenet.is_authors(tensors):
             return None
     else:
@@ -174,7 +178,7 @@ def open_backbone(
             return None
         check_fields(values, swin_imagenet.REQUIRED, str(path / CONFIG_FILE))
         form, weights = swin_imagenet.HUGGING_FACE, _weights(path, HUGGING_FACE_WEIGHTS)
-        tensors = open_tensors(weights)
+        tensors = _open_finite(weights)
     tensors = _respelled(tensors, form.spellings, weights)
     if not isinstance(config.backbone, SwinConfig):
         raise ValueError(
@@ -293,6 +297,20 @@ def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str
     if named := tasks.findall(origin.lower()):
         return named[-1]
     return "semantic" if num_queries == 100 and len(labels) in (65, 150) else "panoptic"
+
+
+def _open_finite(path: Path) -> dict[str, StoredTensor]:
+    """Returns the tensors of a file, of which reading one refuses numbers that aren't finite."""
+    return {
+        name: dataclasses.replace(tensor, read=functools.partial(_read_finite, name, tensor, path))
+        for name, tensor in open_tensors(path).items()
+    }
+
+
+def _read_finite(name: str, tensor: StoredTensor, path: Path) -> np.ndarray:
+    array = tensor.read()
+    check_finite(name, array, path)
+    return array
 
 
 def _respelled(

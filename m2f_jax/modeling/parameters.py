@@ -1,9 +1,11 @@
 """A model's parameters by name: their shapes without a model, and a model made from arrays."""
 
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from m2f_jax.config import Mask2FormerConfig
@@ -52,3 +54,31 @@ def stored_dtype(name: str, dtype: jnp.dtype) -> jnp.dtype:
     """A parameter's dtype for inference: float32 where sampling points depend on it."""
     exact = "sampling_offsets" in name or "attention_weights" in name
     return jnp.dtype(jnp.float32) if exact else dtype
+
+
+def check_finite(name: str, values: np.ndarray | jax.Array, where: str | os.PathLike):
+    """Refuses numbers of a checkpoint that aren't finite, in float32 at the most.
+
+    Args:
+        name: of the tensor or parameter, for the message.
+        values: of any shape and kind of numbers; of an array that is spread over several processes,
+            this one's part is checked.
+        where: the file or folder, for the message.
+
+    Raises:
+        ValueError: some are NaN or infinite, or beyond float32.
+    """
+    spread = isinstance(values, jax.Array)
+    for part in [shard.data for shard in values.addressable_shards] if spread else [values]:
+        array = np.asarray(part)
+        if array.dtype.kind in "biu":
+            continue
+        with np.errstate(over="ignore"):
+            is_finite = np.isfinite(array.astype(np.float32) if array.itemsize > 4 else array)
+        if wrong := array.size - np.count_nonzero(is_finite):
+            first = np.unravel_index(np.argmin(is_finite), array.shape)
+            raise ValueError(
+                f"{where}: {wrong} of the {array.size} numbers of {name} aren't finite, such as "
+                f"{array[first]}; the training that wrote it had diverged, or the file is damaged: "
+                "take an earlier checkpoint, or get the file again"
+            )

@@ -9,6 +9,7 @@ import pickle
 import re
 import shutil
 
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, Transformer
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, numbered, things
 from m2f_jax.modeling.mask2former import Mask2Former
-from m2f_jax.modeling.parameters import parameter_shapes, stored_dtype
+from m2f_jax.modeling.parameters import check_finite, parameter_shapes, stored_dtype
 from m2f_jax.presets import PRESETS, preset
 from tests.conftest import GOLDEN
 
@@ -545,6 +546,46 @@ def test_what_the_checkpoint_says_itself(hugging_face, ours):
         open_checkpoint(ours, task="instance")
     with pytest.raises(ValueError, match=rf"one file of a model; name its folder, {ours}"):
         open_checkpoint(ours / WEIGHTS)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", ["authors", "hugging_face", "ours"])
+def test_numbers_that_are_not_finite(request, tmp_path, form, value):
+    source = request.getfixturevalue(form)
+    path = source if source.is_file() else source / WEIGHTS
+    arrays = read_file(path)
+    name = next(name for name in sorted(arrays) if "norm" in name)
+    arrays[name] = arrays[name].copy()
+    arrays[name].flat[-1] = value
+    if source.is_file():
+        source = path = tmp_path / "model_final.pkl"
+        path.write_bytes(pickle.dumps(arrays))
+    else:
+        write_file(path, arrays)
+    said = rf"{path}: 1 of the {arrays[name].size} numbers of {name} aren't finite, such as {value}"
+    with pytest.raises(ValueError, match=re.escape(said)):
+        convert(source, tmp_path / "new")
+    assert not any((tmp_path / "new").iterdir())
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Mask2Former.from_pretrained(source)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float32, np.float64])
+def test_finite_numbers_of_every_kind(dtype):
+    good = np.array([[-2, 0], [3, 4]], dtype)
+    check_finite("a", good, "file")
+    check_finite("a", jnp.asarray(good, jnp.bfloat16), "file")
+    check_finite("a", good.astype(np.int64), "file")
+    good[1, 0] = np.nan
+    with pytest.raises(ValueError, match="file: 1 of the 4 numbers of a aren't finite"):
+        check_finite("a", good, "file")
+    with pytest.raises(ValueError, match="file: 1 of the 4 numbers of a aren't finite"):
+        check_finite("a", jnp.asarray(good, jnp.bfloat16), "file")
+
+
+def test_numbers_beyond_float32_are_not_finite_there():
+    with pytest.raises(ValueError, match=r"file: 1 of the 2 numbers of a aren't .* 1e\+200"):
+        check_finite("a", np.array([1.0, 1e200]), "file")
 
 
 # --- converting leaves no mess -------------------------------------------------------------------
