@@ -2,9 +2,8 @@
 
 import time
 
-from rich.console import Console
-
 from m2f_jax.cli.arguments import Convert
+from m2f_jax.cli.terminal import terminal
 from m2f_jax.convert import convert
 
 
@@ -27,11 +26,10 @@ def run(command: Convert) -> int:
         if processor.shortest_edge
         else "native size"
     )
-    Console(highlight=False).print(
+    terminal(errors=False).print(
         f"{command.source} -> {command.folder} in {seconds:.1f} s: {len(checkpoint.tensors)} "
         f"tensors, every one of the source's used or known as unused\n"
         f"{config.task} model, {config.num_classes} classes, "
         f"{config.decoder.num_queries} queries; images at {size}",
-        soft_wrap=True,
     )
     return 0

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ import jax
 from rich.console import Console
 
 from m2f_jax.cli.arguments import DEFAULT_MODEL, Eval, EvalCityscapes, EvalCoco, EvalFolder
+from m2f_jax.cli.cache import cache_folder
 from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
 from m2f_jax.cli.scores import print_scores
+from m2f_jax.cli.terminal import terminal
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.coco import coco_dataset
@@ -39,7 +40,7 @@ Command = EvalCityscapes | EvalCoco | EvalFolder
 
 def run(command: Eval) -> int:
     """Returns 1 if an image failed; there is no result then."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = terminal()
     data = command.data
     join_processes(data.processes)
     if isinstance(data, EvalFolder):
@@ -210,8 +211,9 @@ def show(
     return 0
 
 
-def tables_folder(out: str | None) -> Path:
-    """Where finished tables are kept: in the output folder, else in the user's cache."""
+def tables_folder(out: str | None) -> Path | None:
+    """Where finished tables are kept: in the output folder, else in the user's cache, if any."""
     if out is not None:
         return Path(out, "tables")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "m2f-jax", "eval")
+    cache = cache_folder()
+    return None if cache is None else cache / "eval"

@@ -3,9 +3,8 @@
 import dataclasses
 import time
 
-from rich.console import Console
-
 from m2f_jax.cli.arguments import Export, parse_size
+from m2f_jax.cli.terminal import terminal
 from m2f_jax.inference.export.running import arrays_file
 from m2f_jax.inference.export.writing import check, export_model
 from m2f_jax.inference.segmenter import Segmenter
@@ -34,11 +33,10 @@ def run(command: Export) -> int:
     )
     weights = arrays_file(command.file)
     size_mib = weights.stat().st_size / MEBI
-    Console(highlight=False).print(
+    terminal(errors=False).print(
         f"{command.source} -> {command.file} and {weights} ({size_mib:.1f} MiB) in "
         f"{time.perf_counter() - start:.1f} s\n"
         f"{header.task} of images of {size[0]} x {size[1]} in {header.dtype}, "
         f"for {', '.join(header.platforms)}",
-        soft_wrap=True,
     )
     return 0

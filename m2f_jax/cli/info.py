@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from m2f_jax.cli.arguments import Info
+from m2f_jax.cli.terminal import terminal
 from m2f_jax.config import (
     FPNPixelDecoderConfig,
     Mask2FormerConfig,
@@ -154,7 +154,7 @@ def show(source: str, facts: dict[str, Any]):
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         table.add_row(name, as_text(value))
-    Console(highlight=False).print(table)
+    terminal(errors=False).print(table, soft_wrap=False)
 
 
 def as_text(value: Any) -> str:

@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from m2f_jax.cli.terminal import terminal
 from m2f_jax.eval.metrics.coco_ap import CocoMaskAPResult
 from m2f_jax.eval.metrics.instance_report_data import InstanceAPResult
 from m2f_jax.eval.metrics.panoptic_quality import PanopticQualityResult
@@ -80,8 +80,8 @@ def print_scores(result: Any, published: Mapping[str, float]):
     for row in rows[:-1]:
         table.add_row(*row, end_section=row is rows[-2])
     table.add_row(*rows[-1], style="bold")
-    console = Console(highlight=False)
-    console.print(table)
+    console = terminal(errors=False)
+    console.print(table, soft_wrap=False)
     if isinstance(result, CocoMaskAPResult):
         for kind in ("AP", "AR"):
             numbers = {name: getattr(result, name.lower()) for name in NUMBERS if kind in name}

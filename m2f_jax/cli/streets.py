@@ -3,16 +3,15 @@
 import os
 from contextlib import ExitStack
 
-from rich.console import Console
-
 from m2f_jax.cli.arguments import Streets, parse_size
 from m2f_jax.cli.progress import ImageProgress
+from m2f_jax.cli.terminal import terminal
 from m2f_jax.streets import write_streets
 
 
 def run(command: Streets) -> int:
     """Writes the data set, or the rest of it."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = terminal()
     size = parse_size(command.size)
     bars: list[ImageProgress] = []
     with ExitStack() as stack:
@@ -34,10 +33,9 @@ def run(command: Streets) -> int:
             workers=(os.cpu_count() or 1) if command.workers is None else command.workers,
         )
     kept = command.images - drawn
-    Console(highlight=False).print(
+    terminal(errors=False).print(
         f"{command.folder}: {command.images} {command.split} images of {size[0]} x {size[1]}, "
         f"seed {command.seed}; {drawn} drawn now"
         + (f", {kept} were there already" if kept else ""),
-        soft_wrap=True,
     )
     return 0

@@ -15,6 +15,7 @@ from rich.console import Console
 from m2f_jax.cli.arguments import Train, parse_size
 from m2f_jax.cli.processes import join_processes
 from m2f_jax.cli.progress import ImageProgress
+from m2f_jax.cli.terminal import terminal
 from m2f_jax.cli.train_data import find_data
 from m2f_jax.config import from_plain, to_plain
 from m2f_jax.datasets.dataset import Dataset, check_examples, with_segments
@@ -45,7 +46,7 @@ PICTURES = 4  # evaluation images that are drawn
 def run(command: Train) -> int:
     """Trains, or goes on training."""
     join_processes(command.processes)
-    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=jax.process_index() > 0)
+    console = terminal(quiet=jax.process_index() > 0)
     chosen = with_overrides(recipe(command.recipe), command)
     data = find_data(Path(command.data), chosen.train.model.task, None)
     chosen = dataclasses.replace(

@@ -1,0 +1,77 @@
+"""Runs one command: reads its arguments, checks its options, and prints its errors."""
+
+import dataclasses
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from m2f_jax.bounds import check_bounds
+from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets, Train
+from m2f_jax.cli.cache import cache_folder
+from m2f_jax.cli.terminal import printable
+
+USER_ERROR = 1
+COMMANDS = {
+    "predict": Predict,
+    "eval": Eval,
+    "train": Train,
+    "convert": Convert,
+    "export": Export,
+    "info": Info,
+    "streets": Streets,
+}
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Does what `main` says, except for interruptions."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        COMMANDS,
+        prog="m2f",
+        description="Mask2Former in JAX: segment images; train, evaluate, convert, export models.",
+        args=arguments,
+        config=(
+            tyro.conf.OmitArgPrefixes,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.HelptextFromCommentsOff,
+        ),
+    )
+    logging.basicConfig(format="m2f: %(message)s", level=logging.WARNING)
+    use_compilation_cache()
+    [name] = (name for name, kind in COMMANDS.items() if isinstance(command, kind))
+    try:
+        check_options(command)
+        return importlib.import_module(f"m2f_jax.cli.{name}").run(command)
+    except (ValueError, OSError) as error:
+        print(f"m2f: {printable(describe(error))}", file=sys.stderr)
+        return USER_ERROR
+
+
+def check_options(command: Any):
+    """Refuses numbers that an option can't have.
+
+    Raises:
+        ValueError: the message names the option.
+    """
+    check_bounds(command, "", lambda field: "--" + field.rstrip("_").replace("_", "-"))
+    for value in vars(command).values():
+        if dataclasses.is_dataclass(value):
+            check_options(value)
+
+
+def describe(error: Exception) -> str:
+    """An error as one message; operating system errors name their file."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def use_compilation_cache():
+    """Keeps compiled programs in the user's cache folder, unless JAX was told of another one."""
+    folder = cache_folder()
+    if folder is not None:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))

@@ -1,0 +1,39 @@
+"""What commands print: text as it is, in which names of files and classes may hold anything."""
+
+from typing import Any
+from unicodedata import category
+
+from rich.console import Console
+
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, no text at all, breaks of lines
+
+
+def terminal(*, errors: bool = True, quiet: bool = False) -> Console:
+    """Returns a console that takes no markup, emoji codes or colors out of text, nor breaks lines.
+
+    Args:
+        errors: whether it is standard error, which is for all but a command's results.
+        quiet: whether it prints nothing.
+    """
+    return PlainConsole(
+        stderr=errors, quiet=quiet, markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
+
+
+class PlainConsole(Console):
+    """A console that shows control characters by their escapes."""
+
+    def print(self, *objects: Any, **options: Any):
+        """Prints as rich does, but for control characters."""
+        super().print(*(printable(x) if isinstance(x, str) else x for x in objects), **options)
+
+
+def printable(text: str) -> str:
+    r"""Returns the text with its control characters escaped, as "\x1b"; line breaks stay.
+
+    What isn't text at all, such as the bytes of a file's name in another encoding, is escaped too.
+    """
+    return "".join(
+        x.encode("unicode_escape").decode() if x != "\n" and category(x) in UNPRINTABLE else x
+        for x in text
+    )

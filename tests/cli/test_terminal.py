@@ -1,0 +1,85 @@
+"""Names are printed as they are, and the command line starts and stops in any surroundings."""
+
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+from rich.table import Table
+
+from m2f_jax.cli import commands
+from m2f_jax.cli.cache import cache_folder
+from m2f_jax.cli.terminal import printable, terminal
+
+NAMES = ["IMG [copy].jpg", "x[b]y.jpg", "x[/b].jpg", ":smile:.png", "[red].png", "ä 漢\u202f.png"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_printed_as_they_are(name):
+    console = terminal()
+    console.file, console.width = io.StringIO(), 10
+    console.print(f"m2f: {name}", style="red")
+    table = Table(title=name)
+    table.add_column(name)
+    table.add_row(name)
+    console.width = 200
+    console.print(table, soft_wrap=False)
+    printed = console.file.getvalue()
+    assert printed.startswith(f"m2f: {name}\n")
+    assert printed.count(name) == 4
+
+
+def test_control_characters_are_escaped():
+    assert printable("a\x1b[31m\r\x9b") == r"a\x1b[31m\r\x9b"
+    assert printable("one\ntwo\u2028") == "one\ntwo\\u2028"
+    assert printable(os.fsdecode(b"\xff.png")) == r"\udcff.png"
+
+
+def test_errors_of_commands_are_printed_as_they_are(capsys, tmp_path):
+    name = str(tmp_path / "x[" / "b].pkl\x1b[2J")
+    assert commands.run(["info", name]) == 1
+    assert name.replace("\x1b", r"\x1b") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("home", ["~", "relative", "/proc/nowhere", "{tmp}/file"])
+def test_without_a_home_there_is_no_cache(home, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", home.format(tmp=tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert cache_folder() is None
+    commands.use_compilation_cache()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_users_without_an_entry_have_no_cache(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: {}["no such user"])
+    assert cache_folder() is None
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "m2f-jax"
+
+
+@pytest.mark.parametrize("module", ["tyro", "jax", "PIL.Image"])
+def test_an_interruption_during_imports(module):
+    """The module's import is where the signal comes."""
+    code = f"""
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from m2f_jax.cli import main
+sys.exit(main(["predict", "nothing.png"]))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 130
+    assert ran.stderr == "m2f: interrupted; run the same command again to go on\n"
