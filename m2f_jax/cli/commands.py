@@ -13,6 +13,7 @@ import tyro
 from m2f_jax.bounds import check_bounds
 from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets, Train
 from m2f_jax.cli.cache import cache_folder
+from m2f_jax.cli.interruption import ending_at_once
 from m2f_jax.cli.terminal import printable
 
 USER_ERROR = 1
@@ -45,7 +46,9 @@ def run(arguments: Sequence[str] | None) -> int:
     [name] = (name for name, kind in COMMANDS.items() if isinstance(command, kind))
     try:
         check_options(command)
-        return importlib.import_module(f"m2f_jax.cli.{name}").run(command)
+        with ending_at_once():
+            module = importlib.import_module(f"m2f_jax.cli.{name}")
+        return module.run(command)
     except (ValueError, OSError) as error:
         print(f"m2f: {printable(describe(error))}", file=sys.stderr)
         return USER_ERROR
