@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, SwinConfig, Task, type_of
+from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task, type_of
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
@@ -21,8 +21,8 @@ from m2f_jax.presets import nearest_preset
 
 from .files.formats import StoredTensor, open_tensors
 from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
-from .tables import authors, huggingface, huggingface_config, swin_imagenet
-from .tables.json_fields import check_fields, field
+from .tables import authors, huggingface, huggingface_config, imagenet
+from .tables.json_fields import field
 from .tables.rules import SAME, Rule, Shape, differences, expand, load, respell
 
 logger = logging.getLogger("m2f_jax")
@@ -66,7 +66,7 @@ def open_checkpoint(
 
     Raises:
         FileNotFoundError: there is nothing of that name, or the folder lacks a file.
-        ValueError: the checkpoint is damaged, or doesn't hold a Mask2Former on Swin.
+        ValueError: the checkpoint is damaged, or doesn't hold a Mask2Former.
     """
     path = locate(source, revision, token)
     name = str(source) if path != Path(source) else path.resolve().name
@@ -113,7 +113,7 @@ def _open_authors(path: Path, name: str, task: Task | None, num_heads: int) -> C
         config = authors.infer_config(shapes, labels, task, num_heads)
     table = authors.table_of(config)
     rules = expand(table.rules, _parameter_shapes(config, path))
-    unfit = f"{path} isn't, or isn't all of, a Mask2Former on Swin by the authors' code"
+    unfit = f"{path} isn't, or isn't all of, a Mask2Former by the authors' code"
     return Checkpoint(
         config,
         ImageProcessor.for_model(config),
@@ -148,17 +148,18 @@ def open_backbone(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> dict[str, StoredTensor] | None:
-    """Opens a Swin trained on ImageNet; returns None if `source` is something else.
+    """Opens a backbone trained on ImageNet; returns None if `source` is something else.
 
     Args:
-        source: a Hugging Face folder or hub id of a Swin, or one of the Swin authors' files.
+        source: a Hugging Face folder or hub id of a Swin or ResNet, one of the Swin authors' files,
+            or a ResNet of detectron2's, torchvision's or timm's.
         config: of the model that the backbone is for.
         revision: branch, tag or commit on the hub.
         token: for private repositories on the hub; by default the one you logged in with.
 
     Returns:
-        The tensors under the names of our parameters: all of the backbone's but those of the norms
-        of its outputs, which such files don't hold.
+        The tensors under the names of our parameters: all of the backbone's, but of a Swin not
+        the norms of its outputs, which such files don't hold.
 
     Raises:
         FileNotFoundError: there is nothing of that name, or the folder lacks a file.
@@ -167,29 +168,30 @@ def open_backbone(
     """
     path = locate(source, revision, token)
     if path.is_file():
-        form, weights, tensors = swin_imagenet.AUTHORS, path, _open_finite(path)
-        if not swin_imagenet.is_authors(tensors):
-            return None
+        weights, tensors = path, _open_finite(path)
+        kind, form = imagenet.of_names(tensors)
     else:
         if not (path / CONFIG_FILE).is_file():
             return None
         values = _read_object(path / CONFIG_FILE)
-        if values.get("model_type") != "swin":
+        kind, form = imagenet.of_huggingface(values, str(path / CONFIG_FILE))
+        if kind is None:
             return None
-        check_fields(values, swin_imagenet.REQUIRED, str(path / CONFIG_FILE))
-        form, weights = swin_imagenet.HUGGING_FACE, _weights(path, HUGGING_FACE_WEIGHTS)
+        weights = _weights(path, HUGGING_FACE_WEIGHTS)
         tensors = _open_finite(weights)
+    if kind is None or form is None:
+        return None
     tensors = _respelled(tensors, form.spellings, weights)
-    if not isinstance(config.backbone, SwinConfig):
+    if not isinstance(config.backbone, kind.config_class):
         raise ValueError(
-            f"{source} is a Swin, and the model's backbone is of the type "
+            f"{source} is a {kind.name}, and the model's backbone is of the type "
             f"{type_of(config.backbone)!r}"
         )
     with _about(weights):
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        swin_imagenet.check_sizes(swin_imagenet.sizes(shapes, form.rules), config.backbone)
-    rules = expand(form.rules, filter(swin_imagenet.is_pretrained, parameter_shapes(config)))
-    unfit = f"{weights} isn't, or isn't all of, a Swin of the size that is needed"
+        kind.check_shapes(shapes, form.rules, config.backbone)
+    rules = expand(form.rules, filter(kind.is_pretrained, parameter_shapes(config)))
+    unfit = f"{weights} isn't, or isn't all of, a {kind.name} of the size that is needed"
     return _converted(tensors, rules, config, unfit, form.unused)
 
 

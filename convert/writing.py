@@ -51,7 +51,7 @@ def convert(
     Raises:
         FileExistsError: `folder` holds a model, or part of one.
         FileNotFoundError: there is no `source`.
-        ValueError: the source is damaged, isn't a Mask2Former on Swin, or can't be expressed in
+        ValueError: the source is damaged, isn't a Mask2Former, or can't be expressed in
             the other format.
     """
     if to not in get_args(Format):

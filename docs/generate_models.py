@@ -15,19 +15,22 @@ DATA_SETS = {
     "mapillary-vistas": "Mapillary Vistas",
 }
 METRICS = ("PQ", "AP", "AP50", "mIoU")
-COLUMNS = ("model", "classes", "queries", "shortest edge", "longest edge", *METRICS)
+COLUMNS = ("model", "classes", "queries", "shortest edge", "longest edge", *METRICS, "file")
 INTRODUCTION = f"""\
 # Models
 
 <!-- Written by docs/generate_models.py; change m2f_jax/presets.py and run it again. -->
 
-The published Mask2Former models on Swin. Wherever a command or `from_pretrained` takes a \
-`SOURCE`, put `{HUB_PREFIX}` before the name. `m2f train` takes the name itself, as a recipe. \
+The published Mask2Former models for images. Those on Swin are on the Hugging Face hub, but for \
+instances of ADE20K: wherever a command or `from_pretrained` takes a `SOURCE`, put `{HUB_PREFIX}` \
+before the name. All are in the authors' model zoo, as `model_final_` and the digits in the column \
+"file"; give the downloaded `.pkl` as `SOURCE`. `m2f train` takes the name itself, as a recipe. \
 `m2f info NAME` shows a model's architecture, number of parameters and classes without fetching it.
 
-With both decoders a model has 47.4 million parameters on Swin-T, 68.7 on Swin-S, 106.9 on Swin-B \
-and 215.5 on Swin-L; the number of classes changes little. `base` was pretrained on ImageNet-1k, \
-`base-IN21k` and `large` on ImageNet-21k.
+With both decoders a model has 44.0 million parameters on ResNet-50, 63.0 on ResNet-101, 47.4 on \
+Swin-T, 68.7 on Swin-S, 106.9 on Swin-B and 215.5 on Swin-L; the number of classes changes little. \
+`swin-base` was pretrained on ImageNet-1k, `swin-base-IN21k` and `swin-large` on ImageNet-21k, the \
+ResNets on ImageNet-1k.
 
 Scores are the authors', in percent, on the validation images at a single scale: PQ (panoptic), AP \
 and AP50 of masks (instance) and mIoU (semantic), as far as their model zoo reports them. Images \
@@ -49,6 +52,7 @@ def row_of(name: str, preset: Preset) -> str:
         str(preset.shortest_edge),
         str(preset.longest_edge),
         *(f"{preset.scores[x]:.1f}" if x in preset.scores else "" for x in METRICS),
+        preset.file.removeprefix("model_final_").removesuffix(".pkl"),
     ]
     return f"| {' | '.join(cells)} |"
 

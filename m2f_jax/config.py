@@ -106,6 +106,39 @@ class SwinConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResNetConfig:
+    """A ResNet (He et al., CVPR 2016) of bottlenecks with frozen norms; the defaults are R50.
+
+    `stem_dim` is the width of what the first stage gets, `dim` that of its result. `deeplab` means
+    detectron2's other form, R101c: three convolutions of 3 x 3 in the stem, and dilations of 1, 2,
+    4 in the last stage.
+    """
+
+    depths: Annotated[tuple[int, ...], Between(1, 200)] = (3, 4, 6, 3)
+    stem_dim: Width = 64
+    dim: Width = 256
+    deeplab: bool = False
+
+    def __post_init__(self):
+        check_bounds(self, "ResNetConfig: ")
+        if len(self.depths) != 4:
+            raise ValueError(
+                "ResNetConfig: depths needs 4 entries, one per stage (strides 4 to 32); "
+                f"got {len(self.depths)}"
+            )
+        if self.dim % 4 or (self.deeplab and self.stem_dim % 2):
+            raise ValueError(
+                f"ResNetConfig: dim {self.dim} must be a multiple of 4, and with deeplab stem_dim "
+                f"{self.stem_dim} one of 2"
+            )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Width of each stage: dim, doubled at every stage."""
+        return tuple(self.dim * 2**stage for stage in range(4))
+
+
+@dataclass(frozen=True, kw_only=True)
 class PixelDecoderConfig:
     """The multi-scale deformable attention pixel decoder (Sec. 3.2.2); published defaults."""
 
@@ -153,7 +186,7 @@ class TransformerDecoderConfig:
 
 
 # The first of each table is the default, also in files that were written without types.
-BACKBONES: dict[str, type[AnyBackboneConfig]] = {"swin": SwinConfig}
+BACKBONES: dict[str, type[AnyBackboneConfig]] = {"swin": SwinConfig, "resnet": ResNetConfig}
 PIXEL_DECODERS: dict[str, type[AnyPixelDecoderConfig]] = {
     "deformable": PixelDecoderConfig,
     "fpn": FPNPixelDecoderConfig,

@@ -131,5 +131,13 @@ MAPILLARY_VISTAS = _parse("""
 
 _PUBLISHED = {
     len(labels): labels
-    for labels in (things(CITYSCAPES), CITYSCAPES, things(COCO), COCO, ADE20K, MAPILLARY_VISTAS)
+    for labels in (
+        things(CITYSCAPES),
+        CITYSCAPES,
+        things(COCO),
+        COCO,
+        things(ADE20K),
+        ADE20K,
+        MAPILLARY_VISTAS,
+    )
 }

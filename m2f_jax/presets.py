@@ -1,4 +1,4 @@
-"""The published Mask2Former models on Swin: architecture, test size and scores, as plain data.
+"""The published Mask2Former models: architecture, test size and scores, as plain data.
 
 Facts from the authors' configuration files and model zoo; names from the Hugging Face hub.
 """
@@ -7,7 +7,13 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from m2f_jax.config import Mask2FormerConfig, SwinConfig, Task, TransformerDecoderConfig
+from m2f_jax.config import (
+    Mask2FormerConfig,
+    ResNetConfig,
+    SwinConfig,
+    Task,
+    TransformerDecoderConfig,
+)
 from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, Label, things
 
 HUB_PREFIX = "facebook/mask2former-"  # before a preset's name: its repository on the hub
@@ -20,12 +26,16 @@ SWIN_BASE = SwinConfig(
 SWIN_LARGE = SwinConfig(
     embed_dim=192, depths=(2, 2, 18, 2), num_heads=(6, 12, 24, 48), window_size=12
 )
-_BACKBONES = {  # "base" was pretrained on ImageNet-1k, "base-IN21k" and "large" on ImageNet-21k
-    "tiny": SWIN_TINY,
-    "small": SWIN_SMALL,
-    "base": SWIN_BASE,
-    "base-IN21k": SWIN_BASE,
-    "large": SWIN_LARGE,
+RESNET50 = ResNetConfig()
+RESNET101 = ResNetConfig(depths=(3, 4, 23, 3))
+_BACKBONES = {  # Swin-B was pretrained on ImageNet-1k, "base-IN21k" and Swin-L on ImageNet-21k
+    "resnet50": RESNET50,
+    "resnet101": RESNET101,
+    "swin-tiny": SWIN_TINY,
+    "swin-small": SWIN_SMALL,
+    "swin-base": SWIN_BASE,
+    "swin-base-IN21k": SWIN_BASE,
+    "swin-large": SWIN_LARGE,
 }
 
 
@@ -37,6 +47,7 @@ class Preset:
     `longest_edge`. A query took part in a panoptic map if its score exceeded
     `object_mask_threshold`. `scores` are the authors', in percent, on the validation images at that
     single scale: "PQ", "AP" (of masks), "AP50" and "mIoU", as far as the model zoo reports them.
+    `file` is the authors' checkpoint.
     """
 
     config: Mask2FormerConfig
@@ -44,6 +55,7 @@ class Preset:
     longest_edge: int
     object_mask_threshold: float
     scores: Mapping[str, float]
+    file: str
 
 
 def preset(name: str) -> Preset:
@@ -61,13 +73,19 @@ def preset(name: str) -> Preset:
 
 
 def nearest_preset(config: Mask2FormerConfig) -> Preset | None:
-    """The published model of the same classes and the nearest backbone width; None if there's none.
+    """The published model of the same classes that is most like it; None if there's none.
 
-    It tells how a model of its kind is tested: on ADE20K the size depends on the backbone.
+    It tells how a model of its kind is tested: on ADE20K the size depends on backbone and task. The
+    kind of backbone counts most, then its width, then the task.
     """
 
-    def distance(preset: Preset) -> int:
-        return abs(preset.config.backbone.channels[0] - config.backbone.channels[0])
+    def distance(preset: Preset) -> tuple[bool, int, bool]:
+        other = preset.config
+        return (
+            type(other.backbone) is not type(config.backbone),
+            abs(other.backbone.channels[0] - config.backbone.channels[0]),
+            other.task != config.task,
+        )
 
     same_classes = (p for p in PRESETS.values() if p.config.labels == config.labels)
     return min(same_classes, key=distance, default=None)
@@ -79,26 +97,27 @@ def _table(
     labels: tuple[Label, ...],
     test_size: tuple[int, int],
     metrics: tuple[str, ...],
-    scores: Mapping[str, tuple[float, ...]],
+    rows: Mapping[str, tuple[str, *tuple[float, ...]]],
 ) -> dict[str, Preset]:
-    """The presets of one table of the model zoo; `scores` has a row per backbone."""
+    """The presets of one table of the model zoo; a row has the file's digits, then the scores."""
     shortest, longest = test_size
     return {
-        f"swin-{backbone}-{dataset}-{task}": Preset(
+        f"{backbone}-{dataset}-{task}": Preset(
             config=Mask2FormerConfig(
                 labels=labels,
                 task=task,
                 backbone=_BACKBONES[backbone],
                 decoder=TransformerDecoderConfig(
-                    num_queries=200 if backbone == "large" and task != "semantic" else 100
+                    num_queries=200 if backbone == "swin-large" and task != "semantic" else 100
                 ),
             ),
             shortest_edge=shortest,
             longest_edge=longest,
             object_mask_threshold=0.0 if dataset == "mapillary-vistas" else 0.8,
-            scores=dict(zip(metrics, row, strict=True)),
+            scores=dict(zip(metrics, scores, strict=True)),
+            file=f"model_final_{digits}.pkl",
         )
-        for backbone, row in scores.items()
+        for backbone, (digits, *scores) in rows.items()
     }
 
 
@@ -110,10 +129,12 @@ PRESETS: Mapping[str, Preset] = {
         (1024, 2048),
         ("AP", "AP50"),
         {
-            "tiny": (39.7, 66.9),
-            "small": (41.8, 70.4),
-            "base-IN21k": (42.0, 68.8),
-            "large": (43.7, 71.4),
+            "resnet50": ("01a8ed", 37.4, 61.9),
+            "resnet101": ("c2b8c8", 38.5, 63.9),
+            "swin-tiny": ("6a63f8", 39.7, 66.9),
+            "swin-small": ("974824", 41.8, 70.4),
+            "swin-base-IN21k": ("7a3b6d", 42.0, 68.8),
+            "swin-large": ("dfa862", 43.7, 71.4),
         },
     ),
     **_table(
@@ -123,10 +144,12 @@ PRESETS: Mapping[str, Preset] = {
         (1024, 2048),
         ("PQ", "AP", "mIoU"),
         {
-            "tiny": (63.9, 39.1, 80.5),
-            "small": (64.8, 40.7, 81.8),
-            "base-IN21k": (66.1, 42.8, 82.7),
-            "large": (66.6, 43.6, 82.9),
+            "resnet50": ("4ab90c", 62.1, 37.3, 77.5),
+            "resnet101": ("04d286", 62.4, 37.7, 78.6),
+            "swin-tiny": ("ceba0f", 63.9, 39.1, 80.5),
+            "swin-small": ("23efb7", 64.8, 40.7, 81.8),
+            "swin-base-IN21k": ("fa840f", 66.1, 42.8, 82.7),
+            "swin-large": ("064788", 66.6, 43.6, 82.9),
         },
     ),
     **_table(
@@ -135,7 +158,14 @@ PRESETS: Mapping[str, Preset] = {
         CITYSCAPES,
         (1024, 2048),
         ("mIoU",),
-        {"tiny": (82.1,), "small": (82.6,), "base-IN21k": (83.3,), "large": (83.3,)},
+        {
+            "resnet50": ("cc1b1f", 79.4),
+            "resnet101": ("257ce8", 80.1),
+            "swin-tiny": ("2d58d4", 82.1),
+            "swin-small": ("fa26ae", 82.6),
+            "swin-base-IN21k": ("1c6b65", 83.3),
+            "swin-large": ("17c1ee", 83.3),
+        },
     ),
     **_table(
         "coco",
@@ -144,11 +174,13 @@ PRESETS: Mapping[str, Preset] = {
         (800, 1333),
         ("AP",),
         {
-            "tiny": (45.0,),
-            "small": (46.3,),
-            "base": (46.7,),
-            "base-IN21k": (48.1,),
-            "large": (50.1,),
+            "resnet50": ("3c8ec9", 43.7),
+            "resnet101": ("eba159", 44.2),
+            "swin-tiny": ("86143f", 45.0),
+            "swin-small": ("1e7f22", 46.3),
+            "swin-base": ("f6e0f6", 46.7),
+            "swin-base-IN21k": ("83d103", 48.1),
+            "swin-large": ("e5f453", 50.1),
         },
     ),
     **_table(
@@ -158,18 +190,43 @@ PRESETS: Mapping[str, Preset] = {
         (800, 1333),
         ("PQ", "AP", "mIoU"),
         {
-            "tiny": (53.2, 43.3, 63.2),
-            "small": (54.6, 44.7, 64.2),
-            "base": (55.1, 45.2, 65.1),
-            "base-IN21k": (56.4, 46.3, 67.1),
-            "large": (57.8, 48.6, 67.4),
+            "resnet50": ("94dc52", 51.9, 41.7, 61.7),
+            "resnet101": ("b807bd", 52.6, 42.6, 62.4),
+            "swin-tiny": ("9fd0ae", 53.2, 43.3, 63.2),
+            "swin-small": ("a407fd", 54.6, 44.7, 64.2),
+            "swin-base": ("9d7f02", 55.1, 45.2, 65.1),
+            "swin-base-IN21k": ("54b88a", 56.4, 46.3, 67.1),
+            "swin-large": ("f07440", 57.8, 48.6, 67.4),
         },
     ),
     **_table(
-        "ade", "panoptic", ADE20K, (640, 2560), ("PQ", "AP", "mIoU"), {"large": (48.1, 34.2, 54.5)}
+        "ade",
+        "instance",
+        things(ADE20K),
+        (640, 2560),
+        ("AP",),
+        {"resnet50": ("67e945", 26.4), "swin-large": ("92dae9", 34.9)},
     ),
     **_table(
-        "ade", "semantic", ADE20K, (512, 2048), ("mIoU",), {"tiny": (47.7,), "small": (51.3,)}
+        "ade",
+        "panoptic",
+        ADE20K,
+        (640, 2560),
+        ("PQ", "AP", "mIoU"),
+        {"resnet50": ("5c90d4", 39.7, 26.5, 46.1), "swin-large": ("e0c58e", 48.1, 34.2, 54.5)},
+    ),
+    **_table(
+        "ade",
+        "semantic",
+        ADE20K,
+        (512, 2048),
+        ("mIoU",),
+        {
+            "resnet50": ("500878", 47.2),
+            "resnet101": ("0d68be", 47.8),
+            "swin-tiny": ("5274a6", 47.7),
+            "swin-small": ("011c6d", 51.3),
+        },
     ),
     **_table(
         "ade",
@@ -177,7 +234,11 @@ PRESETS: Mapping[str, Preset] = {
         ADE20K,
         (640, 2560),
         ("mIoU",),
-        {"base": (52.4,), "base-IN21k": (53.9,), "large": (56.1,)},
+        {
+            "swin-base": ("503e96", 52.4),
+            "swin-base-IN21k": ("7e47bf", 53.9),
+            "swin-large": ("6b4a3a", 56.1),
+        },
     ),
     **_table(
         "mapillary-vistas",
@@ -185,7 +246,7 @@ PRESETS: Mapping[str, Preset] = {
         MAPILLARY_VISTAS,
         (2048, 2048),
         ("PQ", "mIoU"),
-        {"large": (45.5, 60.8)},
+        {"resnet50": ("4e9874", 36.3, 50.7), "swin-large": ("132c71", 45.5, 60.8)},
     ),
     **_table(
         "mapillary-vistas",
@@ -193,6 +254,6 @@ PRESETS: Mapping[str, Preset] = {
         MAPILLARY_VISTAS,
         (2048, 2048),
         ("mIoU",),
-        {"large": (63.2,)},
+        {"resnet50": ("6c66d0", 57.4), "swin-large": ("90ee2d", 63.2)},
     ),
 }

@@ -94,7 +94,7 @@ def load(
 
     Raises:
         FileNotFoundError: `source` is no file, folder or reachable repository.
-        ValueError: `source` isn't a Mask2Former on Swin, is damaged, or doesn't fit; or the dtype
+        ValueError: `source` isn't a Mask2Former, is damaged, or doesn't fit; or the dtype
             isn't supported.
     """
     return Pretrained(open_checkpoint(source, revision=revision, token=token), dtype)
@@ -114,9 +114,10 @@ def start_from(
     """Returns a model to train, which starts from the float32 parameters of a trained one.
 
     Args:
-        source: as for `Mask2Former.from_pretrained`; or a Swin trained on ImageNet, as a Hugging
-            Face folder or hub id, such as microsoft/swin-tiny-patch4-window7-224, or a file by the
-            Swin authors.
+        source: as for `Mask2Former.from_pretrained`; or a backbone trained on ImageNet: a Swin or
+            ResNet as a Hugging Face folder or hub id, such as
+            microsoft/swin-tiny-patch4-window7-224, or as a file by the Swin authors, detectron2,
+            torchvision or timm.
         config: of the new model.
         seed: of the parameters that start afresh.
         dtype: of the computation.

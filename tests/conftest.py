@@ -152,7 +152,7 @@ class Golden:
 
 
 load_golden = functools.cache(Golden)  # so models are loaded once, and compiled once per shape
-NAMES = ("tiny_w4_aligned", "tiny_w7_odd", "tiny_batch2")
+NAMES = ("tiny_w4_aligned", "tiny_w7_odd", "tiny_batch2", "r50_tiny")
 
 
 @pytest.fixture(params=NAMES)
@@ -160,7 +160,7 @@ def golden(request) -> Golden:
     return load_golden(request.param)
 
 
-@pytest.fixture(params=[*NAMES, "tiny_w7_odd raw_"])
+@pytest.fixture(params=[*NAMES, "tiny_w7_odd raw_", "r50_tiny raw_"])
 def stages(request) -> Stages:
     name, _, prefix = request.param.partition(" ")
     return load_golden(name).stages(prefix)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from m2f_jax.config import ResNetConfig
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.structures import Predictions
 from tests.inference.test_postprocess import naive, naive_panoptic
@@ -14,6 +15,7 @@ from tests.inference.test_postprocess import naive, naive_panoptic
 # What the authors' own code is off by in float32, with a little room. Tight enough to show an
 # epsilon of 1e-6 instead of 1e-5 in the norms, or the approximate GELU.
 BACKBONE, PIXEL_DECODER, CLASS_LOGITS, MASK_LOGITS, SCORES = 1e-5, 5e-5, 3e-4, 5e-4, 1e-4
+RESNET = 2.5e-5  # transformers' in float32 is off by 1.9e-5 where norms have variances near 0
 
 
 def close(ours, theirs, tolerance):
@@ -30,8 +32,9 @@ def close_predictions(ours, theirs):
 
 def test_backbone(stages, run):
     features = run(stages.model.backbone, stages.pixel_values)
+    tolerance = RESNET if isinstance(stages.model.config.backbone, ResNetConfig) else BACKBONE
     for ours, theirs in zip(features, stages.features, strict=True):
-        close(ours, theirs, BACKBONE)
+        close(ours, theirs, tolerance)
 
 
 def test_pixel_decoder(stages, run):

@@ -1,45 +1,56 @@
 import json
+import math
 import re
 
 import pytest
 from m2f_jax.eval.scores import MAIN_SCORES
 
-from m2f_jax.config import Mask2FormerConfig, SwinConfig
+from m2f_jax.config import Mask2FormerConfig, ResNetConfig, SwinConfig
 from m2f_jax.labels import numbered, published_labels
+from m2f_jax.modeling.parameters import trained_shapes
 from m2f_jax.presets import PRESETS, nearest_preset, preset
 
-ALL = ("tiny", "small", "base", "base-IN21k", "large")
-NO_PLAIN_BASE = ("tiny", "small", "base-IN21k", "large")
+RESNETS = ("resnet50", "resnet101")
+ALL_SWINS = ("swin-tiny", "swin-small", "swin-base", "swin-base-IN21k", "swin-large")
+ALL = (*RESNETS, *ALL_SWINS)
+NO_PLAIN_BASE = tuple(name for name in ALL if name != "swin-base")
+LARGEST = ("resnet50", "swin-large")
 PUBLISHED = {  # data set and task: classes, backbones
     "cityscapes-instance": (8, NO_PLAIN_BASE),
     "cityscapes-panoptic": (19, NO_PLAIN_BASE),
     "cityscapes-semantic": (19, NO_PLAIN_BASE),
     "coco-instance": (80, ALL),
     "coco-panoptic": (133, ALL),
-    "ade-panoptic": (150, ("large",)),
+    "ade-instance": (100, LARGEST),
+    "ade-panoptic": (150, LARGEST),
     "ade-semantic": (150, ALL),
-    "mapillary-vistas-panoptic": (65, ("large",)),
-    "mapillary-vistas-semantic": (65, ("large",)),
+    "mapillary-vistas-panoptic": (65, LARGEST),
+    "mapillary-vistas-semantic": (65, LARGEST),
 }
 
 
 def test_every_published_model_is_there():
     names = {
-        f"swin-{backbone}-{data}"
-        for data, (_, backbones) in PUBLISHED.items()
-        for backbone in backbones
+        f"{backbone}-{data}" for data, (_, backbones) in PUBLISHED.items() for backbone in backbones
     }
     assert set(PRESETS) == names
-    assert len(names) == 30
+    assert len(names) == 47
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_config_fits_the_name(name):
     config = PRESETS[name].config
-    backbone, data = re.fullmatch(r"swin-(tiny|small|base(?:-IN21k)?|large)-(.+)", name).groups()
+    kinds = r"resnet50|resnet101|swin-(?:tiny|small|base(?:-IN21k)?|large)"
+    kind, data = re.fullmatch(rf"({kinds})-(.+)", name).groups()
     assert config.task == data.rpartition("-")[2]
     assert config.num_classes == PUBLISHED[data][0]
     assert config.labels == published_labels(config.num_classes)
+    many = kind == "swin-large" and config.task != "semantic"
+    assert config.decoder.num_queries == (200 if many else 100)
+    if kind in RESNETS:
+        assert config.backbone == ResNetConfig(depths=(3, 4, 6 if kind == "resnet50" else 23, 3))
+        return
+    backbone = kind.removeprefix("swin-")
     assert (
         config.backbone.embed_dim
         == ({"tiny": 96, "small": 96, "base": 128, "base-IN21k": 128, "large": 192}[backbone])
@@ -49,8 +60,6 @@ def test_config_fits_the_name(name):
         dim // n for dim, n in zip(config.backbone.channels, config.backbone.num_heads, strict=True)
     } == {32}
     assert config.backbone.window_size == (7 if backbone in ("tiny", "small") else 12)
-    many = backbone == "large" and config.task != "semantic"
-    assert config.decoder.num_queries == (200 if many else 100)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -112,8 +121,9 @@ def test_no_preset_for_other_classes():
 def test_only_mapillary_keeps_queries_of_any_score():
     thresholds = {name: p.object_mask_threshold for name, p in PRESETS.items()}
     assert {name for name, x in thresholds.items() if x == 0} == {
-        "swin-large-mapillary-vistas-panoptic",
-        "swin-large-mapillary-vistas-semantic",
+        f"{backbone}-mapillary-vistas-{task}"
+        for backbone in LARGEST
+        for task in ("panoptic", "semantic")
     }
 
 
@@ -127,5 +137,19 @@ def test_unknown_name_shows_what_comes_close():
         ValueError, match=r"'swin-large-cityscape-instance'.*mean swin-large-cityscapes"
     ):
         preset("swin-large-cityscape-instance")
-    with pytest.raises(ValueError, match=r"known: swin-tiny-cityscapes-instance, .*"):
+    with pytest.raises(ValueError, match=r"known: resnet50-cityscapes-instance, .*"):
         preset("?")
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "pixel_decoder", "decoder"),
+    [
+        ("resnet50-coco-instance", 23_454_912, 6_035_904, 14_479_441),
+        ("resnet101-coco-instance", 42_394_816, 6_035_904, 14_479_441),
+    ],
+)
+def test_numbers_of_trained_parameters_are_the_authors(name, backbone, pixel_decoder, decoder):
+    counts = dict.fromkeys(("backbone", "pixel_decoder", "decoder"), 0)
+    for parameter, shape in trained_shapes(PRESETS[name].config).items():
+        counts[parameter.partition(".")[0]] += math.prod(shape)
+    assert tuple(counts.values()) == (backbone, pixel_decoder, decoder)

@@ -80,7 +80,7 @@ def read_backbone(values: Any, where: str) -> Any:
         ValueError: it is missing or of an unknown kind, or its kind refuses it.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where} is missing; only models on a Swin described there are supported")
+        raise ValueError(f"{where} is missing; only backbones described there are supported")
     known = {backbone.model_type: backbone for backbone in backbones()}
     kind = values.get("model_type", next(iter(known)))
     if kind not in known:

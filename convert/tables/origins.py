@@ -29,15 +29,19 @@ class PartShapes(NamedTuple):
         if shape is None or len(shape) != ndim or 0 in shape:
             problem = "is missing" if shape is None else f"has the shape {list(shape)}"
             raise ValueError(
-                f"{self.place}{name} {problem}, unlike in the authors' Mask2Former on Swin (a "
-                "ResNet backbone, another pixel decoder, MaskFormer or a backbone alone isn't "
-                "supported)"
+                f"{self.place}{name} {problem}, unlike in the authors' Mask2Former on "
+                "Swin or ResNet (another backbone or pixel decoder, MaskFormer or a backbone alone "
+                "isn't supported)"
             )
         return shape
 
     def count(self, prefix: str) -> int:
         """Returns how many layers a list has, such as "transformer.encoder.layers"."""
-        pattern = re.compile(rf"{re.escape(self.place + prefix)}\.(\d+)\.")
+        return self.count_named(f"{prefix}.")
+
+    def count_named(self, prefix: str) -> int:
+        """Returns how many numbers follow a prefix, as in "stem.conv1"."""
+        pattern = re.compile(rf"{re.escape(self.place + prefix)}(\d+)\.")
         return len({match[1] for name in self.shapes if (match := pattern.match(name))})
 
 

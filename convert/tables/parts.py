@@ -9,15 +9,19 @@ from typing import Any, Literal
 from m2f_jax.config import (
     Mask2FormerConfig,
     PixelDecoderConfig,
+    ResNetConfig,
     SwinConfig,
     TransformerDecoderConfig,
 )
 
-from . import deformable_pixel_decoder, swin, transformer_decoder
+from . import deformable_pixel_decoder, resnet, swin, transformer_decoder
 from .origins import PartTables
 from .rules import Table, joined, placed
 
-BACKBONES: dict[type, PartTables] = {SwinConfig: swin.TABLES}
+BACKBONES: dict[type, PartTables] = {
+    SwinConfig: swin.TABLES,
+    ResNetConfig: resnet.TABLES,
+}
 PIXEL_DECODERS: dict[type, PartTables] = {PixelDecoderConfig: deformable_pixel_decoder.TABLES}
 DECODERS: dict[type, PartTables] = {TransformerDecoderConfig: transformer_decoder.TABLES}
 ROLES: dict[str, dict[type, PartTables]] = {  # by the fields of a Mask2FormerConfig

@@ -147,6 +147,17 @@ def norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
     )
 
 
+def frozen_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
+    """The rules of a batch normalization with its statistics."""
+    return (
+        *norm(theirs, ours),
+        *(
+            Rule((f"{theirs}.running_{name}",), (f"{ours}.{ours_name}",), SAME)
+            for name, ours_name in (("mean", "mean"), ("var", "variance"))
+        ),
+    )
+
+
 def fused_attention(theirs: str, ours: str) -> tuple[Rule, ...]:
     """The rules of a torch.nn.MultiheadAttention's `in_proj`, which are three projections here."""
     parts = [f"{ours}.{part}" for part in ("query", "key", "value")]

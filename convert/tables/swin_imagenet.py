@@ -61,9 +61,10 @@ HUGGING_FACE = placed(  # embeddings.norm.weight, encoder.layers.0.blocks.0.laye
 )
 
 
-def is_authors(names: Iterable[str]) -> bool:
-    """Returns whether a file with tensors of these names is a Swin by the Swin authors' code."""
-    return any(re.fullmatch(r"(module\.)?patch_embed\.proj\.weight", name) for name in names)
+def find_table(names: Iterable[str]) -> Table | None:
+    """Returns the table of a file with tensors of these names; or None if it isn't theirs."""
+    mark = re.compile(r"(module\.)?patch_embed\.proj\.weight")
+    return AUTHORS if any(map(mark.fullmatch, names)) else None
 
 
 def sizes(shapes: Mapping[str, Shape], rules: Iterable[Rule]) -> dict[str, Any]:
@@ -82,6 +83,11 @@ def sizes(shapes: Mapping[str, Shape], rules: Iterable[Rule]) -> dict[str, Any]:
         "num_heads": tuple(heads for _, heads in first),
         "window_size": swin.window_size(first[0]),
     }
+
+
+def check_shapes(shapes: Mapping[str, Shape], rules: Iterable[Rule], backbone: SwinConfig):
+    """Refuses tensors of another architecture than `backbone`; errors as `check_sizes`."""
+    check_sizes(sizes(shapes, rules), backbone)
 
 
 def check_sizes(found: Mapping[str, Any], backbone: SwinConfig):

@@ -239,8 +239,8 @@ class Train:
     """The output folder."""
     from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="SOURCE")] = None
     """Start from a trained model: a folder, a Hugging Face id or an authors' .pkl file; where the
-    classes differ, their heads start afresh. Or from a Swin trained on ImageNet, such as
-    microsoft/swin-tiny-patch4-window7-224; then everything but the backbone does."""
+    classes differ, their heads start afresh. Or from a Swin or ResNet trained on ImageNet, such as
+    microsoft/swin-tiny-patch4-window7-224 or R-50.pkl; then everything but the backbone does."""
     steps: Annotated[int | None, Between(1, 10**9)] = None
     """How long to train; the learning rate's schedule is stretched to it."""
     batch_size: Annotated[int | None, Between(1, 1_000_000)] = None

@@ -15,6 +15,7 @@ from m2f_jax.config import (
     FPNPixelDecoderConfig,
     Mask2FormerConfig,
     PixelDecoderConfig,
+    ResNetConfig,
     SwinConfig,
     TransformerDecoderConfig,
     to_plain,
@@ -22,7 +23,7 @@ from m2f_jax.config import (
 from m2f_jax.inference.export.running import is_exported, read_program
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.mask2former import forward
-from m2f_jax.modeling.parameters import abstract_model, parameter_shapes
+from m2f_jax.modeling.parameters import abstract_model, trained_shapes
 from m2f_jax.presets import HUB_PREFIX, PRESETS
 from m2f_jax.pretrained import load
 
@@ -47,6 +48,7 @@ def run(command: Info) -> int:
     facts = describe(config, processor)
     if preset is not None:
         facts["published scores (%)"] = dict(preset.scores)
+        facts["authors' file"] = preset.file
     if command.memory is not None:
         facts["compiled"] = measure(config, command.memory)
     return tell(command, facts, {"config": config.to_dict()})
@@ -77,7 +79,7 @@ def describe_exported(path: Path) -> dict[str, Any]:
 
 def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, Any]:
     """The facts of a model by name, as plain JSON values."""
-    sizes = {name: math.prod(shape) for name, shape in parameter_shapes(config).items()}
+    sizes = {name: math.prod(shape) for name, shape in trained_shapes(config).items()}
     stages = {"backbone": 0, "pixel_decoder": 0, "decoder": 0}
     for name, size in sizes.items():
         stages[name.split(".")[0]] += size
@@ -116,6 +118,9 @@ def describe_part(cfg: Any) -> str:
                 f"Swin, width {cfg.embed_dim}, depths {cfg.depths}, heads {cfg.num_heads}, "
                 f"window {cfg.window_size}"
             )
+        case ResNetConfig():
+            stem = ", DeepLab's stem" if cfg.deeplab else ""
+            return f"ResNet-{3 * sum(cfg.depths) + 2}, width {cfg.dim}, depths {cfg.depths}{stem}"
         case PixelDecoderConfig():
             return f"{cfg.num_layers} deformable layers, width {cfg.dim}"
         case FPNPixelDecoderConfig():

@@ -76,6 +76,14 @@ xavier_of_three = uniform(lambda shape: math.sqrt(6 / (fan_in(shape) + 3 * shape
 # Detectron2's c2_xavier_fill, which is PyTorch's kaiming_uniform_ with a = 1.
 caffe = uniform(lambda shape: math.sqrt(3 / fan_in(shape)))
 
+# Detectron2's c2_msra_fill: PyTorch's kaiming_normal_ by the number of outputs.
+kaiming_fan_out = initializer(
+    lambda rng, shape: (
+        np.float32(math.sqrt(2 / (math.prod(shape[:-2]) * shape[-1])))
+        * rng.standard_normal(shape, np.float32)
+    )
+)
+
 # What PyTorch draws a layer's weights from if nobody says otherwise.
 torch_default = uniform(lambda shape: math.sqrt(1 / fan_in(shape)))
 

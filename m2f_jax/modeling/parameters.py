@@ -40,6 +40,15 @@ def parameter_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
     return {name: value.shape for name, value in parameters(abstract_model(config)).items()}
 
 
+def trained_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters that training changes, by name: all but frozen statistics."""
+    return {
+        name: value.shape
+        for name, value in parameters(abstract_model(config)).items()
+        if not value.get_metadata().get("frozen", False)
+    }
+
+
 def fill(abstract: Mask2Former, arrays: dict[str, jax.Array]) -> Mask2Former:
     """The model with these parameters; every one of them must be given, by name."""
     graph, state = nnx.split(abstract)

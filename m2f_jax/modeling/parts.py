@@ -19,6 +19,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from m2f_jax import config
+from m2f_jax.modeling.backbones.resnet import ResNet
 from m2f_jax.modeling.backbones.swin import SwinTransformer
 from m2f_jax.modeling.pixel_decoders.deformable import PixelDecoder
 from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder
@@ -26,6 +27,7 @@ from m2f_jax.modeling.transformer_decoder import TransformerDecoder
 
 MODULES: dict[type, Callable[..., Any]] = {
     config.SwinConfig: SwinTransformer,
+    config.ResNetConfig: ResNet,
     config.PixelDecoderConfig: PixelDecoder,
     config.FPNPixelDecoderConfig: FPNPixelDecoder,
     config.TransformerDecoderConfig: TransformerDecoder,

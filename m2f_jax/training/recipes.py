@@ -18,7 +18,7 @@ from m2f_jax.config import (
 )
 from m2f_jax.files import read_json
 from m2f_jax.labels import CITYSCAPES
-from m2f_jax.presets import PRESETS, preset
+from m2f_jax.presets import PRESETS, RESNET101, SWIN_LARGE, preset
 from m2f_jax.training.augment import (
     AUGMENTATIONS,
     Augmentation,
@@ -76,10 +76,9 @@ def recipe(name: str) -> Recipe:
     size = published.shortest_edge, published.longest_edge
     config = published.config
     train = TrainConfig(model=config, steps=90_000)
-    width = config.backbone.channels[0]
     if "-coco-" in name:
         # 50 epochs, of Swin-L 100, with two drops of the learning rate near the end.
-        steps = 737_500 if width == 192 else 368_750
+        steps = 737_500 if config.backbone == SWIN_LARGE else 368_750
         optimizer = OptimizerConfig(milestones=(0.888889, 0.962963), warmup_steps=10)
         train = dataclasses.replace(train, steps=steps, optimizer=optimizer)
         return Recipe(
@@ -89,10 +88,11 @@ def recipe(name: str) -> Recipe:
             test_size=size,
         )
     if "-ade-" in name:
+        short = config.task == "semantic" and config.backbone == RESNET101
         return Recipe(
-            train=dataclasses.replace(train, steps=160_000),
-            augmentation=AUGMENTATIONS["ade20k-large" if width >= 128 else "ade20k"],
-            keep_empty=config.task == "panoptic",
+            train=train if short else dataclasses.replace(train, steps=160_000),
+            augmentation=AUGMENTATIONS["ade20k-large" if size[0] == 640 else "ade20k"],
+            keep_empty=config.task != "semantic",
             test_size=size,
         )
     if "-mapillary-vistas-" in name:

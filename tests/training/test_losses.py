@@ -94,6 +94,7 @@ def test_losses_of_the_authors_predictions(golden, run):
         "tiny_w4_aligned",
         pytest.param("tiny_w7_odd", marks=pytest.mark.slow),
         pytest.param("tiny_batch2", marks=pytest.mark.slow),
+        pytest.param("r50_tiny", marks=pytest.mark.slow),
     ],
     indirect=True,
 )

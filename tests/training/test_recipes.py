@@ -60,6 +60,10 @@ def test_published_models_are_trained_as_published(name):
     [
         ("swin-large-cityscapes-instance", 90_000, (512, 1024), ()),
         ("swin-tiny-ade-semantic", 160_000, (512, 512), ()),
+        ("resnet50-ade-semantic", 160_000, (512, 512), ()),
+        ("resnet101-ade-semantic", 90_000, (512, 512), ()),
+        ("resnet50-ade-panoptic", 160_000, (640, 640), ()),
+        ("resnet50-coco-panoptic", 368_750, (1024, 1024), (327_778, 355_092)),
         ("swin-large-ade-semantic", 160_000, (640, 640), ()),
         ("swin-large-mapillary-vistas-panoptic", 300_000, (1024, 1024), ()),
         ("swin-tiny-coco-instance", 368_750, (1024, 1024), (327_778, 355_092)),
