@@ -1,54 +1,68 @@
 """Image files as arrays: pictures as upright RGB, maps of ids as whole numbers."""
 
 import os
+import struct
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int32, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-ORIENTATION = 0x0112  # the EXIF field; from 5 on, the image is stored lying on its side
+from m2f_jax.image_files import ImageFileError, check_pixels, naming, open_image
+from m2f_jax.structures import Size
+
+ORIENTATION = 0x0112  # the EXIF field
+LYING = (5, 6, 7, 8)  # its values for images that are stored lying on their side
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of PNG's texts
+PNG_SIGNATURE_LENGTH = 8
 
 ImageSource = str | os.PathLike | Image.Image | UInt8[np.ndarray, "_ _ 3"]
 
 
-def read_image(source: ImageSource) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(
+    source: ImageSource, *, upright: bool = True, max_pixels: int | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
     """RGB pixels of a file, a PIL image or an array.
 
     Files and PIL images are turned upright (EXIF), grey and palette images become RGB, transparency
     is dropped, CMYK is converted and 16-bit greys are scaled to 8 bits, like detectron2's reader
-    where that one is defined.
+    where that one is defined. Gamma and color profiles change nothing. Of several pages or frames,
+    the first is taken; `count_pages` tells how many there are.
+
+    Args:
+        source: the image; arrays are taken as they are.
+        upright: whether to heed EXIF; False gives the pixels as they are stored.
+        max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
 
     Raises:
         TypeError: the source is something else, such as another library's array.
-        FileNotFoundError: there is no such file.
-        ValueError: the file isn't an image, is damaged, is empty, or of a kind that has no 8-bit
-            RGB form (32-bit integers, floats); the message names it and says what to do.
+        FileNotFoundError: there is no such file, or it isn't a regular one.
+        ValueError: the file isn't an image, is damaged, empty, too large, or of a kind that has no
+            8-bit RGB form (32-bit integers, floats); the message names it and says what to do.
     """
     if isinstance(source, np.ndarray):
         return check_array(source)
     if isinstance(source, Image.Image):
-        return to_rgb(source, "the image")
+        check_pixels(source.size, "the image", max_pixels)
+        with naming("the image"):
+            return to_rgb(source, "the image", upright)
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
             f"an image is a path, a PIL image or a numpy array, not {type(source).__name__}; "
             "turn arrays of other libraries into numpy's with np.asarray"
         )
-    name = os.fspath(source)
-    if not Path(source).is_file():
-        kind = "a folder" if Path(source).is_dir() else "missing"
-        raise FileNotFoundError(f"{name} is {kind}; expected an image file")
-    try:
-        with Image.open(source) as image:
-            return to_rgb(image, name)
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is too large to be read safely ({error}); shrink it") from error
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(
-            f"{name} can't be read as an image ({error}); is it damaged or of another kind? "
-            "Save it again as PNG or JPEG"
-        ) from error
+    with open_image(source, max_pixels) as image:
+        return to_rgb(image, os.fspath(source), upright)
 
 
 def check_array(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
@@ -67,16 +81,16 @@ def check_array(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
     return image
 
 
-def to_rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]:
-    """The pixels of a PIL image as upright 8-bit RGB."""
-    if 0 in image.size:
-        raise ValueError(f"{name} has no pixels ({image.width} x {image.height})")
-    image = ImageOps.exif_transpose(image)
+def to_rgb(image: Image.Image, name: str, upright: bool) -> UInt8[np.ndarray, "height width 3"]:
+    """The pixels of a PIL image as 8-bit RGB, turned as EXIF says if `upright`."""
+    image.load()
+    if upright and (turn := TURNS.get(orientation(image))):
+        image = image.transpose(turn)
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if image.mode in ("I", "F"):
-        raise ValueError(
+        raise ImageFileError(
             f"{name} holds 32-bit numbers (mode {image.mode}), whose range is unknown; "
             "convert it to 8-bit RGB first"
         )
@@ -85,8 +99,13 @@ def to_rgb(image: Image.Image, name: str) -> UInt8[np.ndarray, "height width 3"]
     return np.asarray(image.convert("RGB"))
 
 
+def orientation(image: Image.Image) -> int:
+    """EXIF's value for how an image is to be turned, from 1 (it stands upright) to 8."""
+    return image.getexif().get(ORIENTATION, 1)
+
+
 def read_ids(
-    path: Path, encoding: Literal["grey", "rgb"] | None = None
+    path: Path, encoding: Literal["grey", "rgb"] | None = None, *, max_pixels: int | None = None
 ) -> Int32[np.ndarray, "height width"]:
     """A map of ids: a grey or palette PNG's values; of RGB, red + 256 green + 65536 blue.
 
@@ -94,55 +113,87 @@ def read_ids(
         path: of the file.
         encoding: the only form that is accepted; None for both. RGB may have alpha, which is
             dropped, where it is the only form.
+        max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or isn't a map of whole numbers in this form; it is named.
+        FileNotFoundError: there is no such file, or it isn't a regular one.
+        ValueError: the file is damaged, too large, or isn't a map of whole numbers in this form; it
+            is named.
     """
-    try:
-        with Image.open(path) as image:
-            mode, ids = image.mode, np.asarray(image)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing; every image needs its map of ids") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error}); write or unpack it again") from error
+    with open_image(path, max_pixels) as image:
+        mode, ids = image.mode, np.asarray(image)
     if mode == "RGB" if encoding is None else encoding == "rgb":
         if ids.ndim != 3 or ids.shape[2] < 3 or ids.dtype != np.uint8:
-            raise ValueError(
+            raise ImageFileError(
                 f"{path} isn't RGB but of PIL's mode {mode}; panoptic ids are R + 256 G + 65536 B"
             )
         return ids[..., :3].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
     if ids.ndim != 2 or ids.dtype.kind not in "iu" or ids.min() < 0:
-        raise ValueError(
+        raise ImageFileError(
             f"{path} isn't a map of ids (PIL's mode {mode}); save it as a PNG of 8 or 16 bits"
         )
     return ids.astype(np.int32)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an upright image, from the beginning of its file.
+def image_size(path: Path, *, upright: bool = True, max_pixels: int | None = None) -> Size:
+    """Height and width of an image, from the header of its file.
+
+    Args:
+        path: of the file.
+        upright: whether to heed EXIF; False gives the size as it is stored.
+        max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file isn't an image, or a PNG whose end is missing.
+        FileNotFoundError: there is no such file, or it isn't a regular one.
+        ValueError: the file isn't an image, is too large, or is a PNG whose end is missing.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            kind = image.format
-            rotates = kind != "PNG" or "exif" in image.info  # or else PIL would decode the PNG
-            turned = rotates and image.getexif().get(ORIENTATION, 1) >= 5
-        if kind == "PNG" and b"IEND" not in (end := end_of(path)):
-            raise ValueError(f"{path} ends too early (with {end!r}); copy or unpack it again")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read as an image ({error})") from error
+    with open_image(path, max_pixels) as image:
+        width, height = image.size
+        # Pillow would decode a PNG to look for EXIF.
+        may_be_turned = image.format != "PNG" or mentions_orientation(path)
+        turned = upright and may_be_turned and orientation(image) in LYING
     return (width, height) if turned else (height, width)
 
 
-def end_of(path: Path) -> bytes:
-    """The last bytes of a file."""
-    with path.open("rb") as file:
-        file.seek(-min(12, path.stat().st_size), os.SEEK_END)
-        return file.read()
+def verified_size(path: Path, *, max_pixels: int | None = None) -> Size:
+    """Height and width of an image as it is stored; the checksums of a PNG are compared.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it isn't a regular one.
+        ValueError: the file isn't an image, is too large, or is a damaged PNG.
+    """
+    with open_image(path, max_pixels) as image:
+        width, height = image.size
+        image.verify()
+    return height, width
+
+
+def count_pages(path: Path, *, max_pixels: int | None = None) -> int:
+    """The number of pages or frames in an image file.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it isn't a regular one.
+        ValueError: the file isn't an image, is damaged or too large.
+    """
+    with open_image(path, max_pixels) as image:
+        return 1 if image.format == "PSD" else getattr(image, "n_frames", 1)  # PSD has layers
+
+
+def mentions_orientation(png: Path) -> bool:
+    """Whether a PNG has EXIF or XMP, before its pixels or after.
+
+    Raises:
+        EOFError: the end of the PNG is missing.
+    """
+    with open(png, "rb") as file:
+        file.seek(PNG_SIGNATURE_LENGTH)
+        kind, found = b"", False
+        while kind != b"IEND":
+            head = file.read(8)
+            if len(head) < 8:
+                raise EOFError("its end is missing")
+            length, kind = struct.unpack(">I4s", head)
+            start = file.read(min(length, 24))
+            found |= kind == b"eXIf" or start.startswith(ORIENTATION_KEYWORDS)
+            file.seek(length - len(start) + 4, os.SEEK_CUR)
+    return found

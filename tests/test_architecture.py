@@ -21,7 +21,7 @@ STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
 
 # Each room, and which rooms or modules it may import besides itself, at the top of a module or
 # within. A module belongs to the longest row that it lies in; names are those within m2f_jax.
-BOTTOM = ("bounds", "config", "files", "images", "labels", "masks", "structures")
+BOTTOM = ("bounds", "config", "files", "image_files", "images", "labels", "masks", "structures")
 MAY_IMPORT = {
     "bounds": (),
     "files": (),
@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "structures": (),
     "config": ("bounds", "files", "labels"),
     "masks": ("structures",),
-    "images": ("structures",),
+    "image_files": (),
+    "images": ("image_files", "structures"),
     "presets": ("config", "labels"),
     "ops": (),
     "modeling": (*BOTTOM, "ops", *(f"modeling.{stage}" for stage in STAGES)),

@@ -4,8 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from m2f_jax.images import verified_size
 from m2f_jax.structures import Size
 
 
@@ -24,19 +23,6 @@ def check_rle(segmentation: Any, size: Size):
         )
 
 
-def png_size(path: Path) -> Size:
-    """Height and width of an image file.
-
-    Raises:
-        ValueError: it is damaged; it is named.
-    """
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error})") from error
-
-
 def check_png(path: Path, size: Size):
     """Refuses an image file that is cut off or has another size, without decoding it.
 
@@ -44,14 +30,7 @@ def check_png(path: Path, size: Size):
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or its size is another one.
     """
-    try:
-        with Image.open(path) as image:
-            found = image.height, image.width
-            image.verify()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} is missing") from error
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read ({error})") from error
+    found = verified_size(path)
     if found != tuple(size):
         raise ValueError(
             f"{path} has {found[0]} x {found[1]} pixels, but its image {size[0]} x {size[1]}; "

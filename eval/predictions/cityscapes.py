@@ -7,17 +7,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Bool, Int32
-from PIL import Image
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesImage
-from m2f_jax.images import read_ids
+from m2f_jax.image_files import open_image
+from m2f_jax.images import image_size, read_ids
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.structures import Size
 
 from ..metrics.cityscapes_panoptic import TRAIN_IDS_MESSAGE
 from ..metrics.image_tables import check_predictions
-from .checks import check_png, one_file_each, png_size
+from .checks import check_png, one_file_each
 from .files import CocoResults, InstancePrediction, PanopticFiles, PredictionFiles
 
 
@@ -55,7 +55,7 @@ def find_predictions(
 
 def size_of(item: CityscapesImage) -> Size:
     """Height and width of an image, as its ground truth has them."""
-    return png_size(item.instance_ids)
+    return image_size(item.instance_ids, upright=False)
 
 
 def check_instances(labels: Sequence[int], scores: Sequence[float]):
@@ -175,11 +175,8 @@ def read_lines(path: Path, root: Path) -> list[Line]:
 
 def read_mask(path: Path) -> Bool[np.ndarray, "H W"]:
     """A mask: whatever isn't black when turned into 8-bit grey."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L")) != 0
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{path} can't be read as a mask ({error})") from error
+    with open_image(path) as image:
+        return np.asarray(image.convert("L")) != 0
 
 
 @dataclass(frozen=True)

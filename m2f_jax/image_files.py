@@ -1,0 +1,152 @@
+"""Image files, opened only where they are regular files of a size that fits into memory.
+
+Whatever Pillow raises becomes one error that names the file.
+"""
+
+import contextlib
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from PIL import Image
+
+MAX_PIXELS = 2**26  # 67 million; full-frame cameras have 61. Reading takes up to 16 bytes of each
+MOST_PIXELS = 2**31 - 1
+REFUSED_KINDS = ("EPS",)  # a program, which Pillow has Ghostscript run
+LONGEST_REASON = 200  # characters of a message of Pillow's
+
+_max_pixels = MAX_PIXELS
+
+
+class ImageFileError(ValueError):
+    """An image that is refused; the message names it and says why."""
+
+
+def set_max_pixels(count: int):
+    """Sets how many pixels an image may have, for all readers of this process; see `max_pixels`.
+
+    Raises:
+        ValueError: it isn't from 1 to `MOST_PIXELS`.
+    """
+    global _max_pixels
+    if not 1 <= count <= MOST_PIXELS:
+        raise ValueError(f"max_pixels is from 1 to {MOST_PIXELS}, not {count}")
+    _max_pixels = count
+
+
+def max_pixels() -> int:
+    """Returns how many pixels an image may have: `MAX_PIXELS`, unless that was set.
+
+    A file of a few kilobytes may claim billions. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`,
+    isn't looked at here and isn't changed.
+    """
+    return _max_pixels
+
+
+@contextlib.contextmanager
+def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Image.Image]:
+    """Opens an image file, which is decoded within the `with` block.
+
+    Args:
+        path: of the file.
+        limit: how many pixels it may have; None for `max_pixels()`.
+
+    Raises:
+        FileNotFoundError: there is no such file, or it is a folder, a pipe or a device.
+        ImageFileError: it isn't an image, is damaged, empty or too large, or what Pillow does
+            within the block fails.
+    """
+    name = os.fspath(path)
+    check_regular(name)
+    with naming(name), open(name, "rb") as file:
+        image = identify(file, name)
+        check_pixels(image.size, name, limit)
+        yield image
+        check_pixels(image.size, name, limit)  # of icons, it is known once they are decoded
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Turns whatever Pillow raises within the `with` block into an `ImageFileError`."""
+    try:
+        yield
+    except ImageFileError:
+        raise
+    except Exception as error:  # decoders raise all kinds
+        raise ImageFileError(
+            f"{name} can't be read as an image ({reason(error)}); is it damaged or of another "
+            "kind? Save it again as PNG or JPEG"
+        ) from error
+
+
+def check_regular(name: str):
+    """Refuses what isn't a regular file: to read from a pipe may take for ever.
+
+    Raises:
+        FileNotFoundError: it is missing, or something else.
+        ImageFileError: it is a link to itself, or may not be read.
+    """
+    try:
+        mode = os.stat(name).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(f"{name} is missing") from error
+    except (OSError, ValueError) as error:
+        raise ImageFileError(f"{name} can't be opened ({reason(error)})") from error
+    if not stat.S_ISREG(mode):
+        kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+        kind = next((kind for is_kind, kind in kinds if is_kind(mode)), "a device")
+        raise FileNotFoundError(f"{name} is {kind}; expected an image file")
+
+
+def identify(file: BinaryIO, name: str) -> Image.Image:
+    """Reads the header of an image, as `Image.open` does but for its limit of pixels.
+
+    Raises:
+        ValueError: no plugin of Pillow's knows it; also what these raise.
+    """
+    prefix = file.read(16)
+    tried: set[str] = set(REFUSED_KINDS)
+    told = "it is of no kind that Pillow can read here"
+    for load_plugins in (Image.preinit, Image.init):
+        load_plugins()
+        for kind in [kind for kind in Image.ID if kind not in tried]:
+            tried.add(kind)
+            factory, accept = Image.OPEN[kind]
+            with contextlib.suppress(SyntaxError, IndexError, TypeError, struct.error):
+                accepted = accept is None or accept(prefix)
+                if isinstance(accepted, str):  # why this Pillow can't read it
+                    told = accepted
+                elif accepted:
+                    file.seek(0)
+                    return factory(file, name)
+    raise ValueError(told)
+
+
+def check_pixels(size: tuple[int, int], name: str, limit: int | None = None):
+    """Refuses an image of no pixels or of too many.
+
+    Args:
+        size: width and height.
+        name: of the image, for messages.
+        limit: how many pixels it may have; None for `max_pixels()`.
+
+    Raises:
+        ImageFileError: it is refused.
+    """
+    width, height = size
+    limit = max_pixels() if limit is None else limit
+    if width < 1 or height < 1:
+        raise ImageFileError(f"{name} has no pixels ({width} x {height})")
+    if width * height > limit:
+        raise ImageFileError(
+            f"{name} has {width} x {height} = {width * height} pixels, and {limit} are allowed; "
+            "shrink it, cut it into pieces, or allow more with --max-pixels (max_pixels in Python)"
+        )
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, without the file's name that operating system errors repeat."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0][:LONGEST_REASON]
