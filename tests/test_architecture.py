@@ -210,7 +210,7 @@ def offences(imports, where, is_forbidden) -> list[str]:
 
 def test_the_modules_are_found():
     assert len(MODULES) > 30
-    assert "m2f_jax.ops.resize.bilinear_matrix" in IMPORTS["m2f_jax.inference.postprocess"]
+    assert "m2f_jax.ops.resize.bilinear_band" in IMPORTS["m2f_jax.inference.postprocess"]
     assert "m2f_jax.convert.tables.rules.Rule" in IMPORTS["m2f_jax.convert.reading"]
     assert "m2f_jax.pretrained.load" in IMPORTS["m2f_jax.modeling.mask2former"]
     assert "m2f_jax.pretrained.load" not in AT_THE_TOP["m2f_jax.modeling.mask2former"]

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 import tyro
 
 from m2f_jax.bounds import POSITIVE, Between
+from m2f_jax.image_files import MAX_PIXELS, MOST_PIXELS
 
 DEFAULT_MODEL = "streets"
 
 TaskName = Literal["instance", "panoptic", "semantic"]
+MaxPixels = Annotated[int, Between(1, MOST_PIXELS), tyro.conf.arg(metavar="N")]
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Predict:
     a second if they are small, and more memory."""
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
+    ignore_exif: bool = False
+    """Take pixels as they are stored, whichever side EXIF says is up."""
+    max_pixels: MaxPixels = MAX_PIXELS
+    """Refuse larger images, of which a file of a few kilobytes may claim any number."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -146,6 +152,8 @@ class EvalOptions:
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
     batch_size: Annotated[int, Between(1, 4096)] = 1
     """Images that each device computes at a time, where neighbours have the same size."""
+    max_pixels: MaxPixels = MAX_PIXELS
+    """Refuse larger images and maps of ids."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()
@@ -274,6 +282,8 @@ class Train:
     workers: Annotated[int, Between(0, 1024)] = 0
     """Read images in so many processes; 0 for threads alone. One for every core but one is best
     where a GPU would wait for images."""
+    max_pixels: MaxPixels = MAX_PIXELS
+    """Refuse larger images and maps of ids."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()

@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets,
 from m2f_jax.cli.cache import cache_folder
 from m2f_jax.cli.interruption import ending_at_once
 from m2f_jax.cli.terminal import printable
+from m2f_jax.image_files import set_max_pixels
 
 USER_ERROR = 1
 COMMANDS = {
@@ -42,10 +44,11 @@ def run(arguments: Sequence[str] | None) -> int:
         ),
     )
     logging.basicConfig(format="m2f: %(message)s", level=logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # on damaged metadata
     use_compilation_cache()
     [name] = (name for name, kind in COMMANDS.items() if isinstance(command, kind))
     try:
-        check_options(command)
+        take_options(command)
         with ending_at_once():
             module = importlib.import_module(f"m2f_jax.cli.{name}")
         return module.run(command)
@@ -54,8 +57,8 @@ def run(arguments: Sequence[str] | None) -> int:
         return USER_ERROR
 
 
-def check_options(command: Any):
-    """Refuses numbers that an option can't have.
+def take_options(command: Any):
+    """Refuses numbers that an option can't have, and sets the limit of images.
 
     Raises:
         ValueError: the message names the option.
@@ -63,7 +66,9 @@ def check_options(command: Any):
     check_bounds(command, "", lambda field: "--" + field.rstrip("_").replace("_", "-"))
     for value in vars(command).values():
         if dataclasses.is_dataclass(value):
-            check_options(value)
+            take_options(value)
+    if hasattr(command, "max_pixels"):
+        set_max_pixels(command.max_pixels)
 
 
 def describe(error: Exception) -> str:

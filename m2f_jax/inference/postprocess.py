@@ -4,28 +4,31 @@ These are pure functions of one image's predictions, compiled for the device. Ma
 resized to the padded input, cropped, and resized to the original size. Along an axis, all of that
 is a weighted sum of three neighbours. Their indices and weights are arguments, so one compilation
 serves every image whose output fits the same canvas. The device applies them as products of small
-matrices, to the few rows of logits that a block of output rows depends on. Masks are upsampled a
-few at a time, or a few rows of all of them; an array of floats of queries x height x width never
-exists.
+matrices, to the few rows of logits that a block of output rows depends on, and likewise to the
+columns of a strip. Masks are upsampled a few at a time, or a few rows of all of them; an array of
+floats of queries x height x width never exists.
 
 Axes: Q queries, K classes (and "no object" where said), h w the logits' size, H W the canvas,
-N selected instances, B blocks of R rows of the canvas, b rows of logits that such a block needs.
+N selected instances, B blocks of R rows of the canvas, b rows of logits that such a block needs,
+S strips of C columns of the canvas, c columns of logits that such a strip needs.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt8
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
-from m2f_jax.ops.resize import bilinear_matrix, bilinear_taps, resize_rows
+from m2f_jax.ops.resize import Band, bilinear_band, bilinear_taps, resize_rows
 from m2f_jax.structures import ImageSize, Size
 
 CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cropped
 INSTANCES_AT_ONCE = 4
 ROWS_AT_ONCE = 32
+COLUMNS_AT_ONCE = 8192  # wider outputs are computed in strips
 
 AnyArray = Array | np.ndarray
 
@@ -67,28 +70,29 @@ def _to_canvas(x: np.ndarray, canvas: int) -> np.ndarray:
     return np.pad(x, ((0, canvas - len(x)), *[(0, 0)] * (x.ndim - 1)))
 
 
-def _neighbours(matrix: Float[np.ndarray, "output source"], canvas: int) -> Neighbours:
-    """Returns the weights of a matrix that resizes an axis, in float32, without most zeros.
+def _neighbours(band: Band, source: int, canvas: int) -> Neighbours:
+    """Returns the weights by which an axis of `source` samples is resized, in float32.
 
     A bilinear step takes two neighbours, and so does another one before it, which lie next to each
     other unless that one shrinks the axis: three in all.
     """
-    taps = min(3, matrix.shape[1])
-    first = (matrix != 0).argmax(axis=1).clip(max=matrix.shape[1] - taps)
-    weights = np.take_along_axis(matrix, first[:, None] + np.arange(taps), axis=1)
+    taps = min(3, source)
+    first = (band.first + (band.weights != 0).argmax(axis=1)).clip(max=source - taps)
+    place = (first - band.first)[:, None] + np.arange(taps)
+    weights = np.take_along_axis(np.pad(band.weights, ((0, 0), (taps, taps))), place + taps, axis=1)
     return Neighbours(
         _to_canvas(first.astype(np.int32), canvas),
         _to_canvas(weights.astype(np.float32), canvas),
     )
 
 
-def _to_padded(logits: Size, padded: Size, axis: int) -> Float[np.ndarray, "padded logits"]:
+def _to_padded(logits: Size, padded: Size, axis: int) -> Band:
     if logits[axis] > padded[axis]:
         raise ValueError(
             f"mask logits of {logits[0]} x {logits[1]} (height x width) are not those of an input "
             f"padded to {padded[0]} x {padded[1]}; give the sizes that the model's input has"
         )
-    return bilinear_matrix(logits[axis], padded[axis])
+    return bilinear_band(logits[axis], padded[axis])
 
 
 @functools.lru_cache(maxsize=8)
@@ -103,7 +107,9 @@ def upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
     canvas = canvas_size(target)
     rows, columns = (
         _neighbours(
-            resize_rows(_to_padded(logits, size.padded, i)[: size.resized[i]], target[i]), canvas[i]
+            resize_rows(_to_padded(logits, size.padded, i).rows(slice(size.resized[i])), target[i]),
+            logits[i],
+            canvas[i],
         )
         for i in (0, 1)
     )
@@ -120,14 +126,14 @@ def score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsamp
     canvas = canvas_size(target)
     padded_rows, padded_columns = (_to_padded(logits, size.padded, i) for i in (0, 1))
     between = bilinear_taps(size.resized[0], target[0])
-    output_columns = np.zeros((target[1], size.padded[1]))
-    output_columns[:, : size.resized[1]] = bilinear_matrix(size.resized[1], target[1])
     return ScoreUpsampling(
-        upper_rows=_neighbours(padded_rows[between.first], canvas[0]),
-        lower_rows=_neighbours(padded_rows[between.second], canvas[0]),
+        upper_rows=_neighbours(padded_rows.rows(between.first), logits[0], canvas[0]),
+        lower_rows=_neighbours(padded_rows.rows(between.second), logits[0], canvas[0]),
         lower_weight=_to_canvas(between.weight.astype(np.float32), canvas[0]),
-        columns=_neighbours(padded_columns, size.padded[1]),
-        output_columns=_neighbours(output_columns, canvas[1]),
+        columns=_neighbours(padded_columns, logits[1], size.padded[1]),
+        output_columns=_neighbours(
+            bilinear_band(size.resized[1], target[1]), size.padded[1], canvas[1]
+        ),
     )
 
 
@@ -173,20 +179,25 @@ def instances(
     probs, pairs = jax.lax.top_k(class_probs.ravel(), top_k)
     queries, labels = jnp.divmod(pairs, num_classes)
     wanted = jnp.sum(probs >= threshold)
-    columns = to_matrix(way.columns, mask_logits.shape[2])
     first_row, rows = rows_in_blocks(mask_logits.shape[1], way.rows)
 
     def add_chunk(i, state):
         mask_probs, packed = state
         first = jnp.minimum(i * INSTANCES_AT_ONCE, max(top_k - INSTANCES_AT_ONCE, 0))
         chosen = jax.lax.dynamic_slice_in_dim(queries, first, min(INSTANCES_AT_ONCE, top_k))
-        wide = _widen(mask_logits[chosen], columns)
-        few = jax.vmap(lambda first: _rows_from(wide, first, rows), out_axes=1)(first_row)
-        logits = _combine_rows(rows, few).reshape(len(chosen), height, width)
-        masks = logits > 0
-        inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(1, 2))
-        mean = inside / (jnp.sum(masks, axis=(1, 2)) + 1e-6)
-        bits = jnp.packbits(masks, axis=-1)
+        chosen_logits = mask_logits[chosen]
+
+        def strip(columns: Columns):
+            wide = _widen(chosen_logits, columns)
+            few = jax.vmap(lambda first: _rows_from(wide, first, rows), out_axes=1)(first_row)
+            logits = _combine_rows(rows, few).reshape(len(chosen), height, -1)
+            masks = logits > 0
+            inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(1, 2))
+            return inside, jnp.sum(masks, axis=(1, 2)), jnp.packbits(masks, axis=-1)
+
+        inside, areas, bits = over_strips(strip, mask_logits.shape[2], way.columns)
+        mean = inside.sum(axis=0) / (areas.sum(axis=0) + 1e-6)
+        bits = side_by_side(bits, width // 8)
         return (
             jax.lax.dynamic_update_slice_in_dim(mask_probs, mean, first, axis=0),
             jax.lax.dynamic_update_slice_in_dim(packed, bits, first, axis=0),
@@ -238,6 +249,51 @@ def rows_in_blocks(
     return first, *(in_blocks(jax.tree.map(_blocks, x), start=first) for x in rows)
 
 
+class Columns(NamedTuple):
+    """What a strip of output columns depends on: columns of logits from `first` on, and weights."""
+
+    first: Int[Array, ""]
+    weights: Float[Array, "C c"]
+
+
+def over_strips(
+    function: Callable[..., Any], width: int, columns: Neighbours, *more: AnyArray
+) -> Any:
+    """Returns what a function makes of each strip of output columns, along a first axis.
+
+    Args:
+        function: takes the strip's `Columns` of the logits, and its part of `more`.
+        width: of the logits.
+        columns: the neighbours of each output column.
+        more: arrays with a row for each output column.
+    """
+    canvas = len(columns.first)
+    if canvas <= COLUMNS_AT_ONCE:  # without a loop, and from all columns of the logits
+        alone = function(Columns(jnp.int32(0), to_matrix(columns, width)), *more)
+        return jax.tree.map(lambda x: x[None], alone)
+    between = -(-(COLUMNS_AT_ONCE - 1) * width // (canvas - CANVAS_MULTIPLE + 1))
+    needed = min(width, between + 5)  # as for blocks of rows
+
+    def strip(arrays):
+        columns, more = arrays
+        first = jnp.minimum(columns.first[0], width - needed)
+        return function(Columns(first, to_matrix(columns, needed, first)), *more)
+
+    return jax.lax.map(strip, jax.tree.map(_strips, (columns, more)))
+
+
+def _strips(x: AnyArray) -> Array:
+    """Returns the columns of the canvas in strips; the last one is filled up with zeros."""
+    filled = jnp.pad(x, ((0, -len(x) % COLUMNS_AT_ONCE), *[(0, 0)] * (x.ndim - 1)))
+    return filled.reshape(-1, COLUMNS_AT_ONCE, *x.shape[1:])
+
+
+def side_by_side(x: Shaped[Array, "S *rows C"], width: int) -> Shaped[Array, "*rows {width}"]:
+    """Returns strips as one array, without what fills up the last of them."""
+    x = jnp.moveaxis(x, 0, -2)
+    return x.reshape(*x.shape[:-2], -1)[..., :width]
+
+
 def _rows_from(
     x: Float[Array, "N h w"], first: Int[Array, ""], weights: Float[Array, "*B R b"]
 ) -> Float[Array, "N b w"]:
@@ -245,8 +301,11 @@ def _rows_from(
     return jax.lax.dynamic_slice_in_dim(x, first, weights.shape[-1], axis=1)
 
 
-def _widen(x: Float[Array, "N b w"], columns: Float[Array, "W w"]) -> Float[Array, "N b W"]:
-    return jnp.einsum("nbw,Ww->nbW", x, columns)
+def _widen(x: Float[Array, "N b w"], columns: Columns) -> Float[Array, "N b C"]:
+    needed = columns.weights.shape[-1]
+    if needed < x.shape[2]:
+        x = jax.lax.dynamic_slice_in_dim(x, columns.first, needed, axis=2)
+    return jnp.einsum("nbw,Ww->nbW", x, columns.weights)
 
 
 def _combine_rows(
@@ -270,15 +329,18 @@ def semantic_map(
     class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: Upsampling
 ) -> Int[Array, "H W"]:
     """Returns every pixel's best class: the authors' `semantic_inference` at the output size."""
-    columns = to_matrix(way.columns, mask_logits.shape[2])
-
-    def block(arrays) -> Int[Array, "R W"]:
-        first, rows = arrays
-        logits = _combine_rows(rows, _widen(_rows_from(mask_logits, first, rows), columns))
-        return _class_scores(class_logits, logits).argmax(axis=0)
-
     blocks = rows_in_blocks(mask_logits.shape[1], way.rows)
-    return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
+
+    def strip(columns: Columns) -> Int[Array, "H C"]:
+        def block(arrays) -> Int[Array, "R C"]:
+            first, rows = arrays
+            logits = _combine_rows(rows, _widen(_rows_from(mask_logits, first, rows), columns))
+            return _class_scores(class_logits, logits).argmax(axis=0)
+
+        return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
+
+    strips = over_strips(strip, mask_logits.shape[2], way.columns)
+    return side_by_side(strips, len(way.columns.first))
 
 
 @jax.jit
@@ -287,19 +349,34 @@ def semantic_map_from_scores(
     class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: ScoreUpsampling
 ) -> Int[Array, "H W"]:
     """Returns the same for semantic-only models, whose scores are computed at the padded size."""
-    columns = to_matrix(way.columns, mask_logits.shape[2])
-    output_columns = to_matrix(way.output_columns, len(columns))
-
-    def block(arrays) -> Int[Array, "R W"]:
-        first, *two_rows, weight = arrays
-        wide = _widen(_rows_from(mask_logits, first, two_rows[0]), columns)
-        upper, lower = (_class_scores(class_logits, _combine_rows(x, wide)) for x in two_rows)
-        between = upper + (lower - upper) * weight[:, None]
-        return jnp.einsum("kRx,Wx->kRW", between, output_columns).argmax(axis=0)
-
     rows = rows_in_blocks(mask_logits.shape[1], way.upper_rows, way.lower_rows)
     blocks = (*rows, _blocks(way.lower_weight))
-    return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
+
+    def strip(output_columns: Columns) -> Int[Array, "H C"]:
+        needed = output_columns.weights.shape[-1]
+        columns = _part_of(way.columns, mask_logits.shape[2], output_columns.first, needed)
+
+        def block(arrays) -> Int[Array, "R C"]:
+            first, *two_rows, weight = arrays
+            wide = _widen(_rows_from(mask_logits, first, two_rows[0]), columns)
+            upper, lower = (_class_scores(class_logits, _combine_rows(x, wide)) for x in two_rows)
+            between = upper + (lower - upper) * weight[:, None]
+            return jnp.einsum("kRx,Wx->kRW", between, output_columns.weights).argmax(axis=0)
+
+        return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
+
+    strips = over_strips(strip, len(way.columns.first), way.output_columns)
+    return side_by_side(strips, len(way.output_columns.first))
+
+
+def _part_of(columns: Neighbours, width: int, start: Int[Array, ""], count: int) -> Columns:
+    """Returns what `count` output columns from `start` on depend on; `width` is the logits'."""
+    if count == len(columns.first):
+        return Columns(start, to_matrix(columns, width))
+    part = Neighbours(*(jax.lax.dynamic_slice_in_dim(x, start, count) for x in columns))
+    needed = min(width, -(-count * width // len(columns.first)) + 5)
+    first = jnp.minimum(part.first[0], width - needed)
+    return Columns(first, to_matrix(part, needed, first))
 
 
 class Panoptic(NamedTuple):
@@ -333,21 +410,27 @@ def panoptic_map(
     scores, labels = probs.max(axis=-1), probs.argmax(axis=-1)
     kept = (labels != num_classes) & (scores > object_mask_threshold)
     queries = jnp.arange(len(scores))[:, None, None]
-    columns = to_matrix(way.columns, mask_logits.shape[2])
-
-    def block(arrays):
-        first, rows, inside_rows = arrays
-        logits = _combine_rows(rows, _widen(_rows_from(mask_logits, first, rows), columns))
-        inside = inside_rows[:, None] & way.inside_columns
-        bid = jnp.where(kept[:, None, None], scores[:, None, None] * jax.nn.sigmoid(logits), -1)
-        owner = bid.argmax(axis=0)
-        owned = (queries == owner) & inside
-        mask = (jax.nn.sigmoid(logits) >= 0.5) & inside
-        areas = [x.sum(axis=(1, 2)) for x in (owned, mask, owned & mask)]
-        return owner, (owned & mask).any(axis=0), areas
-
     blocks = (*rows_in_blocks(mask_logits.shape[1], way.rows), _blocks(way.inside_rows))
-    owner, visible, areas = jax.lax.map(block, blocks)
+
+    def strip(columns: Columns, inside_columns: Bool[Array, "C"]):
+        def block(arrays):
+            first, rows, inside_rows = arrays
+            logits = _combine_rows(rows, _widen(_rows_from(mask_logits, first, rows), columns))
+            inside = inside_rows[:, None] & inside_columns
+            bid = jnp.where(kept[:, None, None], scores[:, None, None] * jax.nn.sigmoid(logits), -1)
+            owner = bid.argmax(axis=0)
+            owned = (queries == owner) & inside
+            mask = (jax.nn.sigmoid(logits) >= 0.5) & inside
+            areas = [x.sum(axis=(1, 2)) for x in (owned, mask, owned & mask)]
+            return owner, (owned & mask).any(axis=0), areas
+
+        owner, visible, areas = jax.lax.map(block, blocks)
+        return *(jax.lax.collapse(x, 0, 2) for x in (owner, visible)), [x.sum(0) for x in areas]
+
+    owner, visible, areas = over_strips(
+        strip, mask_logits.shape[2], way.columns, way.inside_columns
+    )
+    owner, visible = (side_by_side(x, len(way.inside_columns)) for x in (owner, visible))
     owned_area, mask_area, segment_area = (area.sum(axis=0) for area in areas)
     ratio = owned_area / jnp.maximum(mask_area, 1)
     valid = kept & (segment_area > 0) & (ratio >= overlap_threshold)
@@ -359,6 +442,4 @@ def panoptic_map(
     new_segment = valid & (leader == jnp.arange(len(labels)))
     segment_ids = jnp.where(valid, jnp.cumsum(new_segment)[leader], 0)
     segment_map = jnp.where(visible, segment_ids[owner], 0)
-    return Panoptic(
-        jax.lax.collapse(segment_map, 0, 2).astype(jnp.int32), segment_ids, labels, scores
-    )
+    return Panoptic(segment_map.astype(jnp.int32), segment_ids, labels, scores)

@@ -4,11 +4,15 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from m2f_jax.image_files import max_pixels
 from m2f_jax.images import ImageSource, read_image
-from m2f_jax.structures import Size
+from m2f_jax.structures import ImageSize, Size
+
+LONGEST_SIDE = 2**18  # pixels of an image; its canvas and the tables of filters grow with it
 
 __all__ = [
     "ImageSource",
+    "check_sides",
     "normalize",
     "pad",
     "padded_size",
@@ -34,6 +38,28 @@ def resized_size(size: Size, shortest_edge: int | None, longest_edge: int | None
         scale = longest_edge / max(height, width)
         height, width = height * scale, width * scale
     return max(1, int(height + 0.5)), max(1, int(width + 0.5))
+
+
+def check_sides(size: ImageSize):
+    """Refuses an image that is too long, or becomes too large for the network.
+
+    Raises:
+        ValueError: it is refused; the message says what to do.
+    """
+    height, width = size.original
+    if max(height, width) > LONGEST_SIDE:
+        raise ValueError(
+            f"an image of {height} x {width} (height x width) has a side of more than "
+            f"{LONGEST_SIDE} pixels; cut it into pieces"
+        )
+    resized, limit = size.resized, max_pixels()
+    if resized[0] * resized[1] > limit:
+        raise ValueError(
+            f"an image of {height} x {width} (height x width) would be resized to {resized[0]} x "
+            f"{resized[1]} = {resized[0] * resized[1]} pixels for the model, and {limit} are "
+            "allowed; cut it into pieces, set the processor's longest_edge, or allow more with "
+            "--max-pixels (image_files.set_max_pixels in Python)"
+        )
 
 
 def padded_size(size: Size, divisor: int) -> Size:

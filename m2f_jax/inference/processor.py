@@ -19,6 +19,7 @@ from m2f_jax.files import read_json, write_json
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.preprocess import (
     ImageSource,
+    check_sides,
     normalize,
     pad,
     padded_size,
@@ -149,9 +150,16 @@ class ImageProcessor:
         return pad(resize(pixels, size.resized), size.padded), size
 
     def size_of(self, original: Size) -> ImageSize:
-        """Returns what an image of this height and width is resized and padded to."""
+        """Returns what an image of this height and width is resized and padded to.
+
+        Raises:
+            ValueError: a side is longer than `LONGEST_SIDE`, or the image would be resized to more
+                than `image_files.max_pixels()` pixels.
+        """
         resized = resized_size(original, self.shortest_edge, self.longest_edge)
-        return ImageSize(padded_size(resized, self.size_divisor), resized, original)
+        size = ImageSize(padded_size(resized, self.size_divisor), resized, original)
+        check_sides(size)
+        return size
 
     def post_process_instance_segmentation(
         self,

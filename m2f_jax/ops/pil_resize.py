@@ -11,11 +11,13 @@ know.)
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt8
 
 FRACTION_BITS = 22
+UNROLLED = 64  # taps; more are added up in a loop, which compiles faster
 
 AnyArray = Array | np.ndarray
 
@@ -69,10 +71,19 @@ def _resize_axis(
     image: UInt8[Array, "H W C"], taps: FilterTaps, axis: int
 ) -> UInt8[Array, "_ _ C"]:
     """One pass; the sum can't exceed 255 after rounding, for the coefficients' sum is about one."""
-    half = np.int32(2 ** (FRACTION_BITS - 1))
-    total = half
-    for tap in range(taps.coefficients.shape[1]):
+    coefficients = jnp.asarray(taps.coefficients)
+    target, count = coefficients.shape
+
+    def add(tap: int | Int[Array, ""], total: Int[Array, "_ _ C"]) -> Int[Array, "_ _ C"]:
         sample = jnp.take(image, taps.first + tap, axis=axis, mode="clip")
-        coefficient = jnp.expand_dims(taps.coefficients[:, tap], (1 - axis, 2))
-        total = total + sample.astype(jnp.int32) * coefficient
+        coefficient = jnp.expand_dims(coefficients[:, tap], (1 - axis, 2))
+        return total + sample.astype(jnp.int32) * coefficient
+
+    shape = (target, *image.shape[1:]) if axis == 0 else (image.shape[0], target, image.shape[2])
+    total = jnp.full(shape, 2 ** (FRACTION_BITS - 1), jnp.int32)  # one half
+    if count > UNROLLED:
+        total = jax.lax.fori_loop(0, count, add, total)
+    else:
+        for tap in range(count):
+            total = add(tap, total)
     return (total >> FRACTION_BITS).astype(jnp.uint8)

@@ -26,23 +26,39 @@ def bilinear_taps(source: int, target: int) -> Taps:
     return Taps(first, np.minimum(first + 1, source - 1).astype(np.int32), position - first)
 
 
-def bilinear_matrix(source: int, target: int) -> Float[np.ndarray, "target source"]:
-    """The resizing of an axis as a matrix, in float64."""
+class Band(NamedTuple):
+    """A matrix that is zero in each row but for neighbours from column `first` on, in float64."""
+
+    first: Int[np.ndarray, "rows"]
+    weights: Float[np.ndarray, "rows taps"]
+
+    def rows(self, index: slice | Int[np.ndarray, "n"]) -> "Band":
+        """Some of the rows."""
+        return Band(self.first[index], self.weights[index])
+
+
+def bilinear_band(source: int, target: int) -> Band:
+    """The resizing of an axis as a matrix, [target, source]."""
     taps = bilinear_taps(source, target)
-    matrix = np.zeros((target, source))
-    rows = np.arange(target)
-    np.add.at(matrix, (rows, taps.first), 1 - taps.weight)
-    np.add.at(matrix, (rows, taps.second), taps.weight)
-    return matrix
+    weights = np.stack([1 - taps.weight, taps.weight], axis=1)
+    at_the_end = taps.second == taps.first
+    weights[at_the_end] = np.stack(
+        [weights[at_the_end].sum(axis=1), 0 * taps.weight[at_the_end]], 1
+    )
+    return Band(taps.first, weights)
 
 
-def resize_rows(
-    x: Float[np.ndarray, "source columns"], target: int
-) -> Float[np.ndarray, "target columns"]:
-    """The rows of a matrix resized: `bilinear_matrix(len(x), target) @ x` without its zeros."""
-    taps = bilinear_taps(len(x), target)
-    weight = taps.weight[:, None]
-    return x[taps.first] * (1 - weight) + x[taps.second] * weight
+def resize_rows(band: Band, target: int) -> Band:
+    """The rows of a matrix resized: the product of a `bilinear_band` and the matrix."""
+    taps = bilinear_taps(len(band.first), target)
+    first, second = band.rows(taps.first), band.rows(taps.second)
+    shift = (second.first - first.first)[:, None]
+    more = int(shift.max())
+    column = np.arange(band.weights.shape[1] + more)
+    weights = np.pad(first.weights, ((0, 0), (0, more))) * (1 - taps.weight[:, None])
+    place = np.pad(second.weights, ((0, 0), (more, more)))
+    weights += np.take_along_axis(place, column - shift + more, axis=1) * taps.weight[:, None]
+    return Band(first.first, weights)
 
 
 def resize_bilinear(

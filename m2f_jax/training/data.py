@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from m2f_jax.datasets.dataset import TrainingSet
+from m2f_jax.image_files import max_pixels, set_max_pixels
 from m2f_jax.training.augment import Augmentation
 from m2f_jax.training.batch import TrainBatch, pack, stack
 
@@ -112,7 +113,8 @@ class Batches:
             processes = grain.MultiprocessingOptions(
                 num_workers=self.workers, per_worker_buffer_size=-(-ahead // self.workers)
             )
-            examples = examples.mp_prefetch(processes)  # it keeps the order
+            start = functools.partial(start_worker, max_pixels())
+            examples = examples.mp_prefetch(processes, start)  # it keeps the order
         self.reading.append(iter(examples.batch(self.stream.share, batch_fn=stack)))
 
     def close(self):
@@ -212,6 +214,12 @@ def close_all(iterators: list[grain.DatasetIterator]):
     """Closes iterators and empties the list: they can't be deleted once Python has ended."""
     while iterators:
         iterators.pop().close()
+
+
+def start_worker(max_pixels: int, index: int, count: int):
+    """Has a worker read images up to the limit of the process that started it."""
+    del index, count
+    set_max_pixels(max_pixels)
 
 
 def accept_unparsed_flags():

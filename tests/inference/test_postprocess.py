@@ -5,6 +5,7 @@ A pixel whose value is within 1e-4 of a threshold or of another's may fall eithe
 
 import dataclasses
 import functools
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -275,29 +276,70 @@ def test_sizes_of_another_input_are_refused(predictions, resize_scores):
 # --- Memory and compilations ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", ["instances", "semantic", "semantic of scores", "panoptic"])
-def test_no_array_of_queries_times_pixels(task, equations):
-    queries, height, width = 100, 1024, 2048
-    size = ImageSize((height, width), (height, width), (height, width))
-    class_logits = jax.ShapeDtypeStruct((queries, 20), jnp.float32)
-    mask_logits = jax.ShapeDtypeStruct((queries, height // 4, width // 4), jnp.float32)
-    way = postprocess.upsampling((height // 4, width // 4), size, size.original)
-    scores_way = postprocess.score_upsampling((height // 4, width // 4), size, size.original)
-    threshold = jnp.float32(0.8)
-    function, *more = {
+def post_processing(task, logits, size, classes):
+    """A task's function, and its arguments after the logits."""
+    threshold = jnp.float32(0.3)
+    way = postprocess.upsampling(logits, size, size.original)
+    scores_way = postprocess.score_upsampling(logits, size, size.original)
+    return {
         "instances": (functools.partial(postprocess.instances, top_k=100), way, threshold),
         "semantic": (postprocess.semantic_map, way),
         "semantic of scores": (postprocess.semantic_map_from_scores, scores_way),
-        "panoptic": (postprocess.panoptic_map, way, np.ones(19, bool), threshold, threshold),
+        "panoptic": (postprocess.panoptic_map, way, np.ones(classes, bool), threshold, threshold),
     }[task]
-    jaxpr = jax.make_jaxpr(function)(class_logits, mask_logits, *more)
-    sizes = [
+
+
+def sizes_of_arrays(task, queries, height, width, equations):
+    """Bytes of the arrays that post-processing makes of predictions at the image's own size."""
+    padded = height + -height % 32, width + -width % 32
+    logits = padded[0] // 4, padded[1] // 4
+    size = ImageSize(padded, (height, width), (height, width))
+    function, *more = post_processing(task, logits, size, 19)
+    jaxpr = jax.make_jaxpr(function)(
+        jax.ShapeDtypeStruct((queries, 20), jnp.float32),
+        jax.ShapeDtypeStruct((queries, *logits), jnp.float32),
+        *more,
+    )
+    return [
         variable.aval.size * variable.aval.dtype.itemsize
         for equation in equations(jaxpr)
         for variable in equation.outvars
     ]
+
+
+@pytest.mark.parametrize("task", ["instances", "semantic", "semantic of scores", "panoptic"])
+def test_no_array_of_queries_times_pixels(task, equations):
+    queries, height, width = 100, 1024, 2048
+    sizes = sizes_of_arrays(task, queries, height, width, equations)
     assert len(sizes) > 10
     assert max(sizes) < queries * height * width / 4  # a float of each would be 16 times that
+
+
+@pytest.mark.parametrize("height_and_width", [(16, 65504), (65504, 16), (1, 200_000)])
+@pytest.mark.parametrize("task", ["instances", "semantic", "semantic of scores", "panoptic"])
+def test_long_thin_images_take_little_memory(task, height_and_width, equations):
+    tracemalloc.start()
+    sizes = sizes_of_arrays(task, 20, *height_and_width, equations)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1e8  # a matrix of 65504 columns and a fourth of that would take 8.6e9
+    assert max(sizes) < 1e9
+
+
+@pytest.mark.parametrize("task", ["instances", "semantic", "semantic of scores", "panoptic"])
+def test_strips_of_columns_are_the_whole(task, predictions, monkeypatch):
+    size = ImageSize(padded=(160, 96), resized=(153, 90), original=(75, 700))
+    logits = [x[0] for x in predictions]
+    function, *more = post_processing(task, (40, 24), size, K)
+    whole = function(*logits, *more)
+    monkeypatch.setattr(postprocess, "COLUMNS_AT_ONCE", 128)
+    jax.clear_caches()  # or else the program for the whole would be taken
+    in_strips = function(*logits, *more)
+    if not isinstance(whole, tuple):
+        whole, in_strips = (whole,), (in_strips,)
+    for ours, theirs in zip(map(np.asarray, in_strips), map(np.asarray, whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6, strict=True)
+        assert ours.any()
 
 
 def test_sizes_on_one_canvas_share_a_compilation(predictions):

@@ -21,6 +21,8 @@ SIZES = [  # up, down, both at once, one axis alone, by odd factors, from and to
     ((9, 8), (1, 1)),
     ((375, 500), (800, 1067)),
     ((511, 1023), (341, 683)),
+    ((3, 2000), (1, 40)),  # taps in a loop
+    ((2000, 1), (9, 5)),
 ]
 
 

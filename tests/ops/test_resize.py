@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.ops.resize import bilinear_matrix, bilinear_taps, resize_bilinear, resize_rows
+from m2f_jax.ops.resize import bilinear_band, bilinear_taps, resize_bilinear, resize_rows
 
 SIZES = [  # up, down, by odd factors, one axis alone, from and to one pixel
     ((8, 12), (16, 24)),
@@ -49,20 +49,30 @@ def test_equals_pytorch(source, target):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
+def dense(band, columns):
+    """The matrix that a band is."""
+    matrix = np.zeros((len(band.first), columns + band.weights.shape[1]))
+    places = band.first[:, None] + np.arange(band.weights.shape[1])
+    np.add.at(matrix, (np.arange(len(matrix))[:, None], places), band.weights)
+    assert not matrix[:, columns:].any()
+    return matrix[:, :columns]
+
+
 @pytest.mark.parametrize(("source", "target"), SIZES)
 def test_the_matrices_do_the_same(source, target):
     x = np.random.default_rng(0).normal(size=(2, *source, 3)).astype(np.float32)
-    rows, columns = (bilinear_matrix(s, t) for s, t in zip(source, target, strict=True))
+    rows, columns = (dense(bilinear_band(s, t), s) for s, t in zip(source, target, strict=True))
     product = np.einsum("bhwc,Hh,Ww->bHWc", x, rows, columns)
     ours = resize_bilinear(jnp.asarray(x), target)
     np.testing.assert_allclose(ours, product, rtol=0, atol=1e-6)
     np.testing.assert_allclose(rows.sum(axis=1), 1, rtol=0, atol=1e-12)
 
 
-def test_rows_are_resized_as_by_the_matrix():
-    for source, target in [(1, 5), (5, 1), (7, 13), (96, 96), (1000, 3)]:
-        x = np.random.default_rng(0).normal(size=(source, 4))
-        ours, product = resize_rows(x, target), bilinear_matrix(source, target) @ x
+def test_rows_of_a_band_are_resized_as_by_the_matrix():
+    for source, between, target in [(1, 5, 3), (5, 5, 1), (7, 13, 29), (96, 96, 96), (9, 1000, 3)]:
+        band = bilinear_band(source, between)
+        ours = dense(resize_rows(band, target), source)
+        product = dense(bilinear_band(between, target), between) @ dense(band, source)
         np.testing.assert_allclose(ours, product, rtol=0, atol=1e-12)
 
 
