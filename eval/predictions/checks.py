@@ -1,18 +1,38 @@
 """Reading and checking of files that other programs wrote; errors name the file."""
 
+import os
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from m2f_jax.images import verified_size
 from m2f_jax.structures import Size
 
 
-def check_keys(entry: Any, keys: Sequence[str], file: Path, number: int):
-    """Raises a ValueError if a part of an entry of a list isn't an object with these keys."""
-    missing = set(keys) - set(entry) if isinstance(entry, Mapping) else keys
-    if missing:
-        raise ValueError(f"{file}: entry {number} has no {', '.join(sorted(missing))}")
+def check_keys(entry: Any, keys: Sequence[str], where: str):
+    """Raises a ValueError if what is at a place in a JSON file isn't an object with these keys."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} needs an object with {', '.join(keys)}, not {entry!r}")
+    if missing := set(keys) - set(entry):
+        raise ValueError(f"{where} has no {', '.join(sorted(missing))}")
+
+
+def path_within(folder: Path, name: str, where: str, root: Path | None = None) -> Path:
+    """The path of a file that another file names; links aren't resolved, as in the official script.
+
+    Args:
+        folder: what the name is relative to.
+        name: the name.
+        where: what the message begins with.
+        root: the folder that the file must be in; by default `folder`.
+
+    Raises:
+        ValueError: the name is absolute, or leads out of the folder.
+    """
+    path, root = Path(os.path.abspath(folder / name)), folder if root is None else root
+    if PurePath(name).is_absolute() or not path.is_relative_to(os.path.abspath(root)):
+        raise ValueError(f"{where}: {name!r} leads out of {root}; name a file in it")
+    return path
 
 
 def check_rle(segmentation: Any, size: Size):
@@ -51,7 +71,8 @@ def one_file_each(
 
     Raises:
         FileNotFoundError: there is no folder, or an image has no file.
-        ValueError: an image has several, or a file is about an image that isn't in the data set.
+        ValueError: an image has several, a file is about an image that isn't in the data set, or
+            it is a folder, a pipe or a broken link.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is missing; expected a folder of predictions")
@@ -61,6 +82,8 @@ def one_file_each(
         names = [path.name[:length] for length in lengths if path.name[:length] in known]
         if not names:
             raise ValueError(f"{path} isn't about an image of the ground truth; leave it out")
+        if not path.is_file():
+            raise ValueError(f"{path} isn't a regular file (a folder, a pipe or a broken link)")
         if names[0] in files:
             raise ValueError(f"{names[0]} has two files, {files[names[0]]} and {path}")
         files[names[0]] = path

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Int32
@@ -15,10 +15,11 @@ from m2f_jax.images import image_size, read_ids
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.structures import Size
 
-from ..metrics.cityscapes_panoptic import TRAIN_IDS_MESSAGE
+from ..metrics.cityscapes_panoptic import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
 from ..metrics.image_tables import check_predictions
-from .checks import check_png, one_file_each
-from .files import CocoResults, InstancePrediction, PanopticFiles, PredictionFiles
+from .checks import check_png, one_file_each, path_within
+from .files import CocoResults, InstancePrediction, PredictionFiles
+from .panoptic import PanopticFiles
 
 
 def find_predictions(
@@ -145,32 +146,62 @@ class OfficialResults:
 def read_lines(path: Path, root: Path) -> list[Line]:
     """What a text file lists: "mask.png labelId score", with masks relative to it.
 
-    As in the official script, a mask that is listed twice counts once, with the later line.
+    As in the official script, a mask that is listed twice counts once, with the later line. A byte
+    order mark and blank lines say nothing.
 
     Raises:
         ValueError: a line isn't as the format has it, or a mask isn't below `root`.
     """
-    lines: dict[Path, Line] = {}
-    for number, text in enumerate(path.read_text().splitlines(), start=1):
-        where = f"{path}, line {number}"
-        parts = text.split(" ")
-        if len(parts) != 3:
-            raise ValueError(
-                f'{where}: expected "mask.png labelId score" with single blanks, not {text!r}'
-            )
-        if PurePosixPath(parts[0]).is_absolute():
-            raise ValueError(f"{where}: the mask's path must be relative to the text file")
-        mask = (path.parent / parts[0]).resolve()
-        if not mask.is_relative_to(root.resolve()):
-            raise ValueError(f"{where}: {parts[0]} leads out of {root}")
-        try:
-            line = Line(mask=mask, label=int(float(parts[1])), score=float(parts[2]))
-        except (ValueError, OverflowError) as error:
-            raise ValueError(f"{where}: {error}") from error
-        if math.isnan(line.score):
-            raise ValueError(f"{where}: the score is NaN, which can't be ranked; drop this mask")
-        lines[mask] = line
-    return list(lines.values())
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} isn't text in UTF-8 ({error})") from error
+    found = [
+        read_line(line, path, root, f"{path}, line {number}")
+        for number, line in enumerate(text.split("\n"), start=1)
+        if line.strip()
+    ]
+    return list({line.mask: line for line in found}.values())
+
+
+def read_line(text: str, path: Path, root: Path, where: str) -> Line:
+    """What one line of a text file says; a ValueError begins with `where`."""
+    parts = text.split(" ")
+    if len(parts) != 3:
+        raise ValueError(
+            f'{where}: expected "mask.png labelId score" with single blanks, such as '
+            f'"mask.png 24 0.9" for a person, not {text!r}'
+        )
+    name, label, score = parts
+    line = Line(
+        mask=path_within(path.parent, name, where, root),
+        label=label_id(label, where),
+        score=number(score, f"{where}: the score"),
+    )
+    if not math.isfinite(line.score):
+        raise ValueError(f"{where}: the score is {score}, not a finite number; drop this mask")
+    return line
+
+
+def label_id(text: str, where: str) -> int:
+    """The label id in a line; a ValueError begins with `where`."""
+    names = [row.name for row in CITYSCAPES_CLASSES]
+    if text in names:
+        raise ValueError(
+            f"{where}: {text!r} is the name of a class; write its label id, {names.index(text)}"
+        )
+    value = number(text, f"{where}: the label id")
+    if not value.is_integer():
+        raise ValueError(f"{where}: the label id is {text}, not a whole number such as 24")
+    return int(value)
+
+
+def number(text: str, where: str) -> float:
+    """The number that a text is; a ValueError begins with `where`."""
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is {text!r}, not a number") from error
 
 
 def read_mask(path: Path) -> Bool[np.ndarray, "H W"]:

@@ -8,7 +8,8 @@ from m2f_jax.config import Task
 from m2f_jax.datasets.coco import CocoDataset, CocoImage
 from m2f_jax.structures import Size
 
-from .files import CocoResults, PanopticFiles, PredictionFiles
+from .files import CocoResults, PredictionFiles
+from .panoptic import PanopticFiles
 
 
 def find_coco_predictions(
