@@ -33,7 +33,7 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """`jax.nn.relu`, and on a CPU the same as a choice.
+    """ReLU; on a CPU, written as a choice instead of a maximum.
 
     XLA on a CPU would merge the maximum with the matrix products on both sides above some size,
     and an MLP would take half as long again: it runs through a buffer of its own that it gets from
@@ -81,7 +81,7 @@ class GroupNorm(nnx.Module):
 
 
 def mean_of_groups(x: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
-    """The mean of the channels' means, for each of a group's channels."""
+    """Returns the mean of each group, repeated for each of its channels."""
     means = x.mean(axis=(1, 2), keepdims=True)
     of_groups = einops.reduce(means, "b h w (group c) -> b h w group", "mean", group=GROUPS)
     return jnp.repeat(of_groups, x.shape[-1] // GROUPS, axis=-1)
@@ -134,6 +134,19 @@ class MLP(nnx.Module):
         return layer(self.activation(x))
 
 
+def feed_forward(dim: int, hidden: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> MLP:
+    """The MLP of both decoders' layers: one hidden layer with ReLU, kernels drawn as Xavier has it.
+
+    Args:
+        dim: the width of input and output.
+        hidden: the width between.
+        dtype: of the computation.
+        rngs: for the initial values.
+    """
+    dims = dim, hidden, dim
+    return MLP(dims, activation=relu, kernel_init=xavier, dtype=dtype, rngs=rngs)
+
+
 class Attention(nnx.Module):
     """Multi-head attention with separate projections of queries, keys and values."""
 
@@ -163,7 +176,7 @@ class Attention(nnx.Module):
 
 
 def split_heads(x: Float[Array, "B N C"], num_heads: int) -> Float[Array, "B H N D"]:
-    """The heads, which lie side by side in the channels."""
+    """Returns the heads apart, which lie side by side in the channels."""
     return einops.rearrange(x, "b n (h d) -> b h n d", h=num_heads)
 
 

@@ -140,7 +140,7 @@ def through_stages(
 
 
 def without_kernels(model: Mask2Former) -> Mask2Former:
-    """The same model on the same arrays, of plain XLA on every device.
+    """Returns a model on the same arrays that is plain XLA on every device.
 
     A kernel of one kind of device can't be exported, nor be divided among devices by XLA.
     """

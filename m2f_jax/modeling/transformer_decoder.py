@@ -10,11 +10,12 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from m2f_jax.config import TransformerDecoderConfig
-from m2f_jax.modeling.initializers import normal, torch_default, torch_default_bias, xavier
+from m2f_jax.modeling.initializers import normal, torch_default, torch_default_bias
 from m2f_jax.modeling.layers import (
     MLP,
     UNDECAYED,
     Attention,
+    feed_forward,
     layer_norm,
     relu,
     sine_positions,
@@ -53,13 +54,7 @@ class TransformerDecoderLayer(nnx.Module):
         self.norm1 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
         self.self_attention = Attention(cfg.dim, cfg.num_heads, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mlp = MLP(
-            (cfg.dim, cfg.ffn_dim, cfg.dim),
-            activation=relu,
-            kernel_init=xavier,
-            dtype=dtype,
-            rngs=rngs,
-        )
+        self.mlp = feed_forward(cfg.dim, cfg.ffn_dim, dtype=dtype, rngs=rngs)
         self.norm3 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -21,7 +21,7 @@ from m2f_jax.modeling.initializers import (
     xavier,
     zeros,
 )
-from m2f_jax.modeling.layers import MLP, GroupNorm, layer_norm, relu, sine_positions
+from m2f_jax.modeling.layers import GroupNorm, feed_forward, layer_norm, sine_positions
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, Size
@@ -101,13 +101,7 @@ class PixelDecoderLayer(nnx.Module):
     def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.attention = MSDeformAttn(cfg, dtype=dtype, rngs=rngs)
         self.norm1 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mlp = MLP(
-            (cfg.dim, cfg.ffn_dim, cfg.dim),
-            activation=relu,
-            kernel_init=xavier,
-            dtype=dtype,
-            rngs=rngs,
-        )
+        self.mlp = feed_forward(cfg.dim, cfg.ffn_dim, dtype=dtype, rngs=rngs)
         self.norm2 = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
 
     def __call__(

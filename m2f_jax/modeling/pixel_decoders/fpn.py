@@ -53,7 +53,7 @@ class ConvNorm(nnx.Module):
 
 
 class TopDownStep(nnx.Module):
-    """A level of the pyramid, of the backbone's map and the coarser level above."""
+    """One level of the pyramid, made from the backbone's map and the coarser level above it."""
 
     def __init__(self, source: int, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.lateral = ConvNorm(source, dim, 1, dtype=dtype, rngs=rngs)
@@ -68,7 +68,7 @@ class TopDownStep(nnx.Module):
 
 
 class FPNPixelDecoder(nnx.Module):
-    """Levels of strides 32, 16, 8 and 4, each of the one before; the last gives the embeddings."""
+    """A top-down pyramid of strides 32, 16, 8 and 4; its last level gives the embeddings."""
 
     def __init__(
         self,
