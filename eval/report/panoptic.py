@@ -20,8 +20,16 @@ def panoptic_sections(result: PanopticQualityResult) -> list[Markup]:
         known = row.tp + row.fp + row.fn > 0
         scores = [score if known else math.nan for score in (row.pq, row.sq, row.rq)]
         rows.append([row.name, *map(shaded_percent, scores), *map(str, (row.tp, row.fp, row.fn))])
-    for name, group in (("things", result.things), ("stuff", result.stuff), ("all", result.all)):
-        rows.append([name, *map(percent, (group.pq, group.sq, group.rq)), "", "", ""])
+    for name, group, kinds in (
+        ("things", result.things, [True]),
+        ("stuff", result.stuff, [False]),
+        ("all", result.all, [True, False]),
+    ):
+        counts = [
+            (row.tp, row.fp, row.fn) for row in result.per_class.values() if row.is_thing in kinds
+        ]
+        sums = [str(sum(column)) for column in zip((0, 0, 0), *counts, strict=True)]
+        rows.append([name, *map(percent, (group.pq, group.sq, group.rq)), *sums])
     return [
         section(
             "Classes",

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import CityscapesImage
-from m2f_jax.images import read_image
+from m2f_jax.images import read_ids, read_image
 from m2f_jax.inference.processor import FOR_DISPLAY
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.inference.segmenter import Segmenter
@@ -23,7 +23,7 @@ from ..metrics.cityscapes_ap import EVERYWHERE
 from ..metrics.image_tables import CLASSES
 from ..metrics.instance_report_data import InstanceAPResult
 from ..metrics.region_tables import FIRST_INSTANCE
-from ..predictions.cityscapes import read_ids, size_of
+from ..predictions.cityscapes import size_of
 from ..predictions.files import InstancePrediction, PredictionFiles
 from .instances import worst_first
 from .page import PARTS, embedded, section, shrunk
@@ -77,9 +77,7 @@ def worst_pictures(
     """Segments the worst images once more and draws them beside their ground truth."""
 
     def segment(item: CityscapesImage) -> InstanceSegmentation:
-        found = segmenter(read_image(item.image), "instance", threshold=FOR_DISPLAY)
-        assert isinstance(found, InstanceSegmentation)
-        return found
+        return segmenter(read_image(item.image), "instance", threshold=FOR_DISPLAY)
 
     return draw_worst(segment, segmenter.config.labels, items, result)
 

@@ -183,10 +183,15 @@ def test_instance_confusion_has_the_truth_in_rows(tmp_path):
 
 def test_panoptic_classes_have_their_counts(tmp_path):
     metric = PanopticQuality(CITYSCAPES)
-    truth = np.ones((4, 4), np.int32)
-    metric.add(truth, [{"id": 1, "category_id": 7}], truth, [{"id": 1, "category_id": 7}])
+    truth = np.repeat([[1, 2]], 4, axis=0)  # a road and a car
+    found = truth * (truth == 1)
+    road = {"id": 1, "category_id": 7}
+    metric.add(truth, [road, {"id": 2, "category_id": CAR}], found, [road])
     rows = write(tmp_path / "r.html", metric.result()).rows
     assert ["road", "100.0", "100.0", "100.0", "1", "0", "0"] in rows
+    assert ["things", "0.0", "0.0", "0.0", "0", "0", "1"] in rows
+    assert ["stuff", "100.0", "100.0", "100.0", "1", "0", "0"] in rows
+    assert ["all", "50.0", "50.0", "50.0", "1", "0", "1"] in rows
 
 
 def coco_result():
