@@ -1,7 +1,8 @@
-"""Runs a model over a data set, a table per image; finished tables stay on disk.
+"""Evaluation of a model on a data set.
 
-An image's table is a metric that holds this image alone. So a killed run continues where it
-stopped, several processes can share the images, and merging is all that is left to do at the end.
+Each image makes a table, a metric that holds this image alone, which is kept in a file. So a killed
+run goes on where it stopped, several processes can share the images, and at the end the tables are
+merged.
 """
 
 import contextlib
@@ -310,7 +311,7 @@ def measure_all(
     tables: Path,
     on_device: bool | None = None,
 ) -> Iterator[tuple[int, Exception | None]]:
-    """Makes the tables of images; yields each of them as it is done, or with its error.
+    """Makes the tables of images, and yields each image's index with None or its error.
 
     With `on_device`, the masks of instances are counted on the device, to the same bits. By default
     they are where this can be done and is faster.

@@ -20,7 +20,7 @@ class RegionInput(NamedTuple):
 
 
 class CountedInstances(NamedTuple):
-    """Instances by what their masks share with the ground truth."""
+    """Instances, with the pixels shared with each region in place of their masks."""
 
     scores: Float[AnyArray, "N"]
     labels: Int[AnyArray, "N"]

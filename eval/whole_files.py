@@ -25,7 +25,7 @@ def save_arrays(path: str | os.PathLike, format: str, **arrays: Any):
 
 @contextlib.contextmanager
 def saved_arrays(path: str | os.PathLike, format: str) -> Iterator[dict[str, np.ndarray]]:
-    """What `save_arrays` wrote; whatever fails in the block is put down to the file.
+    """Gives what `save_arrays` wrote; any error within the block is one of a damaged file.
 
     Raises:
         FileNotFoundError: there is no such file.

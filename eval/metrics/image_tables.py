@@ -120,7 +120,7 @@ def _region_distances(regions: Regions, distances: Distances) -> Float64[np.ndar
 def check_predictions(
     labels: ArrayLike, scores: ArrayLike, num_masks: int
 ) -> tuple[Int64[np.ndarray, "P"], Float64[np.ndarray, "P"]]:
-    """Labels and scores as arrays.
+    """Returns labels and scores as arrays of int64 and float64.
 
     Raises:
         ValueError: they can't be label ids and scores of so many masks.
@@ -163,7 +163,7 @@ def _check_labels(labels: set[int]):
 
 
 def check_counts(table: ArrayLike, areas: ArrayLike, num_regions: int) -> PixelCounts:
-    """A table that was counted elsewhere, without the columns that mean nothing.
+    """Returns a table that was counted elsewhere, without its surplus columns.
 
     Raises:
         ValueError: it can't belong to so many regions and these areas.
@@ -233,7 +233,7 @@ def load_tables(path: str | os.PathLike) -> list[ImageTable]:
 
 
 def _split(arrays: Mapping[str, np.ndarray]) -> list[ImageTable]:
-    """The tables whose arrays were written one after another."""
+    """Returns the tables whose arrays were written one after another."""
     tables = []
     start = dict.fromkeys(ARRAYS, 0)
     columns = ("image", "has_distances", "num_regions", "num_predictions")

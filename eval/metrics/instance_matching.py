@@ -223,7 +223,7 @@ def average_precisions(pool: Pool, matches: Matches) -> Float64[np.ndarray, "K T
 
 
 def only_ignored(pool: Pool, matches: Matches) -> Bool[np.ndarray, "K T"]:
-    """Where a class has objects and predictions, but all of these are ignored (official crash)."""
+    """Returns where all predictions of a class with objects are ignored (official crash)."""
     has_objects = pool.count_by_class(matches.counted) > 0
     judged = np.zeros((len(has_objects), len(OVERLAPS)), bool)
     np.logical_or.at(judged, pool.classes, matches.status != Status.IGNORED)

@@ -48,7 +48,7 @@ class ImageCounts:
 
 
 def image_counts(pool: Pool, matches: Matches, min_score: float) -> ImageCounts:
-    """The counts of each image if predictions under a score weren't there."""
+    """Returns the counts of each image, without the predictions under a score."""
     shape = len(pool.images), len(pool.class_names)
 
     def table(image: Int64[np.ndarray, "n"], class_: Int64[np.ndarray, "n"]):
