@@ -27,6 +27,7 @@ from m2f_jax.labels import numbered
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
+from tests.toys import registered
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -46,8 +47,20 @@ def _compiled_once(tmp_path_factory):
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     jax.config.update("jax_compilation_cache_dir", str(folder / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_quickly(request):
+    """Most of this suite's time is XLA's, half of it for programs that run once; as in JAX's own
+    tests, they are optimized only in modules with the mark `optimized`: those that compare with
+    references, or measure memory.
+    """
+    quickly = request.node.get_closest_marker("optimized") is None
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quickly))
+    jax.config.update("jax_disable_most_optimizations", quickly)
 
 
 def compile_and_call(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -194,6 +207,13 @@ def micro() -> Mask2Former:
         for name, shape in parameter_shapes(MICRO).items()
     }
     return fill(abstract_model(MICRO), arrays)
+
+
+@pytest.fixture
+def toys() -> Iterator[dict[str, Any]]:
+    """A config of each kind of part in tests/toys.py."""
+    with registered() as configs:
+        yield configs
 
 
 @pytest.fixture(scope="session")

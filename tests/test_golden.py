@@ -12,6 +12,8 @@ from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.structures import Predictions
 from tests.inference.test_postprocess import naive, naive_panoptic
 
+pytestmark = pytest.mark.optimized
+
 # What the authors' own code is off by in float32, with a little room. Tight enough to show an
 # epsilon of 1e-6 instead of 1e-5 in the norms, or the approximate GELU.
 BACKBONE, PIXEL_DECODER, CLASS_LOGITS, MASK_LOGITS, SCORES = 1e-5, 5e-5, 3e-4, 5e-4, 1e-4

@@ -15,6 +15,8 @@ from m2f_jax.ops.window_attention import window_attention
 from m2f_jax.structures import LayerPredictions, Targets
 from m2f_jax.training import LossConfig, loss
 
+pytestmark = pytest.mark.optimized
+
 
 def array(*shape, dtype=jnp.bfloat16):
     return jax.ShapeDtypeStruct(shape, dtype)

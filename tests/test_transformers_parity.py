@@ -9,7 +9,7 @@ import pytest
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.structures import FeaturePyramid
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.optimized]
 
 BACKBONE, PIXEL_DECODER, LOGITS = 2e-5, 5e-5, 2e-4
 

@@ -28,6 +28,7 @@ HEADS, WIDTH, POINTS = 8, 32, 4
 
 MISSING = missing()
 pytestmark = [
+    pytest.mark.optimized,
     pytest.mark.skipif(
         bool(MISSING), reason=f"compiling for an H100 needs {', '.join(MISSING)}: the extra [aot]"
     ),

@@ -74,12 +74,12 @@ def segmenter(micro):
     return Segmenter(micro, ImageProcessor())
 
 
-def test_it_is_trained_on_and_evaluated_on(disks):
+def test_it_is_trained_on_and_evaluated_on(disks, toys):
     pytest.importorskip("grain", reason="needs grain (pip install m2f-jax[train])")
     from m2f_jax.training.data import DataConfig, batches
     from m2f_jax.training.initialize import initialize
 
-    model = dataclasses.replace(MICRO, labels=disks.labels, task="instance")
+    model = dataclasses.replace(MICRO, labels=disks.labels, task="instance", **toys)
     config = TrainConfig(model=model, steps=2, loss=LossConfig(num_points=16))
     state = TrainState.of(initialize(model, 0, "float32"), config)
     settings = DataConfig(augmentation=random_crops((64, 64), 64, 128), batch_size=2)

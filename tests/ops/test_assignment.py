@@ -10,6 +10,8 @@ import scipy.optimize
 
 from m2f_jax.ops.assignment import linear_sum_assignment, solve
 
+pytestmark = pytest.mark.optimized
+
 PROBLEMS, MANY, FEW = 12, 17, 9  # so two shapes are compiled
 
 

@@ -15,6 +15,8 @@ import pytest
 from m2f_jax.ops.ms_deform_attn import _attend_images, ms_deform_attn
 from m2f_jax.ops.sampling import sample
 
+pytestmark = pytest.mark.optimized
+
 SIZES = ((3, 5), (6, 4))
 SHAPES = {
     sizes: {"sizes": sizes, **others}

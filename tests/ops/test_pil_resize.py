@@ -9,6 +9,8 @@ from PIL import Image
 from m2f_jax.inference.preprocess import pad, resize
 from m2f_jax.ops.pil_resize import FRACTION_BITS, filter_taps, resize_as_pil
 
+pytestmark = pytest.mark.optimized
+
 SIZES = [  # up, down, both at once, one axis alone, by odd factors, from and to one pixel
     ((30, 47), (60, 94)),
     ((60, 94), (30, 47)),

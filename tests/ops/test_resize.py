@@ -7,6 +7,8 @@ import pytest
 
 from m2f_jax.ops.resize import bilinear_band, bilinear_taps, resize_bilinear, resize_rows
 
+pytestmark = pytest.mark.optimized
+
 SIZES = [  # up, down, by odd factors, one axis alone, from and to one pixel
     ((8, 12), (16, 24)),
     ((16, 24), (8, 12)),

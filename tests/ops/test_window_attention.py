@@ -19,6 +19,8 @@ from m2f_jax.ops.window_attention import (
     window_attention,
 )
 
+pytestmark = pytest.mark.optimized
+
 CASES = [  # batch, height, width, heads, window size, shifted
     (2, 8, 8, 2, 4, False),
     (1, 8, 12, 1, 4, True),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.optimized
+
 
 @pytest.mark.torch
 @pytest.mark.skipif(

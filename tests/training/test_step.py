@@ -18,7 +18,7 @@ from m2f_jax.training.initialize import initialize
 from m2f_jax.training.partitioning import Partitioner
 from m2f_jax.training.state import TrainState
 from m2f_jax.training.step import mean_gradient, part_gradient, train_step
-from tests.conftest import ROOT
+from tests.conftest import MICRO, ROOT
 
 SIZE = (32, 64)
 NUM_SEGMENTS = 3
@@ -106,12 +106,13 @@ def test_everything_but_unused_rows_changes(trained):
     assert metrics.loss == pytest.approx(weighted.sum(), rel=1e-5)
 
 
-def test_maskformers_design_trains(micro):
-    """Plain cross-attention, an FPN and losses over whole masks."""
+def test_maskformers_design_trains(toys):
+    """Plain cross-attention, an FPN and losses over whole masks, on any backbone."""
     config = dataclasses.replace(
-        micro.config,
+        MICRO,
+        backbone=toys["backbone"],
         pixel_decoder=FPNPixelDecoderConfig(dim=32, mask_dim=8),
-        decoder=dataclasses.replace(micro.config.decoder, masked=False),
+        decoder=dataclasses.replace(MICRO.decoder, masked=False),
     )
     settings = make_config(config, loss=LossConfig(num_points=None))
     state = TrainState.of(initialize(config), settings, Partitioner.over(jax.devices()[:1]))
@@ -136,8 +137,9 @@ def test_the_callers_model_survives(micro):
         np.testing.assert_array_equal(old, new)
 
 
-def test_accumulation_averages_over_parts(micro):
-    state = TrainState.of(micro, make_config(micro.config, accumulate=2))
+def test_accumulation_averages_over_parts(toys):
+    config = dataclasses.replace(MICRO, **toys)
+    state = TrainState.of(initialize(config), make_config(config, accumulate=2))
     batch, key = make_batch(4), jax.random.key(0)
     losses, gradient = jax.jit(mean_gradient)(state, batch, key)
     parts = [
@@ -194,7 +196,7 @@ print(json.dumps(results))
 
 
 def test_one_device_and_eight_do_the_same():
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = "--xla_force_host_platform_device_count=8"
     found = subprocess.run(
         [sys.executable, "-c", DEVICES],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
