@@ -22,13 +22,10 @@ from m2f_jax.datasets.dataset import (
 )
 from m2f_jax.datasets.examples import Segments
 from m2f_jax.inference.processor import FOR_EVALUATION, ImageProcessor
-from m2f_jax.inference.results import (
-    InstanceSegmentation,
-    PanopticSegmentation,
-    encode_rle,
-    mask_box,
-)
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.labels import Label
+from m2f_jax.masks import mask_box
+from m2f_jax.rle import encode_rle
 
 from .instances_on_device import CountedInstances
 from .metrics.cityscapes_ap import CityscapesInstanceAP
@@ -318,7 +315,7 @@ def coco_annotations(dataset: Dataset) -> CocoAnnotations:
 def read_annotations(dataset: Dataset) -> CocoAnnotations:
     """The objects of a data set in COCO's format."""
     if isinstance(dataset, CocoDataset) and not dataset.panoptic:
-        return CocoAnnotations.of(dataset.content, dataset.annotations)
+        return CocoAnnotations.of(dataset.file)
     images, objects = [], []
     for index, image in enumerate(dataset.images):
         truth: GroundTruth = dataset.ground_truth(index, "instance")

@@ -1,10 +1,8 @@
-"""Masks of single objects: their boxes, eight pixels to a byte, and COCO's run lengths."""
+"""Masks of single objects: their boxes, and eight pixels to a byte."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import pycocotools.mask as coco_mask
 from jaxtyping import Bool, UInt8
 
 from m2f_jax.structures import Size
@@ -44,27 +42,3 @@ def unpack_masks(
         pixels = np.unpackbits(packed[top:bottom, first:last], axis=-1)
         mask[top:bottom, 8 * first : right] = pixels[:, : right - 8 * first]
     return masks
-
-
-def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
-    """Returns a mask as COCO's compressed run lengths, the same as pycocotools' but faster.
-
-    COCO's runs go down the columns. Where they start is found by comparing whole rows within the
-    mask's box, which is ten times as fast as laying the image out in columns.
-    """
-    height, width = mask.shape
-    left, top, right, bottom = mask_box(mask)
-    changes = np.zeros((bottom - top + 1, right - left), bool)
-    changes[:-1] = mask[top:bottom, left:right]
-    changes[1:] ^= mask[top:bottom, left:right]
-    rows, columns = np.divmod(np.flatnonzero(changes), max(right - left, 1))
-    starts = np.sort((columns + left) * height + rows + top)
-    starts = starts[starts < height * width]
-    # An object that ends at the foot of a column and goes on at the head of the next: one run.
-    distinct = np.diff(starts, prepend=-1, append=-1) != 0
-    starts = starts[distinct[1:] & distinct[:-1]]
-    counts = np.diff(starts, prepend=0, append=height * width)
-    encoded: Any = coco_mask.frPyObjects(
-        {"size": [height, width], "counts": counts.tolist()}, *mask.shape
-    )
-    return {"size": [height, width], "counts": encoded["counts"].decode()}

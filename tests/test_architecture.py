@@ -21,7 +21,17 @@ STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
 
 # Each room, and which rooms or modules it may import besides itself, at the top of a module or
 # within. A module belongs to the longest row that it lies in; names are those within m2f_jax.
-BOTTOM = ("bounds", "config", "files", "image_files", "images", "labels", "masks", "structures")
+BOTTOM = (
+    "bounds",
+    "config",
+    "files",
+    "image_files",
+    "images",
+    "labels",
+    "masks",
+    "rle",
+    "structures",
+)
 MAY_IMPORT = {
     "bounds": (),
     "files": (),
@@ -29,6 +39,7 @@ MAY_IMPORT = {
     "structures": (),
     "config": ("bounds", "files", "labels"),
     "masks": ("structures",),
+    "rle": ("masks", "structures"),
     "image_files": (),
     "images": ("image_files", "structures"),
     "presets": ("config", "labels"),
@@ -42,7 +53,8 @@ MAY_IMPORT = {
     "modeling.parameters": (*BOTTOM, "modeling"),
     "inference": (*BOTTOM, "presets", "ops", "modeling"),
     "inference.export": (*BOTTOM, "ops", "modeling", "inference"),
-    "datasets": BOTTOM,
+    "datasets": (*BOTTOM, "datasets.coco_format"),
+    "datasets.coco_format": BOTTOM,
     "visualization": (*BOTTOM, "inference.results"),
     "streets": BOTTOM,
     "convert": (
@@ -75,7 +87,7 @@ MAY_IMPORT = {
         "eval.whole_files",
     ),
     "eval.whole_files": ("files",),
-    "eval.metrics": (*BOTTOM, "inference.results", "eval.whole_files"),
+    "eval.metrics": (*BOTTOM, "datasets.coco_format", "inference.results", "eval.whole_files"),
     "eval.predictions": (
         *BOTTOM,
         "datasets",

@@ -18,10 +18,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from m2f_jax.inference.results import encode_rle
+from m2f_jax.datasets.coco_format.lists import ImageId
+from m2f_jax.rle import encode_rle, sound_counts
 
 from ..whole_files import save_arrays, saved_arrays
-from .coco_annotations import CocoAnnotations, ImageId, compressed_counts
+from .coco_annotations import CocoAnnotations
 from .coco_tool import BACKENDS, Backend, Detection, precision_and_recall, tool
 
 FORMAT = "CocoMaskAP 1"  # what a file holds, and the version of its layout
@@ -205,8 +206,12 @@ class CocoMaskAP:
                     f"{where}the masks are {masks.dtype} of the shape {masks.shape}; they must be "
                     f"bool [{len(masks)}, {size[0]}, {size[1]}]"
                 )
-            masks = [encode_rle(mask) for mask in masks]
-        counts = [compressed_counts(rle, size, where) for rle in masks]
+            counts = [encode_rle(mask)["counts"] for mask in masks]
+        else:
+            try:
+                counts = [text.decode() for text in sound_counts(masks, size)]
+            except ValueError as error:
+                raise ValueError(f"{where}{error}") from error
         self._detections[image_id] = list(
             map(Detection, categories.tolist(), values.tolist(), counts)
         )

@@ -13,7 +13,9 @@ import numpy as np
 import pycocotools.mask as coco_mask
 from jaxtyping import Float
 
-from .coco_annotations import CocoAnnotations, ImageId
+from m2f_jax.datasets.coco_format.lists import ImageId
+
+from .coco_annotations import CocoAnnotations
 
 Backend = Literal["pycocotools", "hotcoco", "faster-coco-eval"]
 

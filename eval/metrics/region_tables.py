@@ -10,7 +10,7 @@ Axes: P predictions, R regions, C columns of a device's table (R or more), N run
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pycocotools.mask as coco_mask
 from jaxtyping import Array, Bool, Int32, Int64, Integer, Shaped, UInt8, UInt32
+
+from m2f_jax.rle import run_lengths, sound_counts
 
 KNOWN_LABELS = range(-1, 34)  # Cityscapes label ids; -1 is the license plate
 FIRST_INSTANCE = 1000  # object k of class c has the id 1000 c + k; smaller ids are plain labels
@@ -146,8 +147,8 @@ def count_rles(rles: Sequence[Any], regions: Regions) -> PixelCounts:
     Raises:
         ValueError: an encoding is broken or of another size.
     """
-    encoded = [_rle_string(rle, regions.shape) for rle in rles]
-    return _count(_rle_runs(encoded, regions.shape), regions.columns, len(rles), regions)
+    runs = _rle_runs(sound_counts(rles, regions.shape))
+    return _count(runs, regions.columns, len(rles), regions)
 
 
 def _count(runs: Runs, region_runs: Runs, num_predictions: int, regions: Regions) -> PixelCounts:
@@ -232,70 +233,17 @@ def _rough_rows(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int]:
     return int(filled[0]) if filled.size else min(whole, bottom), bottom
 
 
-def _rle_string(rle: Any, shape: tuple[int, int]) -> bytes:
-    """The compressed run lengths of an encoding."""
-    if not isinstance(rle, Mapping) or not {"size", "counts"} <= rle.keys():
-        raise ValueError("masks must be a bool array or COCO RLEs, {'size': [H, W], 'counts': ...}")
-    if list(rle["size"]) != list(shape):
-        raise ValueError(
-            f"an RLE has the size {list(rle['size'])}, but the instance ids have {list(shape)}"
-        )
-    counts = rle["counts"]
-    if not isinstance(counts, str | bytes):
-        uncompressed: Any = {"size": list(shape), "counts": list(counts)}
-        counts = coco_mask.frPyObjects(uncompressed, *shape)["counts"]
-    return counts.encode() if isinstance(counts, str) else counts
-
-
-def _rle_runs(encoded: Sequence[bytes], shape: tuple[int, int]) -> Runs:
-    """The runs of compressed encodings along columns, all of them decoded at once."""
-    counts, lengths = _decode_counts(encoded)
-    first = np.cumsum(lengths) - lengths
-    ends = np.cumsum(counts)
+def _rle_runs(encoded: Sequence[bytes]) -> Runs:
+    """The runs of sound compressed counts along columns, all of them decoded at once."""
+    lengths, numbers = run_lengths(encoded)
+    first = np.cumsum(numbers) - numbers
+    ends = np.cumsum(lengths)
     before = np.append(0, ends)[first]  # where each encoding's pixels start in the sum of all
-    sums = np.add.reduceat(counts, first) if len(first) else counts
-    if (counts < 0).any() or (sums != shape[0] * shape[1]).any():
-        raise ValueError(f"an RLE's runs don't cover its {shape[0]} x {shape[1]} pixels")
-    owners = np.repeat(np.arange(len(encoded)), lengths)
-    ends -= np.repeat(before, lengths)
-    position = np.arange(len(counts)) - np.repeat(first, lengths)
-    filled = (position % 2 == 1) & (counts > 0)
-    return Runs((ends - counts)[filled], ends[filled], owners[filled])
-
-
-def _decode_counts(
-    encoded: Sequence[bytes],
-) -> tuple[Int64[np.ndarray, "runs"], Int64[np.ndarray, "P"]]:
-    """The run lengths in COCO's compressed strings, one after another, and how many each has.
-
-    A number is written as groups of five bits, lowest first, with 32 added to all but the last; the
-    last group's highest bit is the sign. From the fourth on, numbers are differences to the last
-    but one.
-    """
-    lengths = np.array([len(string) for string in encoded], np.int64)
-    text = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)
-    is_last = (text & 32) == 0
-    last = np.flatnonzero(is_last)
-    if (text > 63).any() or not lengths.all() or not is_last[np.cumsum(lengths) - 1].all():
-        raise ValueError("an RLE's compressed counts are broken off or aren't COCO's")
-    first = np.append(-1, last[:-1])[: len(last)] + 1
-    digit = np.arange(len(text)) - np.repeat(first, last - first + 1)
-    if digit.max(initial=0) > 6:
-        raise ValueError("an RLE's compressed counts hold a number beyond 32 bits")
-    values = (text & 31).astype(np.int64) << (5 * digit)
-    values = np.add.reduceat(values, first) if len(first) else values
-    values -= ((text[last] & 16) != 0) * (np.int64(1) << (5 * (digit[last] + 1)))
-
-    runs_before = np.searchsorted(last, np.append(0, np.cumsum(lengths)))
-    runs = np.diff(runs_before)
-    position = np.arange(len(values)) - np.repeat(runs_before[:-1], runs)
-    for start in (1, 2):  # two chains of differences in every encoding
-        chain = np.flatnonzero((position % 2 == start % 2) & (position > 0))
-        sums = np.cumsum(values[chain])
-        links = np.maximum((runs - start + 1) // 2, 0)
-        before = np.append(0, sums)[np.cumsum(links) - links]
-        values[chain] = sums - np.repeat(before, links)
-    return values, runs
+    ends -= np.repeat(before, numbers)
+    owners = np.repeat(np.arange(len(encoded)), numbers)
+    position = np.arange(len(lengths)) - np.repeat(first, numbers)
+    filled = (position % 2 == 1) & (lengths > 0)
+    return Runs((ends - lengths)[filled], ends[filled], owners[filled])
 
 
 @functools.partial(jax.jit, static_argnames="num_columns")

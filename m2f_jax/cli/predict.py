@@ -27,7 +27,7 @@ from m2f_jax.inference.results import (
     Segmentation,
 )
 from m2f_jax.labels import Label
-from m2f_jax.masks import encode_rle
+from m2f_jax.rle import encode_rle
 from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")

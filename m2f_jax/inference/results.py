@@ -17,7 +17,8 @@ from PIL import Image
 
 from m2f_jax.files import replacing
 from m2f_jax.labels import Label
-from m2f_jax.masks import encode_rle, mask_box, packed_box, unpack_masks
+from m2f_jax.masks import mask_box, packed_box, unpack_masks
+from m2f_jax.rle import encode_rle
 from m2f_jax.structures import Size
 
 

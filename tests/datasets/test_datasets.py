@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import cityscapes_dataset
-from m2f_jax.datasets.coco import coco_dataset, decode
+from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import check_examples, with_segments
 from m2f_jax.datasets.examples import Segments
 from m2f_jax.datasets.folder import folder_dataset
@@ -265,16 +265,6 @@ def test_classes_of_model_and_folder_must_agree(tmp_path):
 # --- COCO ---
 
 
-def test_run_lengths_are_those_of_pycocotools():
-    rng = np.random.default_rng(0)
-    rough = [rng.random(SIZE) < share for share in (0, 0.01, 0.3, 0.9, 1)]
-    for mask in [*rough, box(5, 15, 8, 20), np.kron(rough[2], np.ones((40, 40), bool))]:
-        rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-        np.testing.assert_array_equal(decode(rle, mask.shape, "here"), mask)
-        text = {"size": rle["size"], "counts": rle["counts"].decode()}
-        np.testing.assert_array_equal(decode(text, mask.shape, "here"), mask)
-
-
 POLYGON = [4.0, 2.0, 14.0, 2.0, 14.0, 9.0, 4.0, 9.0]  # x, y
 
 
@@ -329,14 +319,8 @@ def test_coco_objects(tmp_path):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"category_id": 9}, "category_id 9 isn't among the categories"),
-        ({"image_id": 9}, "annotation 1 is of image 9, which isn't among the images"),
-        ({"segmentation": [[1, 2, 3, 4]]}, "annotation 1 of image 5 of .*at least three points"),
-        ({"segmentation": []}, "annotation 1 of image 5 .* is a list of polygons"),
-        ({"segmentation": {"size": [9, 9], "counts": "x"}}, r"size is \[9, 9\], not that of"),
-        ({"segmentation": {"size": [24, 32], "counts": "x1"}}, "don't add up to 24 x 32"),
-        ({"segmentation": {"size": [24, 32]}}, "don't add up to 24 x 32"),
-        ({"segmentation": {"size": [24, 32], "counts": [5]}}, "don't add up to 24 x 32"),
+        ({"category_id": 9}, "annotation 1: category_id is 9, which isn't the id of one of the"),
+        ({"segmentation": {"size": [24, 32], "counts": [5]}}, "add up to 5 pixels, the image has"),
     ],
 )
 def test_faults_of_coco_files_are_named(tmp_path, change, match):
@@ -352,7 +336,7 @@ def test_sizes_and_format_of_coco_files_are_checked(tmp_path):
     (tmp_path / "images" / "b.jpg").unlink()
     fault(tmp_path, "b.jpg is missing")
     save_json(tmp_path / "annotations.json", {"images": []})
-    fault(tmp_path, "isn't in COCO's format: KeyError 'categories'")
+    fault(tmp_path, "annotations.json has no 'categories'; COCO's format has the lists")
     with pytest.raises(FileNotFoundError, match="expected a COCO annotation file"):
         coco_dataset(tmp_path / "none.json", tmp_path, "instance")
 

@@ -518,8 +518,8 @@ def test_images_that_do_not_fit():
         (ids, masks * 255, "image b: masks must be bool, not int64"),
         (ids / 1, masks, "image b: instance ids must be integers, not float64"),
         (ids + 9000, masks, "image b: instance ids hold .*35000.*no Cityscapes label"),
-        (ids, [encode_rle(masks[0].T)], r"image b: an RLE has the size \[20, 10\]"),
-        (ids, list(masks), "image b: masks must be a bool array or COCO RLEs"),
+        (ids, [encode_rle(masks[0].T)], r"image b: a mask's size is \[20, 10\]"),
+        (ids, list(masks), "image b: a mask must be a run-length encoding"),
     ):
         with pytest.raises(ValueError, match=message):
             metric.add(instance_ids, given, [26], [0.5], image="b")

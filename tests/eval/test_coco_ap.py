@@ -305,34 +305,6 @@ def test_broken_files_are_named(tmp_path):
         CocoMaskAP(tmp_path / "absent.json")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"image_id": 8}, "image 7: .*no image|no image 8"),
-        ({"category_id": 4}, "no category 4"),
-        ({"segmentation": None}, r"annotation 1: it has no \['segmentation'\]"),
-        ({"segmentation": []}, "annotation 1: a mask can't be read"),
-        ({"segmentation": encode_rle(np.zeros((20, 30), bool))}, "its size is"),
-        ({"segmentation": {"size": [200, 200], "counts": [5, 6]}}, "its runs have 11 pixels"),
-    ],
-)
-def test_unsound_annotations(changes, message):
-    with pytest.raises(ValueError, match=message):
-        CocoMaskAP(one_object(**changes))
-
-
-def test_unsound_lists_of_images_and_categories():
-    dataset = one_object()
-    with pytest.raises(ValueError, match=r"no \['categories'\]"):
-        CocoMaskAP({key: value for key, value in dataset.items() if key != "categories"})
-    with pytest.raises(ValueError, match="several images share an id"):
-        CocoMaskAP(dataset | {"images": dataset["images"] * 2})
-    with pytest.raises(ValueError, match="several categories share a name"):
-        CocoMaskAP(dataset | {"categories": [{"id": n, "name": "car"} for n in (3, 4)]})
-    with pytest.raises(ValueError, match="images need an id, height and width"):
-        CocoMaskAP(dataset | {"images": [{"id": 7}]})
-
-
 def test_detections_that_do_not_fit():
     masks = np.zeros((2, 200, 200), bool)
     metric = CocoMaskAP(one_object())
@@ -343,8 +315,8 @@ def test_detections_that_do_not_fit():
         ((7, masks, [3], [0.5, 0.5]), "2 masks, category ids of the shape"),
         ((7, masks[:, :100], [3, 3], [0.5, 0.5]), r"they must be bool \[2, 200, 200\]"),
         ((7, masks.astype(np.uint8), [3, 3], [0.5, 0.5]), "the masks are uint8"),
-        ((7, [encode_rle(masks[0, :100])], [3], [0.5]), r"its size is \[100, 200\]"),
-        ((7, [{"size": [200, 200]}], [3], [0.5]), "image 7: a mask can't be read"),
+        ((7, [encode_rle(masks[0, :100])], [3], [0.5]), r"image 7: a mask's size is \[100, 200\]"),
+        ((7, [{"size": [200, 200]}], [3], [0.5]), "image 7: a mask must be a run-length"),
     ):
         with pytest.raises(ValueError, match=message):
             metric.add(*arguments)

@@ -171,15 +171,9 @@ def test_encodings_that_are_none():
     regions = Regions.of(np.zeros((4, 6), int))
     good = encode_rle(np.eye(4, 6) > 0)
     for rle, message in (
-        (np.zeros((4, 6), bool), "bool array or COCO RLEs"),
-        ({"counts": "0"}, "bool array or COCO RLEs"),
-        ({**good, "size": [6, 4]}, r"has the size \[6, 4\], but the instance ids have \[4, 6\]"),
-        ({**good, "counts": ""}, "broken off"),
-        ({**good, "counts": good["counts"][:-1]}, "don't cover its 4 x 6 pixels"),
-        ({**good, "counts": "n"}, "broken off"),
-        ({**good, "counts": "\n"}, "broken off"),
-        ({**good, "counts": "oooooooo0"}, "beyond 32 bits"),
-        ({**good, "counts": [10, 10]}, "don't cover"),
+        (np.zeros((4, 6), bool), "must be a run-length encoding"),
+        ({**good, "size": [6, 4]}, r"a mask's size is \[6, 4\], the image's \[4, 6\]"),
+        ({**good, "counts": good["counts"][:-1]}, "add up to 16 pixels, the image has 4 x 6"),
     ):
         with pytest.raises(ValueError, match=message):
             count_rles([good, rle, good], regions)

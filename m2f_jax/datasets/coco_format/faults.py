@@ -1,0 +1,80 @@
+"""What is wrong with the entries of a file: refused together, or left out and counted."""
+
+import logging
+from collections import Counter
+from typing import Literal
+
+Invalid = Literal["refuse", "skip"]
+"""What becomes of entries that can't be used."""
+
+SHOWN = 10  # faulty entries in one message
+
+logger = logging.getLogger("m2f_jax")
+
+
+class EntryError(ValueError):
+    """What is wrong with one entry.
+
+    Attributes:
+        kind: by which faults are counted, such as "unknown category".
+    """
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+class Faults:
+    """The faulty entries of a file."""
+
+    def __init__(self, where: str, remedy: str):
+        """No faults yet.
+
+        Args:
+            where: the file, for messages.
+            remedy: what to do about the entries.
+        """
+        self.where, self.remedy = where, remedy
+        self.found: list[tuple[str, EntryError]] = []
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+    def add(self, entry: str, fault: EntryError):
+        """Notes what is wrong with an entry."""
+        self.found.append((entry, fault))
+
+    def refuse(self):
+        """Refuses the file if there are faults.
+
+        Raises:
+            ValueError: there are; the message names the first ones, and how many there are of each
+                kind.
+        """
+        if not self.found:
+            return
+        if len(self.found) == 1:
+            [(entry, fault)] = self.found
+            raise ValueError(f"{self.where}: {entry}: {fault}; {self.remedy}")
+        lines = [f"{entry}: {fault}" for entry, fault in self.found[:SHOWN]]
+        if len(self.found) > SHOWN:
+            lines.append(f"and {len(self.found) - SHOWN} more")
+        listed = "\n  ".join(lines)
+        raise ValueError(
+            f"{self.where}: {len(self.found)} entries can't be used ({self.by_kind()}); "
+            f"{self.remedy}:\n  {listed}"
+        )
+
+    def skip(self):
+        """Says how many entries are left out."""
+        if self.found:
+            entry, fault = self.found[0]
+            logger.warning(
+                "%s: %d entries are left out (%s), the first one is %s: %s",
+                *(self.where, len(self.found), self.by_kind(), entry, fault),
+            )
+
+    def by_kind(self) -> str:
+        """How many faults there are of each kind, the most frequent first."""
+        kinds = Counter(fault.kind for _, fault in self.found)
+        return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())

@@ -1,0 +1,173 @@
+"""The lists of images and categories in a file of COCO's format, and ids that are unique."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from m2f_jax.datasets.coco_format.values import is_flag, is_name, is_whole, shown
+from m2f_jax.labels import Label
+from m2f_jax.structures import Size
+
+ImageId = int | str
+
+MAX_SIDE = 10**6  # pixels
+MAX_PIXELS = 2**30
+MAX_CATEGORY = 2**31 - 1
+MAX_TEXT = 200  # bytes of an id
+
+
+class CocoFileImage(NamedTuple):
+    """An entry of "images"."""
+
+    id: ImageId
+    file_name: str | None
+    """Relative to the folder of images; None if the entry has none."""
+    size: Size
+
+
+def list_of(content: Any, name: str, where: str) -> Sequence[Any]:
+    """One of the lists of a file.
+
+    Raises:
+        ValueError: the file has no such list.
+    """
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{where} holds {shown(content)}; COCO's format is an object with the lists images, "
+            "categories and annotations"
+        )
+    if name not in content:
+        raise ValueError(
+            f"{where} has no {name!r}; COCO's format has the lists images, categories and "
+            "annotations"
+        )
+    if not isinstance(content[name], list | tuple):
+        raise ValueError(f"{where}: {name} is {shown(content[name])}, not a list")
+    return content[name]
+
+
+def check_images(entries: Sequence[Any], where: str) -> list[CocoFileImage]:
+    """The entries of "images".
+
+    Args:
+        entries: the list.
+        where: the file and the name of the list, for messages.
+
+    Raises:
+        ValueError: an id is missing, there twice or of another kind than the others, a size isn't
+            one, or a name of a file isn't one or leads out of the folder.
+    """
+    check_unique(entries, where)
+    images = []
+    for number, entry in enumerate(entries):
+        place = f"{where}[{number}] (id {entry['id']!r})"
+        size = tuple(check_side(entry, name, place) for name in ("height", "width"))
+        if size[0] * size[1] > MAX_PIXELS:
+            raise ValueError(f"{place}: {size[0]} x {size[1]} is more than {MAX_PIXELS} pixels")
+        name = entry.get("file_name")
+        if "file_name" in entry:
+            check_file_name(name, place)
+        images.append(CocoFileImage(entry["id"], name, (size[0], size[1])))
+    return images
+
+
+def check_side(entry: Mapping[str, Any], name: str, where: str) -> int:
+    """The height or width of an entry."""
+    if name not in entry:
+        raise ValueError(f"{where} has no {name}")
+    value = entry[name]
+    if not is_whole(value) or not 1 <= value <= MAX_SIDE:
+        raise ValueError(
+            f"{where}: {name} is {shown(value)}; it must be a whole number of pixels, 1 to "
+            f"{MAX_SIDE}"
+        )
+    return int(value)
+
+
+def check_file_name(name: Any, where: str):
+    """Refuses what isn't the name of a file in a folder.
+
+    Raises:
+        ValueError: naming `where`.
+    """
+    if not is_name(name):
+        raise ValueError(f"{where}: file_name is {shown(name)}; it must be the name of a file")
+    if PurePath(name).is_absolute() or os.path.normpath(name).split(os.sep)[0] == "..":
+        raise ValueError(
+            f"{where}: file_name is {name!r}, which leads out of its folder; make it relative to "
+            "the folder"
+        )
+
+
+def check_categories(entries: Sequence[Any], where: str) -> list[Label]:
+    """The entries of "categories".
+
+    Raises:
+        ValueError: an id isn't a whole number or is there twice, a name isn't text, or isthing
+            isn't 0 or 1.
+    """
+    labels = []
+    for number, entry in enumerate(entries):
+        place = f"{where}[{number}]"
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{place} is {shown(entry)}, not an object")
+        for name in ("id", "name"):
+            if name not in entry:
+                raise ValueError(f"{place} has no {name}")
+        id_, name, thing = entry["id"], entry["name"], entry.get("isthing", 1)
+        if not is_whole(id_) or abs(id_) > MAX_CATEGORY:
+            raise ValueError(f"{place}: id is {shown(id_)}; it must be a whole number")
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"{place} (id {id_}): name is {shown(name)}; it must be text")
+        if not is_flag(thing):
+            raise ValueError(f"{place} (id {id_}): isthing is {shown(thing)}; it must be 0 or 1")
+        labels.append(Label(id=int(id_), name=name, is_thing=bool(thing)))
+    check_unique(entries, where)
+    return labels
+
+
+def check_unique(entries: Sequence[Any], where: str, required: bool = True):
+    """Refuses entries whose ids are there twice, or are of several kinds.
+
+    Args:
+        entries: a list of a file.
+        where: the file and the name of the list.
+        required: whether every entry must have an id.
+
+    Raises:
+        ValueError: naming the entries.
+    """
+    places: dict[Any, int] = {}
+    first: tuple[type, int] | None = None
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{where}[{number}] is {shown(entry)}, not an object")
+        if "id" not in entry:
+            if required:
+                raise ValueError(f"{where}[{number}] has no id")
+            continue
+        id_ = entry["id"]
+        kind = type(id_)
+        if kind is not int and kind is not str:
+            if not is_whole(id_):
+                raise ValueError(
+                    f"{where}[{number}]: id is {shown(id_)}; it must be a whole number or text"
+                )
+            kind = int
+        if kind is str and not (is_name(id_) and len(id_.encode()) <= MAX_TEXT):
+            raise ValueError(
+                f"{where}[{number}]: id is {shown(id_)}, which can't be part of a file's name; it "
+                f"must be a whole number, or text of 1 to {MAX_TEXT} bytes"
+            )
+        if first is None:
+            first = kind, number
+        elif kind is not first[0]:
+            raise ValueError(
+                f"{where}[{number}]: id is {shown(id_)}, but that of {where}[{first[1]}] is "
+                f"{shown(entries[first[1]]['id'])}; either all ids are whole numbers, or all text"
+            )
+        if places.setdefault(id_, number) != number:
+            raise ValueError(
+                f"{where}[{places[id_]}] and [{number}] share the id {id_!r}; number them anew"
+            )

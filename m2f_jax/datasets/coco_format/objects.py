@@ -1,0 +1,216 @@
+"""The annotations of a file in COCO's format: objects with outlines, or segments of PNGs."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from m2f_jax.datasets.coco_format.faults import EntryError, Faults, Invalid
+from m2f_jax.datasets.coco_format.lists import CocoFileImage, ImageId, check_file_name
+from m2f_jax.datasets.coco_format.outlines import Outline, encloses_nothing, outline_of
+from m2f_jax.datasets.coco_format.values import is_flag, is_number, is_whole, shown
+from m2f_jax.labels import Label
+from m2f_jax.rle import check_counts
+
+MAX_SEGMENT = 2**24 - 1  # red + 256 green + 65536 blue
+
+logger = logging.getLogger("m2f_jax")
+
+
+class CocoObject(NamedTuple):
+    """An object of an image, of a file of objects."""
+
+    id: int | str | None
+    image_id: ImageId
+    category_id: int
+    outline: Outline
+    area: float | None
+    iscrowd: bool
+
+
+class CocoSegment(NamedTuple):
+    """A segment of a PNG, of a panoptic file."""
+
+    id: int
+    category_id: int
+    iscrowd: bool
+
+
+class PanopticEntry(NamedTuple):
+    """The PNG of an image, of a panoptic file."""
+
+    file_name: str
+    segments: tuple[CocoSegment, ...]
+
+
+def check_objects(
+    entries: Sequence[Any],
+    images: Mapping[ImageId, CocoFileImage],
+    categories: Mapping[int, Label],
+    where: str,
+    invalid: Invalid,
+) -> tuple[CocoObject, ...]:
+    """The objects of a file of objects, without those that can't be used.
+
+    Raises:
+        ValueError: there are such, and they aren't to be skipped.
+    """
+    objects: list[CocoObject | None] = []
+    faulty: dict[int, EntryError] = {}
+    for number, entry in enumerate(entries):
+        try:
+            objects.append(object_of(entry, images, categories))
+        except EntryError as fault:
+            faulty[number] = fault
+            objects.append(None)
+    encoded = [
+        (number, found.outline, images[found.image_id].size)
+        for number, found in enumerate(objects)
+        if found is not None and isinstance(found.outline, bytes)
+    ]
+    counts, broken = check_counts([x[1] for x in encoded], [x[2] for x in encoded])
+    for index, (number, outline, _) in enumerate(encoded):
+        found = objects[number]
+        assert found is not None
+        if index in broken:
+            faulty[number] = EntryError("broken run lengths", broken[index])
+        elif counts[index] != outline:
+            objects[number] = found._replace(outline=counts[index])
+    faults = Faults(where, "correct them, or leave them out with --invalid skip")
+    for number in sorted(faulty):
+        faults.add(named(entries[number], number), faulty[number])
+    faults.skip() if invalid == "skip" else faults.refuse()
+    kept = tuple(x for n, x in enumerate(objects) if x is not None and n not in faulty)
+    if flat := [x for x in kept if encloses_nothing(x.outline)]:
+        logger.warning(
+            "%s: %d outlines enclose no area, the first one is that of annotation %s",
+            *(where, len(flat), flat[0].id),
+        )
+    return kept
+
+
+def named(entry: Mapping[str, Any], number: int) -> str:
+    """An annotation in messages."""
+    return f"annotation {entry['id']}" if "id" in entry else f"annotations[{number}]"
+
+
+def object_of(
+    entry: Mapping[str, Any],
+    images: Mapping[ImageId, CocoFileImage],
+    categories: Mapping[int, Label],
+) -> CocoObject:
+    """An annotation of a file of objects; the compressed counts of its outline aren't checked yet.
+
+    Raises:
+        EntryError: it can't be used.
+    """
+    image, category_id = known_image(entry, images), known_category(entry, categories)
+    iscrowd, area = entry.get("iscrowd", 0), entry.get("area")
+    if not is_flag(iscrowd):
+        raise EntryError("iscrowd", f"iscrowd is {shown(iscrowd)}; it must be the number 0 or 1")
+    if "area" in entry and not (is_number(area) and 0 <= area <= 1e18):
+        raise EntryError("area", f"area is {shown(area)}; it must be a number of pixels")
+    segmentation = entry.get("segmentation")
+    if segmentation in (None, [], {}, "") and "bbox" in entry:
+        raise EntryError(
+            "box without outline",
+            "it has a box, but its segmentation is empty or missing; masks need an outline (a list "
+            "of polygons, or a run-length encoding), which tools such as Segment Anything draw "
+            "from a box",
+        )
+    if "segmentation" not in entry:
+        raise EntryError("no outline", "it has no segmentation")
+    outline = outline_of(segmentation, image.size)
+    area = None if area is None else float(area)
+    return CocoObject(entry.get("id"), image.id, category_id, outline, area, bool(iscrowd))
+
+
+def known_image(entry: Mapping[str, Any], images: Mapping[ImageId, CocoFileImage]) -> CocoFileImage:
+    """The image of an annotation.
+
+    Raises:
+        EntryError: it isn't among the images.
+    """
+    image_id = entry.get("image_id")
+    image = images.get(image_id) if is_whole(image_id) or isinstance(image_id, str) else None
+    if image is None:
+        what = f"image_id is {shown(image_id)}" if "image_id" in entry else "it has no image_id"
+        raise EntryError("unknown image", f"{what}, which isn't the id of one of the images")
+    return image
+
+
+def known_category(entry: Mapping[str, Any], categories: Mapping[int, Label]) -> int:
+    """The category's id in an annotation or a segment.
+
+    Raises:
+        EntryError: it isn't among the categories.
+    """
+    category_id = entry.get("category_id")
+    if not is_whole(category_id) or category_id not in categories:
+        has = "category_id" in entry
+        what = f"category_id is {shown(category_id)}" if has else "it has no category_id"
+        raise EntryError("unknown category", f"{what}, which isn't the id of one of the categories")
+    return int(category_id)
+
+
+def check_panoptic(
+    entries: Sequence[Mapping[str, Any]],
+    images: Mapping[ImageId, CocoFileImage],
+    categories: Mapping[int, Label],
+    where: str,
+) -> dict[ImageId, PanopticEntry]:
+    """The annotations of a panoptic file, by image.
+
+    Raises:
+        ValueError: some can't be used, or an image has none. None is left out, since its PNG would
+            then have pixels of unknown segments.
+    """
+    found: dict[ImageId, PanopticEntry] = {}
+    faults = Faults(where, "write the file and its PNGs anew from the same data")
+    for number, entry in enumerate(entries):
+        try:
+            image = known_image(entry, images)
+            if image.id in found:
+                raise EntryError("second annotation", f"image {image.id!r} has another one")
+            found[image.id] = panoptic_entry_of(entry, categories)
+        except EntryError as fault:
+            faults.add(f"annotations[{number}]", fault)
+    faults.refuse()
+    if without := [id_ for id_ in images if id_ not in found]:
+        raise ValueError(f"{where}: image {without[0]} has no panoptic annotation")
+    return found
+
+
+def panoptic_entry_of(entry: Mapping[str, Any], categories: Mapping[int, Label]) -> PanopticEntry:
+    """An annotation of a panoptic file.
+
+    Raises:
+        EntryError: it can't be used.
+    """
+    try:
+        check_file_name(entry.get("file_name"), "the PNG")
+    except ValueError as error:
+        raise EntryError("file_name", str(error)) from None
+    infos = entry["segments_info"]
+    if not isinstance(infos, list | tuple):
+        raise EntryError("segments_info", f"segments_info is {shown(infos)}, not a list")
+    segments: dict[int, CocoSegment] = {}
+    for k, info in enumerate(infos):
+        place = f"segments_info[{k}]"
+        if not isinstance(info, Mapping):
+            raise EntryError("segments_info", f"{place} is {shown(info)}, not an object")
+        id_, iscrowd = info.get("id"), info.get("iscrowd", 0)
+        if not is_whole(id_) or not 1 <= id_ <= MAX_SEGMENT:
+            raise EntryError(
+                "segment's id",
+                f"{place}: id is {shown(id_)}; it must be a whole number, 1 to {MAX_SEGMENT}",
+            )
+        if id_ in segments:
+            raise EntryError("segment's id", f"{place}: the id {id_} is there twice")
+        if not is_flag(iscrowd):
+            raise EntryError("iscrowd", f"{place}: iscrowd is {shown(iscrowd)}; it must be 0 or 1")
+        try:
+            category_id = known_category(info, categories)
+        except EntryError as fault:
+            raise EntryError(fault.kind, f"{place}: {fault}") from None
+        segments[id_] = CocoSegment(int(id_), category_id, bool(iscrowd))
+    return PanopticEntry(entry["file_name"], tuple(segments.values()))

@@ -1,0 +1,110 @@
+"""Outlines of objects in COCO's format: polygons, or run-length encodings.
+
+pycocotools crashes, or takes all memory, where coordinates aren't numbers or lie far away; so it
+draws only what was checked here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pycocotools.mask as coco_mask
+
+from m2f_jax.datasets.coco_format.faults import EntryError
+from m2f_jax.datasets.coco_format.values import shown
+from m2f_jax.rle import counts_of
+from m2f_jax.structures import Size
+
+Outline = list[Any] | bytes
+"""Polygons, each a list x, y, x, y, ...; or the compressed counts of an encoding."""
+
+FAR = 10  # image sizes between an outline and its image
+LONGEST = 2**22  # pixels along a polygon; drawing takes 50 bytes for each
+WANTED = (
+    "segmentation is a list of polygons, each with at least three points as x, y, x, y, ..., or a "
+    "run-length encoding"
+)
+NUMBERS = {int, float}
+NOT_A_NUMBER = "coordinate that isn't a number"
+
+
+def outline_of(segmentation: Any, size: Size) -> Outline:
+    """Returns a checked segmentation, but that compressed counts are still to be checked.
+
+    Args:
+        segmentation: from an annotation or a result.
+        size: height and width of the image.
+
+    Raises:
+        EntryError: it is no outline of an object in the image.
+    """
+    if isinstance(segmentation, Mapping):
+        try:
+            return counts_of(segmentation, size)
+        except ValueError as error:
+            raise EntryError("broken run lengths", str(error)) from None
+    if not isinstance(segmentation, list) or not segmentation:
+        raise EntryError("no outline", f"{WANTED}; it is {shown(segmentation)}")
+    boxes = [box_of(polygon, size) for polygon in segmentation]
+    if max(size) > 2 and all(min(box) >= 0 and max(box) <= 1 for box in boxes):
+        raise EntryError(
+            "coordinates of 0 to 1",
+            "all coordinates lie between 0 and 1, so the object is smaller than a pixel; COCO's "
+            "are in pixels: multiply them by the image's width and height",
+        )
+    return segmentation
+
+
+def box_of(polygon: Any, size: Size) -> tuple[int | float, ...]:
+    """Returns left, top, right and bottom of a polygon, which is checked.
+
+    Raises:
+        EntryError: it isn't one, or lies far outside of the image.
+    """
+    if not isinstance(polygon, list):
+        hint = "; put the polygon into one more list" if type(polygon) in NUMBERS else ""
+        raise EntryError("no outline", f"{WANTED}; a polygon is {shown(polygon)}{hint}")
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise EntryError("incomplete polygon", f"{WANTED}; a polygon has {len(polygon)} numbers")
+    if not set(map(type, polygon)) <= NUMBERS:
+        for value in polygon:
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise EntryError(NOT_A_NUMBER, f"a coordinate is {shown(value)}")
+    xs, ys = polygon[::2], polygon[1::2]
+    left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
+    height, width = size
+    inside = -FAR * width <= left and right <= (FAR + 1) * width
+    inside = inside and -FAR * height <= top and bottom <= (FAR + 1) * height
+    total = sum(polygon) if inside else 0.0
+    if not inside or total != total:  # NaN escapes comparisons, but not a sum
+        odd = [x for x in polygon if not abs(x) < np.inf]
+        if odd:
+            raise EntryError(NOT_A_NUMBER, f"a coordinate is {odd[0]}")
+        raise EntryError(
+            "coordinate far outside",
+            f"it reaches from x = {left:g}, y = {top:g} to x = {right:g}, y = {bottom:g}, far out "
+            f"of the image of {width} x {height} pixels (width x height)",
+        )
+    if len(polygon) * max(right - left, bottom - top) > LONGEST:
+        steps = np.abs(np.diff(np.array([xs, ys], float), append=[[xs[0]], [ys[0]]]))
+        if (length := steps.max(axis=0).sum()) > LONGEST:
+            raise EntryError("endless outline", f"a polygon is {length:.0f} pixels long")
+    return left, top, right, bottom
+
+
+def outline_counts(outline: Outline, size: Size) -> bytes:
+    """Returns a checked outline's mask as compressed counts."""
+    if isinstance(outline, bytes):
+        return outline
+    merged: Any = coco_mask.merge(coco_mask.frPyObjects(outline, *size))
+    return merged["counts"]
+
+
+def encloses_nothing(outline: Outline) -> bool:
+    """Whether all points of checked polygons lie on horizontal or vertical lines."""
+    if isinstance(outline, bytes):
+        return False
+    return all(
+        min(polygon[::2]) == max(polygon[::2]) or min(polygon[1::2]) == max(polygon[1::2])
+        for polygon in outline
+    )
