@@ -178,6 +178,9 @@ class EvalCityscapes(EvalOptions):
     """The split of the data set."""
 
 
+InvalidObjects = Literal["refuse", "skip"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalCoco(EvalOptions):
     """Score a model, or predictions in files, on COCO or on your own data in COCO's format.
@@ -188,15 +191,19 @@ class EvalCoco(EvalOptions):
 
     annotations: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ANNOTATIONS")]
     """instances_*.json, or panoptic_*.json for panoptic quality."""
-    images: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
-    """The folder of the images."""
+    images: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")] = None
+    """The folder of the images; --predictions need none."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
-    """Instead of a model: a JSON file of results in COCO's format, or the folder that
-    predictions.json is in; panoptic PNGs are in a folder of its name, or in maps beside it."""
-    task: Literal["instance", "panoptic"] = "instance"
+    """Instead of a model: a JSON file of results in COCO's format, or the folder that m2f predict
+    wrote; panoptic PNGs are in a folder of the file's name, or in maps beside it. For semantic, the
+    folder of PNGs with category ids."""
+    task: TaskName = "instance"
     """What to score."""
     maps: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The panoptic PNGs; by default the annotation file's name without .json, beside it."""
+    invalid: InvalidObjects = "refuse"
+    """Objects that can't be used, such as outlines without points: list them and stop, or skip them
+    and say how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +221,8 @@ class EvalFolder(EvalOptions):
     """What to score; by default what the model was trained for."""
     split: str = "val"
     """The split of the data set."""
+    invalid: InvalidObjects = "refuse"
+    """As of m2f eval coco, where the data are in COCO's format."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +258,9 @@ class Train:
     """Start from a trained model: a folder, a Hugging Face id or an authors' .pkl file; where the
     classes differ, their heads start afresh. Or from a Swin or ResNet trained on ImageNet, such as
     microsoft/swin-tiny-patch4-window7-224 or R-50.pkl; then everything but the backbone does."""
+    invalid: InvalidObjects = "refuse"
+    """Objects of COCO's format that can't be used, such as outlines without points: list them and
+    stop, or skip them and say how many there are."""
     steps: Annotated[int | None, Between(1, 10**9)] = None
     """How long to train; the learning rate's schedule is stretched to it."""
     batch_size: Annotated[int | None, Between(1, 1_000_000)] = None

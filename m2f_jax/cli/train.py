@@ -48,7 +48,7 @@ def run(command: Train) -> int:
     join_processes(command.processes)
     console = terminal(quiet=jax.process_index() > 0)
     chosen = with_overrides(recipe(command.recipe), command)
-    data = find_data(Path(command.data), chosen.train.model.task, None)
+    data = find_data(Path(command.data), chosen.train.model.task, None, command.invalid)
     chosen = dataclasses.replace(
         chosen,
         train=dataclasses.replace(

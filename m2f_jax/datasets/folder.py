@@ -22,6 +22,7 @@ from pathlib import Path
 
 from m2f_jax.config import Task, from_plain
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
+from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import class_indices
 from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapDataset, IdMapImage
 from m2f_jax.files import read_json
@@ -34,7 +35,10 @@ ANNOTATIONS_FILE = "annotations.json"
 
 
 def folder_dataset(
-    folder: Path, task: Task, labels: Sequence[Label] | None = None
+    folder: Path,
+    task: Task,
+    labels: Sequence[Label] | None = None,
+    invalid: Invalid = "refuse",
 ) -> IdMapDataset | CocoDataset:
     """The images of a folder with their ground truth.
 
@@ -43,6 +47,7 @@ def folder_dataset(
         task: see `TrainingSet`.
         labels: the classes to learn, by the names that the folder gives them; None for all of them
             (for the instance task, things), in order of their ids.
+        invalid: what becomes of objects that can't be used, see `read_coco_file`.
 
     Raises:
         FileNotFoundError: the folder or a file isn't there.
@@ -56,7 +61,7 @@ def folder_dataset(
     if annotations.is_file() and ids.is_dir():
         raise ValueError(f"{folder} has both {ANNOTATIONS_FILE} and ids/; which is it? Remove one")
     if annotations.is_file():
-        return coco_dataset(annotations, folder / "images", task, labels)
+        return coco_dataset(annotations, folder / "images", task, labels, invalid=invalid)
     if not ids.is_dir():
         raise FileNotFoundError(f"{folder} has no {ANNOTATIONS_FILE} or ids/; {expected(folder)}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesDataset, cityscapes_dataset
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
+from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.folder import ANNOTATIONS_FILE, folder_dataset
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.labels import Label
@@ -33,7 +34,11 @@ def has_split(root: Path, split: str) -> bool:
 
 
 def open_dataset(
-    root: Path, split: str, task: Task, labels: Sequence[Label] | None = None
+    root: Path,
+    split: str,
+    task: Task,
+    labels: Sequence[Label] | None = None,
+    invalid: Invalid = "refuse",
 ) -> CityscapesDataset | CocoDataset | IdMapDataset:
     """The data of a split, in any form that `m2f train` accepts.
 
@@ -43,6 +48,7 @@ def open_dataset(
         split: "train" or "val".
         task: see `TrainingSet`.
         labels: the classes to learn; None for those of the data.
+        invalid: what becomes of objects in COCO's format that can't be used, see `read_coco_file`.
 
     Raises:
         FileNotFoundError: the folder is none of these, or lacks the split.
@@ -53,7 +59,7 @@ def open_dataset(
     if is_coco(root):
         kind = "instances" if task == "instance" else "panoptic"
         annotations = root / "annotations" / f"{kind}_{split}2017.json"
-        return coco_dataset(annotations, root / f"{split}2017", task, labels)
+        return coco_dataset(annotations, root / f"{split}2017", task, labels, invalid=invalid)
     if split == "train" and not (root / split).is_dir():
-        return folder_dataset(root, task, labels)
-    return folder_dataset(root / split, task, labels)
+        return folder_dataset(root, task, labels, invalid)
+    return folder_dataset(root / split, task, labels, invalid)
