@@ -1,7 +1,7 @@
 """The pipeline of many images: threads read ahead of the devices and finish behind them."""
 
 import collections
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -51,7 +51,7 @@ def run_pipeline(
     read: Callable[[Job], tuple[Any, Input]],
     finish: Callable[[Job, Input, Any], Outcome],
     **options: Any,
-) -> Iterator[tuple[Job, Outcome | Exception]]:
+) -> Generator[tuple[Job, Outcome | Exception], None, None]:
     """Yields each job in order, with what `finish` returned for it or the error that it raised.
 
     Args:
@@ -65,7 +65,8 @@ def run_pipeline(
         options: further arguments of the segmenter's `submit`.
     """
     capacity = segmenter.capacity
-    with ThreadPoolExecutor(READERS) as readers, ThreadPoolExecutor(1) as finisher:
+    readers, finisher = ThreadPoolExecutor(READERS), ThreadPoolExecutor(1)
+    try:
         started: collections.deque[tuple[Job, Future, Pending | None]] = collections.deque()
         ending: collections.deque[tuple[Job, Future]] = collections.deque()
 
@@ -94,6 +95,9 @@ def run_pipeline(
             collect()
         while ending:
             yield _outcome(*ending.popleft())
+    finally:  # without waiting: left early, it may be closed in one of these threads
+        for pool in (readers, finisher):
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Iterator[list[Any]]:
