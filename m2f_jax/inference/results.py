@@ -103,23 +103,22 @@ class InstanceSegmentation:
     def to_coco(self, labels: Sequence[Label], image_id: int | str) -> list[dict[str, Any]]:
         """Returns the instances as entries of a COCO results file.
 
+        They have no `bbox`: beside one, pycocotools takes the box's area for the instance's, which
+        changes APs, APm and APl. `boxes` has them.
+
         Args:
             labels: the classes, in the order of the class indices.
             image_id: the image's id in the data set.
         """
-        entries = []
-        for score, label, mask in zip(self.scores, self.labels, self._one_by_one(), strict=True):
-            left, top, right, bottom = mask_box(mask)
-            entries.append(
-                {
-                    "image_id": image_id,
-                    "category_id": labels[label].id,
-                    "segmentation": encode_rle(mask),
-                    "score": float(score),
-                    "bbox": [left, top, right - left, bottom - top],
-                }
-            )
-        return entries
+        return [
+            {
+                "image_id": image_id,
+                "category_id": labels[label].id,
+                "segmentation": encode_rle(mask),
+                "score": float(score),
+            }
+            for score, label, mask in zip(self.scores, self.labels, self._one_by_one(), strict=True)
+        ]
 
     def save_cityscapes(
         self,
