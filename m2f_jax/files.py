@@ -12,12 +12,19 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a path to write to; the file there takes the place of `path` once all went well."""
+    """Gives a path to write to; the file there takes the place of `path` once all went well.
+
+    Errors of the operating system, such as a full disk, name `path`.
+    """
     path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")  # of no longer a name
     try:
         yield unfinished
         unfinished.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(unfinished)):
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 
