@@ -24,6 +24,7 @@ from m2f_jax.datasets.cityscapes import CityscapesDataset
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.files import write_json
 from m2f_jax.images import read_image
+from m2f_jax.inference.digest import digest_of_model
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.processor import FOR_EVALUATION
 from m2f_jax.inference.segmenter import Prepared, Segmenter
@@ -136,7 +137,7 @@ def evaluate(
             tables = Path(out, "tables")
         kept = tables is not None
         settings |= {
-            **({"model digest": digest_of_model(segmenter)} if kept else {}),
+            **({"model digest": digest_of_segmenter(segmenter)} if kept else {}),
             "dtype": np.dtype(segmenter.dtype).name,
             "device": jax.devices()[0].device_kind,
             "batch size": segmenter.batch_size,
@@ -279,15 +280,11 @@ def tables_of(folder: Path, settings: Mapping[str, Any]) -> Path:
     return tables
 
 
-def digest_of_model(segmenter: Segmenter) -> str:
-    """A fingerprint of everything that decides a result: configuration, processor, parameters."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps(segmenter.config.to_dict(), sort_keys=True).encode())
-    digest.update(repr(segmenter.processor).encode())
-    for path, array in jax.tree_util.tree_leaves_with_path(segmenter.parameters):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+def digest_of_segmenter(segmenter: Segmenter) -> str:
+    """Returns a digest of everything that decides a result: model and processor."""
+    model = digest_of_model(segmenter.config, segmenter.parameters)
+    text = f"{model} {segmenter.processor!r}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:

@@ -20,12 +20,17 @@ class Predict:
     """Segment images: one overlay picture each, and the results as JSON.
 
     Writes into the output folder: overlays/, results/ (one JSON per image), predictions.json (all
-    of them, in COCO's format for results or panoptic results), categories.json, and for panoptic
-    and semantic models PNG maps in maps/. Interrupted, it goes on where it stopped when run again.
+    that results/ holds, in COCO's format for results or panoptic results), images.json (their ids,
+    paths and sizes), categories.json, and for panoptic and semantic models PNG maps in maps/.
+
+    Interrupted, it goes on where it stopped when run again. Results stay where image and model are
+    the same; an image that has changed is done anew, and other images are added to those that are
+    there. Another model or other settings are refused.
     """
 
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
-    """Image files, folders (searched through) and glob patterns."""
+    """Image files, folders (searched through) and glob patterns. Results are named after the
+    path from there on."""
     model: Annotated[str, tyro.conf.arg(metavar="SOURCE")] = DEFAULT_MODEL
     """A folder, a Hugging Face id such as facebook/mask2former-swin-large-cityscapes-instance, an
     authors' .pkl file or a file of m2f export; by default a small model in this package, which
@@ -35,7 +40,16 @@ class Predict:
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "predictions"
     """The output folder."""
     threshold: Annotated[float, Between(0, 1)] = 0.5
-    """The least score of an instance that is kept; 0 keeps the best 100."""
+    """The least score of an instance that is kept; 0 keeps the best --top-k."""
+    top_k: Annotated[int | None, Between(1, 1_000_000)] = None
+    """How many instances of an image are kept at most, also above 100; by default 100."""
+    boxes: bool = False
+    """Give instances in predictions.json a bbox beside the mask, as some viewers want it.
+    pycocotools then takes the boxes' areas for the instances', which changes APs, APm and APl."""
+    annotations: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """A file in COCO's format, whose images have the ids to use in predictions.json. Images that
+    aren't in it are left out. Without it, an image's id is its path without the ending, or where
+    all files are called by twelve digits, as COCO's are, this number."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
     batch_size: Annotated[int, Between(1, 4096)] = 1
@@ -50,7 +64,7 @@ class Predict:
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
-    """Start anew where the output folder holds results of other settings."""
+    """Remove the results that the output folder holds, and start anew."""
 
 
 @dataclass(frozen=True)

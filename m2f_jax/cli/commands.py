@@ -15,7 +15,7 @@ from m2f_jax.bounds import check_bounds
 from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets, Train
 from m2f_jax.cli.cache import cache_folder
 from m2f_jax.cli.interruption import ending_at_once
-from m2f_jax.cli.terminal import printable
+from m2f_jax.cli.terminal import error_text, printable
 from m2f_jax.image_files import set_max_pixels
 
 USER_ERROR = 1
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str] | None) -> int:
             module = importlib.import_module(f"m2f_jax.cli.{name}")
         return module.run(command)
     except (ValueError, OSError) as error:
-        print(f"m2f: {printable(describe(error))}", file=sys.stderr)
+        print(f"m2f: {printable(error_text(error))}", file=sys.stderr)
         return USER_ERROR
 
 
@@ -69,13 +69,6 @@ def take_options(command: Any):
             take_options(value)
     if hasattr(command, "max_pixels"):
         set_max_pixels(command.max_pixels)
-
-
-def describe(error: Exception) -> str:
-    """An error as one message; operating system errors name their file."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}"
-    return str(error)
 
 
 def use_compilation_cache():

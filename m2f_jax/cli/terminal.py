@@ -37,3 +37,10 @@ def printable(text: str) -> str:
         x.encode("unicode_escape").decode() if x != "\n" and category(x) in UNPRINTABLE else x
         for x in text
     )
+
+
+def error_text(error: Exception) -> str:
+    """Returns an error as one message; operating system errors name their file."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)

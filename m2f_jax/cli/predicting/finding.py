@@ -1,0 +1,145 @@
+"""Finds the images that a command line names: files, folders and glob patterns."""
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from m2f_jax.cli.predicting.layout import RUN_FILE
+
+# What Pillow only recognises, runs as a program, or reads with a plugin of its own: of the last,
+# each image is named where the plugin is missing.
+NOT_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+WITH_A_PLUGIN = (".avif", ".heic", ".heif", ".jxl")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image file that was named or is in a folder that was.
+
+    Attributes:
+        path: as the command line has it, or the folder's path and what is below it.
+        file_name: its path relative to the folder, with slashes; no two images of a run share one.
+    """
+
+    path: Path
+    file_name: str
+
+    @property
+    def source(self) -> str:
+        """The absolute path, by which the file is told from others."""
+        return os.path.abspath(self.path)
+
+
+def find_images(patterns: Sequence[str], out: Path) -> tuple[list[Found], list[str]]:
+    """Finds images; what lies in the output folder, or in that of another run, isn't one.
+
+    An image's `file_name` is relative to the folder that was named, to that of a file, or to the
+    part of a glob pattern before its first wildcard. Where two images would then share one, all
+    are relative to what holds all of these folders.
+
+    Args:
+        patterns: files, folders (searched through, links to folders too) and glob patterns.
+        out: the output folder.
+
+    Returns:
+        The images, each file once; and a message about each pattern that stands for none and each
+        folder that can't be read or is left out.
+
+    Raises:
+        ValueError: the output folder is one of those to search.
+    """
+    problems: list[str] = []
+    found: dict[str, tuple[str, str]] = {}  # by absolute path: the path, and what it's relative to
+    for pattern in patterns:
+        before = len(problems)
+        root, files = files_of(pattern, out, problems)
+        if not files and len(problems) == before:
+            problems.append(f"{pattern} is missing, or holds no images")
+        for file in files:
+            found.setdefault(os.path.abspath(file), (file, os.path.abspath(root)))
+    names = {source: os.path.relpath(source, root) for source, (_, root) in found.items()}
+    if len(set(names.values())) < len(names):
+        shared = os.path.commonpath([root for _, root in found.values()])
+        names = {source: os.path.relpath(source, shared) for source in found}
+    images = [
+        Found(Path(file), names[source].replace(os.sep, "/")) for source, (file, _) in found.items()
+    ]
+    return images, problems
+
+
+def files_of(pattern: str, out: Path, problems: list[str]) -> tuple[str, list[str]]:
+    """Returns the folder that a pattern's files are relative to, and the files in order."""
+    left_out = os.path.realpath(out)
+    if os.path.isdir(pattern):
+        if os.path.realpath(pattern) == left_out:
+            raise ValueError(
+                f"{pattern} is the folder of images and --out as well; choose another --out"
+            )
+        return pattern, list(files_below(pattern, left_out, problems))
+    if os.path.lexists(pattern):
+        return os.path.dirname(pattern), [pattern]
+    root = os.path.dirname(pattern)
+    while glob.has_magic(root):
+        root = os.path.dirname(root)
+    matches = sorted(glob.glob(pattern, recursive=True))
+    return root, [
+        file
+        for file in matches
+        if os.path.isfile(file) and not is_inside(os.path.realpath(file), left_out)
+    ]
+
+
+def files_below(top: str, left_out: str, problems: list[str]) -> Iterator[str]:
+    """Yields the images in a folder and below it, those behind links to folders last.
+
+    Every folder is searched once, so links may lead in circles.
+
+    Args:
+        top: the folder.
+        left_out: the real path of a folder that isn't searched.
+        problems: gets a message about each folder that can't be read, or holds another run's
+            results.
+    """
+
+    def tell(error: OSError):
+        problems.append(f"{error.filename} can't be searched for images ({error.strerror})")
+
+    suffixes = image_suffixes()
+    seen = {left_out}
+    waiting = [top]
+    while waiting:
+        for folder, folders, files in os.walk(waiting.pop(0), onerror=tell):
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            if RUN_FILE in files and {"overlays", "results"} <= set(folders):
+                problems.append(
+                    f"{folder} holds the results of m2f predict, and is left out; name the images "
+                    "in it to segment them"
+                )
+                folders.clear()
+                continue
+            folders.sort()
+            paths = [os.path.join(folder, name) for name in folders]
+            waiting += [path for path in paths if os.path.islink(path)]
+            for name in sorted(files):
+                if os.path.splitext(name)[1].lower() in suffixes:
+                    yield os.path.join(folder, name)
+
+
+def image_suffixes() -> set[str]:
+    """Returns the endings, such as ".png", of files that are segmented where a folder is named."""
+    kinds = Image.registered_extensions()
+    readable = {x for x, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_PICTURES}
+    return readable | set(WITH_A_PLUGIN)
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Returns whether a real path is a folder's or below it."""
+    return os.path.commonpath([path, folder]) == folder

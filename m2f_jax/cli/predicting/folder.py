@@ -1,0 +1,227 @@
+"""The output folder: which run it is of, and which images its results are of."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pycocotools.mask as coco_mask
+
+from m2f_jax.cli.predicting.layout import ENDINGS, RUN_FILE, result_file
+from m2f_jax.config import Task, from_plain
+from m2f_jax.files import read_json, write_json
+from m2f_jax.labels import Label
+
+FORMAT = 2  # of run.json and of the files in results/
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """An image whose results are in the folder.
+
+    Attributes:
+        file_name: its path, relative to the folder that was named.
+        name: of its results.
+        source: its absolute path when it was read.
+        digest: of the file's bytes.
+        height: in pixels.
+        width: in pixels.
+    """
+
+    file_name: str
+    name: str
+    source: str
+    digest: str
+    height: int
+    width: int
+
+
+def digest_of_file(path: Path) -> str:
+    """Returns a digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(
+            file, functools.partial(hashlib.blake2b, digest_size=16)
+        ).hexdigest()
+
+
+def open_folder(
+    out: Path,
+    settings: Mapping[str, Any],
+    labels: Sequence[Label],
+    source: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> list[Picture]:
+    """Makes the output folder, or takes up an earlier run of the same settings.
+
+    Args:
+        out: the folder.
+        settings: all that results depend on besides the image, as plain JSON values by name.
+        labels: the classes.
+        source: more about the run, which may differ.
+        overwrite: remove the results of an earlier run.
+
+    Returns:
+        The images whose results are there.
+
+    Raises:
+        FileExistsError: the folder holds something else, or results of other settings.
+        ValueError: a file of an earlier run can't be understood.
+    """
+    record = out / RUN_FILE
+    if record.exists():
+        if overwrite:
+            for path in (out / "results").rglob("*.json"):
+                remove(out, path.relative_to(out / "results").as_posix().removesuffix(".json"))
+        else:
+            check_settings(out, read_json(record), settings)
+    elif not overwrite and out.is_dir() and any(path.suffix != ".tmp" for path in out.iterdir()):
+        raise FileExistsError(
+            f"{out} holds files that aren't of m2f predict; choose another --out, or pass "
+            "--overwrite to write among them"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(record, {"format": FORMAT, **source, "settings": settings})
+    for folder in ("overlays", "results"):
+        (out / folder).mkdir(exist_ok=True)
+    write_json(out / "categories.json", categories(labels))
+    return [picture for picture, _ in stored_results(out)]
+
+
+def check_settings(out: Path, record: Any, settings: Mapping[str, Any]):
+    """Refuses a run whose settings aren't those of the results that are there.
+
+    Raises:
+        FileExistsError: they differ; the message says how.
+    """
+    there = record.get("format") if isinstance(record, Mapping) else None
+    if there != FORMAT or not isinstance(earlier := record.get("settings"), Mapping):
+        raise FileExistsError(
+            f"{out} holds results of another version of m2f predict; choose another --out, or pass "
+            "--overwrite"
+        )
+    changed = [
+        describe_change(key, earlier.get(key), settings.get(key))
+        for key in {**settings, **earlier}
+        if settings.get(key) != earlier.get(key)
+    ]
+    if changed:
+        raise FileExistsError(
+            f"{out} holds results of other settings ({', '.join(changed)}); choose another --out, "
+            "or pass --overwrite to start anew"
+        )
+
+
+def describe_change(key: str, there: Any, now: Any) -> str:
+    """Returns what has changed, with both values if they are short."""
+    if key in ("weights", "labels", "processor"):
+        return f"other {key}"
+    return f"{key} {there} there, {now} now"
+
+
+def stored_results(out: Path) -> list[tuple[Picture, list[dict[str, Any]]]]:
+    """Returns all images of the folder and their results, in order of the images' paths.
+
+    Raises:
+        ValueError: a file in results/ isn't one of `m2f predict`, or was moved.
+    """
+    found = [read_result(out, path) for path in (out / "results").rglob("*.json")]
+    return sorted(found, key=lambda result: result[0].file_name)
+
+
+def read_result(out: Path, path: Path) -> tuple[Picture, list[dict[str, Any]]]:
+    """Returns what `write_result` wrote.
+
+    Raises:
+        ValueError: the file is something else, or was moved.
+    """
+    content = read_json(path)
+    annotations = content.get("annotations") if isinstance(content, Mapping) else None
+    if not isinstance(annotations, list) or not all(isinstance(x, Mapping) for x in annotations):
+        raise ValueError(
+            f"{path} isn't a file of m2f predict; move it elsewhere, or choose another --out"
+        )
+    picture = from_plain(Picture, content.get("image"), f"{path}: image")
+    if result_file(out, picture.name) != path:
+        raise ValueError(f"{path} holds the results called {picture.name}; move it back")
+    return picture, annotations
+
+
+def write_result(out: Path, picture: Picture, annotations: Sequence[Mapping[str, Any]]):
+    """Writes an image's results, which says that its other files are complete, too."""
+    path = result_file(out, picture.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"image": dataclasses.asdict(picture), "annotations": annotations}
+    write_json(path, content, indent=None)
+
+
+def remove(out: Path, stem: str):
+    """Removes the files of one image's results, the one first that says that they are there.
+
+    Args:
+        out: the output folder.
+        stem: of the files, as `layout.file_stem` makes it of a name.
+    """
+    for folder, endings in ENDINGS.items():
+        for ending in endings:
+            (out / folder / f"{stem}{ending}").unlink(missing_ok=True)
+
+
+COMBINED = ("predictions.json", "images.json")
+
+
+def remove_combined(out: Path):
+    """Removes the files of all images, which are about to be out of date."""
+    for name in COMBINED:
+        (out / name).unlink(missing_ok=True)
+
+
+def write_combined(
+    out: Path,
+    task: Task,
+    labels: Sequence[Label],
+    ids: Mapping[str, int | str],
+    *,
+    boxes: bool,
+):
+    """Writes images.json, and predictions.json as COCO's tools read it: all that results/ holds.
+
+    Args:
+        out: the output folder.
+        task: decides on the format, COCO's for results or for panoptic results.
+        labels: the classes.
+        ids: of the images, by `file_name`.
+        boxes: whether instances have a `bbox` beside their mask.
+    """
+    images, annotations = [], []
+    for picture, entries in stored_results(out):
+        image_id = ids[picture.file_name]
+        images.append(
+            {
+                "id": image_id,
+                "file_name": picture.file_name,
+                "height": picture.height,
+                "width": picture.width,
+            }
+        )
+        for entry in entries:
+            box = {"bbox": box_of(entry["segmentation"])} if boxes and task == "instance" else {}
+            annotations.append({**entry, "image_id": image_id, **box})
+    write_json(out / "images.json", images, indent=None)
+    content: Any = annotations
+    if task == "panoptic":
+        content = {"images": images, "annotations": annotations, "categories": categories(labels)}
+    write_json(out / "predictions.json", content, indent=None)
+
+
+def box_of(mask: Any) -> list[int]:
+    """Returns left, top, width and height of run lengths."""
+    return [int(x) for x in coco_mask.toBbox(mask)]
+
+
+def categories(labels: Sequence[Label]) -> list[dict[str, Any]]:
+    """The classes in COCO's form."""
+    return [{"id": x.id, "name": x.name, "isthing": int(x.is_thing)} for x in labels]
