@@ -38,7 +38,14 @@ def unpack_masks(
     masks = np.zeros((len(bits), *size), bool)
     for mask, packed in zip(masks, bits, strict=True):
         left, top, right, bottom = packed_box(packed)
-        first, last = left // 8, -(-right // 8)
-        pixels = np.unpackbits(packed[top:bottom, first:last], axis=-1)
-        mask[top:bottom, 8 * first : right] = pixels[:, : right - 8 * first]
+        mask[top:bottom, left:right] = unpack_window(packed, top, left, bottom, right)
     return masks
+
+
+def unpack_window(
+    packed: UInt8[np.ndarray, "height bytes"], top: int, left: int, bottom: int, right: int
+) -> Bool[np.ndarray, "rows columns"]:
+    """Returns a window of a packed mask; bottom and right are exclusive."""
+    first, last = left // 8, -(-right // 8)
+    pixels = np.unpackbits(packed[top:bottom, first:last], axis=-1)
+    return pixels[:, left - 8 * first : right - 8 * first].view(bool)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from m2f_jax.files import replacing
 from m2f_jax.labels import Label
-from m2f_jax.masks import mask_box, packed_box, unpack_masks
+from m2f_jax.masks import mask_box, packed_box, unpack_masks, unpack_window
 from m2f_jax.rle import encode_rle
 from m2f_jax.structures import Size
 
@@ -75,6 +75,17 @@ class InstanceSegmentation:
         """
         boxes = [packed_box(packed) for packed in self.packed_masks]
         return np.array(boxes, np.float32).reshape(-1, 4)
+
+    @functools.cached_property
+    def areas(self) -> Int[np.ndarray, "N"]:
+        """The number of pixels of each mask."""
+        areas = [np.count_nonzero(self.mask_in_box(i)) for i in range(len(self))]
+        return np.array(areas, np.int64)
+
+    def mask_in_box(self, index: int) -> Bool[np.ndarray, "rows columns"]:
+        """Returns the part of a mask that lies in its box, without unpacking the rest."""
+        left, top, right, bottom = map(int, self.boxes[index])
+        return unpack_window(self.packed_masks[index], top, left, bottom, right)
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -42,15 +42,14 @@ def draw_instances(
     Raises:
         ValueError: the image isn't uint8 RGB, or the segmentation has another size.
     """
-    masks, scores = segmentation.masks, segmentation.scores
+    scores = segmentation.scores
     check_image(image, segmentation.size)
     boxes = segmentation.boxes.astype(int)
-    areas = np.count_nonzero(masks, axis=(1, 2))
+    areas = segmentation.areas
     owners = np.full(image.shape[:2], NO_OBJECT, np.int32)
     for i in np.lexsort((scores, -np.log2(areas.clip(1)).round())):
         left, top, right, bottom = boxes[i]
-        window = np.s_[top:bottom, left:right]
-        owners[window][masks[i][window]] = i
+        owners[top:bottom, left:right][segmentation.mask_in_box(int(i))] = i
     captions = {
         i: thing_captions(
             class_names[int(segmentation.labels[i])], float(scores[i]) if show_scores else None
