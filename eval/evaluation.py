@@ -212,7 +212,16 @@ def checked_evaluation(
 
 
 def export_folder(export: Path, dataset: Dataset, task: Task) -> Path:
-    """Where predictions in the official format of a task are written, image by image."""
+    """Where predictions in the official format of a task are written, image by image.
+
+    Raises:
+        FileExistsError: the folder holds what `m2f predict` wrote, whose list of images would then
+            be about other ids.
+    """
+    if (export / "images.json").exists():
+        raise FileExistsError(
+            f"{export} holds what m2f predict wrote; choose another folder for --export"
+        )
     if task == "panoptic" and isinstance(dataset, CityscapesDataset):
         return export / f"cityscapes_panoptic_{dataset.split}"  # as the official script has it
     if task == "panoptic" or (task == "instance" and dataset.rules == "coco"):

@@ -35,14 +35,6 @@ def path_within(folder: Path, name: str, where: str, root: Path | None = None) -
     return path
 
 
-def check_rle(segmentation: Any, size: Size):
-    """Raises a ValueError if the size of run lengths is another one; their counts aren't read."""
-    if isinstance(segmentation, Mapping) and tuple(segmentation.get("size", ())) != tuple(size):
-        raise ValueError(
-            f"a mask's size is {segmentation.get('size')}, the image's {list(size)} (height, width)"
-        )
-
-
 def check_png(path: Path, size: Size):
     """Refuses an image file that is cut off or has another size, without decoding it.
 

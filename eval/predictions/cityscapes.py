@@ -18,7 +18,8 @@ from m2f_jax.structures import Size
 from ..metrics.cityscapes_panoptic import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
 from ..metrics.image_tables import check_predictions
 from .checks import check_png, one_file_each, path_within
-from .files import CocoResults, InstancePrediction, PredictionFiles
+from .coco_results import CocoResults
+from .files import InstancePrediction, PredictionFiles
 from .panoptic import PanopticFiles
 
 

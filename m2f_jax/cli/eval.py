@@ -66,8 +66,11 @@ def run_cityscapes(command: EvalCityscapes, console: Console) -> int:
 def run_coco(command: EvalCoco, console: Console) -> int:
     """`m2f eval coco`."""
     path, task = Path(command.annotations), command.task
+    if command.images is None and command.predictions is None:
+        raise ValueError("name the folder of the images after the annotations, for the model")
     maps = Path(command.maps) if command.maps else None
-    dataset = coco_dataset(path, Path(command.images), task, maps=maps)
+    images = Path(command.images or "")
+    dataset = coco_dataset(path, images, task, maps=maps, invalid=command.invalid)
     if task == "panoptic" and not dataset.panoptic:
         raise ValueError(f"{path} has objects; --task panoptic needs a panoptic file")
     if command.predictions is not None:
@@ -81,7 +84,7 @@ def run_folder(command: EvalFolder, console: Console) -> int:
     """`m2f eval folder`."""
     segmenter = segmenter_of(command)
     task = command.task or segmenter.config.task
-    dataset = open_dataset(Path(command.root), command.split, task)
+    dataset = open_dataset(Path(command.root), command.split, task, invalid=command.invalid)
     return score_model(command, segmenter, dataset, task, console)
 
 

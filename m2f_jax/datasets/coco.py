@@ -30,6 +30,7 @@ class CocoImage:
     """One image of an annotation file, and its objects or the segments of its PNG."""
 
     id: int | str
+    file_name: str
     image: Path
     size: Size
     segments: tuple[CocoObject, ...] | tuple[CocoSegment, ...]
@@ -215,11 +216,11 @@ def coco_dataset(
         objects[found.image_id].append(found)
     entries = []
     for image in sorted(file.images, key=lambda image: image.id):
+        name = image.file_name or ""
         png = None if file.panoptic is None else file.panoptic[image.id]
         segments = tuple(objects[image.id]) if png is None else png.segments
         ids = None if png is None else maps / png.file_name
-        path = images / f"{image.file_name}"
-        entries.append(CocoImage(image.id, path, image.size, segments, ids))
+        entries.append(CocoImage(image.id, name, images / name, image.size, segments, ids))
 
     wanted = sorted(file.categories, key=lambda label: label.id)
     if task == "instance":
