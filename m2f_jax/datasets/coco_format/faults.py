@@ -66,12 +66,12 @@ class Faults:
         )
 
     def skip(self):
-        """Says how many entries are left out."""
+        """Logs how many entries of each kind are left out, and the first one."""
         if self.found:
             entry, fault = self.found[0]
             logger.warning(
-                "%s: %d entries are left out (%s), the first one is %s: %s",
-                *(self.where, len(self.found), self.by_kind(), entry, fault),
+                "%s: left out are %s; the first one is %s: %s",
+                *(self.where, self.by_kind(), entry, fault),
             )
 
     def by_kind(self) -> str:

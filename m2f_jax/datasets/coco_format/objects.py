@@ -75,14 +75,14 @@ def check_objects(
             faulty[number] = EntryError("broken run lengths", broken[index])
         elif counts[index] != outline:
             objects[number] = found._replace(outline=counts[index])
-    faults = Faults(where, "correct them, or leave them out with --invalid skip")
+    faults = Faults(where, "correct the file, or leave such objects out with --invalid skip")
     for number in sorted(faulty):
         faults.add(named(entries[number], number), faulty[number])
     faults.skip() if invalid == "skip" else faults.refuse()
     kept = tuple(x for n, x in enumerate(objects) if x is not None and n not in faulty)
     if flat := [x for x in kept if encloses_nothing(x.outline)]:
         logger.warning(
-            "%s: %d outlines enclose no area, the first one is that of annotation %s",
+            "%s: outlines that enclose no area: %d, the first one is that of annotation %s",
             *(where, len(flat), flat[0].id),
         )
     return kept

@@ -80,10 +80,11 @@ def box_of(polygon: Any, size: Size) -> tuple[int | float, ...]:
         odd = [x for x in polygon if not abs(x) < np.inf]
         if odd:
             raise EntryError(NOT_A_NUMBER, f"a coordinate is {odd[0]}")
+        x = f"x = {shown(left)} to {shown(right)}"
         raise EntryError(
             "coordinate far outside",
-            f"it reaches from x = {left:g}, y = {top:g} to x = {right:g}, y = {bottom:g}, far out "
-            f"of the image of {width} x {height} pixels (width x height)",
+            f"it reaches from {x} and y = {shown(top)} to {shown(bottom)}, far out of the image of "
+            f"{width} x {height} pixels (width x height)",
         )
     if len(polygon) * max(right - left, bottom - top) > LONGEST:
         steps = np.abs(np.diff(np.array([xs, ys], float), append=[[xs[0]], [ys[0]]]))
