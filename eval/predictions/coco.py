@@ -16,7 +16,7 @@ from m2f_jax.structures import Size
 from .checks import check_png
 from .coco_results import CocoResults
 from .files import PredictionFiles
-from .image_names import IMAGES_FILE, ImageNames, ListedImages
+from .image_names import IMAGES_FILE, ImageNames, ListedImages, one_of
 from .panoptic import PanopticFiles, panoptic_json
 
 RESULTS_FILE = "predictions.json"
@@ -91,6 +91,9 @@ def names_beside(file: Path, dataset: CocoDataset) -> Callable[[int | str], str 
 class CategoryMaps:
     """A folder with one PNG file of category ids per image.
 
+    It has the name of the image's file, as `m2f predict` writes it, or is <id>_pred.png, as
+    `m2f eval --export` does.
+
     Attributes:
         files: by the image's name.
         categories: the categories, in the order of the class indices.
@@ -117,7 +120,7 @@ class CategoryMaps:
         for file in sorted(folder.rglob("*.png")):
             stem = file.relative_to(folder).as_posix().removesuffix(".png")
             try:
-                name = exported.get(stem) or names.name_of(stem)
+                name = exported.get(stem) or one_of(stem, names.with_file(stem))
             except ValueError as error:
                 raise ValueError(f"{file}: {error}") from None
             if name is None:

@@ -32,8 +32,7 @@ class ImageNames:
             ValueError: several are meant, or a number is no id but the name of a file.
         """
         text = str(image_id)
-        paths = (self.paths.get(below) for below in endings(text))
-        named = next(filter(None, paths), None) or self.files.get(text, [])
+        named = self.with_file(text)
         if not isinstance(image_id, str) and isinstance(next(iter(self.ids), ""), int):
             if image_id not in self.ids and named:
                 raise ValueError(
@@ -43,6 +42,11 @@ class ImageNames:
                 )
             named = []
         return one_of(text, [*named, *([self.written[text]] if text in self.written else [])])
+
+    def with_file(self, name: str) -> list[CocoImage]:
+        """Returns the images with a file of this name: with its folders, or else without."""
+        paths = (self.paths.get(below) for below in endings(name))
+        return next(filter(None, paths), None) or self.files.get(name, [])
 
 
 def by_name(

@@ -108,6 +108,8 @@ STRUCTURE = {
     "name a number": (changed(("images", 0), file_name=0), r"\(id 1\): file_name is 0"),
     "name absolute": (changed(("images", 0), file_name="/etc/passwd"), "leads out of its folder"),
     "name above": (changed(("images", 0), file_name="a/../../b.png"), "leads out of its folder"),
+    "name of the folder": (changed(("images", 0), file_name="a/.."), "leads out of its folder"),
+    "name of two lines": (changed(("images", 0), file_name="a\0b"), "file_name is the text 'a"),
     "same name, both used": (
         changed(("categories", 1), name="cat"),
         "the categories 1 and 2 are both called 'cat' and have objects",

@@ -443,29 +443,6 @@ def test_semantic_train_ids_are_recognised(root, scenes, tmp_path, capsys):
     assert f"{NAMES[0]}.png" in error
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"image_id": 3}, "entry 0 is about image 3"),
-        ({"category_id": 1}, "category ids [1] aren't among"),
-        ({"score": float("nan")}, "aren't finite"),
-        ({"segmentation": encode_rle(np.ones((9, 9), bool))}, "mask's size is [9, 9]"),
-        ({"segmentation": {"size": list(SIZE), "counts": [1, 2]}}, "its runs have 3 pixels"),
-    ],
-)
-def test_bad_coco_results_are_named(coco, root, tmp_path, capsys, change, message):
-    content = json.loads((coco / "instance.json").read_text())
-    file = tmp_path / "results.json"
-    entry = content["annotations"][0] | {"score": 0.5}
-    images = root / "leftImg8bit" / "val" / "town"
-    arguments = ["eval", "coco", str(coco / "instance.json"), str(images), "--predictions"]
-    file.write_text(json.dumps([entry | change]))
-    assert main([*arguments, str(file)]) == 1
-    error = capsys.readouterr().err
-    assert message in error
-    assert str(file) in error
-
-
 def test_model_and_predictions_exclude_each_other(root, exports, capsys):
     assert evaluate(root, "--predictions", exports, "--model", "x") == 1
     assert "either --model or --predictions" in capsys.readouterr().err

@@ -1,0 +1,374 @@
+"""Predictions in COCO's formats: which image is meant, and what is refused before it is scored."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from m2f_jax.eval.evaluation import export_folder
+from m2f_jax.eval.predictions.coco import find_coco_predictions
+from m2f_jax.eval.predictions.files import measure_files
+from m2f_jax.eval.predictions.image_names import ImageNames
+from m2f_jax.eval.tasks import evaluation_of
+from PIL import Image
+
+from m2f_jax.cli import main
+from m2f_jax.datasets.coco import coco_dataset
+from m2f_jax.rle import encode_rle
+
+SIZE = (64, 96)
+
+
+def square(left):
+    mask = np.zeros(SIZE, bool)
+    mask[10:40, left : left + 30] = True
+    return mask
+
+
+MASKS = [square(5), square(30), square(60)]
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def content_of(files=("0.png", "1.png", "2.png"), ids=(1, 2, 3)):
+    """A square in each image; of the ids 1, 2 and 3, two are the names of other images' files."""
+    images = [
+        {"id": id_, "file_name": file, "height": 64, "width": 96}
+        for id_, file in zip(ids, files, strict=True)
+    ]
+    annotations = [
+        {"id": k + 1, "image_id": id_, "category_id": k % 2 + 1, "segmentation": encode_rle(mask)}
+        for k, (id_, mask) in enumerate(zip(ids, MASKS, strict=True))
+    ]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    def make(task="instance", **options):
+        path = write(tmp_path / "truth.json", content_of(**options))
+        return coco_dataset(path, tmp_path / "images", task)
+
+    return make
+
+
+def result(k, image_id, **changes):
+    """What is right for image k, under an id."""
+    entry = {"image_id": image_id, "category_id": k % 2 + 1, "score": 0.9 - 0.1 * k}
+    return entry | {"segmentation": encode_rle(MASKS[k])} | changes
+
+
+def results(*image_ids):
+    return [result(k, image_id) for k, image_id in enumerate(image_ids)]
+
+
+def score(path, dataset, task="instance"):
+    """The official numbers."""
+    evaluation = evaluation_of(dataset, task)
+    files = find_coco_predictions(path, task, dataset.images, dataset)
+    metric = evaluation.empty()
+    for part in measure_files(evaluation, dataset.images, files):
+        metric.merge(part)
+    return metric.result()
+
+
+def refused(path, dataset, message, task="instance"):
+    with pytest.raises(ValueError, match=message) as caught:
+        find_coco_predictions(path, task, dataset.images, dataset)
+    assert str(path) in str(caught.value)
+
+
+GOOD = result(0, 1)
+BAD = {
+    "null": (None, "entry 1: it is null, not an object"),
+    "a list": ([1], "entry 1: it is a list, not an object"),
+    "no score": ({k: v for k, v in GOOD.items() if k != "score"}, "entry 1: it has no score"),
+    "a box": ({"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}, "boxes alone can't be"),
+    "image unknown": (GOOD | {"image_id": 9}, "entry 1: it is about image 9, which isn't in the"),
+    "image null": (GOOD | {"image_id": None}, "entry 1: image_id is null"),
+    "image float": (GOOD | {"image_id": 1.0}, "entry 1: image_id is 1.0"),
+    "image true": (GOOD | {"image_id": True}, "entry 1: image_id is true"),
+    "image a list": (GOOD | {"image_id": [1]}, "entry 1: image_id is a list"),
+    "category null": (GOOD | {"category_id": None}, "entry 1: category_id is null"),
+    "category text": (GOOD | {"category_id": "1"}, "entry 1: category_id is the text '1'"),
+    "category float": (GOOD | {"category_id": 1.5}, "entry 1: category_id is 1.5"),
+    "category huge": (GOOD | {"category_id": 10**30}, "entry 1: category_id is 1000"),
+    "category unknown": (
+        GOOD | {"category_id": 0},
+        r"image 1: the category ids \[0\] aren't",
+    ),
+    "score null": (GOOD | {"score": None}, "entry 1: score is null; it must be a finite number"),
+    "score text": (GOOD | {"score": "0.9"}, "entry 1: score is the text '0.9'"),
+    "score nan": (GOOD | {"score": math.nan}, "entry 1: score is nan"),
+    "score infinite": (GOOD | {"score": -math.inf}, "entry 1: score is -inf"),
+    "score true": (GOOD | {"score": True}, "entry 1: score is true"),
+    "score beyond floats": (GOOD | {"score": 10**400}, "entry 1: score is 1000"),
+    "mask null": (GOOD | {"segmentation": None}, "entry 1: segmentation is a list of polygons"),
+    "mask of another size": (
+        GOOD | {"segmentation": encode_rle(MASKS[0].T)},
+        r"entry 1: a mask's size is \[96, 64\], the image's \[64, 96\]",
+    ),
+    "mask cut": (
+        GOOD | {"segmentation": {"size": [64, 96], "counts": encode_rle(MASKS[0])["counts"][:-1]}},
+        "entry 1: the (run lengths add up|counts are broken)",
+    ),
+    "mask as bytes": (
+        GOOD | {"segmentation": {"size": [64, 96], "counts": "b'U<d0'"}},
+        "entry 1: the counts begin with b'",
+    ),
+    "mask of plain counts": (
+        GOOD | {"segmentation": {"size": [64, 96], "counts": [1, 2]}},
+        "entry 1: the run lengths add up to 3 pixels",
+    ),
+    "polygon with nan": (
+        GOOD | {"segmentation": [[math.nan, 1, 2, 3, 4, 5]]},
+        "entry 1: a coordinate is nan",
+    ),
+    "polygon far away": (
+        GOOD | {"segmentation": [[1e9, 1, 2, 3, 4, 5]]},
+        "entry 1: it reaches from x = 2 to 1000000000.0",
+    ),
+    "polygon of two points": (GOOD | {"segmentation": [[1, 2, 3, 4]]}, "a polygon has 4 numbers"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_results_that_cannot_be_used(dataset, tmp_path, case):
+    entry, message = BAD[case]
+    refused(write(tmp_path / "found.json", [GOOD, entry]), dataset(), message)
+
+
+def test_files_that_are_no_results(dataset, tmp_path):
+    data = dataset()
+    path = tmp_path / "found.json"
+    refused(write(path, {"annotations": []}), data, "isn't a list of COCO results but holds an obj")
+    path.write_text("[" * 100_000)
+    refused(path, data, "nested too deeply")
+    with pytest.raises(FileNotFoundError, match=r"predictions\.json is missing"):
+        find_coco_predictions(tmp_path, "instance", data.images, data)
+
+
+def test_all_faults_are_listed(dataset, tmp_path):
+    entries = [result(k % 3, k % 3 + 1, score=None if k % 2 else 0.5) for k in range(30)]
+    path = write(tmp_path / "found.json", entries)
+    refused(path, dataset(), r"15 entries can't be used \(15 x score\); write the results anew:")
+
+
+def test_polygons_are_drawn(dataset, tmp_path):
+    polygon = [[5, 10, 35, 10, 35, 40, 5, 40]]
+    path = write(tmp_path / "found.json", [result(0, 1, segmentation=polygon)])
+    assert score(path, dataset()).per_category["cat"].ap50 > 0.4
+
+
+# --- which image is meant ---
+
+
+def test_numbers_are_ids_and_text_names_files(dataset, tmp_path):
+    path = tmp_path / "found.json"
+    for ids in ((1, 2, 3), ("0.png", "1.png", "2.png"), ("0", 2, 3)):
+        assert score(write(path, results(*ids)), dataset()).ap == pytest.approx(1)
+    # As m2f predict once wrote them: numbers that are the files' names.
+    refused(
+        write(path, results(0, 1, 2)),
+        dataset(),
+        "entry 0: 0 is no image's id, but the name of 0.png, whose id is 1",
+    )
+    # Text that is both.
+    refused(
+        write(path, results("0", "1", "2")),
+        dataset(),
+        r"entry 1: '1' is both 1.png \(id 2\) and 0.png \(id 1\)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "ids", "named"),
+    [
+        (("a/1.png", "b/1.png", "c.png"), (7, 8, 9), ("a/1", "b/1.png", "c")),
+        (("a/1.png", "b/2.png", "b/3.png"), (7, 8, 9), ("1", "2.png", "x/b/3")),
+        (("a/1.png", "1.png", "b/3.png"), (7, 8, 9), ("a/1", "1", "3")),
+        (("1.png", "2.png", "3.png"), ("x", "y/z", "%"), ("x", "y/z", "%")),
+        (("1.png", "2.png", "3.png"), ("x", "y", "z"), (1, 2, 3)),
+        (("a.jpg", "a.png", "b.c.png"), (7, 8, 9), ("a.jpg", "a.png", "b.c")),
+        (("007.png", "7.png", "²³.png"), (7, 8, 9), ("007", 8, "²³")),
+    ],
+)
+def test_names_of_images(dataset, files, ids, named):
+    images = dataset(files=files, ids=ids).images
+    names = ImageNames(images)
+    by_file = {image.file_name: image.name for image in images}
+    assert [names.name_of(x) for x in named] == [by_file[file] for file in files]
+    assert len(set(by_file.values())) == 3
+    assert names.name_of("nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("files", "ids", "name"),
+    [
+        (("a/1.png", "b/1.png", "c.png"), (7, 8, 9), "1"),
+        (("a.jpg", "a.png", "c.png"), (7, 8, 9), "a"),
+        (("8.png", "9.png", "7.png"), (7, 8, 9), "8"),
+        (("b.png", "a.png", "c.png"), ("a", "b", "c"), "a"),
+    ],
+)
+def test_names_of_several_images(dataset, files, ids, name):
+    names = ImageNames(dataset(files=files, ids=ids).images)
+    with pytest.raises(ValueError, match=f"'{name}' is both "):
+        names.name_of(name)
+
+
+def listed(*files, size=SIZE):
+    height, width = size
+    return [
+        {"id": k, "file_name": file, "height": height, "width": width}
+        for k, file in enumerate(files)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "predicted"),
+    [
+        (("0.png", "1.png", "2.png"), ("0.png", "1.png", "2.png")),
+        (("0.png", "1.png", "2.png"), ("val/0.png", "val/1.png", "val/2.png")),
+        (("a/0.png", "a/1.png", "a/2.png"), ("0.png", "1.png", "2.png")),
+        (("a/0.png", "b/0.png", "0.png"), ("a/0.png", "b/0.png", "0.png")),
+        (("a/b/0.png", "b/0.png", "2.png"), ("x/a/b/0.png", "x/b/0.png", "x/2.png")),
+    ],
+)
+def test_what_predict_wrote_is_found_by_its_list_of_images(dataset, tmp_path, files, predicted):
+    """Its ids are others than the data set's, and some are those of other images."""
+    data = dataset(files=files)
+    write(tmp_path / "out" / "images.json", listed(*predicted))
+    write(tmp_path / "out" / "predictions.json", results(0, 1, 2))
+    assert score(tmp_path / "out", data).ap == pytest.approx(1)
+    assert score(tmp_path / "out" / "predictions.json", data).ap == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (listed("0.png", "1.png"), r"entry 2: image 2 isn't listed in .*images\.json"),
+        (listed("a/0.png", "b/0.png", "1.png"), "a/0.png and b/0.png would both be image 1 of the"),
+        (listed("0.png", "1.png", "9.png"), "entry 2: it is about image 2, which isn't in the gr"),
+        (listed("0.png", "1.png", "2.png", size=(96, 64)), "0.png has 96 x 64 pixels, but image 1"),
+        (listed("0.png", "1.png", None), r"images\.json\[2\] \(id 2\): file_name is null"),
+        ({"pictures": []}, "images.json has no 'images'"),
+    ],
+)
+def test_lists_of_images_that_do_not_fit(dataset, tmp_path, images, message):
+    write(tmp_path / "out" / "images.json", images)
+    write(tmp_path / "out" / "predictions.json", results(0, 1, 2))
+    data = dataset()
+    with pytest.raises(ValueError, match=message) as caught:
+        find_coco_predictions(tmp_path / "out", "instance", data.images, data)
+    assert str(tmp_path / "out") in str(caught.value)
+
+
+def test_a_list_of_images_is_left_alone_beside_other_files(dataset, tmp_path):
+    write(tmp_path / "images.json", {"something": "else"})
+    assert score(write(tmp_path / "found.json", results(1, 2, 3)), dataset()).ap > 0.99
+
+
+def test_exports_do_not_go_where_predict_wrote(dataset, tmp_path):
+    data = dataset()
+    assert export_folder(tmp_path / "out", data, "instance") == tmp_path / "out" / "predictions"
+    write(tmp_path / "out" / "images.json", [])
+    with pytest.raises(FileExistsError, match="out holds what m2f predict wrote"):
+        export_folder(tmp_path / "out", data, "instance")
+
+
+# --- maps of categories ---
+
+
+def save_maps(folder, names):
+    folder.mkdir(parents=True)
+    for k, (name, mask) in enumerate(zip(names, MASKS, strict=True)):
+        path = folder / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        ids = np.where(mask, k % 2 + 1, 2 - k % 2)
+        Image.fromarray(ids.astype(np.uint16 if k else np.uint8)).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names", [("0", "1.png", "2"), ("x/0", "x/1.png", "x/2"), ("1_pred", "2_pred", "3_pred")]
+)
+def test_maps_of_category_ids(dataset, tmp_path, names):
+    save_maps(tmp_path / "out" / "maps", names)
+    result = score(tmp_path / "out", dataset("semantic"), "semantic")
+    assert result.miou == 1
+    assert score(tmp_path / "out" / "maps", dataset("semantic"), "semantic").miou == 1
+    # Pixels without an object aren't asked for, so what is wrong has to be inside of one.
+    image = tmp_path / "out" / "maps" / f"{names[0]}.png"
+    Image.fromarray(np.full(SIZE, 2, np.uint8)).save(image)
+    assert score(tmp_path / "out", dataset("semantic"), "semantic").miou < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "ids", "message"),
+    [
+        ("0", np.full(SIZE, 3, np.uint8), r"0\.png has the ids \[3\], which no category"),
+        ("0", np.zeros(SIZE, np.uint16), r"0\.png has the ids \[0\], which no category"),
+        ("0", np.ones((9, 9), np.uint8), r"0\.png has 9 x 9 pixels"),
+        ("9", np.ones(SIZE, np.uint8), r"9\.png isn't about an image of the ground truth"),
+        ("1", np.ones(SIZE, np.uint8), "image 2 has two files"),
+        ("1_pred", np.ones(SIZE, np.uint8), "image 1 has two files"),
+        ("0.png", np.ones(SIZE, np.uint8), "image 1 has two files"),
+    ],
+)
+def test_maps_that_do_not_fit(dataset, tmp_path, name, ids, message):
+    folder = save_maps(tmp_path / "maps", ("0", "1.png", "2"))
+    Image.fromarray(ids).save(folder / f"{name}.png")
+    with pytest.raises(ValueError, match=message):
+        score(tmp_path, dataset("semantic"), "semantic")
+
+
+def test_missing_maps_are_counted(dataset, tmp_path):
+    folder = save_maps(tmp_path / "maps", ("0", "1.png", "2"))
+    (folder / "2.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"maps has no 2\.png, and lacks 1 of 3 images"):
+        score(tmp_path, dataset("semantic"), "semantic")
+
+
+# --- the command ---
+
+
+def test_neither_pictures_nor_their_folder_are_needed(tmp_path, capsys):
+    truth = write(tmp_path / "truth.json", content_of())
+    found = write(tmp_path / "found.json", results(1, 2, 3))
+    save_maps(tmp_path / "maps", ("0", "1.png", "2"))
+    out = tmp_path / "out"
+    command = ["eval", "coco", str(truth), "--out", str(out)]
+    assert main([*command, "--predictions", str(found)]) == 0
+    scores = json.loads((out / "results.json").read_text())["scores"]
+    assert scores["AP"] == pytest.approx(100)
+    semantic = ["--task", "semantic", "--predictions", str(tmp_path / "maps")]
+    assert main([*command, *semantic]) == 0
+    assert json.loads((out / "results.json").read_text())["scores"] == {"mIoU": 100}
+    assert "miou" in (out / "report.html").read_text().lower()
+    capsys.readouterr()
+    assert main(command) == 1
+    assert "name the folder of the images after the annotations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["instance", "semantic"])
+def test_results_without_objects_are_strict_json(tmp_path, task):
+    truth = write(tmp_path / "truth.json", content_of() | {"annotations": []})
+    found = write(tmp_path / "found.json", [])
+    if task == "semantic":
+        found = save_maps(tmp_path / "maps", ("0", "1.png", "2"))
+    out = tmp_path / "out"
+    command = ["eval", "coco", str(truth), "--out", str(out), "--task", task]
+    assert main([*command, "--predictions", str(found)]) == 0
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    content = json.loads((out / "results.json").read_text(), parse_constant=refuse)
+    assert set(content["scores"].values()) == {None}
+    assert "nan" not in (out / "report.html").read_text().lower().split("<body", 1)[1]
