@@ -92,7 +92,7 @@ def counts_of(rle: Any, size: Size) -> bytes:
             "a mask must be a run-length encoding, {'size': [height, width], 'counts': ...}"
         )
     if rle["size"] != [*size] and rle["size"] != (*size,):
-        raise ValueError(f"a mask's size is {rle['size']!r}, the image's {list(size)}")
+        raise ValueError(f"a mask's size is {rle['size']!r:.40}, the image's {list(size)}")
     counts = rle["counts"]
     if isinstance(counts, bytes):
         return counts

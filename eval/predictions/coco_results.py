@@ -128,7 +128,7 @@ def detection_of(
         raise EntryError("unknown image", str(error)) from None
     if name is None:
         raise EntryError(
-            "unknown image", f"it is about image {image_id}, which isn't in the ground truth"
+            "unknown image", f"it is about image {image_id!s:.100}, which isn't in the ground truth"
         )
     if not is_whole(category_id) or abs(category_id) > MAX_CATEGORY:
         raise EntryError(

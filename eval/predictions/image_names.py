@@ -36,9 +36,8 @@ class ImageNames:
         if not isinstance(image_id, str) and isinstance(next(iter(self.ids), ""), int):
             if image_id not in self.ids and named:
                 raise ValueError(
-                    f"{image_id} is no image's id, but the name of {named[0].file_name}, whose id "
-                    f"is {named[0].id}; write that id, or keep {IMAGES_FILE} of m2f predict "
-                    "beside predictions.json"
+                    f"{image_id} is no image's id, but the name of {described(named[0])}; write "
+                    f"that id, or keep {IMAGES_FILE} of m2f predict beside predictions.json"
                 )
             named = []
         return one_of(text, [*named, *([self.written[text]] if text in self.written else [])])
@@ -74,9 +73,16 @@ def one_of(text: str, images: Iterable[CocoImage]) -> str | None:
     """
     found = {image.name: image for image in images}
     if len(found) > 1:
-        listed = " and ".join(f"{x.file_name} (id {x.id})" for x in list(found.values())[:2])
-        raise ValueError(f"{text!r} is both {listed}; name images by their ids, or by their paths")
+        listed = " and ".join(f"{x.file_name:.100} (id {x.id})" for x in list(found.values())[:2])
+        raise ValueError(
+            f"{text!r:.100} is both {listed}; name images by their ids, or by their paths"
+        )
     return next(iter(found), None)
+
+
+def described(image: CocoImage | CocoFileImage) -> str:
+    """An image in messages."""
+    return f"{image.file_name!s:.100} (id {image.id})"
 
 
 class ListedImages:
@@ -108,14 +114,14 @@ class ListedImages:
                 continue
             if name in pictures:
                 raise ValueError(
-                    f"{file}: {pictures[name].file_name} and {entry.file_name} would both be image "
-                    f"{name} of the ground truth; predict on the folder of its images alone"
+                    f"{file}: {described(pictures[name])} and {described(entry)} would both be "
+                    f"image {name} of the ground truth; predict on the folder of its images alone"
                 )
             if entry.size != sizes[name]:
+                (height, width), (ours, theirs) = entry.size, sizes[name]
                 raise ValueError(
-                    f"{file}: {entry.file_name} has {entry.size[0]} x {entry.size[1]} pixels, but "
-                    f"image {name} of the ground truth {sizes[name][0]} x {sizes[name][1]}; they "
-                    "are different pictures"
+                    f"{file}: {described(entry)} has {height} x {width} pixels, but image {name} "
+                    f"of the ground truth {ours} x {theirs}; they are different pictures"
                 )
             pictures[name] = entry
 
@@ -126,7 +132,7 @@ class ListedImages:
             ValueError: the list has no such id.
         """
         if image_id not in self.names:
-            raise ValueError(f"image {image_id!r} isn't listed in {self.file}")
+            raise ValueError(f"image {image_id!r:.100} isn't listed in {self.file}")
         return self.names[image_id]
 
 

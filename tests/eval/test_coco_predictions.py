@@ -108,7 +108,7 @@ BAD = {
     "score infinite": (GOOD | {"score": -math.inf}, "entry 1: score is -inf"),
     "score true": (GOOD | {"score": True}, "entry 1: score is true"),
     "score beyond floats": (GOOD | {"score": 10**400}, "entry 1: score is 1000"),
-    "mask null": (GOOD | {"segmentation": None}, "entry 1: segmentation is a list of polygons"),
+    "mask null": (GOOD | {"segmentation": None}, "entry 1: it is null, but segmentation is a list"),
     "mask of another size": (
         GOOD | {"segmentation": encode_rle(MASKS[0].T)},
         r"entry 1: a mask's size is \[96, 64\], the image's \[64, 96\]",
@@ -176,7 +176,7 @@ def test_numbers_are_ids_and_text_names_files(dataset, tmp_path):
     refused(
         write(path, results(0, 1, 2)),
         dataset(),
-        "entry 0: 0 is no image's id, but the name of 0.png, whose id is 1",
+        r"entry 0: 0 is no image's id, but the name of 0.png \(id 1\); write that id",
     )
     # Text that is both.
     refused(
@@ -253,9 +253,15 @@ def test_what_predict_wrote_is_found_by_its_list_of_images(dataset, tmp_path, fi
     ("images", "message"),
     [
         (listed("0.png", "1.png"), r"entry 2: image 2 isn't listed in .*images\.json"),
-        (listed("a/0.png", "b/0.png", "1.png"), "a/0.png and b/0.png would both be image 1 of the"),
+        (
+            listed("a/0.png", "b/0.png", "1.png"),
+            r"a/0.png \(id 0\) and b/0.png \(id 1\) would both be",
+        ),
         (listed("0.png", "1.png", "9.png"), "entry 2: it is about image 2, which isn't in the gr"),
-        (listed("0.png", "1.png", "2.png", size=(96, 64)), "0.png has 96 x 64 pixels, but image 1"),
+        (
+            listed("0.png", "1.png", "2.png", size=(96, 64)),
+            r"0.png \(id 0\) has 96 x 64 pixels, but image 1",
+        ),
         (listed("0.png", "1.png", None), r"images\.json\[2\] \(id 2\): file_name is null"),
         ({"pictures": []}, "images.json has no 'images'"),
     ],

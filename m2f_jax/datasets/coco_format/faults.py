@@ -8,6 +8,7 @@ Invalid = Literal["refuse", "skip"]
 """What becomes of entries that can't be used."""
 
 SHOWN = 10  # faulty entries in one message
+LONGEST = 150  # characters of each
 
 logger = logging.getLogger("m2f_jax")
 
@@ -56,7 +57,7 @@ class Faults:
         if len(self.found) == 1:
             [(entry, fault)] = self.found
             raise ValueError(f"{self.where}: {entry}: {fault}; {self.remedy}")
-        lines = [f"{entry}: {fault}" for entry, fault in self.found[:SHOWN]]
+        lines = [f"{f'{entry}: {fault}':.{LONGEST}}" for entry, fault in self.found[:SHOWN]]
         if len(self.found) > SHOWN:
             lines.append(f"and {len(self.found) - SHOWN} more")
         listed = "\n  ".join(lines)

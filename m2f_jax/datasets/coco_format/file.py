@@ -120,13 +120,13 @@ def distinct(file: CocoFile) -> tuple[Label, ...]:
         kept = [id_ for id_ in ids if id_ in used] or ids[:1]
         if len(kept) > 1:
             raise ValueError(
-                f"{file.where}: the categories {kept[0]} and {kept[1]} are both called {name!r} "
-                "and have objects; rename one, or give its objects to the other"
+                f"{file.where}: the categories {kept[0]} and {kept[1]} are both called "
+                f"{name!r:.60} and have objects; rename one, or give its objects to the other"
             )
         dropped += [id_ for id_ in ids if id_ not in kept]
         logger.warning(
-            "%s: the categories %s are all called %r; %s is used, the others have no objects and "
-            "are passed over",
+            "%s: the categories %s are all called %.60r; %s is used, the others have no objects "
+            "and are passed over",
             *(file.where, ", ".join(map(str, ids)), name, kept[0]),
         )
     return tuple(label for label in file.categories if label.id not in dropped)

@@ -95,8 +95,8 @@ def check_file_name(name: Any, where: str):
         raise ValueError(f"{where}: file_name is {shown(name)}; it must be the name of a file")
     if PurePath(name).is_absolute() or os.path.normpath(name).split(os.sep)[0] in ("..", "."):
         raise ValueError(
-            f"{where}: file_name is {name!r}, which leads out of its folder; make it relative to "
-            "the folder"
+            f"{where}: file_name is {name!r:.100}, which leads out of its folder; make it relative "
+            "to the folder"
         )
 
 

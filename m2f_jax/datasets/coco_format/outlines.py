@@ -44,7 +44,7 @@ def outline_of(segmentation: Any, size: Size) -> Outline:
         except ValueError as error:
             raise EntryError("broken run lengths", str(error)) from None
     if not isinstance(segmentation, list) or not segmentation:
-        raise EntryError("no outline", f"{WANTED}; it is {shown(segmentation)}")
+        raise EntryError("no outline", f"it is {shown(segmentation)}, but {WANTED}")
     boxes = [box_of(polygon, size) for polygon in segmentation]
     if max(size) > 2 and all(min(box) >= 0 and max(box) <= 1 for box in boxes):
         raise EntryError(
@@ -63,9 +63,11 @@ def box_of(polygon: Any, size: Size) -> tuple[int | float, ...]:
     """
     if not isinstance(polygon, list):
         hint = "; put the polygon into one more list" if type(polygon) in NUMBERS else ""
-        raise EntryError("no outline", f"{WANTED}; a polygon is {shown(polygon)}{hint}")
+        raise EntryError("no outline", f"a polygon is {shown(polygon)}, but {WANTED}{hint}")
     if len(polygon) < 6 or len(polygon) % 2:
-        raise EntryError("incomplete polygon", f"{WANTED}; a polygon has {len(polygon)} numbers")
+        raise EntryError(
+            "incomplete polygon", f"a polygon has {len(polygon)} numbers, but {WANTED}"
+        )
     if not set(map(type, polygon)) <= NUMBERS:
         for value in polygon:
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
