@@ -255,12 +255,12 @@ def test_what_predict_wrote_is_found_by_its_list_of_images(dataset, tmp_path, fi
         (listed("0.png", "1.png"), r"entry 2: image 2 isn't listed in .*images\.json"),
         (
             listed("a/0.png", "b/0.png", "1.png"),
-            r"a/0.png \(id 0\) and b/0.png \(id 1\) would both be",
+            r"a/0.png .* and b/0.png .* would both be",
         ),
         (listed("0.png", "1.png", "9.png"), "entry 2: it is about image 2, which isn't in the gr"),
         (
             listed("0.png", "1.png", "2.png", size=(96, 64)),
-            r"0.png \(id 0\) has 96 x 64 pixels, but image 1",
+            r"0.png .* has 96 x 64 pixels",
         ),
         (listed("0.png", "1.png", None), r"images\.json\[2\] \(id 2\): file_name is null"),
         ({"pictures": []}, "images.json has no 'images'"),
