@@ -10,6 +10,7 @@ import math
 import os
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,13 @@ from safetensors import safe_open
 
 from m2f_jax.files import read_json, replacing
 
-from .pickles import DTYPES, Array, RefusedError, Storage, View, unpickle
+from .pickle_machine import RefusedError
+from .pickles import DTYPES, Array, View, unpickle
 
 _TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+REPEATED = 8  # times its size that a file's tensors may have in all, such as tied ones
+SPARE = 2**24  # bytes of tensors that even a small file may have
+ENCRYPTED = 1  # a flag of entries of zip files
 _SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt or .bin"
 
 
@@ -109,12 +114,14 @@ def _reader(path: Path) -> Callable[[Path], dict[str, StoredTensor]]:
     """Returns the function that opens files of this kind, judged by the first bytes."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the checkpoint file in it ({_SUFFIXES})")
-    try:
-        with path.open("rb") as file:
-            head = file.read(64)
-    except FileNotFoundError:
-        message = f"{path} does not exist; give the path of a checkpoint file ({_SUFFIXES})"
-        raise FileNotFoundError(message) from None
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist; give the path of a checkpoint file ({_SUFFIXES})"
+        )
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; give the path of a checkpoint file ({_SUFFIXES})")
+    with path.open("rb") as file:
+        head = file.read(64)
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**32:
         return _open_safetensors
@@ -168,8 +175,10 @@ def _open_shards(path: Path) -> dict[str, StoredTensor]:
                 pass
             case _:
                 raise RefusedError("has no weight_map: it is not the index of a checkpoint")
-        for shard in weight_map.values():
-            if not shard or shard != Path(shard).name:
+        for name, shard in weight_map.items():
+            if not isinstance(shard, str):
+                raise RefusedError(f"has {shard!r:.80} as weight_map.{name}, which names no file")
+            if not shard or shard in (".", "..") or shard != Path(shard).name:
                 raise RefusedError(f"lists {shard!r}; shards lie in the same folder as the index")
     tensors = {}
     for shard in dict.fromkeys(weight_map.values()):
@@ -189,8 +198,9 @@ def _open_shards(path: Path) -> dict[str, StoredTensor]:
 
 def _open_pickle(path: Path) -> dict[str, StoredTensor]:
     with _explained(path, "a pickle"), path.open("rb") as file:
-        weights = _weights(unpickle(file))
-        return {name: _held(name, value) for name, value in weights.items()}
+        size = os.fstat(file.fileno()).st_size
+        weights = _weights(unpickle(file, size))
+        return _accounted({name: _held(name, value) for name, value in weights.items()}, size)
 
 
 def _open_torch(path: Path) -> dict[str, StoredTensor]:
@@ -199,21 +209,33 @@ def _open_torch(path: Path) -> dict[str, StoredTensor]:
         path.open("rb") as file,
         zipfile.ZipFile(file) as archive,
     ):
-        names = archive.namelist()
-        pickles = [name for name in names if name.endswith("/data.pkl")]
+        entries: dict[str, zipfile.ZipInfo] = {}
+        for entry in archive.infolist():
+            if entries.setdefault(entry.filename, entry) is not entry:
+                raise RefusedError(f"has two entries called {entry.filename}")
+        pickles = [name for name in entries if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise RefusedError("is a zip file but not a checkpoint by PyTorch: it has no data.pkl")
         root = pickles[0].removesuffix("data.pkl")
-        if root + "byteorder" in names and archive.read(root + "byteorder") == b"big":
-            raise RefusedError("was written by a big-endian machine; save it as safetensors there")
-        with archive.open(pickles[0]) as entry:
-            weights = _weights(unpickle(entry))
-        return {
-            name: _placed(name, value, path, _storage_start(file, archive, root, value.storage))
-            if isinstance(value, View)
-            else _held(name, value)
-            for name, value in weights.items()
-        }
+        if order := entries.get(root + "byteorder"):
+            file.seek(_start(file, order))
+            if file.read(min(order.file_size, 4)) == b"big":
+                raise RefusedError(
+                    "was written by a big-endian machine; save it as safetensors there"
+                )
+        pickled = entries[pickles[0]]
+        file.seek(_start(file, pickled))
+        weights = _weights(unpickle(file, pickled.file_size))
+        tensors = {}
+        for name, value in weights.items():
+            if isinstance(value, View):
+                entry = entries.get(f"{root}data/{value.storage.key}")
+                if entry is None:
+                    raise ValueError(f"the numbers of {name} are missing")
+                tensors[name] = _placed(name, value, path, _start(file, entry), entry)
+            else:
+                tensors[name] = _held(name, value)
+        return _accounted(tensors, os.fstat(file.fileno()).st_size)
 
 
 def _weights(content: object) -> dict[str, Any]:
@@ -235,29 +257,49 @@ def _held(name: str, value: object) -> StoredTensor:
     return StoredTensor.of(value.array)
 
 
-def _storage_start(file: BinaryIO, archive: zipfile.ZipFile, root: str, storage: Storage) -> int:
-    """Returns the offset of a storage's bytes in a zip file by PyTorch, which does not compress."""
-    entry = archive.getinfo(f"{root}data/{storage.key}")
+def _accounted(tensors: dict[str, StoredTensor], size: int) -> dict[str, StoredTensor]:
+    """Returns the tensors of a file of so many bytes, of which views may repeat some.
+
+    Raises:
+        RefusedError: they would be far larger than the file.
+    """
+    claimed = {name: math.prod(x.shape) * x.dtype.itemsize for name, x in tensors.items()}
+    if sum(claimed.values()) > REPEATED * size + SPARE:
+        largest = max(claimed, key=claimed.__getitem__)
+        raise RefusedError(
+            f"holds {size} bytes, of which it would make tensors of {sum(claimed.values())}, such "
+            f"as {largest} {list(tensors[largest].shape)}; save its tensors without expanding them"
+        )
+    return tensors
+
+
+def _start(file: BinaryIO, entry: zipfile.ZipInfo) -> int:
+    """Returns the offset of an entry's bytes in a zip file by PyTorch, which does not compress."""
+    if entry.flag_bits & ENCRYPTED or entry.compress_type != zipfile.ZIP_STORED:
+        raise RefusedError(
+            f"has {entry.filename} compressed or encrypted, which PyTorch never does; save it with "
+            "PyTorch again"
+        )
     file.seek(entry.header_offset)
     signature, name_length, extra_length = struct.unpack("<4s22xHH", file.read(30))
     start = file.tell() + name_length + extra_length
-    complete = entry.file_size >= storage.size * DTYPES[storage.code].itemsize
     inside = start + entry.file_size <= os.fstat(file.fileno()).st_size
-    if signature != b"PK\x03\x04" or entry.compress_type or not (complete and inside):
+    if signature != b"PK\x03\x04" or not inside:
         raise ValueError(f"bad entry {entry.filename}")
     return start
 
 
-def _placed(name: str, view: View, path: Path, start: int) -> StoredTensor:
-    """Returns the tensor of a view; its storage begins at byte `start` of the file."""
-    numbers = (view.offset, *view.shape, *view.strides)
-    if not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise ValueError(f"{name} has shape {view.shape} and strides {view.strides}")
+def _placed(name: str, view: View, path: Path, start: int, entry: zipfile.ZipInfo) -> StoredTensor:
+    """Returns the tensor of a view; its storage, an entry, begins at byte `start` of the file."""
+    dtype = DTYPES[view.storage.code]
+    if entry.file_size < view.storage.size * dtype.itemsize:
+        raise ValueError(f"bad entry {entry.filename}")
     steps = [(length - 1) * stride for length, stride in zip(view.shape, view.strides, strict=True)]
     span = 1 + sum(steps) if all(view.shape) else 0
     if view.offset + span > view.storage.size:
         raise ValueError(f"{name} reaches beyond its storage")
-    dtype = DTYPES[view.storage.code]
+    # PyTorch writes 0 where it was told to compute none.
+    checked = entry.CRC != 0 and (view.offset, span * dtype.itemsize) == (0, entry.file_size)
 
     def read() -> np.ndarray:
         offset = start + view.offset * dtype.itemsize
@@ -266,6 +308,8 @@ def _placed(name: str, view: View, path: Path, start: int) -> StoredTensor:
             raw = np.fromfile(path, np.uint8, count=span * dtype.itemsize, offset=offset)
             if raw.size != span * dtype.itemsize:
                 raise EOFError(f"{name} is cut off")
+            if checked and zlib.crc32(raw.data) != entry.CRC:
+                raise ValueError(f"{name} has a wrong checksum")
             return np.asarray(np.ndarray(view.shape, dtype, raw, strides=strides), order="C")
 
     return StoredTensor(view.shape, dtype, read)

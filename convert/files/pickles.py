@@ -1,16 +1,18 @@
-"""Reads pickles without trusting them.
+"""Reads pickles of arrays without trusting them.
 
 A pickle names functions to be called. The few that arrays need have stand-ins here that only keep
 data; no other function is looked up.
 """
 
 import io
-import pickle
-from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
+
+from .pickle_machine import Budget, Function, Machine, RefusedError, Stateful, brief, key_of
+
+AXES = 32  # of an array, as in old numpy
 
 _KINDS = (  # of numbers: the names by which safetensors, numpy and PyTorch store them
     ("BOOL", np.bool_, "BoolStorage"),
@@ -28,59 +30,63 @@ DTYPES = {code: np.dtype(number) for code, number, _ in _KINDS}
 _PICKLED_DTYPES = {dtype.str[1:]: dtype for code, dtype in DTYPES.items() if code != "BF16"}
 
 
-class RefusedError(ValueError):
-    """The file is complete but can't be read; the message continues after the file's name."""
-
-
-def unpickle(file: Any) -> object:
+def unpickle(file: Any, size: int) -> object:
     """Returns what a pickle holds: dicts, lists, strings, numbers; `Array` or `View` for tensors.
 
+    Args:
+        file: open where the pickle begins.
+        size: the most bytes that the pickle may have.
+
     Raises:
-        RefusedError: it asks for more than arrays need.
+        RefusedError: it asks for more than arrays need, or costs more than it may.
         Exception: of any kind, where bytes are bad.
     """
-    return _Unpickler(file).load()
+    return Machine(Budget.of(size), find, refer).run(file, size)
 
 
-class _Dict(dict):
+class Dict(dict, Stateful):
     """Stands in for an ordered dict; attributes, such as a state dict's _metadata, are dropped."""
 
-    def __setstate__(self, state: object) -> None:
-        pass
+    def set_state(self, budget: Budget, state: Any):
+        """Ignores attributes."""
 
 
-class _Dtype:
+class Dtype(Stateful):
     """Stands in for numpy.dtype: a number's kind and size, such as "f4", and its byte order."""
 
-    def __init__(self, kind: str, *_flags: object):
+    def __init__(self, kind: str):
         self.kind = kind
         self.order: Any = "="
 
-    def __setstate__(self, state: tuple) -> None:
+    def set_state(self, budget: Budget, state: Any):  # noqa: ARG002
+        """Takes the byte order."""
+        if not isinstance(state[1], str):
+            raise ValueError(f"{brief(state[1])} is no order of bytes")
         self.order = state[1]
 
-    def array(self, data: Any, shape: tuple, order: Any = "C") -> np.ndarray:
+    def array(self, budget: Budget, data: Any, shape: Any, order: Any = "C") -> np.ndarray:
         """Returns an array over data, without a copy where the byte order is this machine's."""
         if self.kind not in _PICKLED_DTYPES:
             raise RefusedError(f"holds an array of {self.kind}, not of numbers; remove it there")
         if isinstance(data, str):  # as Python 2 wrote bytes
-            data = data.encode("latin1")
+            data = _encode(budget, data, "latin1")
         dtype = _PICKLED_DTYPES[self.kind].newbyteorder(self.order)
-        array = np.frombuffer(data, dtype).reshape(shape, order=order)
-        return array.astype(dtype.newbyteorder("="), copy=False)
+        array = np.frombuffer(data, dtype).reshape(sizes(shape), order=order)
+        native = dtype.newbyteorder("=")
+        if dtype != native:
+            budget.copy(array.nbytes)
+        return array.astype(native, copy=False)
 
 
-class Array:
+class Array(Stateful):
     """Stands in for numpy's _reconstruct: an array that is filled when its state is set."""
 
     array: np.ndarray
 
-    def __init__(self, *_prototype: object):
-        pass
-
-    def __setstate__(self, state: tuple) -> None:
+    def set_state(self, budget: Budget, state: Any):
+        """Takes the array."""
         _version, shape, dtype, is_fortran, data = state
-        self.array = dtype.array(data, shape, "F" if is_fortran else "C")
+        self.array = dtype.array(budget, data, shape, "F" if is_fortran else "C")
 
 
 class Storage(NamedTuple):
@@ -106,44 +112,81 @@ class View(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _Function(NamedTuple):
-    """A function that a pickle can call but not alter."""
+def sizes(values: Any) -> tuple[int, ...]:
+    """Returns a shape or strides.
 
-    function: Callable[..., Any]
+    Raises:
+        ValueError: they are something else.
+    """
+    if not isinstance(values, tuple | list) or len(values) > AXES:
+        raise ValueError(f"a {type(values).__name__} is no shape of up to {AXES} axes")
+    if not all(type(value) is int and 0 <= value < 2**63 for value in values):
+        raise ValueError("a shape has something else than sizes")
+    return tuple(values)
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.function(*arguments)
+
+def _dict(budget: Budget, items: Any = ()) -> Dict:
+    budget.copy(64 * len(items))
+    pairs = items.items() if isinstance(items, dict) else items
+    return Dict((key_of(key), value) for key, value in pairs)
 
 
-def _scalar(dtype: _Dtype, data: Any) -> bool | float:
-    return dtype.array(data, ()).item()
+def _size(_budget: Budget, values: Any = ()) -> tuple[int, ...]:
+    return sizes(values)
 
 
-def _frombuffer(data: Any, dtype: _Dtype, shape: tuple, order: str, axes: Any = None) -> Array:
+def _dtype(_budget: Budget, kind: Any, *_flags: object) -> Dtype:
+    if not isinstance(kind, str):
+        raise RefusedError(f"holds an array of {brief(kind)}, not of numbers; remove it there")
+    return Dtype(kind[:80])
+
+
+def _reconstruct(_budget: Budget, *_prototype: object) -> Array:
+    return Array()
+
+
+def _scalar(budget: Budget, dtype: Any, data: Any) -> bool | float:
+    return dtype.array(budget, data, ()).item()
+
+
+def _frombuffer(
+    budget: Budget, data: Any, dtype: Any, shape: Any, order: Any, axes: Any = None
+) -> Array:
     result = Array()
     if axes is None:
-        result.array = dtype.array(data, shape, order)
+        result.array = dtype.array(budget, data, shape, order)
     else:
-        result.array = dtype.array(data, shape).transpose(axes)
+        result.array = dtype.array(budget, data, shape).transpose(sizes(axes))
     return result
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def _encode(budget: Budget, text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError(f"{brief(text)} is no text")
     if encoding != "latin1":
-        raise RefusedError(f"asks to encode text as {encoding}, where arrays are latin1")
+        raise RefusedError(f"asks to encode text as {brief(encoding)}, where arrays are latin1")
+    budget.copy(len(text))
     return text.encode("latin1")
 
 
+def _bytes(_budget: Budget) -> bytes:  # empty ones, as Python 2 has no literal for them
+    return b""
+
+
 def _rebuild_tensor(
-    storage: Storage | Numbers,
-    offset: int,
-    shape: tuple,
-    strides: tuple,
-    _grad: bool,
+    _budget: Budget,
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    strides: Any,
+    _grad: Any,
     _hooks: Any,
 ) -> View | Array:  # a seventh argument would say that the numbers are negated or conjugated
+    shape, strides, [offset] = sizes(shape), sizes(strides), sizes([offset])
     if isinstance(storage, Storage):
-        return View(storage, offset, tuple(shape), tuple(strides))
+        return View(storage, offset, shape, strides)
+    if not isinstance(storage, Numbers):
+        raise ValueError(f"{brief(storage)} is no storage of a tensor")
     steps = [stride * storage.array.itemsize for stride in strides]
     start = offset * storage.array.itemsize
     result = Array()  # numpy refuses what reaches beyond the storage
@@ -151,22 +194,24 @@ def _rebuild_tensor(
     return result
 
 
-def _rebuild_parameter(tensor: View | Array, *_: Any) -> View | Array:
+def _rebuild_parameter(_budget: Budget, tensor: Any, *_: Any) -> Any:
     return tensor
 
 
-def _load_from_bytes(data: bytes = b"") -> Numbers:
+def _load_from_bytes(budget: Budget, data: Any = b"") -> Numbers:
     """Returns the storage in bytes of PyTorch's old format, in which plain pickles hold tensors."""
+    if not isinstance(data, bytes) or not data.startswith(_LEGACY_BEGIN):
+        raise RefusedError("asks for torch.storage._load_from_bytes of something else")
     file = io.BytesIO(data)
-    if not data.startswith(_LEGACY_BEGIN):
-        raise RefusedError("asks for torch.storage._load_from_bytes of something else")
     file.seek(len(_LEGACY_BEGIN))
-    system = _StorageUnpickler(file).load()
-    storage = _StorageUnpickler(file).load()
-    keys = _StorageUnpickler(file).load()
-    if not isinstance(storage, Storage) or keys != [storage.key]:
-        raise RefusedError("asks for torch.storage._load_from_bytes of something else")
-    if not system["little_endian"]:
+    machine = Machine(budget, find_name, refer_whole)
+    system, storage, keys = (machine.run(file, len(data) - file.tell()) for _ in range(3))
+    match system, storage, keys:
+        case {"little_endian": bool(little_endian)}, Storage(), [str(key)] if key == storage.key:
+            pass
+        case _:
+            raise RefusedError("asks for torch.storage._load_from_bytes of something else")
+    if not little_endian:
         raise RefusedError("was written by a big-endian machine; save it as safetensors there")
     size = int.from_bytes(file.read(8), "little")
     array = np.frombuffer(data, DTYPES[storage.code], storage.size, file.tell())
@@ -179,70 +224,65 @@ def _load_from_bytes(data: bytes = b"") -> Numbers:
 _LEGACY_BEGIN = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
 
 
-_ADMITTED = {
+_ADMITTED: dict[tuple[str, str], str | Function] = {
     **{("torch", storage): code for code, _, storage in _KINDS},
     ("torch.storage", "UntypedStorage"): "U8",
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_parameter"): _Function(_rebuild_parameter),
-    ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor),
-    ("torch.storage", "_load_from_bytes"): _Function(_load_from_bytes),
-    ("numpy", "dtype"): _Dtype,
+    ("torch", "Size"): Function(_size),
+    ("torch._utils", "_rebuild_parameter"): Function(_rebuild_parameter),
+    ("torch._utils", "_rebuild_tensor_v2"): Function(_rebuild_tensor),
+    ("torch.storage", "_load_from_bytes"): Function(_load_from_bytes),
+    ("numpy", "dtype"): Function(_dtype),
     ("numpy", "ndarray"): "ndarray",  # only an argument of _reconstruct
-    ("numpy._core.multiarray", "_reconstruct"): Array,
-    ("numpy._core.multiarray", "scalar"): _Function(_scalar),
-    ("numpy._core.numeric", "_frombuffer"): _Function(_frombuffer),
-    ("_codecs", "encode"): _Function(_encode),
-    ("__builtin__", "bytes"): bytes,  # called without arguments, for empty arrays
-    ("collections", "Counter"): _Dict,
-    ("collections", "OrderedDict"): _Dict,
+    ("numpy._core.multiarray", "_reconstruct"): Function(_reconstruct),
+    ("numpy._core.multiarray", "scalar"): Function(_scalar),
+    ("numpy._core.numeric", "_frombuffer"): Function(_frombuffer),
+    ("_codecs", "encode"): Function(_encode),
+    ("__builtin__", "bytes"): Function(_bytes),
+    ("collections", "Counter"): Function(_dict),
+    ("collections", "OrderedDict"): Function(_dict),
 }
 
 
-class _Unpickler(pickle._Unpickler):
-    """Unpickles dicts, lists, strings and numbers, and Array and View for tensors.
+def find(module: str, name: str) -> str | Function:
+    """Returns the stand-in for a function or a constant.
 
-    A pickle can call, and set the state of, whatever find_class returns. So that is nothing of
-    Python's or numpy's that acts (numpy's own __setstate__ can be made to read any address), and
-    nothing that one pickle could alter for the next.
-
-    This is the form of pickle.Unpickler that is written in Python: the one in C lets a single bad
-    byte demand 64 GB (of a memo of 2**32 entries) and takes extension codes from a cache unasked.
+    Raises:
+        RefusedError: there is none.
     """
-
-    def __init__(self, file: Any):
-        super().__init__(file, encoding="latin1")
-
-    def get_extension(self, code: int) -> NoReturn:
-        raise RefusedError(f"uses extension code {code}, which arrays do not need")
-
-    def find_class(self, module: str, name: str) -> Any:
-        key = module.replace("numpy.core", "numpy._core"), name
-        if key not in _ADMITTED:
-            raise RefusedError(
-                f"asks for {module}.{name}, which arrays do not need and which might run any code; "
-                "nothing was run. Get the file from a source that you trust, or open it where it "
-                "was made and save only its tensors, best as safetensors"
-            )
-        return _ADMITTED[key]
-
-    def persistent_load(self, pid: Any) -> Storage:
-        match pid:
-            case ("storage", str(code), str(key), _, int(size)) if code in DTYPES:
-                return Storage(code, key, size)
-        raise RefusedError(f"refers to {pid!r}, which is no storage of a tensor")
+    key = module[:80].replace("numpy.core", "numpy._core"), name
+    if key not in _ADMITTED:
+        raise RefusedError(
+            f"asks for {module[:80]}.{name[:80]}, which arrays do not need and which might run "
+            "any code; nothing was run. Get the file from a source that you trust, or open it "
+            "where it was made and save only its tensors, best as safetensors: "
+            "torch.save(model.state_dict(), 'weights.pth')"
+        )
+    return _ADMITTED[key]
 
 
-class _StorageUnpickler(_Unpickler):
-    """Unpickles what is said of a storage in front of its numbers: names, and no calls."""
+def refer(reference: Any) -> Storage:
+    """Returns the storage behind a reference.
 
-    def find_class(self, module: str, name: str) -> Any:
-        found = super().find_class(module, name)
-        if not isinstance(found, str):
-            raise RefusedError(f"asks for {module}.{name} to describe a storage")
-        return found
+    Raises:
+        RefusedError: it is none.
+    """
+    match reference:
+        case ("storage", str(code), str(key), _, int(size)) if code in DTYPES:
+            return Storage(code, key, size)
+    raise RefusedError(f"refers to {brief(reference)}, which is no storage of a tensor")
 
-    def persistent_load(self, pid: Any) -> Storage:
-        match pid:
-            case (*first, None) if len(first) == 5:  # the last would make it part of another
-                return super().persistent_load(tuple(first))
-        raise RefusedError(f"refers to {pid!r}, which is no storage of a tensor")
+
+def find_name(module: str, name: str) -> str:
+    """As `find`, for what is said of a storage in front of its numbers: names, and no calls."""
+    found = find(module, name)
+    if not isinstance(found, str):
+        raise RefusedError(f"asks for {module}.{name} to describe a storage")
+    return found
+
+
+def refer_whole(reference: Any) -> Storage:
+    """As `refer`, in PyTorch's old format, where a last entry would make it part of another."""
+    match reference:
+        case (*first, None) if len(first) == 5:
+            return refer(tuple(first))
+    raise RefusedError(f"refers to {brief(reference)}, which is no storage of a tensor")
