@@ -1,12 +1,11 @@
 """Opens checkpoints of every known kind; their tensors are read when asked for."""
 
-import contextlib
 import dataclasses
 import functools
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -17,13 +16,15 @@ from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
 from m2f_jax.modeling.parameters import check_finite, parameter_shapes
-from m2f_jax.presets import nearest_preset
+from m2f_jax.presets import nearest_preset, preset_of_file
 
+from .files.class_names import DATA_SETS, MAX_CLASSES, Classes, choose_labels
 from .files.formats import StoredTensor, open_tensors
 from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
 from .tables import authors, huggingface, huggingface_config, imagenet
-from .tables.json_fields import field
+from .tables.json_fields import about, field
 from .tables.rules import SAME, Rule, Shape, differences, expand, load, respell
+from .tables.wrappers import HUGGING_FACE_MARK, unwrap
 
 logger = logging.getLogger("m2f_jax")
 
@@ -52,6 +53,7 @@ def open_checkpoint(
     token: str | bool | None = None,
     task: Task | None = None,
     num_heads: int | None = None,
+    labels: Classes | None = None,
 ) -> Checkpoint:
     """Opens a folder of ours, a folder or hub id of Hugging Face's, or an authors' file.
 
@@ -63,15 +65,20 @@ def open_checkpoint(
             from its name and its classes.
         num_heads: of the attention in both decoders of an authors' file, which doesn't say; 8 by
             default, as in every published model.
+        labels: the classes, in place of those that the checkpoint names: "cityscapes", "coco",
+            "ade20k" or "mapillary", a file as `read_labels` takes, or the labels themselves. An
+            authors' file names none; unless it is a published one, its classes are otherwise
+            called "class 0", "class 1" and so on.
 
     Raises:
         FileNotFoundError: there is nothing of that name, or the folder lacks a file.
-        ValueError: the checkpoint is damaged, or doesn't hold a Mask2Former.
+        ValueError: the checkpoint is damaged, doesn't hold a Mask2Former, or has another
+            number of classes than `labels`.
     """
     path = locate(source, revision, token)
     name = str(source) if path != Path(source) else path.resolve().name
     if path.is_file():
-        return _open_authors(path, name, task, 8 if num_heads is None else num_heads)
+        return _open_authors(path, task, 8 if num_heads is None else num_heads, labels)
     if num_heads is not None:
         raise ValueError(f"{path}: its {CONFIG_FILE} says how many heads there are; drop num_heads")
     values = _read_object(path / CONFIG_FILE)
@@ -79,65 +86,106 @@ def open_checkpoint(
     if kind == MODEL_TYPE:
         if task is not None:
             raise ValueError(f"{path}: its {CONFIG_FILE} names its task; drop task")
-        return _open_ours(path)
+        return _open_ours(path, labels)
     if kind == "mask2former":
-        return _open_hugging_face(path, values, name, task)
+        return _open_hugging_face(path, values, name, task, labels)
     raise ValueError(
-        f'{path / CONFIG_FILE}: model_type is {kind!r}; expected "{MODEL_TYPE}" or "mask2former"'
+        f"{path / CONFIG_FILE}: model_type is {kind!r:.80}; expected {MODEL_TYPE!r} or "
+        "'mask2former'"
     )
 
 
-def _open_ours(folder: Path) -> Checkpoint:
+def _open_ours(folder: Path, classes: Classes | None) -> Checkpoint:
     path = folder / CONFIG_FILE
-    with _about(path):
+    with about(path):
         config = Mask2FormerConfig.load(path)
+    if classes is not None:
+        labels = choose_labels(classes, config.num_classes, path)
+        config = dataclasses.replace(config, labels=labels)
     _read_object(folder / PROCESSOR_FILE)
     processor = ImageProcessor.load(folder / PROCESSOR_FILE)
+    _check_things(processor, config, folder / PROCESSOR_FILE)
     weights = _weights(folder, (WEIGHTS_FILE,))
-    rules = [Rule((name,), (name,), SAME) for name in _parameter_shapes(config, path)]
-    return Checkpoint(
-        config, processor, _converted(_open_finite(weights), rules, config, UNFIT.format(weights))
-    )
+    tensors = _open(weights)
+    shapes = _parameter_shapes(_no_deeper(config, tensors), path)
+    rules = [Rule((name,), (name,), SAME) for name in shapes]
+    return Checkpoint(config, processor, _converted(tensors, rules, shapes, UNFIT.format(weights)))
 
 
-def _open_authors(path: Path, name: str, task: Task | None, num_heads: int) -> Checkpoint:
+def _open_authors(
+    path: Path, task: Task | None, num_heads: int, classes: Classes | None
+) -> Checkpoint:
     if path.name in (CONFIG_FILE, *HUGGING_FACE_WEIGHTS) and (path.parent / CONFIG_FILE).is_file():
         raise ValueError(f"{path} is one file of a model; name its folder, {path.parent}")
-    tensors = _open_finite(path)
+    tensors = _open(path)
+    if HUGGING_FACE_MARK in tensors:
+        raise ValueError(
+            f"{path} holds the weights of transformers' Mask2Former, and nothing says their "
+            "architecture; where it was made, load them into the model and write a folder with "
+            f"its config.json: model.load_state_dict(torch.load({path.name!r})); "
+            "model.save_pretrained('FOLDER')"
+        )
     tensors = _respelled(tensors, authors.spellings(tensors), path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
-    with _about(path):
-        classes = authors.count_classes(shapes)
-        labels = published_labels(classes) or numbered(classes)
-        task = task or guess_task(labels, authors.count_queries(shapes), name)
+    with about(path):
+        count = authors.count_classes(shapes)
+        if count > MAX_CLASSES:
+            raise ValueError(f"it has {count} classes; at most {MAX_CLASSES} are supported")
+        queries = authors.count_queries(shapes)
+    preset = preset_of_file(path.name) or preset_of_file(path.resolve().name)
+    known = preset.config if preset and preset.config.num_classes == count else None
+    if classes is not None:
+        labels = choose_labels(classes, count, path)
+    else:
+        labels = known.labels if known else numbered(count)
+    if task is None:
+        task = known.task if known else guess_task(labels, queries, path.resolve().name)
+    if classes is None and known is None:
+        logger.warning(
+            "%s doesn't name its %d classes: they are called class 0, class 1 and so on, all of "
+            "them things, for %s segmentation at the images' own size; say what they are with "
+            "labels (--labels %s or FILE)",
+            path,
+            count,
+            task,
+            ", ".join(DATA_SETS),
+        )
+    with about(path):
         config = authors.infer_config(shapes, labels, task, num_heads)
     table = authors.table_of(config)
-    rules = expand(table.rules, _parameter_shapes(config, path))
+    sizes = _parameter_shapes(config, path)
     unfit = f"{path} isn't, or isn't all of, a Mask2Former by the authors' code"
     return Checkpoint(
         config,
         ImageProcessor.for_model(config),
-        _converted(tensors, rules, config, unfit, table.unused),
+        _converted(tensors, expand(table.rules, sizes), sizes, unfit, table.unused),
     )
 
 
 def _open_hugging_face(
-    folder: Path, values: Mapping[str, Any], name: str, task: Task | None
+    folder: Path,
+    values: Mapping[str, Any],
+    name: str,
+    task: Task | None,
+    classes: Classes | None,
 ) -> Checkpoint:
-    with _about(folder):
-        labels = adopt_labels(huggingface_config.class_names(values))
-        queries = field(values, "num_queries", int, CONFIG_FILE)
-        task = task or guess_task(labels, queries, name, str(values.get("_name_or_path")))
-        config = huggingface_config.config_from_huggingface(values, labels, task)
+    where = str(folder / CONFIG_FILE)
+    names = huggingface_config.class_names(values, where)
+    queries = field(values, "num_queries", int, where)
+    origin = field(values, "_name_or_path", str | None, where, None) or ""
+    labels = adopt_labels(names) if classes is None else choose_labels(classes, len(names), folder)
+    task = task or guess_task(labels, queries, name, origin)
+    config = huggingface_config.config_from_huggingface(values, labels, task, where)
     processor = _processor(folder, config)
     weights = _weights(folder, HUGGING_FACE_WEIGHTS)
     table = huggingface.table_of(config)
-    tensors = _respelled(_open_finite(weights), table.spellings, weights)
-    rules = expand(table.rules, _parameter_shapes(config, folder / CONFIG_FILE))
+    tensors = _respelled(_open(weights), table.spellings, weights)
+    shapes = _parameter_shapes(_no_deeper(config, tensors), folder / CONFIG_FILE)
+    rules = expand(table.rules, shapes)
     return Checkpoint(
         config,
         processor,
-        _converted(tensors, rules, config, UNFIT.format(weights), table.unused),
+        _converted(tensors, rules, shapes, UNFIT.format(weights), table.unused),
     )
 
 
@@ -168,7 +216,7 @@ def open_backbone(
     """
     path = locate(source, revision, token)
     if path.is_file():
-        weights, tensors = path, _open_finite(path)
+        weights, tensors = path, _open(path)
         kind, form = imagenet.of_names(tensors)
     else:
         if not (path / CONFIG_FILE).is_file():
@@ -178,7 +226,7 @@ def open_backbone(
         if kind is None:
             return None
         weights = _weights(path, HUGGING_FACE_WEIGHTS)
-        tensors = _open_finite(weights)
+        tensors = _open(weights)
     if kind is None or form is None:
         return None
     tensors = _respelled(tensors, form.spellings, weights)
@@ -187,12 +235,12 @@ def open_backbone(
             f"{source} is a {kind.name}, and the model's backbone is of the type "
             f"{type_of(config.backbone)!r}"
         )
-    with _about(weights):
+    with about(weights):
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         kind.check_shapes(shapes, form.rules, config.backbone)
     rules = expand(form.rules, filter(kind.is_pretrained, parameter_shapes(config)))
     unfit = f"{weights} isn't, or isn't all of, a {kind.name} of the size that is needed"
-    return _converted(tensors, rules, config, unfit, form.unused)
+    return _converted(tensors, rules, parameter_shapes(config), unfit, form.unused)
 
 
 def _read_object(path: Path) -> Mapping[str, Any]:
@@ -224,15 +272,6 @@ def _weights(folder: Path, names: Sequence[str]) -> Path:
     raise FileNotFoundError(f"{folder} has no {' or '.join(names)}, only {CONFIG_FILE}")
 
 
-@contextlib.contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Begins the messages of ValueErrors with the file that they are about."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
 def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape]:
     """Returns the shapes of a model whose sizes were read from a file.
 
@@ -243,6 +282,46 @@ def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape
         return parameter_shapes(config)
     except Exception as error:
         raise ValueError(f"{where}: no network can have these sizes ({error})") from error
+
+
+def _no_deeper(config: Mask2FormerConfig, tensors: Mapping[str, StoredTensor]) -> Mask2FormerConfig:
+    """Returns a config of one layer more than any that the weights may have, where it has more.
+
+    That layer's tensors are then missing, and are named at once: a model of hundreds of layers
+    would take a minute to lay out.
+    """
+    numbers = re.compile(r"(?<=\.)[0-9]{1,3}(?=\.)")
+    deepest = 2 + max((int(x) for name in tensors for x in numbers.findall(name)), default=0)
+
+    def shallow(part: Any) -> Any:
+        changes = {}
+        for key, value in vars(part).items():
+            if key == "num_layers":
+                changes[key] = min(value, deepest)
+            elif key == "depths":
+                changes[key] = tuple(min(depth, deepest) for depth in value)
+        return dataclasses.replace(part, **changes)
+
+    return dataclasses.replace(
+        config,
+        **{
+            role: shallow(getattr(config, role))
+            for role in ("backbone", "pixel_decoder", "decoder")
+        },
+    )
+
+
+def _check_things(processor: ImageProcessor, config: Mask2FormerConfig, path: Path):
+    """Refuses a processor whose classes aren't the model's.
+
+    Raises:
+        ValueError: the message names the file.
+    """
+    wrong = [k for k in processor.thing_classes or () if k >= config.num_classes]
+    if wrong:
+        raise ValueError(
+            f"{path}: thing_classes names class {wrong[0]}, and the model has {config.num_classes}"
+        )
 
 
 def _processor(folder: Path, config: Mask2FormerConfig) -> ImageProcessor:
@@ -301,12 +380,35 @@ def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str
     return "semantic" if num_queries == 100 and len(labels) in (65, 150) else "panoptic"
 
 
-def _open_finite(path: Path) -> dict[str, StoredTensor]:
-    """Returns the tensors of a file, of which reading one refuses numbers that aren't finite."""
-    return {
-        name: dataclasses.replace(tensor, read=functools.partial(_read_finite, name, tensor, path))
-        for name, tensor in open_tensors(path).items()
-    }
+def _open(path: Path) -> dict[str, StoredTensor]:
+    """Returns the tensors of a file, without what wraps their names.
+
+    Reading one refuses numbers that aren't finite.
+
+    Raises:
+        ValueError: the file is damaged, or holds several models or two tensors of one name.
+    """
+    tensors = open_tensors(path)
+    try:
+        names, removed = unwrap(tensors)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} {error}; save the one that you want, where it was made: "
+            "torch.save(model.state_dict(), 'weights.pth')"
+        ) from error
+    if removed and removed != ["module."]:
+        logger.warning(
+            "%s: the names of its tensors have %s before them, and are read without",
+            path,
+            " and ".join(map(repr, removed)),
+        )
+    result: dict[str, StoredTensor] = {}
+    for plain, (name, tensor) in zip(names, tensors.items(), strict=True):
+        if plain in result:
+            raise ValueError(f"{path} holds {plain} twice, once as {name}")
+        read = functools.partial(_read_finite, name, tensor, path)
+        result[plain] = dataclasses.replace(tensor, read=read)
+    return result
 
 
 def _read_finite(name: str, tensor: StoredTensor, path: Path) -> np.ndarray:
@@ -335,7 +437,7 @@ def _respelled(
 def _converted(
     source: Mapping[str, StoredTensor],
     rules: Sequence[Rule],
-    config: Mask2FormerConfig,
+    target: Mapping[str, Shape],
     unfit: str,
     unused: Iterable[str] = (),
 ) -> dict[str, StoredTensor]:
@@ -344,7 +446,6 @@ def _converted(
     Raises:
         ValueError: they aren't the tensors of such a model; the message begins with `unfit`.
     """
-    target = parameter_shapes(config)
     if problems := differences(rules, source, target, unused):
         raise ValueError(f"{unfit}:\n  " + "\n  ".join(problems))
     tensors: dict[str, StoredTensor] = {}

@@ -217,6 +217,11 @@ class Mask2FormerConfig:
             raise ValueError(
                 f"Mask2FormerConfig: task is one of {typing.get_args(Task)}, not {self.task!r}"
             )
+        ids = [label.id for label in self.labels]
+        if len(set(ids)) < len(ids):
+            raise ValueError(
+                "Mask2FormerConfig: labels has two classes of one id; give each its own"
+            )
         if not self.labels:
             raise ValueError("Mask2FormerConfig: labels is empty; a model needs at least one class")
         if self.pixel_decoder.dim != self.decoder.dim:
@@ -297,7 +302,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         return _part_from_plain(TABLES[kind], value, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, Mapping):
-            raise ValueError(f"{where} needs an object, not {value!r}")
+            raise ValueError(f"{where} needs an object, not {value!r:.80}")
         hints = typing.get_type_hints(kind)
         required = {
             field.name
@@ -305,7 +310,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
             if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         }
         if unknown := sorted(set(value) - set(hints)):
-            raise ValueError(f"{where} has no field {', '.join(unknown)}")
+            raise ValueError(f"{where} has no field {', '.join(unknown):.200}")
         if missing := sorted(required - set(value)):
             raise ValueError(f"{where} lacks the field {', '.join(missing)}")
         fields = {key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()}
@@ -316,7 +321,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         if not isinstance(value, list | tuple):
-            raise ValueError(f"{where} needs a list, not {value!r}")
+            raise ValueError(f"{where} needs a list, not {value!r:.80}")
         return tuple(from_plain(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is types.UnionType:
         return _from_alternatives(arguments, value, where)
@@ -325,7 +330,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise ValueError(f"{where} has the value {value!r}; expected {kind.__name__}")
+        raise ValueError(f"{where} has the value {value!r:.80}; expected {kind.__name__}")
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{where} has the value {value!r}, which isn't a finite number")
     return value
@@ -334,11 +339,11 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
 def _part_from_plain(table: Mapping[str, Any], value: Any, where: str) -> Any:
     """The config of one of the parts in `table`, by its type."""
     if not isinstance(value, Mapping):
-        raise ValueError(f"{where} needs an object, not {value!r}")
+        raise ValueError(f"{where} needs an object, not {value!r:.80}")
     fields = dict(with_type(value, table))
     name = fields.pop("type")
     if not isinstance(name, str) or name not in table:
-        raise ValueError(f"{where} has the type {name!r}; known: {', '.join(table)}")
+        raise ValueError(f"{where} has the type {name!r:.80}; known: {', '.join(table)}")
     return from_plain(table[name], fields, where)
 
 

@@ -72,6 +72,17 @@ def preset(name: str) -> Preset:
     return PRESETS[short]
 
 
+def preset_of_file(name: str) -> Preset | None:
+    """The published model that a file's name tells; None if it is no such name.
+
+    That is the authors' name, such as model_final_dfa862.pkl, or the model's own, such as
+    swin-tiny-coco-instance.pkl, with or without "mask2former-" before it.
+    """
+    stem = name.rpartition(".")[0].removeprefix(HUB_PREFIX.rpartition("/")[2])
+    of_file = (preset for preset in PRESETS.values() if preset.file == name)
+    return PRESETS.get(stem) or next(of_file, None)
+
+
 def nearest_preset(config: Mask2FormerConfig) -> Preset | None:
     """The published model of the same classes that is most like it; None if there's none.
 

@@ -9,13 +9,12 @@ from m2f_jax.config import (
     PixelDecoderConfig,
     Task,
     TransformerDecoderConfig,
-    from_plain,
     type_of,
 )
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
 
-from .json_fields import check_fields, field
+from .json_fields import about, check_fields, field
 from .origins import HuggingFaceBackbone
 from .parts import BACKBONES, find_part
 
@@ -33,44 +32,48 @@ REQUIRED_OF_PROCESSOR = {"do_rescale": True, "rescale_factor": 1 / 255, "do_norm
 
 
 def config_from_huggingface(
-    values: Mapping[str, Any], labels: tuple[Label, ...], task: Task
+    values: Mapping[str, Any], labels: tuple[Label, ...], task: Task, where: str = CONFIG
 ) -> Mask2FormerConfig:
     """Returns our config for one of theirs.
 
     Raises:
         ValueError: a field is missing, of a wrong type, or has a value that means another network;
-            the message names it.
+            the message begins with `where` and names it.
     """
-    if any("Video" in str(name) for name in values.get("architectures") or ()):
-        raise ValueError(f"{CONFIG}: architectures names a video model, which isn't supported")
-    check_fields(values, REQUIRED, CONFIG)
-    backbone = read_backbone(values.get("backbone_config"), f"{CONFIG}: backbone_config")
-    dim, hidden_dim = (field(values, name, int, CONFIG) for name in ("feature_size", "hidden_dim"))
+    architectures = field(values, "architectures", tuple[str, ...] | None, where, None) or ()
+    if any("Video" in name for name in architectures):
+        raise ValueError(f"{where}: architectures names a video model, which isn't supported")
+    check_fields(values, REQUIRED, where)
+    backbone = read_backbone(values.get("backbone_config"), f"{where}: backbone_config")
+    dim, hidden_dim = (field(values, name, int, where) for name in ("feature_size", "hidden_dim"))
     if dim != hidden_dim:
         raise ValueError(
-            f"{CONFIG}: feature_size {dim} and hidden_dim {hidden_dim} differ; only models where "
+            f"{where}: feature_size {dim} and hidden_dim {hidden_dim} differ; only models where "
             "they are equal are supported"
         )
-    num_heads = field(values, "num_attention_heads", int, CONFIG)
-    return Mask2FormerConfig(
-        labels=labels,
-        task=task,
-        backbone=backbone,
-        pixel_decoder=PixelDecoderConfig(
-            dim=dim,
-            mask_dim=field(values, "mask_feature_size", int, CONFIG),
-            num_layers=field(values, "encoder_layers", int, CONFIG),
-            num_heads=num_heads,
-            ffn_dim=field(values, "encoder_feedforward_dim", int, CONFIG, 1024),
-        ),
-        decoder=TransformerDecoderConfig(
-            dim=dim,
-            num_layers=field(values, "decoder_layers", int, CONFIG) - 1,
-            num_heads=num_heads,
-            ffn_dim=field(values, "dim_feedforward", int, CONFIG),
-            num_queries=field(values, "num_queries", int, CONFIG),
-        ),
-    )
+    num_heads = field(values, "num_attention_heads", int, where)
+    sizes_of_pixel_decoder = {
+        "dim": dim,
+        "mask_dim": field(values, "mask_feature_size", int, where),
+        "num_layers": field(values, "encoder_layers", int, where),
+        "num_heads": num_heads,
+        "ffn_dim": field(values, "encoder_feedforward_dim", int, where, 1024),
+    }
+    sizes_of_decoder = {
+        "dim": dim,
+        "num_layers": field(values, "decoder_layers", int, where) - 1,
+        "num_heads": num_heads,
+        "ffn_dim": field(values, "dim_feedforward", int, where),
+        "num_queries": field(values, "num_queries", int, where),
+    }
+    with about(where):
+        return Mask2FormerConfig(
+            labels=labels,
+            task=task,
+            backbone=backbone,
+            pixel_decoder=PixelDecoderConfig(**sizes_of_pixel_decoder),
+            decoder=TransformerDecoderConfig(**sizes_of_decoder),
+        )
 
 
 def read_backbone(values: Any, where: str) -> Any:
@@ -80,12 +83,15 @@ def read_backbone(values: Any, where: str) -> Any:
         ValueError: it is missing or of an unknown kind, or its kind refuses it.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where} is missing; only backbones described there are supported")
+        problem = "is missing" if values is None else f"is {values!r:.80}"
+        raise ValueError(f"{where} {problem}; only backbones described there are supported")
     known = {backbone.model_type: backbone for backbone in backbones()}
     kind = values.get("model_type", next(iter(known)))
-    if kind not in known:
+    if not isinstance(kind, str) or kind not in known:
         names = " or ".join(map(repr, known))
-        raise ValueError(f"{where}: model_type is {kind!r}; only models with {names} are supported")
+        raise ValueError(
+            f"{where}: model_type is {kind!r:.80}; only models with {names} are supported"
+        )
     return known[kind].read(values, where)
 
 
@@ -108,17 +114,18 @@ def write_backbone(config: Mask2FormerConfig) -> dict[str, Any]:
     return backbone.write(config.backbone)
 
 
-def class_names(values: Mapping[str, Any]) -> list[str]:
+def class_names(values: Mapping[str, Any], where: str = CONFIG) -> list[str]:
     """Returns the classes of a config, by index.
 
     Raises:
-        ValueError: `id2label` doesn't number its classes from 0.
+        ValueError: `id2label` doesn't number its classes from 0, or one has no name; the message
+            begins with `where`.
     """
     id2label = values.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # left out if it's this
     keys = [str(k) for k in range(len(id2label))] if isinstance(id2label, Mapping) else []
     if not keys or set(keys) != set(id2label):
-        raise ValueError(f'{CONFIG}: id2label needs the classes under "0", "1", ...')
-    return [str(id2label[key]) for key in keys]
+        raise ValueError(f'{where}: id2label needs the classes under "0", "1", ...')
+    return [field(id2label, key, str, f"{where}: id2label") for key in keys]
 
 
 def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> dict[str, Any]:
@@ -185,31 +192,33 @@ def processor_from_huggingface(
             begins with `where`.
     """
     check_fields(values, REQUIRED_OF_PROCESSOR, where)
-    size = values.get("size") or {}
+    size = values.get("size")
     if not isinstance(size, Mapping):  # an early form: the shortest edge alone
         size = {"shortest_edge": size}
-    size = {key: field(size, key, int, f"{where}: size") for key in size if size[key] is not None}
-    longest = values.get("max_size", values.get("_max_size"))
-    longest = size.get("longest_edge", from_plain(int | None, longest, f"{where}: max_size"))
-    sides = [size[key] for key in ("shortest_edge", "height", "width") if key in size]
-    if values.get("do_resize", True) is False:
-        shortest = None
-    else:
+    size = {key: field(size, key, int | None, f"{where}: size") for key in size}
+    name = "max_size" if "max_size" in values else "_max_size"
+    longest = field(values, name, int | None, where, None)
+    longest = longest if size.get("longest_edge") is None else size["longest_edge"]
+    sides = [size.get(key) for key in ("shortest_edge", "height", "width")]
+    sides = [side for side in sides if side is not None]
+    if field(values, "do_resize", bool, where, True):
         shortest = min(sides, default=processor.shortest_edge)
+    else:
+        shortest = None
 
     def scaled(key: str, default: tuple[float, ...]) -> tuple[float, ...]:
-        if not values.get(key):
-            return default
-        return tuple(round(255 * x, 3) for x in field(values, key, tuple[float, ...], where))
+        stored = field(values, key, tuple[float, ...] | None, where, None)
+        return default if stored is None else tuple(round(255 * x, 3) for x in stored)
 
-    return dataclasses.replace(
-        processor,
-        shortest_edge=shortest,
-        longest_edge=None if longest == UNLIMITED else longest,
-        size_divisor=field(values, "size_divisor", int, where, 32),
-        mean=scaled("image_mean", processor.mean),
-        std=scaled("image_std", processor.std),
-    )
+    changes = {
+        "shortest_edge": shortest,
+        "longest_edge": None if longest == UNLIMITED else longest,
+        "size_divisor": field(values, "size_divisor", int, where, 32),
+        "mean": scaled("image_mean", processor.mean),
+        "std": scaled("image_std", processor.std),
+    }
+    with about(where):
+        return dataclasses.replace(processor, **changes)
 
 
 def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:

@@ -1,20 +1,33 @@
 """Fields of Hugging Face's JSON files, of checked types and values."""
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from m2f_jax.config import from_plain
 
+NEEDED = object()
 
-def field(values: Mapping[str, Any], key: str, kind: Any, where: str, default: Any = None) -> Any:
+
+@contextlib.contextmanager
+def about(where: str | os.PathLike) -> Iterator[None]:
+    """Begins the messages of ValueErrors with what they are about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def field(values: Mapping[str, Any], key: str, kind: Any, where: str, default: Any = NEEDED) -> Any:
     """Returns a field of a kind that `from_plain` takes; it must be there unless it has a default.
 
     Raises:
         ValueError: the field is missing or of another type; the message names it.
     """
-    if key not in values and default is None:
+    if key not in values and default is NEEDED:
         raise ValueError(f"{where} lacks the field {key}; is it a Mask2Former's?")
-    return from_plain(kind, values.get(key, default), f"{where}: {key}")
+    return from_plain(kind, values[key], f"{where}: {key}") if key in values else default
 
 
 def check_fields(values: Mapping[str, Any], required: Mapping[str, Any], where: str):
@@ -26,5 +39,5 @@ def check_fields(values: Mapping[str, Any], required: Mapping[str, Any], where: 
     for key, value in required.items():
         if values.get(key, value) != value:
             raise ValueError(
-                f"{where}: {key} is {values[key]!r}; only models with {value!r} are supported"
+                f"{where}: {key} is {values[key]!r:.80}; only models with {value!r} are supported"
             )

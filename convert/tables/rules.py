@@ -251,10 +251,9 @@ def differences(
 def _listed(problems: Iterable[str]) -> list[str]:
     """Returns the first problems of a kind; another model's checkpoint has a thousand."""
     problems = list(problems)
-    if len(problems) <= LISTED:
-        return problems
-    kind = problems[0].partition(":")[0]
-    return [*problems[:LISTED], f"{kind}: {len(problems) - LISTED} more"]
+    kind = problems[0].partition(":")[0] if problems else ""
+    first = [f"{problem:.300}" for problem in problems[:LISTED]]
+    return first + [f"{kind}: at least {len(problems) - LISTED} more"] * (len(problems) > LISTED)
 
 
 def load(

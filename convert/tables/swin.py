@@ -8,7 +8,7 @@ import numpy as np
 from m2f_jax.config import SwinConfig
 
 from ..files.formats import StoredTensor
-from .json_fields import check_fields, field
+from .json_fields import about, check_fields, field
 from .origins import AuthorsPart, HuggingFaceBackbone, HuggingFacePart, PartShapes, PartTables
 from .rules import Table, fused_here, kernel, linear, norm, patches, tensor
 
@@ -114,14 +114,16 @@ def read(values: Mapping[str, Any], where: str) -> SwinConfig:
         ValueError: a field is missing, of a wrong type, or has a value that means another network.
     """
     check_fields(values, REQUIRED | STAGES, where)
-    return SwinConfig(
-        embed_dim=field(values, "embed_dim", int, where),
-        depths=field(values, "depths", tuple[int, ...], where),
-        num_heads=field(values, "num_heads", tuple[int, ...], where),
-        window_size=field(values, "window_size", int, where),
-        mlp_ratio=field(values, "mlp_ratio", float, where, 4.0),
-        drop_path_rate=field(values, "drop_path_rate", float, where, 0.3),
-    )
+    sizes = {
+        "embed_dim": field(values, "embed_dim", int, where),
+        "depths": field(values, "depths", tuple[int, ...], where),
+        "num_heads": field(values, "num_heads", tuple[int, ...], where),
+        "window_size": field(values, "window_size", int, where),
+        "mlp_ratio": field(values, "mlp_ratio", float, where, 4.0),
+        "drop_path_rate": field(values, "drop_path_rate", float, where, 0.3),
+    }
+    with about(where):
+        return SwinConfig(**sizes)
 
 
 def write(config: SwinConfig) -> dict[str, Any]:

@@ -39,7 +39,16 @@ def initializer(draw: Draw) -> Initializer:
 
 def constant(values: Callable[[Shape], np.ndarray]) -> Initializer:
     """Returns the initializer that draws nothing."""
-    return lambda _, shape, dtype=jnp.float32: jnp.asarray(values(shape).astype(dtype))
+
+    def initialize(key: jax.Array, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+        def on_host() -> np.ndarray:
+            return values(shape).astype(dtype)
+
+        if isinstance(key, Tracer):  # perhaps of shapes alone, which may be larger than memory
+            return jax.pure_callback(on_host, jax.ShapeDtypeStruct(shape, dtype))
+        return jnp.asarray(on_host())
+
+    return initialize
 
 
 def uniform(bound_of: Callable[[Shape], float]) -> Initializer:

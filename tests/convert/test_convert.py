@@ -425,7 +425,7 @@ def test_long_lists_are_cut(hugging_face):
     with pytest.raises(ValueError, match=r"hf/model.safetensors doesn't fit the config.json") as e:
         open_checkpoint(hugging_face)
     assert len(str(e.value).splitlines()) == 12
-    assert re.search(r"missing: \d\d\d more$", str(e.value))
+    assert re.search(r"missing: at least \d\d more$", str(e.value))
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_long_lists_are_cut(hugging_face):
         ({"model_type": "maskformer"}, "model_type is 'maskformer'; expected"),
         ({"model_type": "swin"}, "model_type is 'swin'; expected"),
         ({"model_type": "video_mask2former"}, "model_type is 'video_mask2former'; expected"),
-        ({"model_type": ...}, "model_type is None; expected"),
+        ({"model_type": ...}, "model_type is None; expected 'm2f_jax' or 'mask2former'"),
         ({"model_type": "m2f_jax"}, "config.json: Mask2FormerConfig has no field"),
     ],
 )
