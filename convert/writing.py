@@ -12,6 +12,7 @@ from m2f_jax.files import write_json
 from m2f_jax.inference.processor import PROCESSOR_FILE
 from m2f_jax.modeling.parameters import parameter_shapes
 
+from .files.class_names import Classes
 from .files.formats import write_safetensors
 from .files.hub import CONFIG_FILE, WEIGHTS_FILE
 from .reading import Checkpoint, open_checkpoint
@@ -29,6 +30,7 @@ def convert(
     *,
     task: Task | None = None,
     num_heads: int | None = None,
+    labels: Classes | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     overwrite: bool = False,
@@ -41,6 +43,7 @@ def convert(
         to: "m2f_jax" for `from_pretrained` here, "huggingface" for transformers.
         task: as for `open_checkpoint`.
         num_heads: as for `open_checkpoint`.
+        labels: as for `open_checkpoint`.
         revision: as for `open_checkpoint`.
         token: as for `open_checkpoint`.
         overwrite: replace a model that is there already.
@@ -64,7 +67,7 @@ def convert(
             "overwrite it on purpose"
         )
     checkpoint = open_checkpoint(
-        source, revision=revision, token=token, task=task, num_heads=num_heads
+        source, revision=revision, token=token, task=task, num_heads=num_heads, labels=labels
     )
     if to == "m2f_jax":
         save_checkpoint(checkpoint, folder, keep_processor=False)

@@ -13,6 +13,7 @@ from flax import nnx
 
 from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
+from m2f_jax.convert.files.class_names import Classes
 from m2f_jax.convert.files.formats import StoredTensor
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
@@ -76,6 +77,7 @@ def load(
     source: str | os.PathLike,
     dtype: str | jnp.dtype = "float32",
     *,
+    labels: Classes | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> Pretrained:
@@ -85,6 +87,10 @@ def load(
         source: a folder that `save_pretrained` wrote, a Hugging Face folder (config.json with
             model.safetensors or pytorch_model.bin), a Hugging Face hub id, or an authors' .pkl.
         dtype: "float32" or "bfloat16", of the computation and of the parameters.
+        labels: the classes, in place of those that the checkpoint names: "cityscapes", "coco",
+            "ade20k" or "mapillary"; a file with a name per line, or .json with a list of names or
+            of COCO's categories; or labels. An authors' file names none, and is known only by the
+            name of a published one.
         revision: branch, tag or commit on the hub.
         token: for private repositories on the hub; by default the one you logged in with.
 
@@ -94,10 +100,11 @@ def load(
 
     Raises:
         FileNotFoundError: `source` is no file, folder or reachable repository.
-        ValueError: `source` isn't a Mask2Former, is damaged, or doesn't fit; or the dtype
-            isn't supported.
+        ValueError: `source` isn't a Mask2Former, is damaged, or doesn't fit; `labels` are
+            more or fewer than its classes; or the dtype isn't supported.
     """
-    return Pretrained(open_checkpoint(source, revision=revision, token=token), dtype)
+    checkpoint = open_checkpoint(source, revision=revision, token=token, labels=labels)
+    return Pretrained(checkpoint, dtype)
 
 
 CLASS_HEAD = "decoder.heads.class_head."

@@ -13,6 +13,7 @@ DEFAULT_MODEL = "streets"
 
 TaskName = Literal["instance", "panoptic", "semantic"]
 MaxPixels = Annotated[int, Between(1, MOST_PIXELS), tyro.conf.arg(metavar="N")]
+LabelsName = Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class Predict:
     """Take pixels as they are stored, whichever side EXIF says is up."""
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images, of which a file of a few kilobytes may claim any number."""
+    labels: LabelsName = None
+    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
+    file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -81,6 +85,9 @@ class Convert:
     """What the model was trained for, where the source doesn't say."""
     num_heads: Annotated[int | None, Between(1, 1024)] = None
     """Attention heads of an authors' file, which doesn't say; 8 by default."""
+    labels: LabelsName = None
+    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
+    file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -109,6 +116,9 @@ class Export:
     """Of the computation and the weights; bfloat16 is for GPUs and TPUs."""
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
+    labels: LabelsName = None
+    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
+    file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -127,6 +137,9 @@ class Info:
         tuple[int, int] | None, Between(1, 65_536), tyro.conf.arg(metavar="HEIGHT WIDTH")
     ] = None
     """Also compile for one image of this size here, and show the memory that it takes."""
+    labels: LabelsName = None
+    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
+    file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
 
@@ -168,6 +181,9 @@ class EvalOptions:
     """Images that each device computes at a time, where neighbours have the same size."""
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images and maps of ids."""
+    labels: LabelsName = None
+    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
+    file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()

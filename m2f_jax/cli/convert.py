@@ -16,6 +16,7 @@ def run(command: Convert) -> int:
         command.to,
         task=command.task,
         num_heads=command.num_heads,
+        labels=command.labels,
         revision=command.revision,
         overwrite=command.overwrite,
     )

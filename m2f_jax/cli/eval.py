@@ -34,6 +34,7 @@ from m2f_jax.eval.report.writing import (
 from m2f_jax.eval.scores import headline_scores
 from m2f_jax.eval.tasks import evaluation_of
 from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.pretrained import load
 
 Command = EvalCityscapes | EvalCoco | EvalFolder
 
@@ -131,13 +132,10 @@ def score_files(
 def segmenter_of(command: Command) -> Segmenter:
     """The model to score, on all devices of this process."""
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    return Segmenter.from_pretrained(
-        command.model or DEFAULT_MODEL,
-        dtype,
-        revision=command.revision,
-        devices=jax.local_devices(),
-        batch_size=command.batch_size,
+    opened = load(
+        command.model or DEFAULT_MODEL, dtype, labels=command.labels, revision=command.revision
     )
+    return Segmenter(opened.model, opened.processor, jax.local_devices(), command.batch_size)
 
 
 def score_model(

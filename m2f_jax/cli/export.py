@@ -19,7 +19,7 @@ def run(command: Export) -> int:
     size = parse_size(command.size)
     platforms = [name.strip() for name in command.platforms.split(",") if name.strip()]
     check(command.file, size, command.task, platforms, overwrite=command.overwrite)
-    opened = load(command.source, command.dtype, revision=command.revision)
+    opened = load(command.source, command.dtype, labels=command.labels, revision=command.revision)
     processor = opened.processor
     if command.native:
         processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)

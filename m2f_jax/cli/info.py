@@ -43,7 +43,7 @@ def run(command: Info) -> int:
     if preset is not None:  # known without fetching it
         config, processor = preset.config, ImageProcessor.for_model(preset.config)
     else:
-        opened = load(command.source, revision=command.revision)
+        opened = load(command.source, labels=command.labels, revision=command.revision)
         config, processor = opened.config, opened.processor
     facts = describe(config, processor)
     if preset is not None:

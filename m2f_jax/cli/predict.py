@@ -105,7 +105,7 @@ def open_checkpoint(command: Predict) -> Model:
     from m2f_jax.pretrained import load
 
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
-    opened = load(command.model, dtype, revision=command.revision)
+    opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
     processor = opened.processor
     if command.native:
         processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
@@ -134,6 +134,7 @@ def open_exported(command: Predict) -> Model:
         ("--dtype", command.dtype, header.dtype),
         ("--native", command.native or None, None),
         ("--batch-size", None if command.batch_size == 1 else command.batch_size, None),
+        ("--labels", command.labels, None),
         ("--revision", command.revision, None),
         ("--top-k", command.top_k, None),
     ):
