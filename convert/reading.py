@@ -97,8 +97,7 @@ def open_checkpoint(
 
 def _open_ours(folder: Path, classes: Classes | None) -> Checkpoint:
     path = folder / CONFIG_FILE
-    with about(path):
-        config = Mask2FormerConfig.load(path)
+    config = Mask2FormerConfig.load(path)
     if classes is not None:
         labels = choose_labels(classes, config.num_classes, path)
         config = dataclasses.replace(config, labels=labels)

@@ -258,7 +258,8 @@ class Mask2FormerConfig:
         Raises:
             ValueError: a field is missing, unknown or of the wrong type; the message names it.
         """
-        values = {key: value for key, value in values.items() if key != "model_type"}
+        if isinstance(values, Mapping):
+            values = {key: value for key, value in values.items() if key != "model_type"}
         return from_plain(cls, values, cls.__name__)
 
     def save(self, path: str | os.PathLike):
@@ -270,9 +271,13 @@ class Mask2FormerConfig:
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: as `from_dict`, and when the file isn't JSON.
+            ValueError: as `from_dict`, and when the file isn't JSON; the message names the file.
         """
-        return cls.from_dict(read_json(path))
+        values = read_json(path)
+        try:
+            return cls.from_dict(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 def type_of(part: Any) -> str | None:
@@ -326,7 +331,10 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if origin is types.UnionType:
         return _from_alternatives(arguments, value, where)
     if origin is Literal:
-        kind = str
+        if not isinstance(value, str) or value not in arguments:
+            expected = ", ".join(arguments)
+            raise ValueError(f"{where} has the value {value!r:.80}; expected one of {expected}")
+        return value
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
@@ -366,5 +374,5 @@ def _from_alternatives(kinds: Sequence[Any], value: Any, where: str) -> Any:
         return None
     kinds = [kind for kind in kinds if kind is not types.NoneType]
     if isinstance(value, Mapping):
-        kinds.sort(key=lambda kind: not set(value) <= set(typing.get_type_hints(kind)))
+        kinds.sort(key=lambda kind: not set(value) <= set(getattr(kind, "__annotations__", ())))
     return from_plain(kinds[0], value, where)

@@ -8,7 +8,7 @@ import numpy as np
 from m2f_jax.config import ResNetConfig
 
 from ..files.formats import StoredTensor
-from .json_fields import check_fields, field
+from .json_fields import about, check_fields, field
 from .origins import AuthorsPart, HuggingFaceBackbone, HuggingFacePart, PartShapes, PartTables
 from .rules import CONVOLUTION, Rule, Table, frozen_norm, kernel
 
@@ -95,14 +95,16 @@ def read(values: Mapping[str, Any], where: str) -> ResNetConfig:
     """
     check_fields(values, REQUIRED, where)
     widths = field(values, "hidden_sizes", tuple[int, ...], where)
-    config = ResNetConfig(
-        depths=field(values, "depths", tuple[int, ...], where),
-        stem_dim=field(values, "embedding_size", int, where),
-        dim=widths[0] if widths else 0,
-    )
+    sizes = {
+        "depths": field(values, "depths", tuple[int, ...], where),
+        "stem_dim": field(values, "embedding_size", int, where),
+        "dim": widths[0] if widths else 0,
+    }
+    with about(where):
+        config = ResNetConfig(**sizes)
     if widths != config.channels:
         raise ValueError(
-            f"{where}: hidden_sizes is {list(widths)}; only widths that double are supported"
+            f"{where}: hidden_sizes is {list(widths)!s:.80}; only widths that double are supported"
         )
     return config
 

@@ -14,11 +14,13 @@ import ml_dtypes
 import numpy as np
 import pytest
 from m2f_jax.convert import convert, open_checkpoint, save_checkpoint
+from m2f_jax.convert.files.class_names import read_labels
 from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
 from m2f_jax.convert.reading import adopt_labels, guess_task
 from m2f_jax.convert.tables import authors as authors_tables
 from m2f_jax.convert.tables import huggingface, huggingface_config, rules, swin
 
+import m2f_jax
 from m2f_jax.config import (
     FPNPixelDecoderConfig,
     Mask2FormerConfig,
@@ -596,6 +598,310 @@ def test_finite_numbers_of_every_kind(dtype):
 def test_numbers_beyond_float32_are_not_finite_there():
     with pytest.raises(ValueError, match=r"file: 1 of the 2 numbers of a aren't .* 1e\+200"):
         check_finite("a", np.array([1.0, 1e200]), "file")
+
+
+ODD = [
+    *(None, True, -1, 0, 1.5, 2 * 10**9, 10**30, -1e300, float("nan"), float("inf")),
+    *("", "x\ny", [], [None], [[]], ["x"], [1, 2, 3, 4], {}, {"a": 1}, {"0": 3}),
+]
+
+
+def places_in(value, path=()):
+    """Where the values of a JSON object are, and those of the objects and lists within."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, part in items:
+        yield (*path, key)
+        if isinstance(part, dict | list):
+            yield from places_in(part, (*path, key))
+
+
+def changed(values, place, value):
+    """A copy of a JSON object with another value at a place."""
+    copied = json.loads(json.dumps(values))
+    inner = copied
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return copied
+
+
+def check_every_field(read, values, where):
+    """Puts odd values in every place, of which `read` may refuse each: by the file, in a line."""
+    refused = 0
+    for place in places_in(values):
+        for odd in ODD:
+            try:
+                read(changed(values, place, odd))
+            except ValueError as error:
+                message = str(error)
+                assert message.startswith(where), (place, odd, message)
+                assert "\n" not in message, (place, odd, message)
+                assert len(message) < 700, (place, odd, message)
+                names = {key for key in place if isinstance(key, str)} | ALIASES
+                assert any(name in message for name in names), (place, odd, message)
+                refused += 1
+    return refused
+
+
+ALIASES = {  # what messages call fields of Hugging Face's
+    *("num_layers", "ffn_dim", "mask_dim", "shortest_edge", "longest_edge", "mean", "std"),
+    *("num_heads", "num_queries", "dim", "feature_size", "stem_dim", "hidden_sizes"),
+}
+
+
+@pytest.mark.parametrize("name", ["tiny_w4_aligned", "r50_tiny"])
+def test_odd_values_in_every_field_of_hugging_faces_config(name):
+    values = json.loads((GOLDEN / name / "hf" / CONFIG).read_text())
+
+    def read(values):
+        labels = adopt_labels(huggingface_config.class_names(values, "hf/config.json"))
+        huggingface_config.config_from_huggingface(values, labels, "instance", "hf/config.json")
+
+    assert check_every_field(read, values, "hf/config.json") > 300
+
+
+def test_odd_values_in_every_field_of_hugging_faces_processor():
+    for values in (SQUARE, SQUARE | {"size": 480, "max_size": 900}):
+        assert (
+            check_every_field(
+                lambda x: huggingface_config.processor_from_huggingface(
+                    x, ImageProcessor(), "hf/p.json"
+                ),
+                values,
+                "hf/p.json",
+            )
+            > 100
+        )
+
+
+def test_odd_values_in_every_field_of_our_files(ours):
+    for name, load in ((CONFIG, Mask2FormerConfig.load), (PROCESSOR, ImageProcessor.load)):
+        path = ours / name
+        values = json.loads(path.read_text())
+
+        def read(values, path=path, load=load):
+            path.write_text(json.dumps(values))
+            load(path)
+
+        assert check_every_field(read, values, str(path)) > 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"decoder_layers": 2 * 10**9}, r"config\.json: .*num_layers must be from 1 to 200"),
+        ({"encoder_layers": 10**30}, r"config\.json: .*num_layers must be from 1 to 200"),
+        ({"architectures": 1.5}, r"config\.json: architectures needs a list, not 1\.5"),
+        ({"architectures": [["Video"]]}, r"config\.json: architectures\[0\] has the value"),
+        ({"_name_or_path": 3}, r"config\.json: _name_or_path has the value 3"),
+        ({"id2label": {"0": "a", "1": None}}, r"config\.json: id2label: 1 has the value None"),
+        ({"backbone_config": {"model_type": ["swin"]}}, r"backbone_config: model_type is \['swin"),
+        ({"backbone_config": 7}, "backbone_config is 7; only backbones"),
+    ],
+)
+def test_configs_that_ask_for_anything(hugging_face, changes, message):
+    edit(hugging_face / CONFIG, changes)
+    with pytest.raises(ValueError, match=message) as caught:
+        open_checkpoint(hugging_face)
+    assert str(hugging_face) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"decoder_layers": 201}, "decoder.layers.3.cross_attn"),
+        ({"encoder_layers": 200}, "decoder.encoder.layers.2.self_attn"),
+        ({"backbone_config": {"depths": [1, 1, 200, 1]}}, "encoder.layers.2.blocks.2.layernorm"),
+        ({"backbone_config": {"depths": [200] * 4}}, "encoder.layers.0.blocks.1.layernorm"),
+    ],
+)
+def test_deeper_models_than_the_weights_are_not_laid_out(
+    hugging_face, monkeypatch, changes, missing
+):
+    """Which would take a minute."""
+    values = json.loads((hugging_face / CONFIG).read_text())
+    changes = {k: {**values[k], **v} if isinstance(v, dict) else v for k, v in changes.items()}
+    edit(hugging_face / CONFIG, changes)
+    laid_out = []
+    monkeypatch.setattr(
+        "m2f_jax.convert.reading.parameter_shapes",
+        lambda config: laid_out.append(config) or parameter_shapes(config),
+    )
+    with pytest.raises(
+        ValueError, match=rf"(?s)hf/model\.safetensors doesn't fit.*missing: \S*{missing}"
+    ):
+        open_checkpoint(hugging_face)
+    [config] = laid_out
+    assert max(config.backbone.depths) < 8
+    assert max(config.decoder.num_layers, config.pixel_decoder.num_layers) < 8
+
+
+# --- names of classes, and names of tensors ------------------------------------------------------
+
+
+def eight_classes(authors, path):
+    """An authors' file of eight classes of one's own."""
+    arrays = read_file(authors)
+    for name in [name for name in arrays if ".class_embed." in name]:
+        arrays[name] = np.concatenate([arrays[name][:1]] * 8 + [arrays[name][-1:]])
+    path.write_bytes(pickle.dumps({"model": arrays}))
+    return path
+
+
+def test_classes_that_a_file_does_not_name(authors, tmp_path, caplog):
+    path = eight_classes(authors, tmp_path / "model_final.pkl")
+    assert names_of(open_checkpoint(path).config.labels) == [f"class {k}" for k in range(8)]
+    [record] = caplog.records
+    said = record.getMessage()
+    assert said.startswith(f"{path} doesn't name its 8 classes: they are called class 0")
+    assert "--labels cityscapes, coco, ade20k, mapillary or FILE" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model_final_dfa862.pkl", "swin-tiny-cityscapes-instance.pkl",
+     "mask2former-swin-base-IN21k-cityscapes-instance.pth"],
+)  # fmt: skip
+def test_published_files_are_known_by_their_names(authors, tmp_path, caplog, name):
+    config = open_checkpoint(eight_classes(authors, tmp_path / name)).config
+    assert (config.labels, config.task) == (things(CITYSCAPES), "instance")
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["model_final_f07440.pkl", "model_final_123456.pkl", "swin.pkl"])
+def test_files_of_other_classes_than_their_names_say(authors, tmp_path, name):
+    config = open_checkpoint(eight_classes(authors, tmp_path / name)).config
+    assert config.labels == numbered(8)
+
+
+def test_classes_by_choice(authors, hugging_face, ours, tmp_path, caplog):
+    path = eight_classes(authors, tmp_path / "model_final.pkl")
+    assert open_checkpoint(path, labels="cityscapes").config.labels == things(CITYSCAPES)
+    assert not caplog.records
+    (tmp_path / "names.txt").write_text("cat\n\ndog\nhorse\n")
+    for source in (authors, hugging_face, ours):
+        labels = open_checkpoint(source, labels=tmp_path / "names.txt").config.labels
+        assert names_of(labels) == ["cat", "dog", "horse"]
+        with pytest.raises(ValueError, match=r"has 3 classes, and coco has 133, of which 80 are"):
+            open_checkpoint(source, labels="coco")
+    with pytest.raises(ValueError, match=r"model_final.pkl has 8 classes, and .*names.txt names 3"):
+        open_checkpoint(path, labels=str(tmp_path / "names.txt"))
+    with pytest.raises(ValueError, match="has 8 classes, and the labels are 2"):
+        open_checkpoint(path, labels=numbered(2))
+    convert(authors, tmp_path / "new", labels=tmp_path / "names.txt")
+    opened = m2f_jax.load(tmp_path / "new")
+    assert names_of(opened.labels) == ["cat", "dog", "horse"]
+    assert names_of(m2f_jax.load(authors, labels=opened.labels).labels) == names_of(opened.labels)
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        (["cat", "dog"], [(1, "cat", True), (2, "dog", True)]),
+        ([{"id": 3, "name": "cat"}, {"id": 9, "name": " sky ", "isthing": 0}],
+         [(3, "cat", True), (9, "sky", False)]),
+        ({"categories": [{"id": 0, "name": "a", "isthing": True, "color": [0]}], "images": []},
+         [(0, "a", True)]),
+    ],
+)  # fmt: skip
+def test_files_of_classes(tmp_path, content, labels):
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps(content), encoding="utf-8-sig")
+    assert [(x.id, x.name, x.is_thing) for x in read_labels(path)] == labels
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", [], "names 0 classes"),
+        ("a.json", 3, r"a\.json needs a list"),
+        ("a.json", {"categories": None}, r"a\.json\.categories needs a list"),
+        ("a.json", [None], r"a\.json\[0\] is None; the file lists"),
+        ("a.json", [{"id": 1}], r"a\.json\[0\] is {'id': 1}; the file lists"),
+        ("a.json", ["a", " "], r"a\.json\[1\] is ' '"),
+        ("a.json", [{"id": 65536, "name": "a"}], r"a\.json\[0\]\.id is 65536; expected"),
+        ("a.json", [{"id": -1, "name": "a"}], r"a\.json\[0\]\.id is -1"),
+        ("a.json", [{"id": "1", "name": "a"}], r"a\.json\[0\]\.id is '1'"),
+        ("a.json", [{"id": True, "name": "a"}], r"a\.json\[0\]\.id is True"),
+        ("a.json", [{"name": "a", "isthing": "0"}], r"a\.json\[0\]\.isthing is '0'"),
+        ("a.json", [{"id": 3, "name": "a"}, {"id": 1, "name": "b"}], r"\[1\]\.id is 1, after 3"),
+        ("a.json", [{"id": 3, "name": "a"}, {"id": 3, "name": "b"}], "2 classes have the id 3"),
+        ("a.json", ["a", "b", "a"], "2 classes have the name 'a'"),
+        ("a.txt", "a\nb\na\n", "2 classes have the name 'a'"),
+        ("a.txt", "\n \n", "names 0 classes"),
+        ("a.txt", b"\xff\xfe\x00", r"a\.txt isn't text in UTF-8"),
+    ],
+)
+def test_files_of_classes_that_make_no_sense(tmp_path, name, content, message):
+    text = content if isinstance(content, str) else json.dumps(content) if name[-1] == "n" else ""
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else text.encode())
+    with pytest.raises(ValueError, match=message):
+        read_labels(tmp_path / name)
+
+
+def test_classes_of_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none is no file; classes are one of cityscapes"):
+        read_labels(tmp_path / "none")
+
+
+WRAPPED = {  # what is put before which names
+    "compiled": [("^", "_orig_mod.")],
+    "a compiled part": [(r"^(backbone|model.pixel_level_module)\.", r"\1._orig_mod.")],
+    "Lightning": [("^", "model.")],
+    "Lightning, compiled": [("^", "model._orig_mod.")],
+    "distributed, compiled": [("^", "module._orig_mod.")],
+    "compiled, distributed": [("^", "_orig_mod.module.")],
+    "a field of a field": [("^", "net.inner.")],
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+@pytest.mark.parametrize("form", ["authors", "hugging_face"])
+def test_wrapped_names(request, tmp_path, caplog, form, name):
+    source = request.getfixturevalue(form)
+    before = open_checkpoint(source, labels=numbered(3))
+    tensors, caplog_before = read(before.tensors), len(caplog.records)
+    path = source if source.is_file() else source / WEIGHTS
+    arrays = respell(read_file(path), WRAPPED[name])
+    if source.is_file():
+        source = path = tmp_path / "lightning.ckpt"
+        path.write_bytes(pickle.dumps({"epoch": 3, "state_dict": arrays}, 2))
+    else:
+        write_file(path, arrays)
+    after = open_checkpoint(source, labels=numbered(3))
+    assert after.config == before.config
+    check_equal(read(after.tensors), tensors)
+    [record] = caplog.records[caplog_before:]
+    assert record.getMessage().startswith(f"{path}: the names of its tensors have '")
+
+
+def test_two_wrapped_models(authors, tmp_path):
+    arrays = read_file(authors)
+    both = respell(arrays, [("^", "model.")]) | respell(arrays, [("^", "ema.")])
+    path = tmp_path / "lightning.ckpt"
+    path.write_bytes(pickle.dumps({"state_dict": both}, 2))
+    with pytest.raises(ValueError, match=r"lightning.ckpt holds 2 models, .* ema\., model\.; save"):
+        open_checkpoint(path)
+    both = arrays | respell(arrays, [("^", "ema.")])
+    path.write_bytes(pickle.dumps({"state_dict": both}, 2))
+    with pytest.raises(ValueError, match=r"unexpected: ema\."):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["state.pkl", "state.safetensors"])
+@pytest.mark.parametrize("before", ["", "module.", "model."])
+def test_a_state_dict_of_transformers_alone(hugging_face, tmp_path, name, before):
+    arrays = respell(read_file(hugging_face / WEIGHTS), [("^", before)])
+    path = tmp_path / name
+    if name.endswith("pkl"):
+        path.write_bytes(pickle.dumps(arrays, 2))
+    else:
+        write_file(path, arrays)
+    said = rf"{name} holds the weights of transformers' .*\.load_state_dict\(torch\.load\('{name}"
+    with pytest.raises(ValueError, match=said) as caught:
+        open_checkpoint(path)
+    assert "model.save_pretrained('FOLDER')" in str(caught.value)
 
 
 # --- converting leaves no mess -------------------------------------------------------------------
