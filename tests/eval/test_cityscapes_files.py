@@ -154,6 +154,12 @@ def test_a_map_that_is_no_regular_file_is_named(items, found, task, replace):
     assert str(path) in str(info.value)
 
 
+def test_a_mask_that_claims_to_be_huge_is_named(items, found):
+    Image.new("1", (20_000, 20_000)).save(found / "b.png")
+    with pytest.raises(ValueError, match=r"b\.png.* 20000 x 20000"):
+        read_all(found, items)
+
+
 ODD = [None, True, 1.5, "text", [], {}, [[]], [{}], [None]]
 FITTING = {"image_id": ["text"], "file_name": ["text"], "segments_info": [[]]}
 
@@ -207,7 +213,7 @@ def test_fields_that_are_missing_are_named(tmp_path, field):
         read_entries(file)
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "x/../../a.png", "a" * 300])
+@pytest.mark.parametrize("name", ["../a.png", "/etc/passwd", "x/../../a.png", "\0.png", "a" * 300])
 def test_maps_elsewhere_are_refused(items, found, name):
     (found / "maps.json").write_text(json.dumps({"annotations": [ENTRY | {"file_name": name}]}))
     with pytest.raises((ValueError, FileNotFoundError)) as info:
