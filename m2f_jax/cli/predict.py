@@ -47,12 +47,15 @@ def run(command: Predict) -> int:
     if not command.images:
         raise ValueError("no images were named; see m2f predict --help")
     out = Path(command.out)
-    found, problems = find_images(command.images, out)
+    findings = find_images(command.images, out)
+    found, problems = findings.images, findings.problems
     annotated = None
     if command.annotations is not None:
         annotated = AnnotatedIds.read(Path(command.annotations))
         found, unknown = annotated.select(found)
-        problems += unknown
+        problems = [*problems, *unknown]
+    for note in findings.notes:
+        console.print(note)
     for problem in problems:
         complain(console, problem)
     if not found:
@@ -73,7 +76,7 @@ def run(command: Predict) -> int:
     for picture in plan.changed:
         console.print(f"{picture.source} has changed, and is done anew")
         remove(out, file_stem(picture.name))
-    if plan.todo or command.overwrite:
+    if plan.todo:
         remove_combined(out)
 
     failed = segment_all(model, Writer(out, model.task, model.labels), plan.todo, command, console)
@@ -81,7 +84,7 @@ def run(command: Predict) -> int:
     ids = image_ids(names) if annotated is None else annotated.ids
     write_combined(out, model.task, model.labels, ids, boxes=command.boxes)
     if others := len(set(names) - set(plan.file_names)):
-        console.print(f"predictions.json lists {others} more images, of earlier runs")
+        console.print(f"predictions.json also lists what earlier runs left, {others} in number")
     console.print(f"results are in {out}")
     return 1 if failed or problems else 0
 

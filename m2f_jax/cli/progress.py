@@ -44,7 +44,8 @@ class ImageProgress:
         self.bar.update(self.row, advance=1, rate=self.rate(now))
         if not self.console.is_terminal and now - self.last_line > LINE_SECONDS:
             self.last_line = now
-            self.console.print(f"{self.seen} of {self.total} images, {self.rate(now)}")
+            counts = f"{self.seen} of {self.total} images"
+            self.console.print(", ".join(filter(None, [counts, self.rate(now)])))
 
     def rate(self, now: float) -> str:
         """Images a second since the first one was done."""

@@ -3,7 +3,7 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -34,7 +34,23 @@ class Found:
         return os.path.abspath(self.path)
 
 
-def find_images(patterns: Sequence[str], out: Path) -> tuple[list[Found], list[str]]:
+@dataclass(frozen=True)
+class Findings:
+    """What patterns stand for.
+
+    Attributes:
+        images: each file once.
+        problems: a message about each pattern that stands for none, and each folder that can't be
+            read.
+        notes: a message about each folder that is left out.
+    """
+
+    images: list[Found] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_images(patterns: Sequence[str], out: Path) -> Findings:
     """Finds images; what lies in the output folder, or in that of another run, isn't one.
 
     An image's `file_name` is relative to the folder that was named, to that of a file, or to the
@@ -45,33 +61,28 @@ def find_images(patterns: Sequence[str], out: Path) -> tuple[list[Found], list[s
         patterns: files, folders (searched through, links to folders too) and glob patterns.
         out: the output folder.
 
-    Returns:
-        The images, each file once; and a message about each pattern that stands for none and each
-        folder that can't be read or is left out.
-
     Raises:
         ValueError: the output folder is one of those to search.
     """
-    problems: list[str] = []
+    findings = Findings()
     found: dict[str, tuple[str, str]] = {}  # by absolute path: the path, and what it's relative to
     for pattern in patterns:
-        before = len(problems)
-        root, files = files_of(pattern, out, problems)
-        if not files and len(problems) == before:
-            problems.append(f"{pattern} is missing, or holds no images")
+        before = len(findings.problems)
+        root, files = files_of(pattern, out, findings)
+        if not files and len(findings.problems) == before:
+            findings.problems.append(f"{pattern} is missing, or holds no images")
         for file in files:
             found.setdefault(os.path.abspath(file), (file, os.path.abspath(root)))
     names = {source: os.path.relpath(source, root) for source, (_, root) in found.items()}
     if len(set(names.values())) < len(names):
         shared = os.path.commonpath([root for _, root in found.values()])
         names = {source: os.path.relpath(source, shared) for source in found}
-    images = [
-        Found(Path(file), names[source].replace(os.sep, "/")) for source, (file, _) in found.items()
-    ]
-    return images, problems
+    for source, (file, _) in found.items():
+        findings.images.append(Found(Path(file), names[source].replace(os.sep, "/")))
+    return findings
 
 
-def files_of(pattern: str, out: Path, problems: list[str]) -> tuple[str, list[str]]:
+def files_of(pattern: str, out: Path, findings: Findings) -> tuple[str, list[str]]:
     """Returns the folder that a pattern's files are relative to, and the files in order."""
     left_out = os.path.realpath(out)
     if os.path.isdir(pattern):
@@ -79,7 +90,7 @@ def files_of(pattern: str, out: Path, problems: list[str]) -> tuple[str, list[st
             raise ValueError(
                 f"{pattern} is the folder of images and --out as well; choose another --out"
             )
-        return pattern, list(files_below(pattern, left_out, problems))
+        return pattern, list(files_below(pattern, left_out, findings))
     if os.path.lexists(pattern):
         return os.path.dirname(pattern), [pattern]
     root = os.path.dirname(pattern)
@@ -93,7 +104,7 @@ def files_of(pattern: str, out: Path, problems: list[str]) -> tuple[str, list[st
     ]
 
 
-def files_below(top: str, left_out: str, problems: list[str]) -> Iterator[str]:
+def files_below(top: str, left_out: str, findings: Findings) -> Iterator[str]:
     """Yields the images in a folder and below it, those behind links to folders last.
 
     Every folder is searched once, so links may lead in circles.
@@ -101,12 +112,13 @@ def files_below(top: str, left_out: str, problems: list[str]) -> Iterator[str]:
     Args:
         top: the folder.
         left_out: the real path of a folder that isn't searched.
-        problems: gets a message about each folder that can't be read, or holds another run's
-            results.
+        findings: gets messages about other folders that aren't.
     """
 
     def tell(error: OSError):
-        problems.append(f"{error.filename} can't be searched for images ({error.strerror})")
+        findings.problems.append(
+            f"{error.filename} can't be searched for images ({error.strerror})"
+        )
 
     suffixes = image_suffixes()
     seen = {left_out}
@@ -119,7 +131,7 @@ def files_below(top: str, left_out: str, problems: list[str]) -> Iterator[str]:
                 continue
             seen.add(real)
             if RUN_FILE in files and {"overlays", "results"} <= set(folders):
-                problems.append(
+                findings.notes.append(
                     f"{folder} holds the results of m2f predict, and is left out; name the images "
                     "in it to segment them"
                 )

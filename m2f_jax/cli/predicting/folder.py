@@ -74,6 +74,7 @@ def open_folder(
     record = out / RUN_FILE
     if record.exists():
         if overwrite:
+            remove_combined(out)
             for path in (out / "results").rglob("*.json"):
                 remove(out, path.relative_to(out / "results").as_posix().removesuffix(".json"))
         else:
@@ -196,6 +197,7 @@ def write_combined(
         ids: of the images, by `file_name`.
         boxes: whether instances have a `bbox` beside their mask.
     """
+    remove_combined(out)  # so that the two files always belong together
     images, annotations = [], []
     for picture, entries in stored_results(out):
         image_id = ids[picture.file_name]
