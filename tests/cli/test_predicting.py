@@ -569,33 +569,37 @@ def killed_at(point: int, patch: pytest.MonkeyPatch):
         patch.setattr(Path, name, patched(getattr(Path, name)))
 
 
-@pytest.mark.parametrize("again", [False, True])
-def test_killed_at_any_point_nothing_is_lost(again, run, tmp_path):
+@pytest.mark.parametrize("before", ["nothing", "another picture", "other ids"])
+def test_killed_at_any_point_nothing_is_lost(before, run, tmp_path):
     """Whatever the process was about to change, the next run ends in the same folder."""
-    arguments = tmp_path / "in", "--task", "semantic"
-    for i in range(2):
-        picture(tmp_path / "in" / f"{i}.png", 200 + i)
-    if again:
-        assert run(*arguments, out=tmp_path / "before") == 0
-        picture(tmp_path / "in" / "1.png", 210)
+    paths = [picture(tmp_path / "in" / f"{i}.png", 200 + i) for i in range(2)]
+    arguments = [tmp_path / "in", "--task", "semantic"]
+    assert run(*arguments, out=tmp_path / "before") == 0
+    if before == "another picture":
+        picture(paths[1], 210)
+    elif before == "other ids":
+        images = [{"id": 9 - i, "file_name": path.name} for i, path in enumerate(paths)]
+        arguments += ["--annotations", annotations(tmp_path / "a.json", images)]
     assert run(*arguments, out=tmp_path / "whole") == 0
     wanted = {x: (tmp_path / "whole" / x).read_bytes() for x in files(tmp_path / "whole")}
     for point in range(100):
         out = tmp_path / f"o{point}"
-        if again:
+        if before != "nothing":
             shutil.copytree(tmp_path / "before", out)
         with pytest.MonkeyPatch.context() as patch:
             killed_at(point, patch)
             with contextlib.suppress(Killed):
                 run(*arguments, out=out)
                 break
-        for x in files(out) & set(wanted):  # none is cut short
-            if x.endswith(".json"):
-                read(out / x)
+        for name in files(out):  # none is cut short
+            assert name.endswith((".tmp", ".jpg", ".png")) or read(out / name) is not None
+        if {"predictions.json", "images.json"} <= files(out):
+            ids = {image["id"] for image in read(out / "images.json")}
+            assert {x["image_id"] for x in read(out / "predictions.json")} == ids
         assert run(*arguments, out=out) == 0
         found = {x: (out / x).read_bytes() for x in files(out) if not x.endswith(".tmp")}
         assert found == wanted
-    assert point > 10
+    assert point >= 10
 
 
 @pytest.mark.parametrize("place", ["overlays/02.jpg", "maps/02.png", "results/02.json"])
