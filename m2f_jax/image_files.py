@@ -7,6 +7,7 @@ import contextlib
 import os
 import stat
 import struct
+import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -14,10 +15,12 @@ from PIL import Image
 
 MAX_PIXELS = 2**26  # 67 million; full-frame cameras have 61. Reading takes up to 16 bytes of each
 MOST_PIXELS = 2**31 - 1
+LARGE = 2**25  # pixels; of larger images, one is decoded at a time
 REFUSED_KINDS = ("EPS",)  # a program, which Pillow has Ghostscript run
 LONGEST_REASON = 200  # characters of a message of Pillow's
 
 _max_pixels = MAX_PIXELS
+_one_at_a_time = threading.RLock()
 
 
 class ImageFileError(ValueError):
@@ -63,7 +66,8 @@ def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Im
     with naming(name), open(name, "rb") as file:
         image = identify(file, name)
         check_pixels(image.size, name, limit)
-        yield image
+        with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
+            yield image
         check_pixels(image.size, name, limit)  # of icons, it is known once they are decoded
 
 

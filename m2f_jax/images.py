@@ -23,6 +23,8 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+BACK = {6: 8, 8: 6}  # what undoes a turn; the others undo themselves
+TURNED_BY_PILLOW = "TIFF"  # when it is decoded
 ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of PNG's texts
 PNG_SIGNATURE_LENGTH = 8
 
@@ -83,8 +85,10 @@ def check_array(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
 
 def to_rgb(image: Image.Image, name: str, upright: bool) -> UInt8[np.ndarray, "height width 3"]:
     """The pixels of a PIL image as 8-bit RGB, turned as EXIF says if `upright`."""
+    stored = orientation(image) if image.format == TURNED_BY_PILLOW else 1
     image.load()
-    if upright and (turn := TURNS.get(orientation(image))):
+    turn = TURNS.get(orientation(image) if upright else BACK.get(stored, stored))
+    if turn is not None:
         image = image.transpose(turn)
     if image.mode.startswith("I;16"):
         grey = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
@@ -151,8 +155,9 @@ def image_size(path: Path, *, upright: bool = True, max_pixels: int | None = Non
         width, height = image.size
         # Pillow would decode a PNG to look for EXIF.
         may_be_turned = image.format != "PNG" or mentions_orientation(path)
-        turned = upright and may_be_turned and orientation(image) in LYING
-    return (width, height) if turned else (height, width)
+        lying = may_be_turned and orientation(image) in LYING
+        swapped = lying and upright != (image.format == TURNED_BY_PILLOW)
+    return (width, height) if swapped else (height, width)
 
 
 def verified_size(path: Path, *, max_pixels: int | None = None) -> Size:

@@ -27,6 +27,7 @@ from m2f_jax.structures import ImageSize, Size
 
 CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cropped
 INSTANCES_AT_ONCE = 4
+LARGE_CANVAS = 2**23  # pixels; on larger ones, masks are upsampled one at a time
 ROWS_AT_ONCE = 32
 COLUMNS_AT_ONCE = 8192  # wider outputs are computed in strips
 
@@ -179,12 +180,14 @@ def instances(
     probs, pairs = jax.lax.top_k(class_probs.ravel(), top_k)
     queries, labels = jnp.divmod(pairs, num_classes)
     wanted = jnp.sum(probs >= threshold)
+    height, width = len(way.inside_rows), len(way.inside_columns)
+    at_once = min(top_k, INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
     first_row, rows = rows_in_blocks(mask_logits.shape[1], way.rows)
 
     def add_chunk(i, state):
         mask_probs, packed = state
-        first = jnp.minimum(i * INSTANCES_AT_ONCE, max(top_k - INSTANCES_AT_ONCE, 0))
-        chosen = jax.lax.dynamic_slice_in_dim(queries, first, min(INSTANCES_AT_ONCE, top_k))
+        first = jnp.minimum(i * at_once, top_k - at_once)
+        chosen = jax.lax.dynamic_slice_in_dim(queries, first, at_once)
         chosen_logits = mask_logits[chosen]
 
         def strip(columns: Columns):
@@ -203,9 +206,8 @@ def instances(
             jax.lax.dynamic_update_slice_in_dim(packed, bits, first, axis=0),
         )
 
-    height, width = len(way.inside_rows), len(way.inside_columns)
     state = jnp.zeros(top_k), jnp.zeros((top_k, height, width // 8), jnp.uint8)
-    num_chunks = -(-wanted // INSTANCES_AT_ONCE)
+    num_chunks = -(-wanted // at_once)
     mask_probs, packed = jax.lax.fori_loop(0, num_chunks, add_chunk, state)
     return Instances(probs, probs * mask_probs, labels, queries, packed)
 

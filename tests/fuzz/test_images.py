@@ -104,8 +104,9 @@ def test_sizes(data: bytes, folder: Path):
     """The size is that of the pixels, wherever these can be read."""
     path = write(data, folder)
     with refused_by_name(path):
-        size = image_size(path)
-        assert size == read_image(path).shape[:2]
+        assert image_size(path) == read_image(path).shape[:2]
+        stored = read_image(path, upright=False)
+        assert image_size(path, upright=False) == stored.shape[:2]
 
 
 @fuzz(damaged())
