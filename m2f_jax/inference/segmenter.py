@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,19 @@ class Prepared:
         """A key: images of one bucket use the same compiled programs and can share a batch."""
         arrays = jax.tree.leaves((self.pixels, self.taps, self.extra))
         return self.size.padded, self.canvas, *((x.shape, str(x.dtype)) for x in arrays)
+
+
+class StreamOptions(TypedDict, total=False):
+    """What `Segmenter.stream` takes besides images and task, for type checkers."""
+
+    top_k: int
+    threshold: float | None
+
+
+class CallOptions(StreamOptions, total=False):
+    """What a call of a `Segmenter` takes besides image and task."""
+
+    target_size: Size | None
 
 
 class Segmenter:
@@ -164,43 +177,19 @@ class Segmenter:
 
     @overload
     def __call__(
-        self,
-        image: ImageSource,
-        task: Literal["instance"],
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
-        target_size: Size | None = None,
+        self, image: ImageSource, task: Literal["instance"], **options: Unpack[CallOptions]
     ) -> InstanceSegmentation: ...
     @overload
     def __call__(
-        self,
-        image: ImageSource,
-        task: Literal["panoptic"],
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
-        target_size: Size | None = None,
+        self, image: ImageSource, task: Literal["panoptic"], **options: Unpack[CallOptions]
     ) -> PanopticSegmentation: ...
     @overload
     def __call__(
-        self,
-        image: ImageSource,
-        task: Literal["semantic"],
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
-        target_size: Size | None = None,
+        self, image: ImageSource, task: Literal["semantic"], **options: Unpack[CallOptions]
     ) -> Int[np.ndarray, "height width"]: ...
     @overload
     def __call__(
-        self,
-        image: ImageSource,
-        task: Task | None = None,
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
-        target_size: Size | None = None,
+        self, image: ImageSource, task: Task | None = None, **options: Unpack[CallOptions]
     ) -> Segmentation: ...
     def __call__(
         self,
@@ -236,36 +225,28 @@ class Segmenter:
         self,
         images: Iterable[ImageSource],
         task: Literal["instance"],
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
+        **options: Unpack[StreamOptions],
     ) -> Iterator[InstanceSegmentation]: ...
     @overload
     def stream(
         self,
         images: Iterable[ImageSource],
         task: Literal["panoptic"],
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
+        **options: Unpack[StreamOptions],
     ) -> Iterator[PanopticSegmentation]: ...
     @overload
     def stream(
         self,
         images: Iterable[ImageSource],
         task: Literal["semantic"],
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
+        **options: Unpack[StreamOptions],
     ) -> Iterator[Int[np.ndarray, "height width"]]: ...
     @overload
     def stream(
         self,
         images: Iterable[ImageSource],
         task: Task | None = None,
-        *,
-        top_k: int = 100,
-        threshold: float | None = FOR_EVALUATION,
+        **options: Unpack[StreamOptions],
     ) -> Iterator[Segmentation]: ...
     def stream(
         self,
