@@ -58,6 +58,12 @@ class Predict:
     a second if they are small, and more memory."""
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
+    tile: Annotated[int | None, Between(32, 65_536), tyro.conf.arg(metavar="N")] = None
+    """Cut images into tiles of N x N pixels, segment each at its own size and put the results
+    together: for images far larger than the model was tested at. For instance and semantic."""
+    overlap: Annotated[int | None, Between(0, 32_768), tyro.conf.arg(metavar="N")] = None
+    """Pixels that neighbouring tiles have in common at least, up to half of a tile; by default an
+    eighth. Less than the width of an object may leave those on seams in parts."""
     ignore_exif: bool = False
     """Take pixels as they are stored, whichever side EXIF says is up."""
     max_pixels: MaxPixels = MAX_PIXELS

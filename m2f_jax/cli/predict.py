@@ -105,23 +105,36 @@ def open_checkpoint(command: Predict) -> Model:
     """Opens a trained model, on all devices."""
     from m2f_jax.inference.digest import digest_of_model
     from m2f_jax.inference.segmenter import Segmenter  # exported models do without these
+    from m2f_jax.inference.tiling import TiledSegmenter, check_task
     from m2f_jax.pretrained import load
 
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
     processor = opened.processor
-    if command.native:
+    task = command.task or opened.config.task
+    if command.native or command.tile is not None:
         processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
     segmenter = Segmenter(opened.model, processor, jax.local_devices(), command.batch_size)
+    weights = digest_of_model(opened.config, segmenter.parameters)
+    if tiles := tiles_of(command):
+        check_task(task)
+        segmenter = TiledSegmenter(segmenter, *tiles)
     return Model(
         segmenter,
-        command.task or opened.config.task,
+        task,
         opened.labels,
         dtype,
         TOP_K if command.top_k is None else command.top_k,
-        digest_of_model(opened.config, segmenter.parameters),
+        weights,
         repr(processor),
     )
+
+
+def tiles_of(command: Predict) -> list[int] | None:
+    """Returns the side of the tiles and what neighbours have in common; None without tiles."""
+    if command.tile is None:
+        return None
+    return [command.tile, command.tile // 8 if command.overlap is None else command.overlap]
 
 
 def open_exported(command: Predict) -> Model:
@@ -136,6 +149,7 @@ def open_exported(command: Predict) -> Model:
         ("--task", command.task, header.task),
         ("--dtype", command.dtype, header.dtype),
         ("--native", command.native or None, None),
+        ("--tile", command.tile, None),
         ("--batch-size", None if command.batch_size == 1 else command.batch_size, None),
         ("--labels", command.labels, None),
         ("--revision", command.revision, None),
@@ -162,6 +176,7 @@ def settings_of(command: Predict, model: Model) -> dict[str, Any]:
         "top_k": model.top_k if instance else None,
         "dtype": model.dtype,
         "native": command.native,
+        "tiles": tiles_of(command),
         "ignore_exif": command.ignore_exif,
     }
 

@@ -239,6 +239,19 @@ def joined(
     )
 
 
+def check_task(task: Task):
+    """Refuses a task whose results can't be put together from tiles.
+
+    Raises:
+        ValueError: it is "panoptic".
+    """
+    if task == "panoptic":
+        raise ValueError(
+            "panoptic segmentations aren't put together from tiles; choose --task instance or "
+            "semantic, or leave the tiles out"
+        )
+
+
 class TiledInput(NamedTuple):
     """An image that will be cut into tiles."""
 
@@ -325,11 +338,7 @@ class TiledSegmenter:
     ) -> InstanceSegmentation | Int[np.ndarray, "height width"]:
         """Does what the call does, with pixels."""
         task = task or self.task
-        if task == "panoptic":
-            raise ValueError(
-                "panoptic segmentations aren't put together from tiles; choose the task instance "
-                "or semantic, or leave the tiles out"
-            )
+        check_task(task)
         size = pixels.shape[0], pixels.shape[1]
         tiles = tiles_of(size, self.tile, self.overlap)
         if task == "instance":

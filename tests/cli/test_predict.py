@@ -54,6 +54,30 @@ def test_batches_change_nothing(image, tmp_path):
     )  # products of other sizes round otherwise
 
 
+def test_an_image_of_one_tile_is_as_without_tiles(image, tmp_path, capsys):
+    def results(*options, out):
+        assert predict(image, "--threshold", "0.2", *options, out=out) == 0
+        return json.loads((out / "predictions.json").read_text())
+
+    tiled = results("--tile", 96, out=tmp_path / "tiled")
+    assert tiled == results("--native", out=tmp_path / "native")
+    capsys.readouterr()
+    assert results("--tile", 96, "--overlap", 12, out=tmp_path / "tiled") == tiled
+    assert "1 of 1 images are done already" in capsys.readouterr().err
+
+
+def test_tiles_are_refused_where_they_cannot_be(image, tmp_path, capsys):
+    def refused(*options):
+        assert predict(image, *options, out=tmp_path / "out") == 1
+        return capsys.readouterr().err
+
+    assert "panoptic segmentations aren't put together" in refused(
+        "--tile", "64", "--task", "panoptic"
+    )
+    assert "tiles of 64 pixels can't overlap by 33" in refused("--tile", 64, "--overlap", 33)
+    assert "--tile must be from 32 to 65536, not 0" in refused("--tile", 0)
+
+
 @pytest.fixture
 def golden_scores():
     """At the image's own size; scores at other sizes are in post.npz."""
