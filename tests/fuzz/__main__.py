@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import logging
 import resource
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def run_here(target: Target, folder: Path, seconds: float) -> int:
     """Runs a target in this process until the time is over, or it fails; returns the exit code."""
     limit_memory()
     warnings.simplefilter("ignore")  # those of libraries
+    logging.disable()
     end = time.monotonic() + seconds
     failed = False
     while time.monotonic() < end and not failed:

@@ -133,8 +133,12 @@ def known_image(entry: Mapping[str, Any], images: Mapping[ImageId, CocoFileImage
     image_id = entry.get("image_id")
     image = images.get(image_id) if is_whole(image_id) or isinstance(image_id, str) else None
     if image is None:
-        what = f"image_id is {shown(image_id)}" if "image_id" in entry else "it has no image_id"
-        raise EntryError("unknown image", f"{what}, which isn't the id of one of the images")
+        if "image_id" not in entry:
+            raise EntryError("unknown image", "it has no image_id")
+        raise EntryError(
+            "unknown image",
+            f"image_id is {shown(image_id)}, which isn't the id of one of the images",
+        )
     return image
 
 
@@ -146,9 +150,12 @@ def known_category(entry: Mapping[str, Any], categories: Mapping[int, Label]) ->
     """
     category_id = entry.get("category_id")
     if not is_whole(category_id) or category_id not in categories:
-        has = "category_id" in entry
-        what = f"category_id is {shown(category_id)}" if has else "it has no category_id"
-        raise EntryError("unknown category", f"{what}, which isn't the id of one of the categories")
+        if "category_id" not in entry:
+            raise EntryError("unknown category", "it has no category_id")
+        raise EntryError(
+            "unknown category",
+            f"category_id is {shown(category_id)}, which isn't the id of one of the categories",
+        )
     return int(category_id)
 
 
