@@ -1,5 +1,6 @@
-"""Results in COCO's format: a list of instances, each with its image, category, mask and score."""
+"""Results in COCO's format: a list of masks, each with its image, category and mostly a score."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +20,23 @@ from m2f_jax.structures import Size
 from .files import InstancePrediction
 
 LARGEST = 1e300  # scores beyond are no scores
+KEYS = ("image_id", "category_id", "segmentation")
 
 
-class Detection(NamedTuple):
+class Result(NamedTuple):
     """An entry of a results file."""
 
     number: int
     category_id: int
     score: float
-    segmentation: Any
+    """NaN where results have none."""
+    counts: bytes
+    """Of the mask, compressed and checked."""
 
 
 @dataclass(frozen=True)
 class CocoResults:
-    """A COCO results file: a list of instances.
+    """A COCO results file of instances.
 
     Attributes:
         file: the file.
@@ -62,37 +66,21 @@ class CocoResults:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it isn't a list of COCO results, or entries can't be used; the file and the
-                places in it are named.
+            ValueError: as `read_results`, or `check` refuses something.
         """
-        results = read_json(file)
-        if not isinstance(results, list):
-            raise ValueError(f"{file} isn't a list of COCO results but holds {shown(results)}")
-        faults = Faults(str(file), "write the results anew")
-        found: dict[str, list[Detection]] = {item.name: [] for item in items}
-        for number, result in enumerate(results):
-            try:
-                name, detection = detection_of(number, result, name_of)
-                found.setdefault(name, []).append(detection)
-            except EntryError as error:
-                faults.add(f"entry {number}", error)
-        faults.refuse()
+        results = read_results(file, items, name_of, size, scored=True)
         predictions = {}
         for item in items:
-            detections, shape = found[item.name], size(item)
+            found, shape = results[item.name], list(size(item))
+            labels, scores = [x.category_id for x in found], [x.score for x in found]
             try:
-                check([x.category_id for x in detections], [x.score for x in detections])
+                check(labels, scores)
             except ValueError as error:
                 raise ValueError(f"{file}, image {item.name}: {error}") from error
+            masks = [{"size": shape, "counts": x.counts.decode()} for x in found]
             predictions[item.name] = InstancePrediction(
-                [
-                    {"size": list(shape), "counts": counts.decode("ascii", "replace")}
-                    for counts in checked_masks(detections, shape, faults)
-                ],
-                np.array([x.category_id for x in detections], int),
-                np.array([x.score for x in detections], float),
+                masks, np.array(labels, int), np.array(scores, float)
             )
-        faults.refuse()
         return cls(file, predictions)
 
     def path(self, item: DatasetImage) -> Path:
@@ -105,21 +93,66 @@ class CocoResults:
         return self.predictions[item.name]
 
 
-def detection_of(
-    number: int, result: Any, name_of: Callable[[Any], str | None]
-) -> tuple[str, Detection]:
-    """Returns the name of an entry's image, and the entry, whose mask isn't checked yet.
+def read_results(
+    file: Path,
+    items: Sequence[Any],
+    name_of: Callable[[Any], str | None],
+    size: Callable[[Any], Size],
+    *,
+    scored: bool,
+) -> dict[str, list[Result]]:
+    """Reads and checks a file of results.
+
+    Args:
+        file: the file.
+        items: the images to score.
+        name_of: the name of the image of an id, None where the data set has no such image.
+        size: the height and width of an image.
+        scored: whether entries must have scores.
+
+    Returns:
+        The entries of each of the images, by its name.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it isn't a list of COCO results, or entries can't be used; the file and the
+            places in it are named.
+    """
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise ValueError(f"{file} isn't a list of COCO results but holds {shown(entries)}")
+    faults = Faults(str(file), "write the results anew")
+    sizes = {item.name: size(item) for item in items}
+    results: dict[str, list[Result]] = {item.name: [] for item in items}
+    for number, entry in enumerate(entries):
+        try:
+            name = image_of(entry, name_of, KEYS + ("score",) * scored)
+            if name in results:
+                results[name].append(result_of(number, entry, sizes[name]))
+        except EntryError as error:
+            faults.add(f"entry {number}", error)
+    for name, found in results.items():
+        counts, broken = check_counts([x.counts for x in found], [sizes[name]] * len(found))
+        for index, fault in broken.items():
+            error = EntryError("broken run lengths", fault)
+            faults.add(f"entry {found[index].number}", error)
+        results[name] = [x._replace(counts=y) for x, y in zip(found, counts, strict=True)]
+    faults.refuse()
+    return results
+
+
+def image_of(entry: Any, name_of: Callable[[Any], str | None], keys: Sequence[str]) -> str:
+    """Returns the name of the image that an entry is about, which has these keys.
 
     Raises:
         EntryError: it can't be used.
     """
-    if not isinstance(result, Mapping):
-        raise EntryError("no object", f"it is {shown(result)}, not an object")
-    missing = {"image_id", "category_id", "segmentation", "score"} - set(result)
-    if missing:
-        boxes = "; boxes alone can't be scored as masks" if "bbox" in result else ""
+    if not isinstance(entry, Mapping):
+        raise EntryError("no object", f"it is {shown(entry)}, not an object")
+    if missing := set(keys) - set(entry):
+        boxes = "; boxes alone can't be scored as masks" if "bbox" in entry else ""
         raise EntryError("incomplete", f"it has no {', '.join(sorted(missing))}{boxes}")
-    image_id, category_id, score = result["image_id"], result["category_id"], result["score"]
+    image_id = entry["image_id"]
     if not is_whole(image_id) and not isinstance(image_id, str):
         raise EntryError("image_id", f"image_id is {shown(image_id)}; it must be an image's id")
     try:
@@ -130,26 +163,21 @@ def detection_of(
         raise EntryError(
             "unknown image", f"it is about image {image_id!s:.100}, which isn't in the ground truth"
         )
+    return name
+
+
+def result_of(number: int, entry: Mapping[str, Any], size: Size) -> Result:
+    """Returns an entry about an image of this size; its compressed counts aren't checked yet.
+
+    Raises:
+        EntryError: it can't be used.
+    """
+    category_id, score = entry["category_id"], entry.get("score", math.nan)
     if not is_whole(category_id) or abs(category_id) > MAX_CATEGORY:
         raise EntryError(
             "category_id", f"category_id is {shown(category_id)}; it must be a category's id"
         )
-    if not is_number(score) or not abs(score) <= LARGEST:
+    if "score" in entry and not (is_number(score) and abs(score) <= LARGEST):
         raise EntryError("score", f"score is {shown(score)}; it must be a finite number")
-    return name, Detection(number, int(category_id), float(score), result["segmentation"])
-
-
-def checked_masks(detections: Sequence[Detection], size: Size, faults: Faults) -> list[bytes]:
-    """Returns the compressed counts of an image's detections; what is wrong goes to `faults`."""
-    drawn: list[bytes] = []
-    for detection in detections:
-        try:
-            drawn.append(outline_counts(outline_of(detection.segmentation, size), size))
-        except EntryError as error:
-            faults.add(f"entry {detection.number}", error)
-            return []
-    counts, broken = check_counts(drawn, [size] * len(drawn))
-    for index, fault in broken.items():
-        error = EntryError("broken run lengths", fault)
-        faults.add(f"entry {detections[index].number}", error)
-    return counts
+    counts = outline_counts(outline_of(entry["segmentation"], size), size)
+    return Result(number, int(category_id), float(score), counts)

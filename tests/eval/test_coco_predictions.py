@@ -288,31 +288,40 @@ def test_exports_do_not_go_where_predict_wrote(dataset, tmp_path):
         export_folder(tmp_path / "out", data, "instance")
 
 
-# --- maps of categories ---
+# --- semantic segmentation ---
+
+
+def classes(k):
+    """Category ids of every pixel of image k; within its object, the right one."""
+    return np.where(MASKS[k], k % 2 + 1, 2 - k % 2)
 
 
 def save_maps(folder, names):
     folder.mkdir(parents=True)
-    for k, (name, mask) in enumerate(zip(names, MASKS, strict=True)):
+    for k, name in enumerate(names):
         path = folder / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        ids = np.where(mask, k % 2 + 1, 2 - k % 2)
-        Image.fromarray(ids.astype(np.uint16 if k else np.uint8)).save(path)
+        Image.fromarray(classes(k).astype(np.uint16 if k else np.uint8)).save(path)
     return folder
+
+
+def masks_of_categories(*image_ids):
+    return [
+        {"image_id": image_id, "category_id": id_, "segmentation": encode_rle(classes(k) == id_)}
+        for k, image_id in enumerate(image_ids)
+        for id_ in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize(
     "names", [("0", "1.png", "2"), ("x/0", "x/1.png", "x/2"), ("1_pred", "2_pred", "3_pred")]
 )
 def test_maps_of_category_ids(dataset, tmp_path, names):
-    save_maps(tmp_path / "out" / "maps", names)
-    result = score(tmp_path / "out", dataset("semantic"), "semantic")
-    assert result.miou == 1
-    assert score(tmp_path / "out" / "maps", dataset("semantic"), "semantic").miou == 1
+    folder = save_maps(tmp_path / "maps", names)
+    assert score(folder, dataset("semantic"), "semantic").miou == 1
     # Pixels without an object aren't asked for, so what is wrong has to be inside of one.
-    image = tmp_path / "out" / "maps" / f"{names[0]}.png"
-    Image.fromarray(np.full(SIZE, 2, np.uint8)).save(image)
-    assert score(tmp_path / "out", dataset("semantic"), "semantic").miou < 1
+    Image.fromarray(np.full(SIZE, 2, np.uint8)).save(folder / f"{names[0]}.png")
+    assert score(folder, dataset("semantic"), "semantic").miou < 1
 
 
 @pytest.mark.parametrize(
@@ -331,14 +340,41 @@ def test_maps_that_do_not_fit(dataset, tmp_path, name, ids, message):
     folder = save_maps(tmp_path / "maps", ("0", "1.png", "2"))
     Image.fromarray(ids).save(folder / f"{name}.png")
     with pytest.raises(ValueError, match=message):
-        score(tmp_path, dataset("semantic"), "semantic")
+        score(folder, dataset("semantic"), "semantic")
 
 
 def test_missing_maps_are_counted(dataset, tmp_path):
     folder = save_maps(tmp_path / "maps", ("0", "1.png", "2"))
     (folder / "2.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"maps has no 2\.png, and lacks 1 of 3 images"):
-        score(tmp_path, dataset("semantic"), "semantic")
+        score(folder, dataset("semantic"), "semantic")
+
+
+def test_a_mask_per_category(dataset, tmp_path):
+    data = dataset("semantic")
+    write(tmp_path / "out" / "images.json", listed("0.png", "1.png", "2.png"))
+    path = write(tmp_path / "out" / "predictions.json", masks_of_categories(0, 1, 2))
+    assert score(tmp_path / "out", data, "semantic").miou == 1
+    assert score(write(path, masks_of_categories(0, 1, 2)[1:]), data, "semantic").miou < 1
+    path = write(tmp_path / "found.json", masks_of_categories(1, 2, 3))
+    assert score(path, data, "semantic").miou == 1
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (masks_of_categories(1, 2), "has no entry for image 3, and lacks 1 of 3 images in all"),
+        ([result(0, 1, category_id=9), *results(1, 2, 3)], r"the category ids \[9\] aren't among"),
+        ([result(0, 1, score="x"), *results(1, 2, 3)], "entry 0: score is the text 'x'"),
+        ([*results(1, 2, 3), result(0, 1)], "entry 3 overlaps another one of image 1"),
+        ([None], "entry 0: it is null, not an object"),
+    ],
+)
+def test_masks_of_categories_that_do_not_fit(dataset, tmp_path, entries, message):
+    path = write(tmp_path / "found.json", entries)
+    with pytest.raises(ValueError, match=message) as caught:
+        score(path, dataset("semantic"), "semantic")
+    assert str(path) in str(caught.value)
 
 
 # --- the command ---
