@@ -5,6 +5,9 @@ from pathlib import Path
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.coco import CocoDataset, CocoImage
+from m2f_jax.datasets.coco_format.lists import check_categories
+from m2f_jax.datasets.coco_format.values import shown
+from m2f_jax.files import read_json
 from m2f_jax.structures import Size
 
 from .coco_results import CocoResults
@@ -14,6 +17,7 @@ from .image_names import IMAGES_FILE, ImageNames, ListedImages
 from .panoptic import PanopticFiles, panoptic_json
 
 RESULTS_FILE = "predictions.json"
+CATEGORIES_FILE = "categories.json"  # what m2f predict writes beside it
 
 
 def find_coco_predictions(
@@ -37,7 +41,7 @@ def find_coco_predictions(
     """
     ids = {label.id for label in dataset.categories}
 
-    def check_categories(used: Collection[int]):
+    def check_used(used: Collection[int]):
         if unknown := set(used) - ids:
             raise ValueError(
                 f"the category ids {sorted(unknown, key=str)[:10]} aren't among those of the "
@@ -54,7 +58,7 @@ def find_coco_predictions(
             except ValueError as error:
                 raise ValueError(f"{file}: {error}") from None
 
-        return PanopticFiles.find(file, items, name_of, size_of, check_categories)
+        return PanopticFiles.find(file, items, name_of, size_of, check_used)
     file = path if path.suffix == ".json" else path / RESULTS_FILE
     if task == "semantic" and path.is_dir() and not file.is_file():
         return CategoryMaps.find(path, items, dataset)
@@ -63,7 +67,7 @@ def find_coco_predictions(
     names = names_beside(file, dataset)
     if task == "semantic":
         return CategoryMasks.find(file, items, names, dataset.categories)
-    return CocoResults.find(file, items, names, size_of, lambda used, _: check_categories(used))
+    return CocoResults.find(file, items, names, size_of, lambda used, _: check_used(used))
 
 
 def size_of(item: CocoImage) -> Size:
@@ -75,9 +79,41 @@ def names_beside(file: Path, dataset: CocoDataset) -> Callable[[int | str], str 
     """How ids in a file of predictions are understood: by images.json of `m2f predict` beside it.
 
     Raises:
-        ValueError: that list can't be used.
+        ValueError: that list can't be used, or categories.json beside it has other ids for the
+            names of the data set's categories.
     """
     listed = file.with_name(IMAGES_FILE)
     if file.name == RESULTS_FILE and listed.is_file():
+        if (categories := file.with_name(CATEGORIES_FILE)).is_file():
+            check_same_ids(categories, dataset)
         return ListedImages(listed, dataset.images).name_of
     return ImageNames(dataset.images).name_of
+
+
+def check_same_ids(file: Path, dataset: CocoDataset):
+    """Refuses predictions whose category ids mean other names than those of a data set.
+
+    Args:
+        file: categories.json of `m2f predict`.
+        dataset: the ground truth.
+
+    Raises:
+        ValueError: the file is no list of categories, or an id has another name there.
+    """
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise ValueError(f"{file} holds {shown(entries)}, not a list of categories")
+    theirs = check_categories(entries, str(file))
+    ours, by_name = (
+        {label.id: label.name for label in dataset.categories},
+        {label.name: label.id for label in dataset.categories},
+    )
+    for label in theirs:
+        name, id_ = ours.get(label.id, label.name), by_name.get(label.name, label.id)
+        if name != label.name or id_ != label.id:
+            other = f"{name!r:.60} has that id" if name != label.name else f"its id is {id_}"
+            raise ValueError(
+                f"{file}: the model's {label.name!r:.60} has the id {label.id}, but in "
+                f"{dataset.annotations} {other}; score the model itself with --model, which goes "
+                "by names, or predict again with --labels"
+            )

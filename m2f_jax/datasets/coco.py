@@ -4,6 +4,7 @@ In a file of objects, each has polygons or a run-length encoding, and objects ma
 panoptic file names for every image a PNG whose red + 256 green + 65536 blue is a segment's id.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,8 @@ from m2f_jax.labels import Label
 from m2f_jax.rle import decode_rle
 from m2f_jax.structures import Size
 
+LONGEST_NAME = 200  # bytes, of the 255 that most disks take
+
 
 @dataclass(frozen=True)
 class CocoImage:
@@ -40,7 +43,10 @@ class CocoImage:
     @property
     def name(self) -> str:
         """The id as a file name; different ids have different names."""
-        return f"{self.id}".replace("%", "%25").replace("/", "%2F")
+        name = f"{self.id}".replace("%", "%25").replace("/", "%2F")
+        if len(name.encode()) <= LONGEST_NAME:
+            return name
+        return f"{name[:40]}%{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,7 @@ STRUCTURE = {
     "image id a list": (changed(("images", 0), id=[1]), r"images\[0\]: id is a list"),
     "image without id": (changed(("images", 2), id=...), r"images\[2\] has no id"),
     "image id of two lines": (changed(("images", 0), id="\0"), "can't be part of a file's name"),
-    "image id without end": (changed(("images", 0), id="x" * 300), "text of 1 to 200 bytes"),
+    "image id without end": (changed(("images", 0), id="x" * 9999), "text of 1 to 4096 bytes"),
     "category id text": (
         changed(("categories", 0), id="1"),
         r"categories\[0\]: id is the text '1'",

@@ -196,6 +196,7 @@ def test_numbers_are_ids_and_text_names_files(dataset, tmp_path):
         (("1.png", "2.png", "3.png"), ("x", "y", "z"), (1, 2, 3)),
         (("a.jpg", "a.png", "b.c.png"), (7, 8, 9), ("a.jpg", "a.png", "b.c")),
         (("007.png", "7.png", "²³.png"), (7, 8, 9), ("007", 8, "²³")),
+        (("1.png", "2.png", "3.png"), ("x" * 300, "x" * 301, "a/" * 90), ("1", "2", "a/" * 90)),
     ],
 )
 def test_names_of_images(dataset, files, ids, named):
@@ -204,6 +205,7 @@ def test_names_of_images(dataset, files, ids, named):
     by_file = {image.file_name: image.name for image in images}
     assert [names.name_of(x) for x in named] == [by_file[file] for file in files]
     assert len(set(by_file.values())) == 3
+    assert all(len(name) <= 200 and "/" not in name for name in by_file.values())
     assert names.name_of("nothing") is None
 
 
@@ -273,6 +275,31 @@ def test_lists_of_images_that_do_not_fit(dataset, tmp_path, images, message):
     with pytest.raises(ValueError, match=message) as caught:
         find_coco_predictions(tmp_path / "out", "instance", data.images, data)
     assert str(tmp_path / "out") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        ([(2, "cat"), (1, "dog")], r"the model's 'cat' has the id 2, but in .* 'dog' has that id"),
+        ([(0, "cat"), (1, "dog")], r"the model's 'cat' has the id 0, but in .* its id is 1"),
+        ([(1, "cat"), (2, "fox")], r"the model's 'fox' has the id 2, but in .* 'dog' has that id"),
+        ([(1, None)], r"categories\.json\[0\] \(id 1\): name is null"),
+        (3, r"categories\.json holds 3, not a list of categories"),
+    ],
+)
+def test_categories_of_other_ids(dataset, tmp_path, categories, message):
+    if isinstance(categories, list):
+        categories = [{"id": id_, "name": name} for id_, name in categories]
+    write(tmp_path / "out" / "images.json", listed("0.png", "1.png", "2.png"))
+    write(tmp_path / "out" / "predictions.json", results(0, 1, 2))
+    write(tmp_path / "out" / "categories.json", categories)
+    data = dataset()
+    for task in ("instance", "semantic"):
+        with pytest.raises(ValueError, match=message):
+            find_coco_predictions(tmp_path / "out", task, data.images, data)
+    more = [{"id": 1, "name": "cat"}, {"id": 9, "name": "fox"}, {"id": 2, "name": "dog"}]
+    write(tmp_path / "out" / "categories.json", more)
+    assert score(tmp_path / "out", data).ap == pytest.approx(1)
 
 
 def test_a_list_of_images_is_left_alone_beside_other_files(dataset, tmp_path):

@@ -14,7 +14,7 @@ ImageId = int | str
 MAX_SIDE = 10**6  # pixels
 MAX_PIXELS = 2**30
 MAX_CATEGORY = 2**31 - 1
-MAX_TEXT = 200  # bytes of an id
+MAX_TEXT = 4096  # bytes of an id, which may be the path of a file
 
 
 class CocoFileImage(NamedTuple):
