@@ -164,7 +164,7 @@ def check_unique(entries: Sequence[Any], where: str, required: bool = True):
             first = kind, number
         elif kind is not first[0]:
             raise ValueError(
-                f"{where}[{number}]: id is {shown(id_)}, but that of {where}[{first[1]}] is "
+                f"{where}[{number}]: id is {shown(id_)}, but that of [{first[1]}] is "
                 f"{shown(entries[first[1]]['id'])}; either all ids are whole numbers, or all text"
             )
         if places.setdefault(id_, number) != number:
