@@ -327,6 +327,8 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ValueError(f"{where} needs a list, not {value!r:.80}")
+        if Ellipsis not in arguments and len(value) != len(arguments):
+            raise ValueError(f"{where} needs a list of {len(arguments)}, not {value!r:.80}")
         return tuple(from_plain(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
     if origin is types.UnionType:
         return _from_alternatives(arguments, value, where)

@@ -65,7 +65,7 @@ def tell(command: Info, facts: dict[str, Any], more: dict[str, Any]) -> int:
 
 def describe_exported(path: Path) -> dict[str, Any]:
     """The facts of an exported model by name, as plain JSON values."""
-    header, _ = read_program(path)
+    header = read_program(path).header
     return {
         "task": header.task,
         "image": list(header.size),

@@ -13,13 +13,16 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+import m2f_jax
 from m2f_jax.cli import main
 from m2f_jax.inference.export.running import (
     HEADER_FILE,
     PROGRAM_FILE,
     ExportedSegmenter,
     arrays_file,
+    digest_of,
     is_exported,
+    read_program,
 )
 from m2f_jax.inference.export.writing import export_model, write
 from m2f_jax.inference.processor import ImageProcessor
@@ -104,6 +107,7 @@ def test_arrays_are_kept_whatever_their_order_in_memory(files, tmp_path):
 
 FRESH = """
 import sys
+import m2f_jax
 from m2f_jax.cli import main
 code = main(sys.argv[2:])
 print(*sorted(set(sys.argv[1].split()) & set(sys.modules)))
@@ -172,12 +176,31 @@ def copy_of(files, folder):
     return path
 
 
-def rewrite_header(path, **changes):
+def rewrite(path, header=None, program=None, method=zipfile.ZIP_DEFLATED):
+    """Puts another header or program into an exported model, without a word to its arrays."""
     with zipfile.ZipFile(path) as archive:
-        header, program = json.loads(archive.read(HEADER_FILE)), archive.read(PROGRAM_FILE)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(HEADER_FILE, json.dumps(header | changes))
-        archive.writestr(PROGRAM_FILE, program)
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr(HEADER_FILE, header or parts[HEADER_FILE])
+        archive.writestr(PROGRAM_FILE, program or parts[PROGRAM_FILE])
+
+
+def read_parts(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(HEADER_FILE)), archive.read(PROGRAM_FILE)
+
+
+def rewrite_header(path, **changes):
+    rewrite(path, header=json.dumps(read_parts(path)[0] | changes))
+
+
+def flip(path, place):
+    """Changes a byte of a file, and returns what it was before."""
+    content = bytearray(path.read_bytes())
+    before = content[place]
+    content[place] ^= 0x7F
+    path.write_bytes(content)
+    return before
 
 
 def test_files_that_do_not_fit_are_refused_by_name(files, tmp_path):
@@ -212,17 +235,146 @@ def test_files_that_do_not_fit_are_refused_by_name(files, tmp_path):
 
 def test_programs_that_jax_cannot_read_are_refused_by_name(files, tmp_path):
     path = copy_of(files, tmp_path)
-    with zipfile.ZipFile(path) as archive:
-        header, program = archive.read(HEADER_FILE), archive.read(PROGRAM_FILE)
+    header, program = read_program(path)[:2]
     module = program.index(b"ML\xefR")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(HEADER_FILE, header)
-        archive.writestr(
-            PROGRAM_FILE, program[:module] + b"from the future" + program[module + 15 :]
-        )
-    rewrite_header(path, jax_version="99.0")
+    program = program[:module] + b"from the future" + program[module + 15 :]
+    arrays = load_file(arrays_file(path))
+    digest = digest_of(program, arrays)
+    write(path, dataclasses.replace(header, jax_version="99.0", digest=digest), program, arrays)
     with pytest.raises(ValueError, match=r"copy\.m2f was exported with jax 99\.0.*upgrade jax"):
         ExportedSegmenter.load(path)
+
+
+def test_a_flipped_byte_anywhere_is_refused(files, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("copy.m2f", "copy.m2f.safetensors"):
+        path = copy_of(files, tmp_path)
+        file = tmp_path / name
+        whole = file.read_bytes()
+        [length] = np.frombuffer(whole[:8], "<u8") if name != "copy.m2f" else [200]
+        places = [
+            *rng.integers(len(whole), size=20),
+            *rng.integers(min(len(whole), length), size=20),
+        ]
+        for place in [*places, len(whole) - 1, *(len(whole) - rng.integers(1, 150, size=20))]:
+            file.write_bytes(whole)
+            flip(file, place)
+            with pytest.raises(ValueError, match=r"copy\.m2f"):
+                ExportedSegmenter.load(path)
+        file.write_bytes(whole)
+    ExportedSegmenter.load(path)
+
+
+def test_changes_that_no_checksum_of_the_zip_file_tells(files, tmp_path):
+    path = copy_of(files, tmp_path)
+    _, program = read_parts(path)
+    changed = bytearray(program)
+    changed[len(changed) // 2] ^= 1
+    rewrite(path, program=bytes(changed))
+    with pytest.raises(ValueError, match=r"copy\.m2f is damaged: program and weights aren't those"):
+        ExportedSegmenter.load(path)
+    path = copy_of(files, tmp_path)
+    flip(arrays_file(path), -101)
+    with pytest.raises(ValueError, match=r"copy\.m2f\.safetensors is damaged: program and weights"):
+        ExportedSegmenter.load(path)
+    path = copy_of(files, tmp_path)
+    header, _ = read_parts(path)
+    header["labels"][0]["name"] = "another"
+    rewrite_header(path, labels=header["labels"])
+    with pytest.raises(ValueError, match=r"copy\.m2f is damaged: it isn't as it was exported"):
+        ExportedSegmenter.load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "banana"}, r"header\.json\.task has the value 'banana'; expected one of inst"),
+        ({"task": "instance"}, r"header\.json\.task is instance, and the program's is semantic"),
+        ({"task": None}, r"header\.json\.task has the value None"),
+        ({"labels": []}, r"header\.json: labels is empty"),
+        ({"labels": {}}, r"header\.json\.labels needs a list"),
+        ({"labels": [{"id": "1"}]}, r"header\.json\.labels\[0\] lacks the field"),
+        ({"platforms": []}, r"header\.json: platforms is empty"),
+        ({"platforms": ["toaster"]}, r"header\.json\.platforms\[0\] has the value 'toaster'"),
+        ({"platforms": ["cpu"]}, r"header\.json\.platforms is \['cpu'\], and the program's"),
+        ({"dtype": "x"}, r"header\.json\.dtype has the value 'x'"),
+        ({"dtype": 16}, r"header\.json\.dtype has the value 16"),
+        ({"size": [50, 81]}, r"header\.json\.size is \[50, 81\], and the program's is \[50, 80\]"),
+        ({"size": [50]}, r"header\.json: size is height and width, not \(50,\)"),
+        ({"size": [0, 80]}, r"header\.json: size must be from 1 to 65536"),
+        ({"size": [10**30, 80]}, r"header\.json: size must be from 1 to 65536"),
+        ({"jax_version": 1}, r"header\.json\.jax_version has the value 1"),
+        ({"digest": []}, r"header\.json\.digest has the value \[\]"),
+        ({"more": 1}, r"header\.json has no field more"),
+        ({"format": "1"}, r"is of format '1'"),
+        ({"format": None}, r"is of format None"),
+        ({"format": True}, r"is of format True"),
+        ({"format": 1}, None),  # which knew no digest of the whole file
+    ],
+)
+def test_headers_that_make_no_sense(files, tmp_path, monkeypatch, changes, message):
+    path = copy_of(files, tmp_path)
+    rewrite_header(path, **changes)
+    monkeypatch.setattr(jax, "jit", None)  # for nothing is compiled
+    if message is None:
+        assert read_program(path).digest is None
+        return
+    with pytest.raises(ValueError, match=rf"copy\.m2f:? .*{message}"):
+        ExportedSegmenter.load(path)
+
+
+def test_models_of_the_first_format(files, tmp_path):
+    path = copy_of(files, tmp_path)
+    same_arrays = load_file(arrays_file(path))
+    rewrite_header(path, format=1)
+    digest = read_parts(path)[0]["digest"]
+    save_file(same_arrays, arrays_file(path), metadata={"format": "m2f_jax", "digest": digest})
+    exported = ExportedSegmenter.load(path)
+    same(exported(picture()), ExportedSegmenter.load(files["semantic"])(picture()))
+    flip(arrays_file(path), -101)
+    with pytest.raises(ValueError, match=r"copy\.m2f is damaged: program and weights aren't those"):
+        ExportedSegmenter.load(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "program", "method"),
+    [
+        (b"[]", None, zipfile.ZIP_DEFLATED),
+        (b"[" * 100_000, None, zipfile.ZIP_DEFLATED),
+        (b'{"format":' * 100_000, None, zipfile.ZIP_DEFLATED),
+        (b"{}", None, zipfile.ZIP_DEFLATED),
+        (b'{"format": 2, "format": 2}', None, zipfile.ZIP_DEFLATED),
+        (bytes(2**24 + 1), None, zipfile.ZIP_DEFLATED),
+        (None, bytes(2**26), zipfile.ZIP_DEFLATED),
+        (None, None, zipfile.ZIP_BZIP2),
+        (None, None, zipfile.ZIP_LZMA),
+    ],
+)
+def test_parts_that_are_none(files, tmp_path, header, program, method):
+    path = copy_of(files, tmp_path)
+    rewrite(path, header, program, method)
+    with pytest.raises(
+        ValueError, match=r"copy\.m2f isn't an exported model, or is damaged \("
+    ) as e:
+        read_program(path)
+    assert len(str(e.value)) < 400
+
+
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99), (0, 0), (10, 14)])
+@pytest.mark.parametrize("name", ["copy.m2f", "copy"])
+def test_directories_that_lie(files, tmp_path, offset, value, name):
+    """Encrypted, of an unknown method, no directory: under any name."""
+    content = bytearray(copy_of(files, tmp_path).read_bytes())
+    content[content.find(b"PK\x01\x02") + offset] = value
+    path = tmp_path / "other" / name
+    path.parent.mkdir()
+    path.write_bytes(content)
+    if is_exported(path):
+        with pytest.raises(ValueError, match=rf"{name} isn't an exported model, or is damaged"):
+            read_program(path)
+    else:
+        with pytest.raises(ValueError, match=rf"{name} is a zip file that is incomplete"):
+            m2f_jax.load(path)
 
 
 def test_files_are_told_apart(files, tmp_path):

@@ -19,9 +19,9 @@ import os
 import tempfile
 import typing
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.export
@@ -33,13 +33,22 @@ from safetensors.numpy import save_file
 
 from m2f_jax.config import Task
 from m2f_jax.inference import postprocess
-from m2f_jax.inference.export.running import FORMAT, HEADER_FILE, PROGRAM_FILE, Header, arrays_file
+from m2f_jax.inference.export.running import (
+    FORMATS,
+    HEADER_FILE,
+    PROGRAM_FILE,
+    SIDE,
+    Header,
+    Platform,
+    arrays_file,
+    digest_of,
+)
 from m2f_jax.inference.segmenter import Segmenter, predict
 from m2f_jax.modeling.mask2former import without_kernels
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import Predictions, Size
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+PLATFORMS = typing.get_args(Platform)
 
 
 def export_model(
@@ -86,8 +95,8 @@ def export_model(
         task=task,
         labels=segmenter.config.labels,
         size=size,
-        platforms=tuple(platforms),
-        dtype=segmenter.dtype.name,
+        platforms=cast(Any, tuple(platforms)),
+        dtype=cast(Any, segmenter.dtype.name),
         jax_version=jax.__version__,
         digest=digest_of(serialized, arrays),
     )
@@ -127,8 +136,10 @@ def check(
             f"{' and '.join(there)} exist{'s' if len(there) == 1 else ''} already; name another "
             "file, or overwrite on purpose"
         )
-    if min(size) < 1:
-        raise ValueError(f"size is height and width in pixels, not {size[0]} x {size[1]}")
+    if not all(side in SIDE for side in size):
+        raise ValueError(
+            f"size is height and width in pixels, each {SIDE}, not {size[0]} x {size[1]}"
+        )
     if task not in (None, *typing.get_args(Task)):
         raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
     unknown = [name for name in platforms if name not in PLATFORMS]
@@ -230,27 +241,19 @@ def segment_table(
     }
 
 
-def digest_of(program: bytes, arrays: Mapping[str, np.ndarray]) -> str:
-    """Returns a digest of the program and its arrays, which the two files share."""
-    digest = hashlib.sha256(program)
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
 def write(path: Path, header: Header, program: bytes, arrays: dict[str, np.ndarray]):
     """Writes both files, which appear when they are complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    values = {"format": FORMAT, **dataclasses.asdict(header)}
+    values = {"format": max(FORMATS), **dataclasses.asdict(header)}
     with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
         new, new_arrays = Path(folder, "program"), Path(folder, "arrays")
-        # safetensors would write arrays of another order of axes as they lie in memory.
-        in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-        save_file(in_order, new_arrays, metadata={"format": "m2f_jax", "digest": header.digest})
         with zipfile.ZipFile(new, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(HEADER_FILE, json.dumps(values, indent=2) + "\n")
             archive.writestr(PROGRAM_FILE, program)
+        digests = {"digest": header.digest, "file": hashlib.sha256(new.read_bytes()).hexdigest()}
+        # safetensors would write arrays of another order of axes as they lie in memory.
+        in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        save_file(in_order, new_arrays, metadata=digests)
         new_arrays.chmod(new.stat().st_mode)  # safetensors gives them to the user alone
         new_arrays.replace(arrays_file(path))
         new.replace(path)
