@@ -254,7 +254,7 @@ def test_a_flipped_byte_anywhere_is_refused(files, tmp_path):
         [length] = np.frombuffer(whole[:8], "<u8") if name != "copy.m2f" else [200]
         places = [
             *rng.integers(len(whole), size=20),
-            *rng.integers(min(len(whole), length), size=20),
+            *rng.integers(length, size=20),
         ]
         for place in [*places, len(whole) - 1, *(len(whole) - rng.integers(1, 150, size=20))]:
             file.write_bytes(whole)
@@ -271,7 +271,9 @@ def test_changes_that_no_checksum_of_the_zip_file_tells(files, tmp_path):
     changed = bytearray(program)
     changed[len(changed) // 2] ^= 1
     rewrite(path, program=bytes(changed))
-    with pytest.raises(ValueError, match=r"copy\.m2f is damaged: program and weights aren't those"):
+    with pytest.raises(
+        ValueError, match=r"copy\.m2f or .*copy\.m2f\.safetensors is damaged: program"
+    ):
         ExportedSegmenter.load(path)
     path = copy_of(files, tmp_path)
     flip(arrays_file(path), -101)
@@ -300,7 +302,7 @@ def test_changes_that_no_checksum_of_the_zip_file_tells(files, tmp_path):
         ({"dtype": "x"}, r"header\.json\.dtype has the value 'x'"),
         ({"dtype": 16}, r"header\.json\.dtype has the value 16"),
         ({"size": [50, 81]}, r"header\.json\.size is \[50, 81\], and the program's is \[50, 80\]"),
-        ({"size": [50]}, r"header\.json: size is height and width, not \(50,\)"),
+        ({"size": [50]}, r"header\.json\.size needs a list of 2, not \[50\]"),
         ({"size": [0, 80]}, r"header\.json: size must be from 1 to 65536"),
         ({"size": [10**30, 80]}, r"header\.json: size must be from 1 to 65536"),
         ({"jax_version": 1}, r"header\.json\.jax_version has the value 1"),
@@ -332,7 +334,9 @@ def test_models_of_the_first_format(files, tmp_path):
     exported = ExportedSegmenter.load(path)
     same(exported(picture()), ExportedSegmenter.load(files["semantic"])(picture()))
     flip(arrays_file(path), -101)
-    with pytest.raises(ValueError, match=r"copy\.m2f is damaged: program and weights aren't those"):
+    with pytest.raises(
+        ValueError, match=r"copy\.m2f or .*copy\.m2f\.safetensors is damaged: program"
+    ):
         ExportedSegmenter.load(path)
 
 
@@ -353,11 +357,9 @@ def test_models_of_the_first_format(files, tmp_path):
 def test_parts_that_are_none(files, tmp_path, header, program, method):
     path = copy_of(files, tmp_path)
     rewrite(path, header, program, method)
-    with pytest.raises(
-        ValueError, match=r"copy\.m2f isn't an exported model, or is damaged \("
-    ) as e:
+    with pytest.raises(ValueError, match=r"copy\.m2f isn\'t an exported model") as error:
         read_program(path)
-    assert len(str(e.value)) < 400
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 99), (0, 0), (10, 14)])

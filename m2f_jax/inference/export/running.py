@@ -225,10 +225,10 @@ def read_exported(path: Path, devices: Sequence[Any]) -> tuple[Header, jax.expor
     arrays, file_digest = read_arrays(path, header)
     changed = digest is not None and digest != file_digest
     if digest_of(program, arrays) != header.digest:  # a program may not even be parsed before
-        file = path if changed or digest is None else arrays_file(path)
+        either = f"{path} or " if changed or digest is None else ""
         raise ValueError(
-            f"{file} is damaged: program and weights aren't those that were exported; copy or "
-            "export both files again"
+            f"{either}{arrays_file(path)} is damaged: program and weights aren't those that were "
+            "exported; copy or export both files again"
         )
     try:
         exported = jax.export.deserialize(bytearray(program))
