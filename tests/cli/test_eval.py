@@ -22,6 +22,7 @@ from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
 from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.streets import street_scene
 from tests.conftest import GOLDEN, ROOT, load_golden
 
@@ -36,6 +37,7 @@ def model(tmp_path_factory):
     tiny = load_golden("tiny_w7_odd").model.config
     config = dataclasses.replace(
         tiny,
+        labels=things(CITYSCAPES),
         backbone=dataclasses.replace(tiny.backbone, depths=(1, 1, 1, 1)),
         pixel_decoder=dataclasses.replace(tiny.pixel_decoder, num_layers=1),
         decoder=dataclasses.replace(tiny.decoder, num_layers=1),
