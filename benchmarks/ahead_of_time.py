@@ -68,7 +68,7 @@ def abstract_parameters(module: nnx.Module, dtype: str) -> tuple[nnx.GraphDef, A
         [
             (path, value.replace(jax.ShapeDtypeStruct(value.shape, stored)))
             for path, value in nnx.to_flat_state(state)
-            for stored in [stored_dtype(".".join(map(str, path)), jnp.dtype(dtype))]
+            for stored in [stored_dtype(value, jnp.dtype(dtype))]
         ]
     )
     return graph, nnx.as_pure(parameters)

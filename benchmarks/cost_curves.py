@@ -58,7 +58,7 @@ def random_model(config: Mask2FormerConfig, dtype: str) -> tuple[nnx.GraphDef, A
     arrays = {
         name: jnp.asarray(
             name.endswith("scale") + 0.02 * rng.standard_normal(x.shape, np.float32),
-            stored_dtype(name, jnp.dtype(dtype)),
+            stored_dtype(x, jnp.dtype(dtype)),
         )
         for name, x in parameters(abstract).items()
     }

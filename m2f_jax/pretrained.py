@@ -62,8 +62,8 @@ class Pretrained:
         """The model; its parameters are read when it is first asked for."""
         abstract = abstract_model(self.config, self.dtype)
         arrays = {
-            name: jnp.asarray(self._tensors.pop(name).read(), stored_dtype(name, self.dtype))
-            for name in parameters(abstract)
+            name: jnp.asarray(self._tensors.pop(name).read(), stored_dtype(parameter, self.dtype))
+            for name, parameter in parameters(abstract).items()
         }
         return fill(abstract, arrays)
 

@@ -23,6 +23,7 @@ from m2f_jax.modeling.initializers import (
 
 GROUPS = 32  # of channels, for GroupNorm
 UNDECAYED = {"decay": False}  # metadata of parameters on which weight decay doesn't act
+EXACT = {"exact": True}  # metadata of parameters that stay in float32 whatever the others are in
 FROZEN = {**UNDECAYED, "frozen": True}  # and of those that aren't trained at all
 
 

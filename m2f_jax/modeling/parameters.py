@@ -59,9 +59,9 @@ def fill(abstract: Mask2Former, arrays: dict[str, jax.Array]) -> Mask2Former:
     return nnx.merge(graph, nnx.from_flat_state(flat))
 
 
-def stored_dtype(name: str, dtype: jnp.dtype) -> jnp.dtype:
-    """A parameter's dtype for inference: float32 where sampling points depend on it."""
-    exact = "sampling_offsets" in name or "attention_weights" in name
+def stored_dtype(parameter: nnx.Param, dtype: jnp.dtype) -> jnp.dtype:
+    """A parameter's dtype for inference: float32 where its metadata has `exact=True`."""
+    exact = parameter.get_metadata().get("exact", False)
     return jnp.dtype(jnp.float32) if exact else dtype
 
 

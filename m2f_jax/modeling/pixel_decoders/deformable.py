@@ -21,7 +21,7 @@ from m2f_jax.modeling.initializers import (
     xavier,
     zeros,
 )
-from m2f_jax.modeling.layers import GroupNorm, feed_forward, layer_norm, sine_positions
+from m2f_jax.modeling.layers import EXACT, GroupNorm, feed_forward, layer_norm, sine_positions
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, Size
@@ -45,7 +45,14 @@ class MSDeformAttn(nnx.Module):
         self.num_heads, self.num_points = cfg.num_heads, cfg.num_points
         samples = cfg.num_heads * NUM_LEVELS * cfg.num_points
         # Where to look and how much stays in float32: bfloat16 coordinates miss by half a pixel.
-        exact = functools.partial(nnx.Linear, kernel_init=zeros, dtype=jnp.float32, rngs=rngs)
+        exact = functools.partial(
+            nnx.Linear,
+            kernel_init=zeros,
+            kernel_metadata=EXACT,
+            bias_metadata=EXACT,
+            dtype=jnp.float32,
+            rngs=rngs,
+        )
         directions = sampling_directions(cfg.num_heads, NUM_LEVELS, cfg.num_points)
         self.sampling_offsets = exact(cfg.dim, 2 * samples, bias_init=directions)
         self.attention_weights = exact(cfg.dim, samples, bias_init=zeros)
