@@ -12,7 +12,7 @@ from m2f_jax.structures import Size
 def check_keys(entry: Any, keys: Sequence[str], where: str):
     """Raises a ValueError if what is at a place in a JSON file isn't an object with these keys."""
     if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} needs an object with {', '.join(keys)}, not {entry!r}")
+        raise ValueError(f"{where} needs an object with {', '.join(keys)}, not {entry!r:.80}")
     if missing := set(keys) - set(entry):
         raise ValueError(f"{where} has no {', '.join(sorted(missing))}")
 
@@ -31,7 +31,7 @@ def path_within(folder: Path, name: str, where: str, root: Path | None = None) -
     """
     path, root = Path(os.path.abspath(folder / name)), folder if root is None else root
     if PurePath(name).is_absolute() or not path.is_relative_to(os.path.abspath(root)):
-        raise ValueError(f"{where}: {name!r} leads out of {root}; name a file in it")
+        raise ValueError(f"{where}: {name!r:.200} leads out of {root}; name a file in it")
     return path
 
 

@@ -171,7 +171,7 @@ def read_line(text: str, path: Path, root: Path, where: str) -> Line:
     if len(parts) != 3:
         raise ValueError(
             f'{where}: expected "mask.png labelId score" with single blanks, such as '
-            f'"mask.png 24 0.9" for a person, not {text!r}'
+            f'"mask.png 24 0.9" for a person, not {text!r:.200}'
         )
     name, label, score = parts
     line = Line(
@@ -180,7 +180,7 @@ def read_line(text: str, path: Path, root: Path, where: str) -> Line:
         score=number(score, f"{where}: the score"),
     )
     if not math.isfinite(line.score):
-        raise ValueError(f"{where}: the score is {score}, not a finite number; drop this mask")
+        raise ValueError(f"{where}: the score is {score:.80}, not a finite number; drop this mask")
     return line
 
 
@@ -193,7 +193,7 @@ def label_id(text: str, where: str) -> int:
         )
     value = number(text, f"{where}: the label id")
     if not value.is_integer():
-        raise ValueError(f"{where}: the label id is {text}, not a whole number such as 24")
+        raise ValueError(f"{where}: the label id is {text:.80}, not a whole number such as 24")
     return int(value)
 
 
@@ -202,7 +202,7 @@ def number(text: str, where: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"{where} is {text!r}, not a number") from error
+        raise ValueError(f"{where} is {text!r:.80}, not a number") from error
 
 
 def read_mask(path: Path) -> Bool[np.ndarray, "H W"]:

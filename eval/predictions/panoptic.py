@@ -74,11 +74,11 @@ class PanopticFiles:
             name = name_of(entry.image_id)
             if name is None:
                 raise ValueError(
-                    f"{file}: entry {i} is about image {entry.image_id}, which isn't in the "
+                    f"{file}: entry {i} is about image {entry.image_id!r:.80}, which isn't in the "
                     "ground truth"
                 )
             if name in entries:
-                raise ValueError(f"{file} has two entries for image {entry.image_id}")
+                raise ValueError(f"{file} has two entries for image {entry.image_id!r:.80}")
             entries[name] = entry
         missing = [item.name for item in items if item.name not in entries]
         if missing:
@@ -104,7 +104,7 @@ class PanopticFiles:
     def path(self, item: DatasetImage) -> Path:
         """The PNG file of an image."""
         entry = self.entries[item.name]
-        return path_within(self.maps, entry.file_name, f"{self.file}: image {entry.image_id}")
+        return path_within(self.maps, entry.file_name, f"{self.file}: image {entry.image_id!r:.80}")
 
     def read(self, item: DatasetImage) -> PanopticPrediction:
         """One image's segments."""
@@ -151,9 +151,9 @@ def entry_of(value: Any, where: str) -> PanopticEntry:
     check_keys(value, ("image_id", "file_name", "segments_info"), where)
     image_id, segments = value["image_id"], value["segments_info"]
     if type(image_id) not in (int, str):
-        raise ValueError(f"{where}: image_id has the value {image_id!r}; expected int or str")
+        raise ValueError(f"{where}: image_id has the value {image_id!r:.80}; expected int or str")
     if not isinstance(segments, list):
-        raise ValueError(f"{where}: segments_info needs a list, not {segments!r}")
+        raise ValueError(f"{where}: segments_info needs a list, not {segments!r:.80}")
     return PanopticEntry(
         image_id=image_id,
         file_name=from_plain(str, value["file_name"], f"{where}: file_name"),

@@ -380,7 +380,7 @@ BAD_PANOPTIC = {
     "doubled entry": (lambda f: change_entries(f, lambda x: x.append(x[0])), "has two entries for"),
     "stranger": (
         lambda f: change_entries(f, lambda x: x.append(x[0] | {"image_id": "village"})),
-        "entry 3 is about image village",
+        "entry 3 is about image 'village'",
     ),
     "no segments": (
         lambda f: change_entries(f, lambda x: x[1].pop("segments_info")),
