@@ -32,8 +32,8 @@ from m2f_jax.labels import Label
 from m2f_jax.presets import nearest_preset
 
 from .instances_on_device import count_instances, region_input
+from .metrics.instances.region_tables import Regions
 from .metrics.metric import Metric
-from .metrics.region_tables import Regions
 from .predictions.exports import finish_panoptic, finish_results
 from .processes import exchange, share_of
 from .scores import headline_scores

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int, Int32, Integer
 from m2f_jax.inference.postprocess import AnyArray, Instances
 from m2f_jax.structures import Size
 
-from .metrics.region_tables import Regions, count_on_device
+from .metrics.instances.region_tables import Regions, count_on_device
 
 
 class RegionInput(NamedTuple):

@@ -3,10 +3,10 @@
 import functools
 from typing import Any
 
-from .metrics.coco_ap import CocoMaskAPResult
-from .metrics.instance_report_data import InstanceAPResult
-from .metrics.panoptic_quality import PanopticQualityResult
-from .metrics.semantic_scores import SemanticIoUResult
+from .metrics.coco.mask_ap import CocoMaskAPResult
+from .metrics.instances.report_data import InstanceAPResult
+from .metrics.panoptic.panoptic_quality import PanopticQualityResult
+from .metrics.semantic.scores import SemanticIoUResult
 
 MAIN_SCORES = {"instance": "AP", "panoptic": "PQ", "semantic": "mIoU"}
 

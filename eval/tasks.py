@@ -28,13 +28,13 @@ from m2f_jax.masks import mask_box
 from m2f_jax.rle import encode_rle
 
 from .instances_on_device import CountedInstances
-from .metrics.cityscapes_ap import CityscapesInstanceAP
-from .metrics.cityscapes_panoptic import panoptic_ground_truth
-from .metrics.coco_annotations import CocoAnnotations
-from .metrics.coco_ap import CocoMaskAP
-from .metrics.panoptic_quality import PanopticQuality
-from .metrics.region_tables import Regions
-from .metrics.semantic_iou import SemanticIoU
+from .metrics.cityscapes_ids import panoptic_ground_truth
+from .metrics.coco.annotations import CocoAnnotations
+from .metrics.coco.mask_ap import CocoMaskAP
+from .metrics.instances.cityscapes_ap import CityscapesInstanceAP
+from .metrics.instances.region_tables import Regions
+from .metrics.panoptic.panoptic_quality import PanopticQuality
+from .metrics.semantic.semantic_iou import SemanticIoU
 from .predictions.exports import export_entry, export_panoptic
 from .predictions.files import InstancePrediction, PanopticPrediction
 

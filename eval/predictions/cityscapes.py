@@ -15,8 +15,8 @@ from m2f_jax.images import image_size, read_ids
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.structures import Size
 
-from ..metrics.cityscapes_panoptic import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
-from ..metrics.image_tables import check_predictions
+from ..metrics.cityscapes_ids import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
+from ..metrics.instances.image_tables import check_predictions
 from .checks import check_png, one_file_each, path_within
 from .coco_results import CocoResults
 from .files import InstancePrediction, PredictionFiles

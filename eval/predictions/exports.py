@@ -13,7 +13,7 @@ from m2f_jax.files import read_json, write_json
 from m2f_jax.inference.results import PanopticSegmentation
 from m2f_jax.labels import Label
 
-from ..metrics.panoptic_quality import coco_categories
+from ..metrics.panoptic.panoptic_quality import coco_categories
 
 
 def export_entry(folder: Path, name: str, entry: Any):

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
-from ..metrics.coco_ap import CocoMaskAPResult
+from ..metrics.coco.mask_ap import CocoMaskAPResult
 from .charts import Line, grid, key, precision_chart
 from .instances import overlap_section
 from .page import NO_OBJECT, Cell, beside, percent, section, shaded_percent, table

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from m2f_jax.inference.processor import FOR_DISPLAY
 
-from ..metrics.instance_matching import OVERLAPS, Curve, Status
-from ..metrics.instance_report_data import SIZES, ImageCounts, InstanceAPResult
+from ..metrics.instances.matching import OVERLAPS, Curve, Status
+from ..metrics.instances.report_data import SIZES, ImageCounts, InstanceAPResult
 from .charts import Bar, Frame, Line, bar_chart, grid, key, precision_chart
 from .page import (
     NO_OBJECT,

@@ -4,7 +4,7 @@ import math
 
 from markupsafe import Markup
 
-from ..metrics.panoptic_quality import PanopticQualityResult
+from ..metrics.panoptic.panoptic_quality import PanopticQualityResult
 from .page import MISSING, Cell, percent, section, shaded_percent, table
 
 

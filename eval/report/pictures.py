@@ -19,10 +19,10 @@ from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import Label
 from m2f_jax.visualization.drawing import draw_instances
 
-from ..metrics.cityscapes_ap import EVERYWHERE
-from ..metrics.image_tables import CLASSES
-from ..metrics.instance_report_data import InstanceAPResult
-from ..metrics.region_tables import FIRST_INSTANCE
+from ..metrics.instances.cityscapes_ap import EVERYWHERE
+from ..metrics.instances.image_tables import CLASSES
+from ..metrics.instances.region_tables import FIRST_INSTANCE
+from ..metrics.instances.report_data import InstanceAPResult
 from ..predictions.cityscapes import size_of
 from ..predictions.files import InstancePrediction, PredictionFiles
 from .instances import worst_first

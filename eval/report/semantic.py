@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ..metrics.semantic_scores import SemanticIoUResult
+from ..metrics.semantic.scores import SemanticIoUResult
 from .page import (
     MISSING,
     TRUTH_AND_PREDICTED,

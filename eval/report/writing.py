@@ -6,10 +6,10 @@ from typing import Any
 
 from m2f_jax.files import replacing
 
-from ..metrics.coco_ap import CocoMaskAPResult
-from ..metrics.instance_report_data import InstanceAPResult
-from ..metrics.panoptic_quality import PanopticQualityResult
-from ..metrics.semantic_scores import SemanticIoUResult
+from ..metrics.coco.mask_ap import CocoMaskAPResult
+from ..metrics.instances.report_data import InstanceAPResult
+from ..metrics.panoptic.panoptic_quality import PanopticQualityResult
+from ..metrics.semantic.scores import SemanticIoUResult
 from .coco import coco_headline, coco_sections
 from .instances import instance_headline, instance_sections
 from .page import TEMPLATES, section

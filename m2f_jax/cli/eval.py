@@ -21,7 +21,7 @@ from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import open_dataset
 from m2f_jax.eval.evaluation import Evaluated, EvaluationError, evaluate
-from m2f_jax.eval.metrics.instance_report_data import InstanceAPResult
+from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.predictions.cityscapes import find_predictions
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.files import PredictionFiles, measure_files

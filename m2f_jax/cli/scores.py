@@ -8,10 +8,10 @@ from typing import Any
 from rich.table import Table
 
 from m2f_jax.cli.terminal import terminal
-from m2f_jax.eval.metrics.coco_ap import CocoMaskAPResult
-from m2f_jax.eval.metrics.instance_report_data import InstanceAPResult
-from m2f_jax.eval.metrics.panoptic_quality import PanopticQualityResult
-from m2f_jax.eval.metrics.semantic_scores import SemanticIoUResult
+from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAPResult
+from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
+from m2f_jax.eval.metrics.panoptic.panoptic_quality import PanopticQualityResult
+from m2f_jax.eval.metrics.semantic.scores import SemanticIoUResult
 from m2f_jax.eval.report.coco import NUMBERS
 from m2f_jax.eval.scores import headline_scores
 from m2f_jax.labels import CITYSCAPES, things

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from m2f_jax.eval.metrics.coco_annotations import CocoAnnotations
+from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 
 from m2f_jax.cli import main
 from m2f_jax.cli.train_data import find_data

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
-from m2f_jax.eval.metrics.instance_matching import OVERLAPS
+from m2f_jax.eval.metrics.instances.matching import OVERLAPS
 
 from m2f_jax.inference.results import encode_rle
 from tests.conftest import GOLDEN

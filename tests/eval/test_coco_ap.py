@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
-from m2f_jax.eval.metrics.coco_annotations import CocoAnnotations
-from m2f_jax.eval.metrics.coco_ap import CocoMaskAP
+from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
+from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 

@@ -4,9 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from m2f_jax.eval.metrics.cityscapes_panoptic import panoptic_ground_truth
-from m2f_jax.eval.metrics.panoptic_quality import PanopticQuality, coco_categories, evaluate
-from m2f_jax.eval.metrics.segment_counts import TP, SegmentOutcomes
+from m2f_jax.eval.metrics.cityscapes_ids import panoptic_ground_truth
+from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
+    PanopticQuality,
+    coco_categories,
+    evaluate,
+)
+from m2f_jax.eval.metrics.panoptic.segment_counts import TP, SegmentOutcomes
 
 from m2f_jax.labels import CITYSCAPES
 from tests.conftest import GOLDEN

@@ -3,7 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
-from m2f_jax.eval.metrics.region_tables import Regions, count_masks, count_on_device, count_rles
+from m2f_jax.eval.metrics.instances.region_tables import (
+    Regions,
+    count_masks,
+    count_on_device,
+    count_rles,
+)
 
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.results import encode_rle

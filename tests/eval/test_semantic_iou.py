@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from m2f_jax.eval.metrics.semantic_iou import SemanticIoU
+from m2f_jax.eval.metrics.semantic.semantic_iou import SemanticIoU
 
 from m2f_jax.labels import ADE20K, CITYSCAPES, Label
 from tests.conftest import GOLDEN

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pycocotools.mask as coco_mask
 from hypothesis import strategies as st
-from m2f_jax.eval.metrics.coco_annotations import CocoAnnotations
+from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.tasks import evaluation_of
 

@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike
 from m2f_jax.datasets.coco_format.lists import ImageId
 from m2f_jax.rle import encode_rle, sound_counts
 
-from ..whole_files import save_arrays, saved_arrays
-from .coco_annotations import CocoAnnotations
-from .coco_tool import BACKENDS, Backend, Detection, precision_and_recall, tool
+from ...whole_files import save_arrays, saved_arrays
+from .annotations import CocoAnnotations
+from .tool import BACKENDS, Backend, Detection, precision_and_recall, tool
 
 FORMAT = "CocoMaskAP 1"  # what a file holds, and the version of its layout
 

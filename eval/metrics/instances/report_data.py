@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from .instance_matching import (
+from .matching import (
     OVERLAPS,
     Counted,
     Curve,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from m2f_jax.datasets.coco_format.lists import ImageId
 
-from .coco_annotations import CocoAnnotations
+from .annotations import CocoAnnotations
 
 Backend = Literal["pycocotools", "hotcoco", "faster-coco-eval"]
 

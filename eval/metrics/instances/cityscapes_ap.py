@@ -2,8 +2,8 @@
 
 Per image, only a small table of integers is kept: how many pixels each prediction shares with each
 region of the ground truth. One evaluation at the end turns the tables into numbers. The counting is
-in `region_tables`, what is kept in `image_tables`, the rules in `instance_matching`, and what else
-the result tells in `instance_report_data`.
+in `region_tables`, what is kept in `image_tables`, the rules in `matching`, and what else the
+result tells in `report_data`.
 
 Axes: P predictions, R regions.
 """
@@ -28,7 +28,7 @@ from .image_tables import (
     load_tables,
     save_tables,
 )
-from .instance_matching import (
+from .matching import (
     OVERLAPS,
     Counted,
     Matches,
@@ -37,8 +37,8 @@ from .instance_matching import (
     match,
     only_ignored,
 )
-from .instance_report_data import InstanceAPResult
 from .region_tables import FIRST_INSTANCE, KNOWN_LABELS, Regions, count_masks, count_rles
+from .report_data import InstanceAPResult
 
 VOID_IDS = (-1, 0, 1, 2, 3, 4, 5, 6, 9, 10, 14, 15, 16, 18, 29, 30)
 EVERYWHERE = Counted(min_area=100.0)

@@ -16,8 +16,8 @@ from jaxtyping import Int, Integer, Shaped
 
 from m2f_jax.labels import CITYSCAPES, Label, numbered
 
-from ..whole_files import save_arrays, saved_arrays
-from .cityscapes_panoptic import (
+from ...whole_files import save_arrays, saved_arrays
+from ..cityscapes_ids import (
     CITYSCAPES_CLASSES,
     LARGEST_INSTANCE_ID,
     TRAIN_IDS_MESSAGE,
@@ -25,7 +25,7 @@ from .cityscapes_panoptic import (
     count_objects,
     refuse_train_ids,
 )
-from .semantic_scores import ImageObjects, SemanticIoUResult, evaluate
+from .scores import ImageObjects, SemanticIoUResult, evaluate
 
 LARGEST_VALUE = 2**16 - 1  # of a pixel
 FORMAT = "SemanticIoU 1"  # what a file holds, and the version of its layout

@@ -1,0 +1,1 @@
+"""Mask AP by the rules of COCO, computed by its official tool."""

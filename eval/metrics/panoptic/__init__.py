@@ -1,0 +1,1 @@
+"""Panoptic quality, by the rules that COCO and Cityscapes share."""

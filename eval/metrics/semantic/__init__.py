@@ -1,0 +1,1 @@
+"""Semantic IoU and iIoU, by the rules of Cityscapes."""
