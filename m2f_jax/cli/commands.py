@@ -14,6 +14,7 @@ import tyro
 from m2f_jax.bounds import check_bounds
 from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets, Train
 from m2f_jax.cli.cache import cache_folder
+from m2f_jax.cli.extras import missing_extra
 from m2f_jax.cli.interruption import ending_at_once
 from m2f_jax.cli.terminal import error_text, printable
 from m2f_jax.image_files import set_max_pixels
@@ -54,6 +55,12 @@ def run(arguments: Sequence[str] | None) -> int:
         return module.run(command)
     except (ValueError, OSError) as error:
         print(f"m2f: {printable(error_text(error))}", file=sys.stderr)
+        return USER_ERROR
+    except ImportError as error:
+        what = missing_extra(error, name)
+        if what is None:
+            raise
+        print(f"m2f: {printable(what)}", file=sys.stderr)
         return USER_ERROR
 
 

@@ -3,7 +3,9 @@
 try:
     import optax  # noqa: F401 - told at once, and with what helps
 except ImportError as error:
-    raise ImportError("training needs more packages: pip install 'm2f-jax[train]'") from error
+    raise ImportError(
+        "training needs more packages: pip install 'm2f-jax[train]'", name=error.name
+    ) from error
 
 from m2f_jax.structures import Targets
 from m2f_jax.training.batch import TrainBatch
