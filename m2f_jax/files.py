@@ -29,13 +29,28 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Gives errors of the operating system that name no file, as of a full disk, this one's name.
+
+    Raises:
+        OSError: with its file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(path)
+        raise
+
+
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2):
     """Writes a value as strict JSON, which has no NaN or Infinity: they become null.
 
     The file appears when it is complete. Numbers of numpy become plain ones.
     """
     text = json.dumps(finite(value), indent=indent, allow_nan=False, default=plain_number)
-    with replacing(path) as unfinished:
+    with naming(path), replacing(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
 
 
@@ -63,6 +78,21 @@ def read_json(path: str | os.PathLike) -> Any:
         ValueError: as `parse_json`.
     """
     return parse_json(Path(path).read_bytes(), path)
+
+
+def read_json_lines(path: str | os.PathLike) -> list[Any]:
+    """Returns the values of a file that has one on each line; none if there is no such file.
+
+    A killed run may have left half a line at the end, which is passed over.
+
+    Raises:
+        ValueError: as `parse_json`; the message names the line.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [parse_json(line, f"line {k} of {path}") for k, line in enumerate(lines, 1)]
 
 
 def parse_json(data: bytes | str, where: str | os.PathLike) -> Any:
