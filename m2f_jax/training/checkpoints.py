@@ -1,16 +1,23 @@
 """Checkpoints from which an interrupted training run resumes, written by Orbax."""
 
+import contextlib
 import dataclasses
 import json
+import logging
 import os
+import re
 import shutil
+import sys
 import tempfile
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
 
+from m2f_jax.modeling.parameters import check_finite
 from m2f_jax.training.state import TrainState
 
 KEPT = 2  # checkpoints; the older serves if the newer is damaged
@@ -26,11 +33,22 @@ class Checkpoints:
     """The checkpoints in a folder; written in the background, each complete or absent."""
 
     def __init__(self, folder: str | os.PathLike):
+        """Opens a folder, which may be new.
+
+        Raises:
+            ValueError: what a checkpoint says of itself is damaged.
+        """
         self.folder = Path(folder).absolute()
         keep: Any = ocp.training.preservation_policies.LatestN(KEPT)
-        self.checkpointer = ocp.training.Checkpointer(
-            str(self.folder), preservation_policy=keep, cleanup_tmp_directories=True
-        )
+        try:
+            self.checkpointer = ocp.training.Checkpointer(
+                str(self.folder), preservation_policy=keep, cleanup_tmp_directories=True
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"a checkpoint in {self.folder} is damaged ({reason(error)}); remove it to go "
+                "on from the one before"
+            ) from error
 
     @property
     def latest(self) -> int | None:
@@ -39,39 +57,100 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, state: TrainState, data: bytes):
-        """Starts to write a state and the place in the data; waits for the one before."""
-        self.checkpointer.wait()
+        """Starts to write a state and the place in the data; waits for the one before.
+
+        Raises:
+            OSError: that one couldn't be written, as on a full disk.
+        """
         metadata = {"data": json.loads(data)}
-        self.checkpointer.save_async(
-            int(state.step), arrays_of(state), force=True, custom_metadata=metadata
-        )
+        with self.writing():
+            self.checkpointer.wait()
+            self.checkpointer.save_async(
+                int(state.step), arrays_of(state), force=True, custom_metadata=metadata
+            )
 
     def restore(self, state: TrainState) -> tuple[TrainState, bytes]:
         """Returns the last state, sharded as the given one, and the place in the data.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
-            ValueError: the checkpoint can't be read, or is of another model or optimizer.
+            ValueError: the checkpoint can't be read, is of another model or optimizer, or has
+                numbers that aren't finite.
         """
         step = self.latest
         if step is None:
             raise FileNotFoundError(f"{self.folder} holds no checkpoint")
+        place = f"the checkpoint {self.folder / str(step)}"
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), arrays_of(state)
         )
         try:
             arrays = self.checkpointer.load(step, abstract)
             metadata: Any = self.checkpointer.metadata(step).custom_metadata
-        except (ValueError, KeyError, OSError) as error:
+            data = json.dumps(metadata["data"]).encode()
+        except (ValueError, KeyError, TypeError, OSError) as error:
             raise ValueError(
-                f"the checkpoint {self.folder / str(step)} doesn't fit this training or is damaged "
-                f"({error}); remove it to go on from the one before"
+                f"{place} is damaged, or of another model; remove it to go on from the one before"
             ) from error
-        return dataclasses.replace(state, **arrays), json.dumps(metadata["data"]).encode()
+        if (there := int(arrays["step"])) != step:
+            raise ValueError(f"{place} is that of step {there}; give it its own name, or remove it")
+        for path, values in jax.tree_util.tree_leaves_with_path(arrays):
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            check_finite(name, values, place)
+        return dataclasses.replace(state, **arrays), data
 
     def close(self):
-        """Waits until everything is written."""
-        self.checkpointer.close()
+        """Waits until everything is written.
+
+        Raises:
+            OSError: it couldn't be written.
+        """
+        with self.writing():
+            self.checkpointer.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tells in one line what keeps a checkpoint from being written."""
+        try:
+            yield
+        except (ValueError, OSError, RuntimeError) as error:
+            raise OSError(
+                f"a checkpoint can't be written into {self.folder}: {reason(error)}; mend this, "
+                f"and run the same command again to go on after step {self.latest or 0}"
+            ) from error
+
+
+def not_of_orbax(record: logging.LogRecord) -> bool:
+    """Whether a log record is of anything but Orbax and its tasks."""
+    return "/orbax/" not in f"{record.pathname} {record.getMessage()}"
+
+
+def hear_no_tasks(shown: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Returns a hook for errors that nobody can catch, without those of tasks left behind."""
+
+    def hook(error: Any):
+        if "Event loop is closed" not in str(error.exc_value):
+            shown(error)
+
+    return hook
+
+
+# Orbax raises an error once, but logs it in all its threads, and its other tasks complain later: a
+# thousand lines for a full disk or a damaged file.
+for logger in ("absl", "asyncio"):
+    logging.getLogger(logger).addFilter(not_of_orbax)
+sys.unraisablehook = hear_no_tasks(sys.unraisablehook)
+warnings.filterwarnings("ignore", r"coroutine 'Store\.", RuntimeWarning)
+
+
+def reason(error: Exception) -> str:
+    """What an error of Orbax says, in one line: the operating system's words if they are its."""
+    code = re.search(r"os_error_code='?(\d+)", str(error))
+    if code is not None:
+        return os.strerror(int(code[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def check_space(folder: Path, state: TrainState):
@@ -87,6 +166,6 @@ def check_space(folder: Path, state: TrainState):
     needed, free = (KEPT + 2) * size, shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(
-            f"{folder} has {free / 2**30:.1f} GiB left, and this training keeps up to "
-            f"{needed / 2**30:.1f} GiB there; make room or choose another --out"
+            f"{folder} has {free / 2**20:,.1f} MiB left, and this training run keeps up to "
+            f"{needed / 2**20:,.1f} MiB there; make room or choose another --out"
         )
