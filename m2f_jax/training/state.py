@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 from m2f_jax.modeling.mask2former import Mask2Former, without_kernels
+from m2f_jax.modeling.parameters import parameter_shapes, parameters
 from m2f_jax.training.config import TrainConfig
 from m2f_jax.training.losses import weighted_terms
 from m2f_jax.training.optimizer import make_optimizer
@@ -59,10 +60,11 @@ class TrainState:
             partitioner: the devices; by default all of all processes.
 
         Raises:
-            ValueError: the model has other parameters or another dtype, or the config names an
-                unknown term of the loss.
+            ValueError: the model has other parameters or another dtype than the config says, or
+                the config names an unknown term of the loss.
         """
         weighted_terms(config.loss)
+        check_same_model(model, config)
         if model.dtype.name != config.dtype:
             raise ValueError(
                 f"the model computes in {model.dtype.name}, and TrainConfig.dtype is "
@@ -105,3 +107,20 @@ class TrainState:
         whole = jax.jit(lambda x: x, out_shardings=everywhere)(parameters)
         ours = jax.tree.map(lambda x: jnp.asarray(np.array(x.addressable_data(0))), whole)
         return nnx.merge(self.graph, ours)
+
+
+def check_same_model(model: Mask2Former, config: TrainConfig):
+    """Refuses a model that isn't the config's, whose optimizer would have other parameters.
+
+    Raises:
+        ValueError: naming the first parameter that differs.
+    """
+    wanted = parameter_shapes(config.model)
+    found = {name: value.shape for name, value in parameters(model).items()}
+    for name in sorted({**wanted, **found}):
+        if wanted.get(name) != found.get(name):
+            ours, theirs = (list(x[name]) if name in x else "none" for x in (found, wanted))
+            raise ValueError(
+                f"the model isn't that of TrainConfig.model: its {name} is {ours}, the config's is "
+                f"{theirs}; give both the same, as in initialize(config.model)"
+            )

@@ -159,6 +159,16 @@ def test_model_and_config_agree_on_the_dtype(micro):
         TrainState.of(micro, make_config(micro.config, dtype="bfloat16"))
 
 
+def test_model_and_config_agree_on_the_parameters(micro):
+    decoder = dataclasses.replace(micro.config.decoder, num_queries=7)
+    other = dataclasses.replace(micro.config, decoder=decoder)
+    with pytest.raises(ValueError, match=r"its decoder\.\w+ is \[5, 32\], the config's is \[7, 32"):
+        TrainState.of(micro, make_config(other))
+    fpn = dataclasses.replace(micro.config, pixel_decoder=FPNPixelDecoderConfig(dim=32, mask_dim=8))
+    with pytest.raises(ValueError, match=r"the model isn't that of TrainConfig\.model: .* none"):
+        TrainState.of(micro, make_config(fpn))
+
+
 def test_parameters_must_be_float32(micro):
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), micro)
     with pytest.raises(ValueError, match="bfloat16"):
