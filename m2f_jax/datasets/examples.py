@@ -77,6 +77,11 @@ class Segments(NamedTuple):
         return self.members @ np.bincount(self.regions.ravel(), minlength=self.members.shape[1])
 
     @property
+    def visible(self) -> Bool[np.ndarray, "N"]:
+        """Which segments have a pixel in the whole image; an outline may be thinner than one."""
+        return self.members.sum(axis=1) > 0
+
+    @property
     def overlap(self) -> bool:
         """Whether a pixel is in two segments."""
         return bool((self.members.sum(axis=0) > 1).any())

@@ -18,7 +18,13 @@ from m2f_jax.inference.preprocess import resized_size
 from m2f_jax.structures import Size
 
 GREY = 128
+"""The fill value where an image is smaller than its crop (detectron2's FixedSizeCrop)."""
+
+SEXTANT = 30
+"""Steps of OpenCV's 8-bit hue between red, yellow, green, cyan, blue, magenta and red again."""
+
 SIDE = Between(1, 65_536)
+MAX_PIXELS = 2**26  # of a crop
 
 
 def check_ranges(values: Any, *names: str):
@@ -28,12 +34,6 @@ def check_ranges(values: Any, *names: str):
     for name in names:
         if len(span := getattr(values, name)) != 2 or span[0] > span[1]:
             raise ValueError(f"{where}{name} is a least and a greatest number, not {span}")
-
-
-"""The fill value where an image is smaller than its crop (detectron2's FixedSizeCrop)."""
-
-SEXTANT = 30
-"""Steps of OpenCV's 8-bit hue between red, yellow, green, cyan, blue, magenta and red again."""
 
 
 class Window(NamedTuple):
@@ -159,6 +159,11 @@ class Augmentation:
         check_bounds(self, "Augmentation: ")
         if len(self.size) != 2:
             raise ValueError(f"Augmentation: size is height and width, not {self.size}")
+        if self.size[0] * self.size[1] > MAX_PIXELS:
+            raise ValueError(
+                f"Augmentation: size {self.size[0]} x {self.size[1]} has more than the "
+                f"{MAX_PIXELS:,} pixels that a crop may have"
+            )
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """Returns the changed example; beside a small image it is grey and has no segment."""

@@ -60,12 +60,13 @@ def pack(example: Example, max_segments: int, keep_empty: bool) -> TrainBatch:
     Args:
         example: of the final size.
         max_segments: M. Of more segments, the largest are kept, in their order.
-        keep_empty: whether segments without a pixel are kept.
+        keep_empty: whether segments that the crop left without a pixel are kept; those that never
+            had one aren't.
     """
     regions, members, labels = example.segments
     pixels = np.bincount(regions.ravel(), minlength=members.shape[1])
     areas = members @ pixels
-    found = np.arange(len(labels)) if keep_empty else np.flatnonzero(areas)
+    found = np.flatnonzero(example.segments.visible if keep_empty else areas)
     kept = np.sort(found[np.argsort(-areas[found], kind="stable")[:max_segments]])
 
     num_regions = max_segments + 1 + OVERLAPS

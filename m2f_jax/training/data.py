@@ -9,11 +9,13 @@ import functools
 import json
 import weakref
 from dataclasses import dataclass
+from typing import Annotated
 
 import grain
 import numpy as np
 from jaxtyping import Int
 
+from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.datasets.dataset import TrainingSet
 from m2f_jax.image_files import max_pixels, set_max_pixels
 from m2f_jax.training.augment import Augmentation
@@ -40,17 +42,13 @@ class DataConfig:
     """
 
     augmentation: Augmentation
-    batch_size: int = 16
-    max_segments: int = 100
+    batch_size: Annotated[int, Between(1, 1_000_000)] = 16
+    max_segments: Annotated[int, Between(1, 10_000)] = 100
     keep_empty: bool = False
-    seed: int = 0
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
 
     def __post_init__(self):
-        for name in ("batch_size", "max_segments"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"DataConfig: {name} is at least 1, not {getattr(self, name)}")
-        if self.seed < 0:
-            raise ValueError(f"DataConfig: a seed is at least 0, not {self.seed}")
+        check_bounds(self, "DataConfig: ")
 
 
 @functools.lru_cache(maxsize=4)

@@ -40,6 +40,8 @@ class Recipe:
         max_segments: segments per image; of more, the largest are kept.
         keep_empty: whether segments outside the crop stay as empty masks, as in the authors'
             mappers for Cityscapes and for panoptic training.
+        keep_empty_images: whether images without any object are learned from; the authors leave
+            them out.
         test_size: shortest and longest edge of images when the model is used, in pixels; None for
             their own size.
     """
@@ -49,6 +51,7 @@ class Recipe:
     batch_size: Annotated[int, Between(1, 1_000_000)] = 16
     max_segments: Annotated[int, Between(1, 10_000)] = 100
     keep_empty: bool = False
+    keep_empty_images: bool = False
     test_size: Annotated[tuple[int, int] | None, Between(1, 65_536)] = None
 
     def __post_init__(self):

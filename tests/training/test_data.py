@@ -163,9 +163,9 @@ def test_impossible_settings_are_refused(streets):
         batches(streets, CONFIG, process_index=2, process_count=2)
     with pytest.raises(ValueError, match="no images"):
         batches(Numbered(0), CONFIG)
-    with pytest.raises(ValueError, match="batch_size is at least 1, not 0"):
+    with pytest.raises(ValueError, match="batch_size must be from 1 to 1000000, not 0"):
         DataConfig(augmentation=AUGMENTATION, batch_size=0)
-    with pytest.raises(ValueError, match="a seed is at least 0, not -1"):
+    with pytest.raises(ValueError, match="seed must be from 0 to 4294967295, not -1"):
         DataConfig(augmentation=AUGMENTATION, seed=-1)
 
 
@@ -209,12 +209,16 @@ def test_unpacked_masks_are_the_masks(masks):
     np.testing.assert_allclose(pixels[0], (example.image - np.array(mean)) / std, atol=1e-5)
 
 
-def test_empty_masks_are_kept_on_demand(masks):
-    packed = pack(masks_example(masks, [3, 1, 4, 1, 5, 2]), 8, keep_empty=True)
+def test_masks_outside_the_crop_are_kept_on_demand(masks):
+    """The fourth has no pixel in the whole image, and the sixth none in the crop."""
+    image, (regions, members, labels) = masks_example(masks, [3, 1, 4, 1, 5, 2])
+    cropped = Example(image[:19], Segments(regions[:19], members, labels))
+    packed = pack(cropped, 8, keep_empty=True)
     _, targets = unpack(stack([packed]))
-    np.testing.assert_array_equal(targets.valid[0], np.arange(8) < 6)
-    np.testing.assert_array_equal(targets.labels[0, :6], [3, 1, 4, 1, 5, 2])
-    np.testing.assert_array_equal(targets.masks[0, :6], masks)
+    np.testing.assert_array_equal(targets.valid[0], np.arange(8) < 5)
+    np.testing.assert_array_equal(targets.labels[0, :5], [3, 1, 4, 5, 2])
+    np.testing.assert_array_equal(targets.masks[0, :5], masks[[0, 1, 2, 4, 5], :19])
+    assert not targets.masks[0, 4].any()
     assert packed.left_out == 0
 
 
