@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 from m2f_jax import ImageProcessor, Mask2Former
-from m2f_jax.datasets.dataset import check_examples, with_segments
+from m2f_jax.datasets.checking import check_examples, with_segments
 from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.pretrained import start_from
 from m2f_jax.training import LossConfig, OptimizerConfig, TrainConfig, TrainState, train_step
@@ -30,7 +30,7 @@ options = parser.parse_args()
 
 # Every file is read once before the first step, so that no fault shows up in the middle.
 examples = folder_dataset(options.data, "instance")
-examples = with_segments(examples, check_examples(examples))
+examples = with_segments(examples, check_examples(examples).counts)
 
 # The trained parameters, with a fresh head for the new classes.
 trained = Mask2Former.from_pretrained(options.source).config

@@ -101,7 +101,7 @@ class CocoDataset:
         return Example(image, self.segments(entry, self.task))
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """The number of segments of each class.
+        """The number of segments of each class that have a pixel.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -109,7 +109,8 @@ class CocoDataset:
         """
         entry = self.images[index]
         check_same_size(entry.image, image_size(entry.image), self.place(entry), entry.size)
-        return np.bincount(self.segments(entry, self.task).labels, minlength=len(self.labels))
+        segments = self.segments(entry, self.task)
+        return np.bincount(segments.labels[segments.visible], minlength=len(self.labels))
 
     def files(self, index: int, task: Task) -> Sequence[Path]:
         """The annotation file, the image, and of a panoptic file the image's PNG."""

@@ -7,10 +7,7 @@ the form that its metrics take. Nothing needs to be registered: `m2f_jax.trainin
 Axes: K classes.
 """
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -45,10 +42,10 @@ class TrainingSet(Protocol):
     def __getitem__(self, index: int, /) -> Example: ...
 
     def check(self, index: int, /) -> Int[np.ndarray, "K"]:
-        """Reads the ground truth of an image, and the image's size.
+        """Reads the ground truth of an image, and the image's size, which is quick.
 
         Returns:
-            The number of segments of each class.
+            The number of segments of each class that have a pixel.
 
         Raises:
             OSError, ValueError: something is wrong; the message names the file.
@@ -134,96 +131,6 @@ class Dataset(TrainingSet, Protocol):
     def files(self, index: int, task: Task, /) -> Sequence[Path]:
         """Returns the files of an image and its ground truth; a change makes old counts invalid."""
         ...
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Some of the images of a set, such as those that hold an object."""
-
-    whole: TrainingSet
-    indices: tuple[int, ...]
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The classes."""
-        return self.whole.labels
-
-    @property
-    def task(self) -> Task:
-        """What the segments are."""
-        return self.whole.task
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.whole[self.indices[index]]
-
-    def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """As `whole.check`."""
-        return self.whole.check(self.indices[index])
-
-
-def check_examples(
-    examples: TrainingSet,
-    progress: Callable[[int, int], None] | None = None,
-    threads: int | None = None,
-) -> Int[np.ndarray, "images K"]:
-    """Reads the ground truth of all images, so that no training run stops at a faulty file.
-
-    Args:
-        examples: the data.
-        progress: called with (k, n) when k of the n images are done, from 0 on.
-        threads: how many images are read at the same time; None for one per processor.
-
-    Returns:
-        The number of segments of each class in every image.
-
-    Raises:
-        ValueError: files are faulty, and the message names the first ones with what to do; or there
-            are no segments at all.
-    """
-    counts = np.zeros((len(examples), len(examples.labels)), int)
-    faults: list[str] = []
-
-    def check(index: int) -> str | None:
-        try:
-            counts[index] = examples.check(index)
-        except (OSError, ValueError) as error:
-            return str(error)
-        return None
-
-    if progress:
-        progress(0, len(examples))
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for done, fault in enumerate(pool.map(check, range(len(examples))), start=1):
-            if fault is not None:
-                faults.append(fault)
-            if progress:
-                progress(done, len(examples))
-    if faults:
-        shown = "\n  ".join(faults[:SHOWN])
-        more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
-        raise ValueError(
-            f"{len(faults)} of the {len(examples)} images can't be trained on:\n  {shown}{more}"
-        )
-    if not counts.any():
-        raise ValueError(
-            f"none of the {len(examples)} images holds a segment of a class to learn for the "
-            f"{examples.task} task ({', '.join(label.name for label in examples.labels[:SHOWN])}"
-            f"{' ...' if len(examples.labels) > SHOWN else ''})"
-        )
-    return counts
-
-
-def with_segments(examples: TrainingSet, counts: Int[np.ndarray, "images K"]) -> Selection:
-    """The images that hold a segment; the authors leave out the others for instances.
-
-    Args:
-        examples: the data.
-        counts: what `check_examples` found in it.
-    """
-    return Selection(examples, tuple(np.flatnonzero(counts.any(axis=1)).tolist()))
 
 
 def check_same_size(image: Path, size: tuple[int, int], truth: str, truth_size: tuple[int, int]):

@@ -40,7 +40,7 @@ def folder_dataset(
     labels: Sequence[Label] | None = None,
     invalid: Invalid = "refuse",
 ) -> IdMapDataset | CocoDataset:
-    """The images of a folder with their ground truth.
+    """Opens a folder of images with their ground truth.
 
     Args:
         folder: laid out as this module says.
@@ -93,7 +93,7 @@ def folder_dataset(
 
 
 def expected(folder: Path) -> str:
-    """The layout, for messages."""
+    """Says how a folder is laid out, for messages."""
     return (
         f"expected {folder}/images/ with either {folder}/{ANNOTATIONS_FILE} (COCO), or "
         f"{folder}/ids/ and {folder}/{LABELS_FILE}"
@@ -101,7 +101,7 @@ def expected(folder: Path) -> str:
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
-    """The classes of a labels.json, in order of their ids.
+    """Returns the classes of a labels.json, in order of their ids.
 
     Raises:
         ValueError: an entry is incomplete, an id is impossible, or an id or a name comes twice.
@@ -123,7 +123,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
 
 
 def image_pairs(images: Path, ids: Path) -> tuple[IdMapImage, ...]:
-    """Every image with the PNG of its name.
+    """Pairs every image with the PNG of its name.
 
     Raises:
         FileNotFoundError: an image or a PNG is alone, or there are none.

@@ -83,7 +83,7 @@ class IdMapDataset:
         return Example(image, segments)
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """The number of segments of each class.
+        """The number of segments of each class that have a pixel.
 
         Raises:
             FileNotFoundError: a file is missing.

@@ -257,7 +257,7 @@ def test_the_commands_refuse_and_skip(tmp_path, capsys, caplog):
     assert not caplog.records
     assert main([*evaluate, "--invalid", "skip"]) == 0
     assert main([*train, "--invalid", "skip"]) == 1  # there are no pictures
-    assert "images can't be trained on" in capsys.readouterr().err
+    assert "images can't be used" in capsys.readouterr().err
     assert "--invalid" not in caplog.text
     assert caplog.text.count("left out are 1 x coordinate far outside") == 2
 

@@ -8,9 +8,9 @@ import pycocotools.mask as coco_mask
 import pytest
 from PIL import Image
 
+from m2f_jax.datasets.checking import check_examples, with_segments
 from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.coco import coco_dataset
-from m2f_jax.datasets.dataset import check_examples, with_segments
 from m2f_jax.datasets.examples import Segments
 from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.images import read_ids
@@ -103,7 +103,7 @@ def test_cityscapes(streets, task):
     labels = THINGS if task == "instance" else CITYSCAPES
     examples = cityscapes_dataset(streets, "train", task, labels)
     assert len(examples) == 4
-    counts = check_examples(examples)
+    counts = check_examples(examples).counts
     for index, example in enumerate(examples):
         ids = read_ids(examples.images[index].instance_ids)
         expected = []
@@ -160,7 +160,7 @@ def test_folder_of_ids(tmp_path, task):
         grass = (2, ids == 7)
         all_cats = [(0, (ids >= 1000) | (ids == 1))]
         same(examples[0], [*(cats if task == "panoptic" else all_cats), grass])
-    counts = check_examples(examples)
+    counts = check_examples(examples).counts
     assert counts.sum(axis=1).tolist() == [{"instance": 2, "panoptic": 3, "semantic": 2}[task], 0]
     with_some = with_segments(examples, counts)
     assert len(with_some) == 1
@@ -190,7 +190,7 @@ def test_faults_of_a_folder_are_named(tmp_path):
     good = png.read_bytes()
 
     png.write_bytes(good[: len(good) // 2])
-    assert f"1 of the 2 images can't be trained on:\n  {png} can't be" in fault(tmp_path, "trained")
+    assert f"1 of the 2 images can't be used:\n  {png} can't be" in fault(tmp_path, "used")
     save(png, np.where(ids == 1007, 9000, ids).astype(np.uint16))
     message = fault(tmp_path, "unknown class 9; known class ids are 0, 1, 2, 7, 255")
     assert str(png) in message
@@ -216,7 +216,7 @@ def test_many_faults_are_counted(tmp_path):
     for k in range(8):
         (tmp_path / "images" / f"{k}.png").write_bytes(b"")
         save(tmp_path / "ids" / f"{k}.png", np.zeros(SIZE, np.uint8))
-    assert "and 3 more" in fault(tmp_path, "8 of the 10 images can't be trained on")
+    assert "and 3 more" in fault(tmp_path, "8 of the 10 images can't be used")
 
 
 def test_progress_counts_all_images(tmp_path):
@@ -307,7 +307,7 @@ def test_coco_objects(tmp_path):
     examples = folder_dataset(tmp_path, "instance")
     assert [label.name for label in examples.labels] == ["cat", "dog"]
     cat, dog = box(2, 9, 4, 14), box(5, 15, 8, 20)
-    assert check_examples(examples).tolist() == [[0, 0], [1, 1]]  # in order of ids
+    assert check_examples(examples).counts.tolist() == [[0, 0], [1, 1]]  # in order of ids
     same(examples[0], [])
     same(examples[1], [(0, cat), (1, dog)])
     swapped = folder_dataset(tmp_path, "instance", examples.labels[::-1])
