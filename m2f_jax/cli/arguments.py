@@ -9,6 +9,7 @@ import tyro
 from m2f_jax.bounds import POSITIVE, Between
 from m2f_jax.image_files import MAX_PIXELS, MOST_PIXELS
 
+SIDE = Between(1, 65_536)
 DEFAULT_MODEL = "streets"
 
 TaskName = Literal["instance", "panoptic", "semantic"]
@@ -325,6 +326,11 @@ class Train:
     """Steps from one evaluation to the next."""
     evaluate_images: Annotated[int | None, Between(1)] = None
     """Evaluate on the first so many images only."""
+    keep_empty_images: bool = False
+    """Learn from images without an object, too; the authors leave them out."""
+    trust_data: bool = False
+    """Don't read the pictures before the first step, which finds damaged ones; a second start reads
+    only what has changed anyway."""
     threads: Annotated[int, Between(1, 1024)] = 8
     """How many images are read at the same time; by each worker, if there are any."""
     workers: Annotated[int, Between(0, 1024)] = 0
@@ -362,10 +368,12 @@ def parse_size(text: str) -> tuple[int, int]:
     """Height and width from "512x1024".
 
     Raises:
-        ValueError: it is something else.
+        ValueError: it is something else, or too large.
     """
-    match = re.fullmatch(r"\s*([0-9]+)\s*x\s*([0-9]+)\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*x\s*([0-9]{1,9})\s*", text, re.IGNORECASE)
     if match is None:
         raise ValueError(f"--size is height x width in pixels, such as 512x1024; got {text!r}")
-    height, width = match.groups()
-    return int(height), int(width)
+    height, width = map(int, match.groups())
+    if height not in SIDE or width not in SIDE:
+        raise ValueError(f"--size must have sides {SIDE} pixels, not {text}")
+    return height, width

@@ -11,14 +11,17 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax import Mask2Former, Segmenter
+from m2f_jax import ImageProcessor, Mask2Former, Segmenter
 from m2f_jax.cli import main
-from m2f_jax.cli.train import keep_settings
-from m2f_jax.config import FPNPixelDecoderConfig, to_plain
+from m2f_jax.cli.train_report import Run, save
+from m2f_jax.cli.train_settings import Settings
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, to_plain
 from m2f_jax.labels import CITYSCAPES, things
+from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 from m2f_jax.modeling.parameters import parameters as parameters_of
 from m2f_jax.pretrained import start_from
 from m2f_jax.streets import write_streets
@@ -26,6 +29,7 @@ from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.recipes import Recipe, recipe
 from tests.conftest import GOLDEN, MICRO, ROOT
+from tests.toys import registered
 
 STEPS = 6
 LOG_NAMES = {
@@ -36,31 +40,26 @@ LOG_NAMES = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A recipe, streets to train on, and what an uninterrupted training makes of them."""
+    """A recipe, streets to train on, and what an uninterrupted training run makes of them.
+
+    The model is of toy parts, which are registered as long as these tests run.
+    """
     folder = tmp_path_factory.mktemp("train")
     write_streets(folder / "city", 5, (128, 256), 1, "train")
     write_streets(folder / "city", 2, (128, 256), 2, "val")
-    chosen = Recipe(
-        train=TrainConfig(
-            model=dataclasses.replace(
-                MICRO,
-                labels=CITYSCAPES,
-                task="panoptic",
-                # Hugging Face's format knows nothing but 4 points.
-                pixel_decoder=dataclasses.replace(MICRO.pixel_decoder, num_points=4),
+    with registered() as parts:
+        model = Mask2FormerConfig(labels=CITYSCAPES, task="panoptic", **parts)
+        chosen = Recipe(
+            train=TrainConfig(
+                model=model, steps=STEPS, loss=LossConfig(num_points=32), average_decay=0.9
             ),
-            steps=STEPS,
-            loss=LossConfig(num_points=32),
-            average_decay=0.9,
-        ),
-        augmentation=random_crops((64, 128), 128, 512),
-        batch_size=2,
-        max_segments=20,
-    )
-    (folder / "recipe.json").write_text(json.dumps(to_plain(chosen)))
-    code, error = train(folder, "whole")
-    assert code == 0, error
-    return folder
+            augmentation=random_crops((64, 128), 128, 512),
+            batch_size=2,
+            max_segments=20,
+        )
+        (folder / "recipe.json").write_text(json.dumps(to_plain(chosen)))
+        assert train(folder, "whole") == 0
+        yield folder
 
 
 def arguments(folder, out, *more):
@@ -69,13 +68,20 @@ def arguments(folder, out, *more):
     return ["train", file, "--data", data, "--out", str(folder / out), *settings, *map(str, more)]
 
 
+def train(folder, out, *more):
+    """The exit code of the command, in this process."""
+    return main(arguments(folder, out, *more))
+
+
 def start(*command):
-    """`m2f` in a process of its own, compiled in half the time."""
-    code = "import sys; from m2f_jax.cli import main; sys.exit(main(sys.argv[1:]))"
-    flags = {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    """`m2f` in a process of its own."""
+    code = (
+        "import sys; from m2f_jax.cli import main; from tests.toys import registered\n"
+        "with registered(): sys.exit(main(sys.argv[1:]))"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *command],
-        env=os.environ | flags,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -86,10 +92,6 @@ def finish(process):
     """The exit code and what was written on standard error."""
     error = process.communicate(timeout=600)[1]
     return process.returncode, error
-
-
-def train(folder, out, *more):
-    return finish(start(*arguments(folder, out, *more)))
 
 
 def entries(folder, out):
@@ -113,16 +115,37 @@ def test_the_log_says_what_people_want_to_know(folder):
     assert list((folder / "whole" / "tensorboard").glob("events*"))
 
 
-def test_the_model_can_be_used(folder, tmp_path):
+def test_the_model_can_be_used(folder):
     segmenter = Segmenter.from_pretrained(folder / "whole" / "model", "float32")
     image = np.zeros((128, 256, 3), np.uint8)
     assert segmenter(image).segment_map.shape == (128, 256)
     assert segmenter(image, "semantic").shape == (128, 256)
-    model, converted = str(folder / "whole" / "model"), str(tmp_path / "hf")
-    assert main(["convert", model, converted, "--to", "huggingface"]) == 0
-    ours, theirs = (Mask2Former.from_pretrained(x) for x in (model, converted))
-    pixels = np.random.default_rng(0).normal(size=(1, 64, 96, 3)).astype(np.float32)
-    np.testing.assert_array_equal(ours(pixels).mask_logits, theirs(pixels).mask_logits)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A model of our own parts, as a training run saves it."""
+    pixel_decoder = dataclasses.replace(MICRO.pixel_decoder, num_points=4)  # as Hugging Face's
+    config = dataclasses.replace(
+        MICRO, labels=CITYSCAPES, task="panoptic", pixel_decoder=pixel_decoder
+    )
+    rng = np.random.default_rng(0)
+    arrays = {
+        name: jnp.asarray(rng.normal(scale=0.3, size=shape), jnp.float32)
+        for name, shape in parameter_shapes(config).items()
+    }
+    path = tmp_path_factory.mktemp("saved") / "model"
+    model = fill(abstract_model(config), arrays)
+    save(model, ImageProcessor.for_model(config), path)
+    return path
+
+
+def test_the_model_can_be_converted(saved, tmp_path):
+    assert main(["convert", str(saved), str(tmp_path / "hf"), "--to", "huggingface"]) == 0
+    ours, theirs = (parameters_of(Mask2Former.from_pretrained(x)) for x in (saved, tmp_path / "hf"))
+    assert set(ours) == set(theirs)
+    for name, value in ours.items():
+        np.testing.assert_array_equal(value[...], theirs[name][...], err_msg=name)
 
 
 def test_killed_at_any_moment_it_comes_to_the_same_parameters(folder):
@@ -134,24 +157,26 @@ def test_killed_at_any_moment_it_comes_to_the_same_parameters(folder):
     process.kill()
     assert finish(process)[0] == -signal.SIGKILL
     assert not (folder / "killed" / "checkpoints" / str(STEPS)).exists()
-    assert train(folder, "killed")[0] == 0
+    assert train(folder, "killed") == 0
     assert losses(folder, "killed") == losses(folder, "whole")
     assert parameters(folder, "killed") == parameters(folder, "whole")
 
 
-def test_asked_to_stop_it_saves_first(folder):
-    process = start(*arguments(folder, "stopped", "--save-every", "1000"))
-    while not (folder / "stopped" / "log.jsonl").exists() or not losses(folder, "stopped"):
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert finish(process)[0] == 130
-    done = losses(folder, "stopped")[-1][0]
-    assert 0 < done < STEPS
-    assert (folder / "stopped" / "checkpoints" / str(done)).is_dir()
-    code, error = train(folder, "stopped", "--save-every", "1000")
-    assert code == 0, error
-    assert f"going on after step {done} of {STEPS}" in error
+def test_asked_to_stop_it_saves_first(folder, monkeypatch, capsys):
+    report = Run.report
+
+    def stop(self, step, numbers):
+        report(self, step, numbers)
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "report", stop)
+    assert train(folder, "stopped", "--save-every", "1000") == 130
+    assert losses(folder, "stopped")[-1][0] == 3
+    assert (folder / "stopped" / "checkpoints" / "3").is_dir()
+    monkeypatch.setattr(Run, "report", report)
+    assert train(folder, "stopped", "--save-every", "1000") == 0
+    assert f"going on after step 3 of {STEPS}" in capsys.readouterr().err
     assert parameters(folder, "stopped") == parameters(folder, "whole")
 
 
@@ -180,45 +205,46 @@ def test_settings_written_before_parts_had_types_are_the_same(tmp_path):
     fpn = FPNPixelDecoderConfig(dim=64, mask_dim=32)
     model = dataclasses.replace(chosen.train.model, pixel_decoder=fpn)
     chosen = dataclasses.replace(chosen, train=dataclasses.replace(chosen.train, model=model))
-    settings = {"seed": 0, "settings": to_plain(chosen)}
-    early = json.loads(json.dumps(settings))
+    settings = Settings(recipe="streets", data="city", from_=None, seed=0, settings=chosen)
+    early = settings.to_dict()
+    del early["invalid"]
     parts = early["settings"]["train"]["model"]
     for name in ("backbone", "pixel_decoder", "decoder"):
         del parts[name]["type"]
     parts["pixel_decoder"]["conv_dim"] = parts["pixel_decoder"].pop("dim")
     (tmp_path / "train.json").write_text(json.dumps(early))
-    keep_settings(tmp_path, settings)
+    settings.keep(tmp_path)
     with pytest.raises(FileExistsError, match="seed was 0, and is 1"):
-        keep_settings(tmp_path, settings | {"seed": 1})
+        dataclasses.replace(settings, seed=1).keep(tmp_path)
 
 
-def test_other_settings_are_not_mixed(folder):
-    code, error = train(folder, "whole", "--learning-rate", "0.5")
-    assert code == 1
+def test_other_settings_are_not_mixed(folder, capsys):
+    assert train(folder, "whole", "--learning-rate", "0.5") == 1
+    error = capsys.readouterr().err
     assert "settings.train.optimizer.learning_rate was 0.0001, and is 0.5" in error
 
 
-def test_starting_from_a_model_keeps_all_but_the_head_of_other_classes(folder):
-    source = folder / "whole" / "model"
-    trained = Mask2Former.from_pretrained(source)
+def test_starting_from_a_model_keeps_all_but_the_head_of_other_classes(saved):
+    trained = Mask2Former.from_pretrained(saved)
     labels = things(CITYSCAPES)
     config = dataclasses.replace(trained.config, labels=labels, task="instance")
-    model, fresh = start_from(source, config, 0, "float32")
+    model, fresh = start_from(saved, config, 0, "float32")
     assert fresh == ["decoder.heads.class_head.bias", "decoder.heads.class_head.kernel"]
     assert model.config.labels == labels
     ours, theirs = parameters_of(model), parameters_of(trained)
     for name in set(ours) - set(fresh):
         np.testing.assert_array_equal(ours[name][...], theirs[name][...], err_msg=name)
     assert ours[fresh[0]].shape == (len(labels) + 1,)
-    _, nothing = start_from(source, trained.config, 0, "float32")
+    _, nothing = start_from(saved, trained.config, 0, "float32")
     assert nothing == []
 
 
-def test_a_model_of_another_architecture_is_refused(folder):
+def test_a_model_of_another_architecture_is_refused(folder, capsys):
     model = GOLDEN / "tiny_w4_aligned" / "hf"
-    code, error = train(folder, "other", "--from", model)
-    assert code == 1
-    assert "backbone.merges.0.norm.bias is" in error
+    assert train(folder, "other", "--from", model) == 1
+    error = capsys.readouterr().err
+    assert "can't be trained by this recipe: " in error
+    assert "choose the recipe of the same architecture" in error
 
 
 def test_faulty_labels_are_named_before_the_first_step(folder, tmp_path, capsys):

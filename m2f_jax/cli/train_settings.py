@@ -1,0 +1,154 @@
+"""The settings of a training run: the recipe with what the command line says, kept in a file."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+
+from m2f_jax.bounds import Between, check_bounds
+from m2f_jax.cli.arguments import Train, parse_size
+from m2f_jax.config import from_plain, to_plain
+from m2f_jax.datasets.coco_format.faults import Invalid
+from m2f_jax.files import read_json, write_json
+from m2f_jax.training.recipes import Recipe
+
+SETTINGS_FILE = "train.json"
+FROM = ("from", "from_")  # a field's name in JSON and in Python, where the word is taken
+WORKERS = 4  # per processor; more only take memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that decides the result of a training run.
+
+    Attributes:
+        recipe: the name or the file that the command named.
+        data: the folder.
+        from_: the model to start from.
+        seed: of fresh parameters, the order of the images and their changes.
+        settings: the recipe with the command's changes.
+        invalid: what became of annotations that can't be used.
+    """
+
+    recipe: str
+    data: str
+    from_: str | None
+    seed: Annotated[int, Between(0, 2**32 - 1)]
+    settings: Recipe
+    invalid: Invalid = "refuse"
+
+    def __post_init__(self):
+        check_bounds(self, "")
+
+    @classmethod
+    def of(cls, chosen: Recipe, command: Train) -> "Settings":
+        """The settings of a command."""
+        return cls(
+            recipe=command.recipe,
+            data=command.data,
+            from_=command.from_,
+            seed=command.seed,
+            settings=chosen,
+            invalid=command.invalid,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Settings":
+        """Reads what `save` wrote, also with version 0.1.
+
+        Raises:
+            ValueError: the file is damaged; the message names the field.
+        """
+        values = read_json(path)
+        if isinstance(values, Mapping):
+            values = {FROM[1] if name == FROM[0] else name: x for name, x in values.items()}
+        return from_plain(cls, values, str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain JSON values."""
+        return {FROM[0] if name == FROM[1] else name: x for name, x in to_plain(self).items()}
+
+    def keep(self, out: Path):
+        """Writes the settings into the output folder, or finds the same there.
+
+        Raises:
+            FileExistsError: the folder holds another training run.
+            ValueError: the file there is damaged.
+        """
+        path = out / SETTINGS_FILE
+        if not path.exists():
+            write_json(path, self.to_dict())
+            return
+        there = self.load(path)
+        if there != self:
+            raise FileExistsError(
+                f"{out} holds a training run with other settings "
+                f"({difference(there.to_dict(), self.to_dict())}); name another --out, or give the "
+                "same settings to go on with it"
+            )
+
+
+def difference(there: Any, now: Any, where: str = "") -> str:
+    """The first value in which two settings differ."""
+    if isinstance(there, Mapping) and isinstance(now, Mapping):
+        for name in {**there, **now}:
+            if there.get(name) != now.get(name):
+                return difference(there.get(name), now.get(name), f"{where}.{name}".lstrip("."))
+    return f"{where} was {there}, and is {now}"
+
+
+def with_overrides(chosen: Recipe, command: Train) -> Recipe:
+    """The recipe with what the command line says otherwise."""
+
+    def given(**values: Any) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if value is not None}
+
+    optimizer = dataclasses.replace(
+        chosen.train.optimizer, **given(learning_rate=command.learning_rate)
+    )
+    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    train = dataclasses.replace(
+        chosen.train,
+        optimizer=optimizer,
+        dtype=dtype,
+        remat=command.remat,
+        **given(
+            steps=command.steps,
+            accumulate=command.accumulate,
+            average_decay=command.average_decay,
+        ),
+    )
+    augmentation = chosen.augmentation
+    if command.size is not None:
+        augmentation = dataclasses.replace(augmentation, size=parse_size(command.size))
+    return dataclasses.replace(
+        chosen,
+        train=train,
+        augmentation=augmentation,
+        keep_empty_images=command.keep_empty_images or chosen.keep_empty_images,
+        **given(batch_size=command.batch_size),
+    )
+
+
+def check_machine(chosen: Recipe, command: Train):
+    """Refuses what this machine's devices and processors can't share.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    for count, what in ((jax.device_count(), "devices"), (chosen.train.accumulate, "parts")):
+        if chosen.batch_size % count:
+            raise ValueError(
+                f"--batch-size {chosen.batch_size} can't be shared by {count} {what}; choose a "
+                f"multiple of {count}"
+            )
+    processors = os.cpu_count() or 1
+    if command.workers > WORKERS * processors:
+        raise ValueError(
+            f"--workers must be from 0 to {WORKERS * processors} on this machine's {processors} "
+            f"processors, not {command.workers}"
+        )
