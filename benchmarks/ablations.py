@@ -9,23 +9,26 @@ of its configuration: `masked` of the Transformer decoder, the kind of the pixel
 Each is trained in a process of its own, one after another, with nothing compiled before.
 """
 
-import argparse
 import dataclasses
 import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from reporting import Grid, add_report_options, publish
+import tyro
+from measuring.machine import jax_device_kind
+from measuring.options import Count, Reported, parse
+from measuring.processes import in_a_process, m2f
+from measuring.tables import Table, publish
 from safetensors import safe_open
 
+from m2f_jax.bounds import Between
 from m2f_jax.config import FPNPixelDecoderConfig, to_plain
+from m2f_jax.files import read_json, write_json
 from m2f_jax.training import TrainConfig
 from m2f_jax.training.augment import RandomCrop
 from m2f_jax.training.recipes import STREETS, Recipe
@@ -35,41 +38,38 @@ CROP = STREETS.augmentation.size
 NUM_POINTS = 512  # of the variants whose losses are taken at points
 WINDOWS = 20  # of steps that are timed together; the first, with compilation, doesn't count
 LEAST_STEPS = 3
-M2F = (sys.executable, "-c", "import sys; from m2f_jax.cli import main; sys.exit(main())")
 
 
 def without_masks(train: TrainConfig) -> TrainConfig:
-    """Plain cross-attention in place of masked attention."""
+    """Returns a training with plain cross-attention in place of masked attention."""
     decoder = dataclasses.replace(train.model.decoder, masked=False)
     return dataclasses.replace(train, model=dataclasses.replace(train.model, decoder=decoder))
 
 
 def with_fpn(train: TrainConfig) -> TrainConfig:
-    """A feature pyramid network in place of deformable attention, of the same widths."""
+    """Returns one with a feature pyramid network in place of deformable attention."""
     pixel = train.model.pixel_decoder
     fpn = FPNPixelDecoderConfig(dim=pixel.dim, mask_dim=pixel.mask_dim)
     return dataclasses.replace(train, model=dataclasses.replace(train.model, pixel_decoder=fpn))
 
 
 def on_whole_masks(train: TrainConfig) -> TrainConfig:
-    """Matching and losses on every pixel of the predicted masks in place of some points."""
+    """Returns one whose matching and losses take every pixel in place of some points."""
     return dataclasses.replace(train, loss=dataclasses.replace(train.loss, num_points=None))
 
 
-VARIANTS: Mapping[str, tuple[str, tuple[Change, ...]]] = {
+Variant = Literal["mask2former", "plain-attention", "fpn", "whole-masks", "maskformer"]
+VARIANTS: Mapping[Variant, tuple[str, tuple[Change, ...]]] = {
     "mask2former": ("Mask2Former", ()),
     "plain-attention": ("without masked attention", (without_masks,)),
     "fpn": ("FPN pixel decoder", (with_fpn,)),
     "whole-masks": ("whole-mask loss", (on_whole_masks,)),
-    "maskformer": (
-        "all three (MaskFormer's design)",
-        (without_masks, with_fpn, on_whole_masks),
-    ),
+    "maskformer": ("all three (MaskFormer's design)", (without_masks, with_fpn, on_whole_masks)),
 }
 
 
 def base_recipe(size: tuple[int, int]) -> Recipe:
-    """What all variants share: the recipe of the model in the package, for crops of a size.
+    """Returns what all variants share: the recipe of the package's model, for crops of a size.
 
     Its losses are taken at points, as Mask2Former's, instead of on whole masks; and there is no
     average of parameters, which would take most of a short training to forget the first ones.
@@ -91,31 +91,35 @@ def base_recipe(size: tuple[int, int]) -> Recipe:
 
 
 def changed(recipe: Recipe, changes: Sequence[Change]) -> Recipe:
-    """A recipe after these changes."""
+    """Returns a recipe after these changes."""
     for change in changes:
         recipe = dataclasses.replace(recipe, train=change(recipe.train))
     return recipe
 
 
-def run(*command: str, **environment: str) -> str:
-    """What a command prints in a process of its own; its progress is shown.
+@dataclass(frozen=True, kw_only=True)
+class Options(Reported):
+    """Train Mask2Former and what it changed about MaskFormer for as many steps, and score both."""
 
-    Raises:
-        SystemExit: the command failed.
-    """
-    done = subprocess.run(
-        command,
-        env=os.environ | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"a process of its own failed, see above: {' '.join(command)}")
-    return done.stdout
+    data: Annotated[Path, tyro.conf.arg(metavar="ROOT")]
+    """A Cityscapes tree with train and val; where nothing is, streets are drawn into it."""
+    images: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="TRAIN VAL")] = (800, 100)
+    """To draw."""
+    steps: Annotated[int, Between(LEAST_STEPS)] = 2000
+    """Of each training; the first ones aren't timed."""
+    batch_size: Count = STREETS.batch_size
+    """Crops in a step."""
+    size: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="HEIGHT WIDTH")] = CROP
+    """Of the crops."""
+    seed: int = 0
+    """Of all trainings."""
+    variants: tuple[Variant, ...] = get_args(Variant)
+    """What is trained."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where trainings stay, to be gone on with."""
 
 
-def find_streets(root: Path, options: argparse.Namespace):
+def find_streets(root: Path, options: Options):
     """Draws streets where there is nothing yet; an interrupted drawing goes on."""
     if root.exists():
         return
@@ -123,49 +127,46 @@ def find_streets(root: Path, options: argparse.Namespace):
     height, width = options.size
     for seed, (split, images) in enumerate(zip(("train", "val"), options.images, strict=True), 1):
         size = f"{2 * height}x{2 * width}"
-        settings = ("--images", str(images), "--size", size, "--seed", str(seed), "--split", split)
-        run(*M2F, "streets", str(unfinished), *settings)
+        settings = ("--images", images, "--size", size, "--seed", seed, "--split", split)
+        m2f("streets", unfinished, *settings)
     unfinished.rename(root)
 
 
-def train(recipe: Recipe, out: Path, options: argparse.Namespace) -> list[dict[str, float]]:
-    """What `m2f train` writes into its log for this recipe."""
+def train(recipe: Recipe, out: Path, options: Options) -> list[dict[str, float]]:
+    """Returns what `m2f train` writes into its log for this recipe."""
     out.mkdir(parents=True, exist_ok=True)
-    file = out / "recipe.json"
-    file.write_text(json.dumps(to_plain(recipe)))
-    steps = str(options.steps)
+    write_json(out / "recipe.json", to_plain(recipe))
     values = {
         "--data": options.data,
         "--out": out / "run",
-        "--steps": steps,
+        "--steps": options.steps,
         "--batch-size": options.batch_size,
         "--seed": options.seed,
         "--log-every": max(1, options.steps // WINDOWS),
-        "--save-every": steps,
-        "--evaluate-every": steps,
+        "--save-every": options.steps,
+        "--evaluate-every": options.steps,
     }
-    arguments = [str(x) for pair in values.items() for x in pair]
+    arguments = [x for pair in values.items() for x in pair]
     with tempfile.TemporaryDirectory() as cache:
-        run(*M2F, "train", str(file), *arguments, JAX_COMPILATION_CACHE_DIR=cache)
+        m2f("train", out / "recipe.json", *arguments, JAX_COMPILATION_CACHE_DIR=cache)
     return [json.loads(line) for line in (out / "run" / "log.jsonl").read_text().splitlines()]
 
 
-def score(model: Path, task: str, options: argparse.Namespace) -> dict[str, float]:
-    """What `m2f eval` finds on the images that nothing was learnt from."""
+def score(model: Path, task: str, options: Options) -> dict[str, float]:
+    """Returns the scores of `m2f eval` on the images that nothing was learnt from."""
     out = model.parent / task
-    settings = ("--model", str(model), "--task", task, "--out", str(out))
-    run(*M2F, "eval", "cityscapes", str(options.data), *settings)
-    return json.loads((out / "results.json").read_text())["scores"]
+    m2f("eval", "cityscapes", options.data, "--model", model, "--task", task, "--out", out)
+    return read_json(out / "results.json")["scores"]
 
 
 def count_parameters(model: Path) -> int:
-    """Numbers in a saved model."""
+    """Returns how many numbers a saved model has."""
     with safe_open(model / "model.safetensors", "np") as file:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
-def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """One row of the table."""
+def measure(name: Variant, folder: Path, options: Options) -> dict[str, Any]:
+    """Returns one row of the table."""
     title, changes = VARIANTS[name]
     log = train(changed(base_recipe(options.size), changes), folder / name, options)
     windows = [entry for entry in log if "loss" in entry]
@@ -184,56 +185,20 @@ def measure(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     }
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="ROOT",
-        help="a Cityscapes tree with train and val; where nothing is, streets are drawn into it",
-    )
-    parser.add_argument(
-        "--images", type=int, nargs=2, default=(800, 100), metavar=("TRAIN", "VAL"), help="to draw"
-    )
-    parser.add_argument("--steps", type=int, default=2000, help="of each training")
-    parser.add_argument("--batch-size", type=int, default=STREETS.batch_size)
-    parser.add_argument(
-        "--size", type=int, nargs=2, default=CROP, metavar=("HEIGHT", "WIDTH"), help="of the crops"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of all trainings")
-    parser.add_argument(
-        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where trainings stay, to be gone on with"
-    )
-    add_report_options(parser)
-    options = parser.parse_args(arguments)
-    if options.steps < LEAST_STEPS:
-        parser.error(f"--steps: {LEAST_STEPS} or more, of which the first aren't timed")
-    if min(options.batch_size, *options.images) < 1:
-        parser.error("--batch-size and --images: 1 or more")
-    options.size = tuple(options.size)
-    return options
-
-
 def main(arguments: Sequence[str] | None = None):
     """Trains and scores everything and prints one table."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
+    options = parse(Options, arguments)
     find_streets(options.data, options)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         rows = [measure(name, folder, options) for name in options.variants]
-    kind = "import jax; print(jax.devices()[0].device_kind)"
-    device = run(sys.executable, "-c", kind).strip()
+    device = in_a_process(jax_device_kind)
     height, width = options.size
     title = (
         f"{options.steps} steps of {options.batch_size} crops of {height} x {width} on {device}, "
         f"seed {options.seed}"
     )
-    publish(options, [Grid.of(title, rows)], {}, {"settings": title, "rows": rows})
+    publish(options, [Table.of(title, rows)], {}, {"settings": title, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ with numpy 1.26. Without it only our routes are timed. The scenes are drawn at r
 Cityscapes; all routes must give the same average precisions, to the last bit.
 """
 
-import argparse
 import functools
 import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,9 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
+from measuring.options import Count, Reported, parse
+from measuring.tables import Table, publish
 from PIL import Image
-from reporting import Grid, add_report_options, publish
 
+from m2f_jax.files import read_json
 from m2f_jax.inference.results import encode_rle
 
 SIZE = (1024, 2048)
@@ -40,6 +42,22 @@ print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]))
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(Reported):
+    """Time Cityscapes instance AP: ours by every route, beside the official script."""
+
+    official_python: str | None = None
+    """A Python with cityscapesScripts and numpy 1.26."""
+    images: Count = 5
+    """How many are scored."""
+    objects: Count = 25
+    """Of each image."""
+    predictions: Count = 100
+    """Of each image."""
+    repeats: Count = 5
+    """The best of so many is shown."""
+
+
 class Scene(NamedTuple):
     """One image's ground truth and predictions."""
 
@@ -50,14 +68,14 @@ class Scene(NamedTuple):
 
 
 class Seconds(NamedTuple):
-    """What one image takes."""
+    """What something takes."""
 
     wall: float
     cpu: float
 
 
 def draw_object(rng: np.random.Generator) -> tuple[float, ...]:
-    """Centre, half axes and waviness of an object; most are small, a few fill half the height."""
+    """Returns centre, half axes and waviness of an object; most are small, a few are huge."""
     half_width = min(np.exp(rng.normal(3.6, 0.8)), 350)
     half_height = min(half_width * rng.uniform(0.6, 2), 350)
     centre = rng.uniform(0.35, 0.85) * SIZE[0], rng.uniform(0, SIZE[1])
@@ -65,7 +83,7 @@ def draw_object(rng: np.random.Generator) -> tuple[float, ...]:
 
 
 def draw_mask(shape: tuple[float, ...]) -> np.ndarray:
-    """An ellipse with a wavy border."""
+    """Returns an ellipse with a wavy border."""
     y, x, half_height, half_width, phase = shape
     top, bottom = max(int(y - 1.3 * half_height), 0), min(int(y + 1.3 * half_height), SIZE[0])
     left, right = max(int(x - 1.3 * half_width), 0), min(int(x + 1.3 * half_width), SIZE[1])
@@ -79,7 +97,7 @@ def draw_mask(shape: tuple[float, ...]) -> np.ndarray:
 
 
 def draw_scene(rng: np.random.Generator, num_objects: int, num_predictions: int) -> Scene:
-    """Ragged stuff, poles and void, objects and groups; predictions near objects and anywhere."""
+    """Returns stuff, poles, objects and groups, with predictions near objects and anywhere."""
     height, width = SIZE
     ids = np.full(SIZE, 7, np.int32)
     rows = np.arange(height)[:, None]
@@ -113,8 +131,8 @@ def draw_scene(rng: np.random.Generator, num_objects: int, num_predictions: int)
     return Scene(ids, masks, predicted, rng.random(num_predictions).astype(np.float32))
 
 
-def best_time(run: Callable[[], Any], repeats: int) -> Seconds:
-    """The least wall and CPU time of several runs."""
+def time_of(run: Callable[[], Any], repeats: int = 1) -> Seconds:
+    """Returns the least wall and CPU time of several runs."""
     times = []
     for _ in range(repeats):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -123,45 +141,42 @@ def best_time(run: Callable[[], Any], repeats: int) -> Seconds:
     return Seconds(*np.min(times, axis=0).tolist())
 
 
-def evaluate_officially(scenes: list[Scene], python: str) -> tuple[Seconds, Seconds, np.ndarray]:
-    """Seconds per image to write the files and to evaluate them, and the AP matrix."""
+def write_predictions(scenes: Sequence[Scene], root: Path):
+    """Writes a PNG of each mask and a list of them for each image, for the official script."""
+    for i, scene in enumerate(scenes):
+        lines = []
+        for k, mask in enumerate(scene.masks):
+            name = f"city_{i:06d}_000000_{k}.png"
+            Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(root / name)
+            lines.append(f"{name} {scene.labels[k]} {float(scene.scores[k])!r}\n")
+        (root / f"city_{i:06d}_000000_pred.txt").write_text("".join(lines))
+
+
+def evaluate_officially(
+    scenes: Sequence[Scene], python: str
+) -> tuple[Seconds, Seconds, np.ndarray]:
+    """Returns what it takes to write the files and to evaluate them, and the AP matrix."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
-        truths, predictions = [], []
-        for i, scene in enumerate(scenes):
-            truths.append(str(root / f"city_{i:06d}_000000_gtFine_instanceIds.png"))
-            Image.fromarray(scene.instance_ids.astype(np.uint16)).save(truths[-1])
-        wall, cpu = time.perf_counter(), time.process_time()
-        for i, scene in enumerate(scenes):
-            lines = []
-            for k, mask in enumerate(scene.masks):
-                name = f"city_{i:06d}_000000_{k}.png"
-                Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(root / name)
-                lines.append(f"{name} {scene.labels[k]} {float(scene.scores[k])!r}\n")
-            predictions.append(str(root / f"city_{i:06d}_000000_pred.txt"))
-            Path(predictions[-1]).write_text("".join(lines))
-        written = time.perf_counter() - wall, time.process_time() - cpu
+        names = [str(root / f"city_{i:06d}_000000_") for i in range(len(scenes))]
+        for scene, name in zip(scenes, names, strict=True):
+            ids = scene.instance_ids.astype(np.uint16)
+            Image.fromarray(ids).save(f"{name}gtFine_instanceIds.png")
+        written = time_of(lambda: write_predictions(scenes, root))
+        files = [[name + end for name in names] for end in ("gtFine_instanceIds.png", "pred.txt")]
         command = [python, "-c", OFFICIAL, str(root), str(root / "gt.json"), str(root / "ap.json")]
         done = subprocess.run(
-            command,
-            input=json.dumps([truths, predictions]),
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
+            command, input=json.dumps(files), cwd=root, capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise SystemExit(f"the official script failed:\n{done.stderr}")
-        evaluated = json.loads(done.stdout.splitlines()[-1])
-        matrix = np.array(json.loads((root / "ap.json").read_text())["resultApMatrix"][0], float)
-    write, evaluate = (
-        Seconds(*(seconds / len(scenes) for seconds in pair)) for pair in (written, evaluated)
-    )
-    return write, evaluate, matrix
+        evaluated = Seconds(*json.loads(done.stdout.splitlines()[-1]))
+        matrix = np.array(read_json(root / "ap.json")["resultApMatrix"][0], float)
+    return written, evaluated, matrix
 
 
 def routes(scenes: list[Scene]) -> dict[str, Callable[[CityscapesInstanceAP, int], None]]:
-    """Our ways to add image i to a metric."""
+    """Returns our ways to add image i to a metric."""
     regions = [Regions.of(scene.instance_ids) for scene in scenes]
     rles = [[encode_rle(mask) for mask in scene.masks] for scene in scenes]
     packed = [jnp.asarray(np.packbits(scene.masks, axis=-1)) for scene in scenes]
@@ -193,53 +208,43 @@ def routes(scenes: list[Scene]) -> dict[str, Callable[[CityscapesInstanceAP, int
     }
 
 
-def main():
+def main(arguments: Sequence[str] | None = None):
     """Times everything and prints one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--official-python", help="a Python with cityscapesScripts and numpy 1.26")
-    parser.add_argument("--images", type=int, default=5)
-    parser.add_argument("--objects", type=int, default=25, help="per image")
-    parser.add_argument("--predictions", type=int, default=100, help="per image")
-    parser.add_argument("--repeats", type=int, default=5, help="the best of so many is shown")
-    add_report_options(parser)
-    options = parser.parse_args()
-
+    options = parse(Options, arguments)
     rng = np.random.default_rng(0)
     scenes = [draw_scene(rng, options.objects, options.predictions) for _ in range(options.images)]
-    rows: list[tuple[str, Seconds]] = []
-    metrics = {}
+    rows, matrices = {}, {}
+    metric = CityscapesInstanceAP()
     for name, add in routes(scenes).items():
-        metrics[name], times = CityscapesInstanceAP(), []
+        metric, times = CityscapesInstanceAP(), []
         for i in range(len(scenes)):
-            add(metrics[name], i)
+            add(metric, i)
             run = functools.partial(add, CityscapesInstanceAP(), i)
-            times.append(best_time(run, options.repeats))
-        rows.append((name, Seconds(*np.mean(times, axis=0).tolist())))
-    total = best_time(metrics["bool masks"].result, options.repeats)
-    rows.append(("then, the result", Seconds(*(seconds / len(scenes) for seconds in total))))
-    matrices = {name: metric.result().ap_matrix for name, metric in metrics.items()}
-    reference = rows[0][1]
+            times.append(time_of(run, options.repeats))
+        rows[name] = Seconds(*np.sum(times, axis=0).tolist())
+        matrices[name] = metric.result().ap_matrix
+    rows["then, the result"] = time_of(metric.result, options.repeats)
+    reference, *_ = rows
     if options.official_python:
         write, evaluate, matrices["official"] = evaluate_officially(scenes, options.official_python)
-        rows += [("official script, PNGs there", evaluate), ("writing these PNGs", write)]
-        reference = evaluate
-
-    reference_matrix = matrices["bool masks"]
+        reference = "official script, PNGs there"
+        rows |= {reference: evaluate, "writing these PNGs": write}
+    expected, *_ = matrices.values()
     for name, matrix in matrices.items():
-        np.testing.assert_array_equal(matrix, reference_matrix, err_msg=name)
+        np.testing.assert_array_equal(matrix, expected, err_msg=name)
     lines = [
         {
             "route": name,
-            "wall ms/image": 1000 * seconds.wall,
-            "CPU ms/image": 1000 * seconds.cpu,
-            "times as fast (CPU)": reference.cpu / seconds.cpu,
+            "wall ms/image": 1000 * seconds.wall / len(scenes),
+            "CPU ms/image": 1000 * seconds.cpu / len(scenes),
+            "times as fast (CPU)": rows[reference].cpu / seconds.cpu,
         }
-        for name, seconds in rows
+        for name, seconds in rows.items()
     ]
     title = f"{len(scenes)} images, {options.predictions} predictions each"
-    agreement = {"AP by every route": float(np.nanmean(reference_matrix))}
+    agreement = {"AP by every route": float(np.nanmean(expected))}
     content = {"title": title, "agreement": agreement, "rows": lines}
-    publish(options, [Grid.of(title, lines)], {"agreement": agreement}, content)
+    publish(options, [Table.of(title, lines)], {"agreement": agreement}, content)
 
 
 if __name__ == "__main__":

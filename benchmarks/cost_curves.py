@@ -7,29 +7,31 @@ Weights and images are random. Along each axis everything else stays as it is. R
 file says how to read the tables.
 """
 
-import argparse
 import dataclasses
 import importlib.util
-import json
 import math
 import re
 import statistics
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from machine import describe_run, in_a_process
-from reporting import Grid, add_report_options, new_file, publish, say, text_of
+from measuring.machine import describe_run
+from measuring.options import File, Reported, parse, refusing
+from measuring.processes import in_a_process
+from measuring.programs import Program, forward_of
+from measuring.tables import Table, publish, say, text_of
+from measuring.timing import timed
 
+from m2f_jax.bounds import POSITIVE
 from m2f_jax.config import Mask2FormerConfig
-from m2f_jax.modeling.mask2former import network
 from m2f_jax.modeling.parameters import abstract_model, fill, parameters, stored_dtype
-from m2f_jax.presets import PRESETS, preset
+from m2f_jax.presets import preset
 
 SIZES = (
     (384, 384),
@@ -43,8 +45,8 @@ SIZES = (
 BATCHES = (1, 2, 4, 8, 16)
 QUERIES = (50, 100, 200, 400)
 DEVICES = (1, 2, 4, 8)
+Axis = Literal["pixels", "batch", "queries", "devices"]
 DRAWN = {"pixels": "megapixels", "batch": "batch", "queries": "queries"}  # axis and column
-AXES = (*DRAWN, "devices")
 BATCH_SIZE_FOR_QUERIES = (512, 1024)
 COLLECTIVE = re.compile(
     r"= (\(?[^=]*?) (all-reduce|all-gather|reduce-scatter|all-to-all)(-start)?\("
@@ -52,8 +54,26 @@ COLLECTIVE = re.compile(
 BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1, "u8": 1, "f16": 2, "s8": 1}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(Reported):
+    """Show how time and memory grow: with pixels, images in a batch, queries, and devices."""
+
+    preset: str = "swin-tiny-cityscapes-instance"
+    """A published model."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """By default as that of m2f predict."""
+    axes: tuple[Axis, ...] = get_args(Axis)
+    """What is varied."""
+    max_pixels: Annotated[float, POSITIVE] = 8.4
+    """In a batch, in millions."""
+    seconds: Annotated[float, POSITIVE] = 3.0
+    """Of calls for each row."""
+    plot: File = None
+    """Draw the curves into this file (needs matplotlib)."""
+
+
 def random_model(config: Mask2FormerConfig, dtype: str) -> tuple[nnx.GraphDef, Any]:
-    """A model without its parameters, and random ones."""
+    """Returns a model without its parameters, and random ones."""
     rng, abstract = np.random.default_rng(0), abstract_model(config, dtype)
     arrays = {
         name: jnp.asarray(
@@ -67,86 +87,77 @@ def random_model(config: Mask2FormerConfig, dtype: str) -> tuple[nnx.GraphDef, A
 
 
 def time_of(call: Callable[[], Any], seconds: float) -> float:
-    """The median of calls that take so long together, at least 3 of them, in milliseconds."""
-    jax.block_until_ready(call())
+    """Returns the median of calls that take so long together, at least 3, in milliseconds."""
+    call()
     times = []
     while len(times) < 3 or (sum(times) < seconds and len(times) < 50):
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        times.append(time.perf_counter() - start)
+        times.append(timed(call)[1])
     return 1000 * statistics.median(times)
 
 
 def measure(
-    config: Mask2FormerConfig, size: tuple[int, int], batch: int, options: argparse.Namespace
+    config: Mask2FormerConfig, size: tuple[int, int], batch: int, options: Options
 ) -> dict[str, Any]:
-    """The forward pass of a batch: its time, and the memory that the compiler planned."""
-    graph, weights = random_model(config, options.dtype)
+    """Returns the forward pass of a batch: its time, and the memory that the compiler planned."""
+    graph, weights = random_model(config, str(options.dtype))
     images = jax.random.normal(jax.random.key(0), (batch, *size, 3))
-
-    def forward(weights, images):
-        return network(nnx.merge(graph, weights), images, all_layers=False)
-
-    start = time.perf_counter()
-    compiled = jax.jit(forward).lower(weights, images).compile()
-    compilation = time.perf_counter() - start
-    memory: Any = compiled.memory_analysis()
+    program = Program.compile(forward_of(graph), weights, images)
     return {
         "size": "{} x {}".format(*size),
         "batch": batch,
         "queries": config.decoder.num_queries,
         "megapixels": batch * math.prod(size) / 1e6,
-        "ms": time_of(lambda: compiled(weights, images), options.seconds),
-        "temporaries MiB": memory.temp_size_in_bytes / 2**20,
-        "weights MiB": memory.argument_size_in_bytes / 2**20,
-        "compilation s": compilation,
+        "ms": time_of(program.call(weights, images), options.seconds),
+        "temporaries MiB": program.temporaries,
+        "weights MiB": program.arguments,
+        "compilation s": program.trace_seconds + program.compile_seconds,
     }
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """The k of a power law y ~ x^k through the larger half of the points; 1 is linear."""
+    """Returns the k of a power law y ~ x^k through the larger half of the points; 1 is linear."""
     half = slice(len(x) // 2 - 1, None) if len(x) > 3 else slice(None)
     return float(np.polyfit(np.log(x[half]), np.log(y[half]), 1)[0])
 
 
-def along_pixels(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One image, from small to large."""
-    sizes = [size for size in SIZES if math.prod(size) <= 1e6 * options.max_pixels]
-    return [show(measure(config, size, 1, options)) for size in sizes]
+def cases(
+    axis: Axis, config: Mask2FormerConfig, most_pixels: float
+) -> list[tuple[Mask2FormerConfig, tuple[int, int], int]]:
+    """Returns the points of an axis: architecture, image size and batch."""
+    if axis == "pixels":
+        return [(config, size, 1) for size in SIZES if math.prod(size) <= most_pixels]
+    if axis == "batch":
+        most = most_pixels / math.prod(SIZES[0])
+        return [(config, SIZES[0], count) for count in BATCHES if count <= most]
+    decoders = [dataclasses.replace(config.decoder, num_queries=count) for count in QUERIES]
+    size = BATCH_SIZE_FOR_QUERIES
+    return [(dataclasses.replace(config, decoder=decoder), size, 1) for decoder in decoders]
 
 
-def along_batch(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Small images, one to many."""
-    limit = 1e6 * options.max_pixels / math.prod(SIZES[0])
-    return [show(measure(config, SIZES[0], count, options)) for count in BATCHES if count <= limit]
+def along(axis: Axis, config: Mask2FormerConfig, options: Options) -> list[dict[str, Any]]:
+    """Returns the rows of an axis."""
+    if axis == "devices":
+        return along_devices()
+    points = cases(axis, config, 1e6 * options.max_pixels)
+    return [show(measure(*point, options)) for point in points]
 
 
-def along_queries(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One image, few queries to many."""
-    rows = []
-    for count in QUERIES:
-        decoder = dataclasses.replace(config.decoder, num_queries=count)
-        wanted = dataclasses.replace(config, decoder=decoder)
-        rows.append(show(measure(wanted, BATCH_SIZE_FOR_QUERIES, 1, options)))
-    return rows
+def along_devices() -> list[dict[str, Any]]:
+    """Returns what devices send one another in a training step, by forced CPU devices.
 
-
-def along_devices(config: Mask2FormerConfig, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """What devices send one another in a training step, an image each, by forced CPU devices.
-
-    The model is the one in the package: only the pattern counts, and that is every model's.
+    Each has an image. The model is the one in the package: only the pattern counts, and that is
+    every model's.
     """
-    del config, options
     rows = []
     for count in DEVICES:
         flags = f"--xla_force_host_platform_device_count={count}"
-        found = in_a_process(__file__, "--in-this-process", JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
+        found = in_a_process(training_step_on_all_devices, JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
         rows.append(show(found))
     return rows
 
 
 def training_step_on_all_devices() -> dict[str, Any]:
-    """The collectives of a compiled training step, and what each device keeps."""
+    """Returns the collectives of a compiled training step, and what each device keeps."""
     from m2f_jax.training import TrainBatch, TrainState, initialize, train_step
     from m2f_jax.training.recipes import recipe
 
@@ -184,7 +195,7 @@ def training_step_on_all_devices() -> dict[str, Any]:
 
 
 def bytes_of(shapes: str) -> int:
-    """Of an operation's result, as the compiler prints it: one array or a tuple of them."""
+    """Returns the bytes of a result, an array or a tuple of them, as the compiler prints it."""
     return sum(
         BYTES[kind] * math.prod(int(side) for side in sides.split(",") if side)
         for kind, sides in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
@@ -192,13 +203,13 @@ def bytes_of(shapes: str) -> int:
 
 
 def show(row: dict[str, Any]) -> dict[str, Any]:
-    """The row itself, which is also shown as progress."""
+    """Returns the row, which is also shown as progress."""
     say(", ".join(f"{name} {text_of(value)}" for name, value in row.items()))
     return row
 
 
 def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The powers of pixels by which time and memory grow at the upper end."""
+    """Returns the powers of pixels by which time and memory grow at the upper end."""
     pixels = [row["megapixels"] for row in rows]
     return {
         f"{name} with pixels to the power of": exponent(pixels, [row[name] for row in rows])
@@ -207,7 +218,7 @@ def growth(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 
 def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
-    """Time and memory along pixels, batch and queries, on logarithmic axes."""
+    """Draws time and memory along pixels, batch and queries, on logarithmic axes."""
     import matplotlib.pyplot as plt  # pyright: ignore[reportMissingImports]
     from matplotlib.ticker import LogLocator, NullLocator  # pyright: ignore[reportMissingImports]
 
@@ -233,54 +244,35 @@ def plot(tables: dict[str, list[dict[str, Any]]], path: Path):
 
 def main(arguments: Sequence[str] | None = None):
     """Measures every axis and prints its table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--preset", choices=PRESETS, default="swin-tiny-cityscapes-instance")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: as predict's")
-    parser.add_argument("--axes", nargs="+", choices=AXES, default=AXES)
-    parser.add_argument("--max-pixels", type=float, default=8.4, help="in a batch, in millions")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of calls for each row")
-    parser.add_argument(
-        "--plot", type=new_file, metavar="FILE", help="draw the curves (needs matplotlib)"
-    )
-    add_report_options(parser)
-    parser.add_argument("--in-this-process", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.in_this_process:
-        print(json.dumps(training_step_on_all_devices()))
-        return
+    options = parse(Options, arguments)
     if 1e6 * options.max_pixels < math.prod(SIZES[0]):
-        parser.error(
-            f"--max-pixels: the smallest image has {math.prod(SIZES[0]) / 1e6:.3g} million"
-        )
+        least = math.prod(SIZES[0]) / 1e6
+        raise SystemExit(f"--max-pixels: the smallest image has {least:.3g} million")
     if options.plot and DRAWN.keys().isdisjoint(options.axes):
-        parser.error("--plot draws curves along {}; not along devices".format(", ".join(DRAWN)))
+        raise SystemExit(f"--plot draws curves along {', '.join(DRAWN)}; not along devices")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
-        parser.error("--plot needs matplotlib: pip install matplotlib")
-    on_cpu = jax.default_backend() == "cpu"
-    options.dtype = options.dtype or ("float32" if on_cpu else "bfloat16")
-    config = preset(options.preset).config
-    measured = {
-        "pixels": along_pixels,
-        "batch": along_batch,
-        "queries": along_queries,
-        "devices": along_devices,
-    }
+        raise SystemExit("--plot needs matplotlib: pip install matplotlib")
+    with refusing("--preset: "):
+        config = preset(options.preset).config
+    if options.dtype is None:
+        on_cpu = jax.default_backend() == "cpu"
+        options = dataclasses.replace(options, dtype="float32" if on_cpu else "bfloat16")
     device = jax.devices()[0].device_kind
     notes = {
         "settings": {"preset": options.preset, "dtype": options.dtype, "device": device},
         **describe_run({"seconds of calls": options.seconds}),
     }
-    tables = {axis: measured[axis](config, options) for axis in options.axes}
-    if options.plot is not None:
+    tables = {axis: along(axis, config, options) for axis in options.axes}
+    if options.plot:
         plot(tables, options.plot)
     grown = {
         f"along {axis}, at the upper end": growth(tables[axis])
         for axis in ("pixels", "batch")
         if len(tables.get(axis, ())) > 1
     }
-    grids = [Grid.of(f"along {axis}", rows) for axis, rows in tables.items()]
+    shown = [Table.of(f"along {axis}", rows) for axis, rows in tables.items()]
     content = {"benchmark": "cost_curves", **notes, "tables": tables}
-    publish(options, grids, {**grown, **notes}, content)
+    publish(options, shown, {**grown, **notes}, content)
 
 
 if __name__ == "__main__":

@@ -7,25 +7,17 @@ themselves, as in the pixel decoder. In float32, results and gradients of all mu
 take turns. README.md beside this file says what each row means.
 """
 
-import argparse
-import functools
-import importlib
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from arguments import add_machine, add_size, count
-from machine import (
-    check_installed,
-    choose_device,
-    describe_run,
-    device_kind,
-    limit_threads,
-    share_device,
-)
-from reporting import OURS, Grid, Report, Row, add_record_options, publish_report, read_record, say
-from turns import Call, take_turns
+from measuring.machine import check_installed, describe_run
+from measuring.options import Compared, Count, OnMachine, Size, compared, parse, settle
+from measuring.records import OURS, Comparison, Row
+from measuring.tables import Table, say
+from measuring.timing import take_turns
+from peers import KERNEL, side
 
 STRIDES = (32, 16, 8)
 HEAD_WIDTH = 32
@@ -38,26 +30,26 @@ RESULTS: Sequence[str] = (
     "gradient of locations",
     "gradient of weights",
 )
-KERNEL = "torch-ms-deform-attn"  # the authors' CUDA kernel as a package
-
-Operator = Callable[..., Any]  # of values, locations and weights
 
 
-class Settings(NamedTuple):
-    """What is measured, and how."""
+@dataclass(frozen=True, kw_only=True)
+class Options(OnMachine, Compared):
+    """Time the deformable attention alone beside its peers."""
 
-    size: tuple[int, int]
-    heads: int
-    points: int
-    dtype: str
-    device: str
-    repeats: int
-    threads: int
-    peers: tuple[str, ...]
+    size: Size = (256, 512)
+    """Of the image."""
+    heads: Count = 8
+    """Of the attention, each of 32 channels."""
+    points: Count = 4
+    """Of a query, head and level."""
+    repeats: Count = 10
+    """Medians of so many."""
+    peers: tuple[Literal["transformers", "torch-ms-deform-attn"], ...] = ("transformers",)
+    """What it is compared with; torch-ms-deform-attn needs CUDA."""
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
-        """Of the levels."""
+        """The sizes of the levels."""
         height, width = self.size
         return [(height // stride, width // stride) for stride in STRIDES]
 
@@ -71,15 +63,15 @@ class Inputs(NamedTuple):
     gradient: Any
 
 
-def draw(settings: Settings) -> Inputs:
-    """Random inputs of one image, in numpy and float32."""
+def draw(options: Options) -> Inputs:
+    """Returns random inputs of one image, in numpy and float32."""
     from m2f_jax.modeling.pixel_decoders.deformable import reference_points
 
-    rng, heads, levels = np.random.default_rng(0), settings.heads, len(STRIDES)
-    places = np.asarray(reference_points(settings.sizes))
+    rng, heads, levels = np.random.default_rng(0), options.heads, len(STRIDES)
+    places = np.asarray(reference_points(options.sizes))
     queries = len(places)
-    shape = (1, queries, heads, levels, settings.points)
-    pixels = np.array([(width, height) for height, width in settings.sizes])[:, None]
+    shape = (1, queries, heads, levels, options.points)
+    pixels = np.array([(width, height) for height, width in options.sizes])[:, None]
     there = places[:, None, None, None] * pixels - 0.5 + SPREAD * rng.normal(size=(*shape, 2))
     whole = np.floor(there)
     locations = (whole + np.clip(there - whole, CLEAR, 1 - CLEAR) + 0.5) / pixels
@@ -93,180 +85,13 @@ def draw(settings: Settings) -> Inputs:
     return Inputs(*(x.astype(np.float32) for x in arrays))
 
 
-# The sides. Each has `forward` and `both`, a call that returns the result and one that returns also
-# the gradients, in a dtype; `fetch`, which makes numpy arrays of these; and `memory`.
-
-
-class Ours:
-    """This project; locations stay in float32, as in its pixel decoder."""
-
-    def __init__(self, settings: Settings, inputs: Inputs):
-        import jax
-
-        from m2f_jax.ops.ms_deform_attn import ms_deform_attn
-
-        def operator(values: Any, locations: Any, weights: Any) -> Any:
-            return ms_deform_attn(values, settings.sizes, locations, weights)
-
-        def with_gradients(values: Any, locations: Any, weights: Any, gradient: Any) -> Any:
-            result, derivative = jax.vjp(operator, values, locations, weights)
-            return result, *derivative(gradient)
-
-        self.inputs = inputs
-        self.device = jax.devices(settings.device)[0]
-        self.operator, self.with_gradients = jax.jit(operator), jax.jit(with_gradients)
-
-    def arrays(self, dtype: str) -> Inputs:
-        """The inputs on the device."""
-        import jax
-        import jax.numpy as jnp
-
-        values, locations, weights, gradient = jax.device_put(self.inputs, self.device)
-        low = (x.astype(jnp.dtype(dtype)) for x in (values, weights, gradient))
-        values, weights, gradient = low
-        return Inputs(values, locations, weights, gradient)
-
-    def forward(self, dtype: str) -> Call:
-        return self.waited(self.operator, *self.arrays(dtype)[:3])
-
-    def both(self, dtype: str) -> Call:
-        return self.waited(self.with_gradients, *self.arrays(dtype))
-
-    @staticmethod
-    def waited(function: Callable[..., Any], *arrays: Any) -> Call:
-        """A call that waits for the device."""
-        import jax
-
-        return lambda: jax.block_until_ready(function(*arrays))
-
-    @staticmethod
-    def fetch(result: Sequence[Any]) -> list[np.ndarray]:
-        return [np.asarray(x).astype(np.float32) for x in result]
-
-    def memory(self, dtype: str) -> dict[str, int]:
-        """Bytes beside the inputs, as the compiler plans them: results and temporaries."""
-        arrays = self.arrays(dtype)
-        lowered = {
-            "forward": self.operator.lower(*arrays[:3]),
-            "forward and gradient": self.with_gradients.lower(*arrays),
-        }
-        planned: dict[str, Any] = {
-            name: program.compile().memory_analysis() for name, program in lowered.items()
-        }
-        return {
-            name: memory.temp_size_in_bytes + memory.output_size_in_bytes
-            for name, memory in planned.items()
-        }
-
-
-class OnTorch:
-    """An operator of PyTorch; all of it in one dtype."""
-
-    def __init__(self, operator: Operator, settings: Settings, inputs: Inputs):
-        self.operator, self.inputs, self.device = operator, inputs, settings.device
-
-    def arrays(self, dtype: str) -> Inputs:
-        """The inputs on the device."""
-        import torch
-
-        return Inputs(
-            *(torch.from_numpy(x).to(self.device, getattr(torch, dtype)) for x in self.inputs)
-        )
-
-    def forward(self, dtype: str) -> Call:
-        import torch
-
-        arrays = self.arrays(dtype)[:3]
-
-        def call() -> Any:
-            with torch.inference_mode():
-                result = self.operator(*arrays)
-            self.wait()
-            return result
-
-        return call
-
-    def both(self, dtype: str) -> Call:
-        import torch
-
-        *arrays, gradient = self.arrays(dtype)
-        for array in arrays:
-            array.requires_grad_()
-
-        def call() -> Any:
-            result = self.operator(*arrays)
-            gradients = torch.autograd.grad(result, arrays, gradient)
-            self.wait()
-            return result, *gradients
-
-        return call
-
-    def wait(self):
-        """Until the device is done."""
-        import torch
-
-        if self.device == "cuda":
-            torch.cuda.synchronize()
-
-    @staticmethod
-    def fetch(result: Sequence[Any]) -> list[np.ndarray]:
-        return [x.detach().float().cpu().numpy() for x in result]
-
-    def memory(self, dtype: str) -> dict[str, int]:
-        """Bytes beside the inputs, as counted during a call; on a CPU nothing counts them."""
-        import torch
-
-        if self.device == "cpu":
-            return {}
-        found = {}
-        for name, make in (("forward", self.forward), ("forward and gradient", self.both)):
-            call = make(dtype)
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            call()
-            found[name] = torch.cuda.max_memory_allocated() - before
-        return found
-
-
-def transformers_operator(settings: Settings) -> Operator:
-    """Of transformers, in terms of grid_sample."""
-    from transformers.models.mask2former.modeling_mask2former import (
-        multi_scale_deformable_attention,
-    )
-
-    def operator(values: Any, locations: Any, weights: Any) -> Any:
-        return multi_scale_deformable_attention(values, settings.sizes, locations, weights)
-
-    return operator
-
-
-def kernel_operator(settings: Settings) -> Operator:
-    """The authors' CUDA kernel."""
-    import torch
-
-    kernel = importlib.import_module("torch_ms_deform_attn").ms_deform_attn
-    sizes = torch.tensor(settings.sizes, device=settings.device)
-    starts = torch.cat([sizes.new_zeros(1), sizes.prod(1).cumsum(0)[:-1]])
-
-    def operator(values: Any, locations: Any, weights: Any) -> Any:
-        return kernel(values, sizes, starts, locations, weights)
-
-    return operator
-
-
-PEERS = {"transformers": transformers_operator, KERNEL: kernel_operator}
-
-
-# How it is measured
-
-
 def relative_difference(one: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference, relative to the largest number."""
+    """Returns the largest difference, relative to the largest number."""
     return float(abs(one - other).max() / abs(other).max())
 
 
 def compare(sides: Mapping[str, Any], dtype: str) -> dict[str, dict[str, float]]:
-    """How far results and gradients are apart: in float32, and each side's from those in `dtype`.
+    """Returns how far results and gradients are apart, in float32 and because of another dtype.
 
     Raises:
         SystemExit: these aren't the same function.
@@ -290,29 +115,25 @@ def compare(sides: Mapping[str, Any], dtype: str) -> dict[str, dict[str, float]]
     return found
 
 
-def table_of(agreement: Mapping[str, Mapping[str, float]]) -> Grid:
-    """The differences, a line for each array."""
+def table_of(agreement: Mapping[str, Mapping[str, float]]) -> Table:
+    """Returns the differences, a line for each array."""
     lines = [[name, *(f"{x[name]:.1e}" for x in agreement.values())] for name in RESULTS]
-    return Grid("largest differences, relative to the largest number", ["", *agreement], lines)
+    return Table("largest differences, relative to the largest number", ["", *agreement], lines)
 
 
-def measure(settings: Settings) -> tuple[dict[str, dict[str, float]], list[Row]]:
-    """How far the operators are apart, and the table."""
-    inputs = draw(settings)
-    make = {OURS: Ours} | {
-        name: functools.partial(OnTorch, PEERS[name](settings)) for name in settings.peers
-    }
-    sides = {name: side(settings, inputs) for name, side in make.items()}
+def measure(options: Options) -> tuple[dict[str, dict[str, float]], list[Row]]:
+    """Returns how far the operators are apart, and the table."""
+    inputs, dtype, rows = draw(options), options.dtype, []
+    sides = {name: side(name, "Operator")(options, inputs) for name in (OURS, *options.peers)}
     say("results and gradients")
-    agreement = compare(sides, settings.dtype)
-    dtype, rows = settings.dtype, []
+    agreement = compare(sides, dtype)
     calls = {
         "forward": {name: side.forward(dtype) for name, side in sides.items()},
         "forward and gradient": {name: side.both(dtype) for name, side in sides.items()},
     }
     for name, turns in calls.items():
         say(name)
-        rows.append(Row.timed(name, take_turns(turns, settings.repeats)))
+        rows.append(Row.timed(name, take_turns(turns, options.repeats)))
     memory = {name: side.memory(dtype) for name, side in sides.items()}
     for name in calls:
         mib = {side: found[name] / 2**20 for side, found in memory.items() if name in found}
@@ -320,72 +141,19 @@ def measure(settings: Settings) -> tuple[dict[str, dict[str, float]], list[Row]]
     return agreement, rows
 
 
-# From the command line
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    add_size(parser, (256, 512))
-    parser.add_argument("--heads", type=count, default=8)
-    parser.add_argument("--points", type=count, default=4, help="of a query, head and level")
-    add_machine(parser)
-    parser.add_argument("--repeats", type=count, default=10, help="medians of so many")
-    parser.add_argument(
-        "--peers",
-        nargs="+",
-        choices=PEERS,
-        default=["transformers"],
-        help=f"default: transformers; {KERNEL} needs CUDA",
-    )
-    add_record_options(parser)
-    return parser.parse_args(arguments)
-
-
 def main(arguments: Sequence[str] | None = None):
     """Checks and times the operators and prints one table."""
-    options = parse(arguments)
+    options = parse(Options, arguments)
     check_installed(options.peers)
-    share_device(options.device)
-    settings = Settings(
-        size=tuple(options.size),
-        heads=options.heads,
-        points=options.points,
-        dtype=options.dtype,
-        device=choose_device(options.device),
-        repeats=options.repeats,
-        threads=limit_threads(options.threads),
-        peers=tuple(options.peers),
-    )
-    if KERNEL in settings.peers and settings.device != "cuda":
+    options = settle(options)
+    if KERNEL in options.peers and options.device != "cuda":
         raise SystemExit(f"--peers: {KERNEL} needs a CUDA device")
-    import torch
-
-    torch.set_num_threads(settings.threads)
-    height, width = settings.size
-    described = {
-        "size": f"{height} x {width}",
-        "heads": settings.heads,
-        "points": settings.points,
-        "dtype": settings.dtype,
-        "device": device_kind(settings.device),
-        "threads": settings.threads,
-        "peers": ", ".join(settings.peers),
-    }
-    record = read_record(options, "deformable_attention", described)
-    noted = describe_run({"median of": settings.repeats}, peers=settings.peers)
-    agreement, rows = measure(settings)
-    queries = sum(h * w for h, w in settings.sizes)
-    report = Report(
-        benchmark="deformable_attention",
-        title=f"deformable attention, {queries:,} queries",
-        settings=described,
-        notes=noted,
-        rows=rows,
-        others=[table_of(agreement)],
-        details={"agreement": agreement},
-    )
-    publish_report(options, report, record)
+    notes = describe_run({"median of": options.repeats}, peers=options.peers)
+    comparison = Comparison("deformable_attention", options, compared(options), notes)
+    agreement, rows = measure(options)
+    queries = sum(height * width for height, width in options.sizes)
+    title = f"deformable attention, {queries:,} queries"
+    comparison.publish(title, rows, others=[table_of(agreement)], agreement=agreement)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ so this says nothing about speed; but how many kernels there are and how much me
 out as on the device, except where another algorithm would be chosen.
 """
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
-from ahead_of_time import compile_program, parse_options, partitioner_of, publish_rows
-from h100 import h100, kernels, missing
+from ahead_of_time import compiling
+from ahead_of_time.compiling import compile_program, parse_options, partitioner_of, publish_rows
+from ahead_of_time.h100 import h100, kernels, missing
+from measuring.options import Count
 
 from m2f_jax.training.partitioning import Partitioner
 
@@ -21,8 +23,16 @@ from m2f_jax.training.partitioning import Partitioner
 FLAGS = {"xla_gpu_autotune_level": "0", "xla_gpu_enable_triton_gemm": False}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(compiling.Options):
+    """Compile inference and a training step for an H100 that isn't there."""
+
+    train_batch: Count = 4
+    """Images of a training step."""
+
+
 def one_gpu() -> Partitioner:
-    """An H100 that needn't exist."""
+    """Returns a partition of all on an H100 that needn't exist."""
     if packages := missing():
         raise SystemExit(
             f"gpu_aot.py needs {', '.join(packages)} to compile for a GPU: "
@@ -33,7 +43,7 @@ def one_gpu() -> Partitioner:
 
 
 def count_kernels(program: jax.stages.Compiled) -> dict[str, int]:
-    """What is launched for one call, by kind: XLA's fusions, libraries' products, and the rest."""
+    """Returns how many kernels a call launches: XLA's fusions, libraries' products, the rest."""
     kinds = kernels(program)
     fusions, calls = kinds["fusion"], kinds["custom-call"]
     others = kinds.total() - fusions - calls
@@ -42,9 +52,7 @@ def count_kernels(program: jax.stages.Compiled) -> dict[str, int]:
 
 def main(arguments: Sequence[str] | None = None):
     """Compiles everything and prints one table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.set_defaults(train_batch=4, remat=False)
-    options = parse_options(parser, arguments)
+    options = parse_options(Options, arguments)
     partitioner = one_gpu()
     rows = [
         compile_program(name, options, partitioner, count_kernels, FLAGS)

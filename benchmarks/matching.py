@@ -9,18 +9,19 @@ SciPy's does. The steps are those of the slowest problem, one after another on a
 counted in a copy of its algorithm that is run on the host.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.optimize
-from arguments import count
-from machine import describe_run, limit_threads
-from reporting import OURS, Report, Row, add_record_options, publish_report, read_record, say
-from turns import take_turns
+from measuring.machine import describe_run, limit_threads
+from measuring.options import Compared, Count, compared, parse
+from measuring.records import OURS, Comparison, Row
+from measuring.tables import say
+from measuring.timing import take_turns
 
 from m2f_jax.ops.assignment import solve
 from m2f_jax.structures import Predictions
@@ -31,9 +32,20 @@ from m2f_jax.training.matching import matching_costs
 SHAPES = ((64, 200), (100, 100))  # targets and queries
 NUM_CLASSES, MAP, POINTS = 8, (32, 64), 1000  # a quarter of the targets' size, fewer points
 
+ours = jax.jit(solve)
+theirs = jax.jit(jax.vmap(optax.assignment.hungarian_algorithm))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Compared):
+    """Time the matching of a training step: ours beside optax's under vmap and SciPy."""
+
+    problems: Count = 40
+    """Of each kind and shape, solved at once."""
+
 
 def draw_ellipses(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:
-    """Masks of ellipses of many sizes."""
+    """Returns masks of ellipses of many sizes."""
     y, x = np.mgrid[: size[0], : size[1]]
     centre_y, centre_x = (
         rng.uniform(0, size[0], (count, 1, 1)),
@@ -46,7 +58,7 @@ def draw_ellipses(rng: np.random.Generator, count: int, size: tuple[int, int]) -
 def draw_case(
     rng: np.random.Generator, num_targets: int, num_queries: int, *, alike: bool
 ) -> tuple[Predictions, np.ndarray, np.ndarray]:
-    """One image's predictions, target classes and target masks."""
+    """Returns one image's predictions, target classes and target masks."""
     height, width = MAP
     labels = rng.integers(NUM_CLASSES, size=num_targets)
     masks = draw_ellipses(rng, num_targets, (4 * height, 4 * width))
@@ -67,7 +79,7 @@ def draw_case(
 
 
 def real_costs(rng: np.random.Generator, shape: tuple[int, int, int], *, alike: bool) -> np.ndarray:
-    """Costs of matching, of as many images as there are problems."""
+    """Returns costs of matching, of as many images as there are problems."""
     problems, num_targets, num_queries = shape
     config, costs = LossConfig(), []
     for _ in range(problems):
@@ -89,7 +101,7 @@ def real_costs(rng: np.random.Generator, shape: tuple[int, int, int], *, alike: 
 def draw_costs(
     rng: np.random.Generator, shape: tuple[int, int, int]
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """Batches of problems, by name."""
+    """Yields batches of problems with their names."""
     problems, num_targets, num_queries = shape
     columns, rows = (problems, 1, num_queries), (problems, num_targets, 1)
     yield "queries alike", real_costs(rng, shape, alike=True)
@@ -102,7 +114,7 @@ def draw_costs(
 
 
 def count_steps(cost: np.ndarray) -> int:
-    """Queries that optax's algorithm scans, one after another, as many as its inner steps."""
+    """Returns how many queries optax's algorithm scans, one after another: its inner steps."""
     num_targets, num_queries = cost.shape
     v, owner, steps = np.zeros(num_queries), np.full(num_queries, -1), 0
     u = np.zeros(num_targets)
@@ -129,15 +141,13 @@ def count_steps(cost: np.ndarray) -> int:
 
 
 def compare(name: str, costs: np.ndarray, repeats: int) -> list[Row]:
-    """The rows of one batch of problems.
+    """Returns the rows of one batch of problems.
 
     Raises:
         SystemExit: an assignment isn't the best.
     """
     costs = costs.astype(np.float32)
     on_device, valid = jnp.asarray(costs), jnp.ones(costs.shape[:2], bool)
-    ours = jax.jit(solve)
-    theirs = jax.jit(jax.vmap(optax.assignment.hungarian_algorithm))
     assignment, steps = ours(on_device, valid)
     for cost, query in zip(costs.astype(np.float64), np.asarray(assignment), strict=True):
         best = cost[scipy.optimize.linear_sum_assignment(cost)].sum()
@@ -150,43 +160,27 @@ def compare(name: str, costs: np.ndarray, repeats: int) -> list[Row]:
         "SciPy": lambda: [scipy.optimize.linear_sum_assignment(x) for x in np.asarray(on_device)],
     }
     counts = {OURS: int(steps), "optax": max(map(count_steps, costs.astype(np.float64)))}
-    return [
-        Row.timed(name, take_turns(calls, repeats)),
-        Row.of(name, "steps", counts),
-    ]
+    return [Row.timed(name, take_turns(calls, repeats)), Row.of(name, "steps", counts)]
 
 
 def main(arguments: Sequence[str] | None = None):
     """Times everything and prints one table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--problems", type=count, default=40)
-    parser.add_argument("--repeats", type=count, default=5, help="medians of so many")
-    add_record_options(parser)
-    options = parser.parse_args(arguments)
-
-    settings = {
-        "problems": options.problems,
-        "shapes": ", ".join("{} x {}".format(*shape) for shape in SHAPES),
-        "device": jax.devices()[0].device_kind,
-        "threads": limit_threads(None),
-        "peers": "optax, SciPy",
-    }
-    record = read_record(options, "matching", settings)
-    rows = []
-    noted = describe_run({"median of": options.repeats}, "optax", "scipy")
+    options = parse(Options, arguments)
+    settings = compared(
+        options,
+        jax.devices()[0].device_kind,
+        shapes=", ".join("{} x {}".format(*shape) for shape in SHAPES),
+        threads=limit_threads(None),
+        peers="optax, SciPy",
+    )
+    notes = describe_run({"median of": options.repeats}, "optax", "scipy")
+    comparison, rows = Comparison("matching", options, settings, notes), []
     for shape in SHAPES:
         for kind, costs in draw_costs(np.random.default_rng(0), (options.problems, *shape)):
             name = "{}, {} x {}".format(kind, *shape)
             say(name)
             rows += compare(name, costs, options.repeats)
-    report = Report(
-        benchmark="matching",
-        title=f"matching, {options.problems} problems at once; SciPy on the host",
-        settings=settings,
-        notes=noted,
-        rows=rows,
-    )
-    publish_report(options, report, record)
+    comparison.publish(f"matching, {options.problems} problems at once; SciPy on the host", rows)
 
 
 if __name__ == "__main__":

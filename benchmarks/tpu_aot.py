@@ -8,13 +8,14 @@ and how much of its memory they take, and nothing about their speed: the compile
 leave gathers out. It fails if inference takes more than 2 GiB of temporaries.
 """
 
-import argparse
 import importlib.util
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import jax
-from ahead_of_time import compile_program, parse_options, partitioner_of, publish_rows
+from ahead_of_time import compiling
+from ahead_of_time.compiling import compile_program, parse_options, partitioner_of, publish_rows
 from jax.experimental import topologies
 
 from m2f_jax.training.partitioning import Partitioner
@@ -22,8 +23,18 @@ from m2f_jax.training.partitioning import Partitioner
 MOST_TEMPORARIES = 2048  # MiB, of inference
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options(compiling.Options):
+    """Compile inference and a training step for a TPU that isn't there, and show what they take."""
+
+    topology: str = "v5e:2x2"
+    """Such as v6e:2x2; one chip is used."""
+    remat: bool = True
+    """Compute blocks again for a gradient."""
+
+
 def one_chip(topology: str) -> Partitioner:
-    """A chip of a topology that needn't exist."""
+    """Returns a partition of all on a chip of a topology that needn't exist."""
     # A second process may load the library; there is no cloud to ask for a chip.
     os.environ.update(ALLOW_MULTIPLE_LIBTPU_LOAD="1", TPU_SKIP_MDS_QUERY="1")
     if importlib.util.find_spec("libtpu") is None:
@@ -33,17 +44,14 @@ def one_chip(topology: str) -> Partitioner:
 
 
 def program_size(program: jax.stages.Compiled) -> dict[str, float]:
-    """The code, which lies in the chip's memory too."""
+    """Returns the size of the code, which lies in the chip's memory, too."""
     size = program.memory_analysis().generated_code_size_in_bytes  # pyright: ignore
     return {"program size MiB": size / 2**20}
 
 
 def main(arguments: Sequence[str] | None = None):
     """Compiles everything and prints one table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--topology", default="v5e:2x2", help="such as v6e:2x2; one chip is used")
-    parser.set_defaults(train_batch=1, remat=True)
-    options = parse_options(parser, arguments)
+    options = parse_options(Options, arguments)
     partitioner = one_chip(options.topology)
     rows = [compile_program(name, options, partitioner, program_size) for name in options.programs]
     device = f"one chip of {options.topology}"

@@ -5,18 +5,17 @@ and XLA's decision to fuse them changes with its version. The compiler is in the
 needs no GPU.
 """
 
-import argparse
 import functools
 import os
 import re
 
-import ahead_of_time
 import jax
 import jax.numpy as jnp
 import pytest
-from ahead_of_time import compile_program, partitioner_of
-from gpu_aot import FLAGS, count_kernels
-from h100 import h100, kernels, missing
+from ahead_of_time import compiling
+from ahead_of_time.compiling import compile_program, partitioner_of
+from ahead_of_time.h100 import h100, kernels, missing
+from gpu_aot import FLAGS, Options, count_kernels
 
 from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
@@ -105,8 +104,7 @@ def test_corners_are_computed_again_and_late():
 
 def test_inference_of_swin_large():
     """Of 1024 x 2048. With ReLUs beside their products there would be 35 kernels more."""
-    options = argparse.Namespace(model="swin-large-cityscapes-instance", size=(1024, 2048), batch=1)
-    row = compile_program("inference", options, partitioner_of(h100()), count_kernels, FLAGS)
+    row = compile_program("inference", Options(), partitioner_of(h100()), count_kernels, FLAGS)
     assert row["temporaries MiB"] < 1000
     assert row["kernels"] < 800
 
@@ -122,8 +120,7 @@ def test_inference_with_the_kernel(monkeypatch):
         model.set_attributes(fused=True)
         return model
 
-    monkeypatch.setattr(ahead_of_time, "abstract_model", fused)
-    options = argparse.Namespace(model="swin-large-cityscapes-instance", size=(1024, 2048), batch=1)
-    row = compile_program("inference", options, partitioner_of(h100()), count_kernels, FLAGS)
+    monkeypatch.setattr(compiling, "abstract_model", fused)
+    row = compile_program("inference", Options(), partitioner_of(h100()), count_kernels, FLAGS)
     assert row["temporaries MiB"] < 550
     assert row["kernels"] < 720

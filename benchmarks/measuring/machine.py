@@ -1,14 +1,13 @@
-"""What a benchmark runs on: device, processors, packages, and processes of its own."""
+"""What a benchmark runs on: device, processors, packages."""
 
 import contextlib
 import importlib.util
-import json
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,8 @@ def check_installed(peers: Sequence[str]):
             raise SystemExit(f"{peer} needs {' and '.join(missing)}: {remedy}")
 
 
-def quieten_transformers():
-    """No progress bars and advice between ours."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-
-
 def choose_device(wanted: str | None) -> str:
-    """The device that was asked for, or a GPU that both frameworks see."""
+    """Returns the device that was asked for, or cuda where both frameworks see a GPU."""
     if wanted == "cpu":
         return wanted
     import jax
@@ -55,7 +46,7 @@ def choose_device(wanted: str | None) -> str:
 
 
 def device_kind(device: str) -> str:
-    """The name of a GPU, or "cpu"."""
+    """Returns the name of a GPU, or "cpu"."""
     if device == "cpu":
         return device
     import torch
@@ -63,8 +54,15 @@ def device_kind(device: str) -> str:
     return torch.cuda.get_device_name()
 
 
+def jax_device_kind() -> str:
+    """Returns the name of the first device that JAX sees."""
+    import jax
+
+    return jax.devices()[0].device_kind
+
+
 def limit_threads(wanted: int | None) -> int:
-    """Keeps this process and its children to so many processors, and says how many."""
+    """Keeps this process and its children to so many processors; returns how many these are."""
     if not hasattr(os, "sched_setaffinity"):
         if wanted:
             raise SystemExit("--threads works on Linux only")
@@ -87,7 +85,7 @@ def share_device(wanted: str | None):
 def describe_run(
     measured: Mapping[str, Any], *packages: str, peers: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """The machine, versions, and how it is measured: what to tell below a table, asked before."""
+    """Returns the machine, versions and how it is measured; to be called before measuring."""
     machine = {"CPU": processor_name(), "processors": os.cpu_count(), "system": platform.system()}
     load = {"load before": round(os.getloadavg()[0], 1)}
     found = versions(*packages, *(package for peer in peers for package in NEEDS[peer][0]))
@@ -95,7 +93,7 @@ def describe_run(
 
 
 def processor_name() -> str:
-    """The model of the CPU."""
+    """Returns the model of the CPU."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -104,7 +102,7 @@ def processor_name() -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Of Python, of this project and the packages that it computes with, and of others."""
+    """Returns those of Python, this project, what it computes with, and others that are there."""
     found = {"python": platform.python_version()}
     with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git, or no checkout
         found["commit"] = subprocess.run(
@@ -115,31 +113,14 @@ def versions(*packages: str) -> dict[str, str]:
             check=True,
         ).stdout.strip()
     own = ("m2f-jax", "jax", "jaxlib", "flax", "numpy")
-    return found | {package: version(package) for package in (*own, *packages)}
-
-
-def in_a_process(script: str, *arguments: str, **environment: str) -> Any:
-    """What a script prints as JSON in its last line, in a fresh process without a compiler's cache.
-
-    Raises:
-        SystemExit: it failed.
-    """
-    inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    done = subprocess.run(
-        [sys.executable, script, *arguments],
-        env=inherited | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        command = " ".join([Path(script).name, *arguments])
-        raise SystemExit(f"a process of its own failed, see above: {command}")
-    return json.loads(done.stdout.splitlines()[-1])
+    for package in (*own, *packages):
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def peak_host_bytes() -> int:
-    """The most memory that this process has held."""
+    """Returns the most memory that this process has held."""
     with contextlib.suppress(OSError):  # on Linux, where getrusage counts the parent's memory too
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

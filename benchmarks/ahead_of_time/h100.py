@@ -44,12 +44,12 @@ gpu_device_info {
 
 
 def missing() -> list[str]:
-    """The packages that compiling for it lacks here."""
+    """Returns the packages that are missing here for compiling."""
     return [package for module, package in NEEDED.items() if not installed(module)]
 
 
 def installed(module: str) -> bool:
-    """Whether a module could be imported, of packages that may be missing as well."""
+    """Returns whether a module can be imported; its package may be missing, too."""
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
@@ -57,7 +57,7 @@ def installed(module: str) -> bool:
 
 
 def h100() -> Any:
-    """The device to compile for; nothing can be computed on it.
+    """Returns the device to compile for; nothing can be computed on it.
 
     JAX must be kept from looking for a GPU: JAX_PLATFORMS=cpu.
     """
@@ -67,7 +67,7 @@ def h100() -> Any:
 
 
 def kernels(program: jax.stages.Compiled) -> Counter[str]:
-    """How many instructions of each kind run on the device, those that cost nothing left out.
+    """Returns how many instructions of each kind run on the device and cost something.
 
     What is in loops is counted as the loop, once.
     """

@@ -53,21 +53,8 @@ class Map(NamedTuple):
         return f"{self.height} x {self.width}, {self.heads} heads{shifted}"
 
 
-SMALL = (  # maps that need padding and that don't, of one window and of many
-    Map(1, 25, 33, 2, 32, 12, True),
-    Map(2, 24, 24, 3, 32, 12, False),
-    Map(1, 9, 11, 1, 32, 12, True),
-    Map(1, 25, 33, 2, 16, 12, True),
-    Map(1, 25, 33, 2, 64, 12, True),
-    Map(2, 15, 20, 2, 32, 7, False),
-    Map(2, 15, 20, 2, 32, 7, True),
-    Map(2, 17, 24, 2, 32, 8, True),
-    Map(1, 9, 9, 2, 32, 4, True),
-)
-
-
 def maps_of_stages(cfg: SwinConfig, size: tuple[int, int]) -> list[Map]:
-    """What each stage attends to for one image of that size, not shifted and shifted."""
+    """Returns the map of each stage for one image of a size, not shifted and shifted."""
     height, width = (-(-side // swin.PATCH_SIZE) for side in size)
     maps = []
     for dim, heads in zip(cfg.channels, cfg.num_heads, strict=True):
@@ -78,7 +65,7 @@ def maps_of_stages(cfg: SwinConfig, size: tuple[int, int]) -> list[Map]:
 
 
 def tilings(window_size: int) -> list["Tiling"]:
-    """Those that are compared; the first is the default."""
+    """Returns the tilings that are compared; the first is the default."""
     from m2f_jax.ops.window_attention_kernel import Tiling
 
     def whole_window(block_q: int, **options: Any) -> Tiling:
@@ -98,7 +85,7 @@ def tilings(window_size: int) -> list["Tiling"]:
 
 
 def describe(tiling: "Tiling") -> str:
-    """Tiles and queries of each, and what isn't as usual."""
+    """Returns a tiling's name: tiles and queries of each, and what isn't as usual."""
     usual = {field.name: field.default for field in dataclasses.fields(tiling)}
     values = dataclasses.asdict(tiling)
     tiles, block_q = values.pop("tiles"), values.pop("block_q")
@@ -106,15 +93,8 @@ def describe(tiling: "Tiling") -> str:
     return f"{tiles} x {block_q}" + "".join(unusual)
 
 
-def kernel(shape: Map, tiling: "Tiling") -> Attend:
-    """The kernel for such a map, as a function of its arrays."""
-    from m2f_jax.ops.window_attention_kernel import fused_window_attention
-
-    return functools.partial(fused_window_attention, **shape.options, tiling=tiling)
-
-
 def draw(shape: Map, dtype: Any, seed: int = 0) -> Arrays:
-    """Normal random numbers."""
+    """Returns normal random numbers."""
     channels, tokens = 3 * shape.heads * shape.head_width, shape.window_size**2
     shapes = (
         (shape.batch, shape.height, shape.width, channels),
@@ -129,7 +109,7 @@ def draw(shape: Map, dtype: Any, seed: int = 0) -> Arrays:
 
 
 def reference(shape: Map, arrays: Arrays) -> jax.Array:
-    """The plain form's result, in float32."""
+    """Returns the plain form's result, in float32."""
     plain = jax.jit(functools.partial(window_attention, **shape.options))
     with jax.default_matmul_precision("highest"):
         qkv, padding, bias = (x.astype(jnp.float32) for x in arrays)
@@ -137,13 +117,13 @@ def reference(shape: Map, arrays: Arrays) -> jax.Array:
 
 
 def relative_error(got: jax.Array, want: jax.Array) -> float:
-    """The norm of the difference, relative to that of `want`."""
+    """Returns the norm of the difference, relative to that of `want`."""
     difference = got.astype(jnp.float32) - want
     return float(jnp.linalg.norm(difference.ravel()) / jnp.linalg.norm(want.ravel()))
 
 
 def check(name: str, got: jax.Array, want: jax.Array) -> float:
-    """The relative error; raises where it is more than rounding explains, or not a number."""
+    """Returns the relative error; raises ValueError where rounding doesn't explain it."""
     error = relative_error(got, want)
     if got.shape != want.shape or not error < float(jnp.finfo(got.dtype).eps):
         raise ValueError(f"{name}: wrong by {error:.1e}, relative, in {got.dtype.name}")
@@ -162,7 +142,7 @@ def cudnn_window_attention(
     shifted: bool,
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> jax.Array:
-    """What `window_attention` computes, by `jax.nn.dot_product_attention`; biases in qkv's dtype.
+    """Computes `window_attention` by `jax.nn.dot_product_attention`, with biases in qkv's dtype.
 
     After a shift, windows in the last row and the last column have biases of their own, so there
     are four calls, each with one bias for all of its windows.
@@ -226,42 +206,34 @@ def cudnn_window_attention(
     return x[:, :height, :width]
 
 
-def fused_form(*arrays: jax.Array, **options: Any) -> jax.Array:
-    """The package's kernel with its usual tiling."""
+def kernel(*arrays: jax.Array, **options: Any) -> jax.Array:
+    """Computes it by the package's kernel, with its usual tiling or another one."""
     from m2f_jax.ops.window_attention_kernel import fused_window_attention
 
     return fused_window_attention(*arrays, **options)
 
 
 def forms(device: str) -> dict[str, Attend]:
-    """Those for the whole network, by name; on a CPU, XLA's in place of cuDNN's."""
+    """Returns the forms for the whole network; on a CPU, XLA's stands in for cuDNN's."""
     if device == "cpu":
         on_cpu = functools.partial(cudnn_window_attention, implementation="xla")
         return {"plain": window_attention, "cuDNN": on_cpu}
-    return {
-        "plain": window_attention,
-        "cuDNN": cudnn_window_attention,
-        "kernel": fused_form,
-    }
+    return {"plain": window_attention, "cuDNN": cudnn_window_attention, "kernel": kernel}
 
 
 def forms_of(shape: Map, device: str) -> dict[str, Attend]:
-    """Those for one map, by name, with every tiling of the kernel where it can run."""
-    found = {
-        name: functools.partial(form, **shape.options)
-        for name, form in forms(device).items()
-        if name != "kernel"
-    }
-    if device != "cpu" and importlib.util.find_spec("jax_triton"):
+    """Returns the forms for one map, with every tiling of the kernel where it can run."""
+    found = forms(device)
+    if found.pop("kernel", None) and importlib.util.find_spec("jax_triton"):
         found |= {
-            f"kernel {describe(tiling)}": kernel(shape, tiling)
+            f"kernel {describe(tiling)}": functools.partial(kernel, tiling=tiling)
             for tiling in tilings(shape.window_size)
         }
-    return found
+    return {name: functools.partial(form, **shape.options) for name, form in found.items()}
 
 
 def by_map(best: Mapping[Map, Attend]) -> Attend:
-    """Stands in for `window_attention`, with the form that is best for the map."""
+    """Returns a form that takes the best one for each map."""
 
     def attend(
         qkv: jax.Array, padding: jax.Array, bias: jax.Array, *, window_size: int, shifted: bool
@@ -276,7 +248,7 @@ def by_map(best: Mapping[Map, Attend]) -> Attend:
 
 @contextlib.contextmanager
 def patched(form: Attend | None) -> Iterator[None]:
-    """Inside, the backbone is traced with this form; None leaves it as it is."""
+    """Traces the backbone with this form inside; None leaves it as it is."""
     if form is None:
         yield
         return

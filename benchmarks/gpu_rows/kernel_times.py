@@ -14,7 +14,7 @@ KEPT = ("name", "kernel_details", "memcpy_details")  # of what is known of a ker
 
 
 def kernel_times(call: Callable[[], Any], calls: int) -> dict[str, Any]:
-    """Milliseconds of one call by kernel, the longest first.
+    """Returns the milliseconds of one call by kernel, the longest first.
 
     Args:
         call: waits for its result.

@@ -1,0 +1,20 @@
+"""Weights that both sides load."""
+
+import shutil
+
+from peers.weights import save_random_weights
+
+from gpu_rows import WEIGHTS
+from gpu_rows.job import COMPLETE, Job, Measuring, figure
+
+
+def write(job: Job) -> Measuring:
+    """Random weights in both formats, written once; rows wait for them."""
+    folder = job.out / WEIGHTS
+    if not (folder / COMPLETE).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        save_random_weights(job.scale.config, folder)
+        (folder / COMPLETE).touch()
+    yield
+    size = (folder / "model.safetensors").stat().st_size
+    return [figure("weights", size / 2**20, "MiB")], {}

@@ -1,0 +1,26 @@
+"""The implementations that are compared, each of them this project's or a peer's.
+
+A module is a side of a benchmark: `*_network` of inference.py, `*_trainer` of training.py,
+`*_operator` of deformable_attention.py. It is imported only where it runs, so that a process that
+measures one framework holds no other.
+"""
+
+import importlib
+from typing import Any
+
+from measuring.records import OURS
+
+THEIRS, OUR_POINTS, KERNEL = "transformers", "transformers, our points", "torch-ms-deform-attn"
+MODULES = {
+    OURS: "our",
+    THEIRS: "transformers",
+    OUR_POINTS: "our_points",
+    "zeromodels": "zeromodels",
+    KERNEL: "kernel",
+}
+
+
+def side(name: str, kind: str) -> Any:
+    """Returns the class of a side: the "Network", "Trainer" or "Operator" of an implementation."""
+    module = importlib.import_module(f"peers.{MODULES[name]}_{kind.lower()}")
+    return getattr(module, kind)

@@ -1,0 +1,22 @@
+"""The authors' CUDA kernel in deformable_attention.py, from the package torch-ms-deform-attn."""
+
+import importlib
+from typing import Any
+
+import torch
+
+from peers import transformers_operator
+
+
+class Operator(transformers_operator.Operator):
+    """An operator with other arguments."""
+
+    def __init__(self, options: Any, inputs: Any):
+        super().__init__(options, inputs)
+        self.kernel = importlib.import_module("torch_ms_deform_attn").ms_deform_attn
+        self.on_device = torch.tensor(options.sizes, device=options.device)
+        ends = self.on_device.prod(1).cumsum(0)
+        self.starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+
+    def operator(self, values: Any, locations: Any, weights: Any) -> Any:
+        return self.kernel(values, self.on_device, self.starts, locations, weights)

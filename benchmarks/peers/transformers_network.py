@@ -1,0 +1,107 @@
+"""The network of transformers in inference.py."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measuring.timing import Call
+from transformers import Mask2FormerForUniversalSegmentation
+
+from peers.on_torch import OnTorch
+
+if importlib.util.find_spec("torchvision"):
+    from transformers import Mask2FormerImageProcessor as Processor
+else:
+    from transformers.models.mask2former.image_processing_pil_mask2former import (
+        Mask2FormerImageProcessorPil as Processor,
+    )
+
+
+class Network(OnTorch):
+    """The model with the weights in a folder, whole and in stages."""
+
+    def __init__(self, folder: Path, options: Any):
+        super().__init__(options.device, options.threads, tf32=options.tf32)
+        self.dtype, self.compile = getattr(torch, options.dtype), options.compile
+        height, width = options.size
+        self.processor: Any = Processor(size={"height": height, "width": width})
+        model: Any = Mask2FormerForUniversalSegmentation.from_pretrained(folder, dtype=self.dtype)
+        self.model = model.eval().to(self.device)
+        self.wait()
+
+    def maps(self, maps: Any) -> torch.Tensor:
+        """Returns channels-last maps as theirs: channels first, in their dtype, on the device."""
+        return self.place_array(np.moveaxis(np.asarray(maps).astype(np.float32), -1, 1), self.dtype)
+
+    def network(self, pixel_values: np.ndarray) -> Call:
+        return self.call(self.model, pixel_values=self.maps(pixel_values))
+
+    def compiled(self, pixel_values: np.ndarray) -> Call:
+        """Returns the network through torch.compile."""
+        return self.call(torch.compile(self.model), pixel_values=self.maps(pixel_values))
+
+    def predictions(self, pixel_values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns class and mask logits."""
+        output = self.network(pixel_values)()
+        logits = output.class_queries_logits, output.masks_queries_logits
+        return logits[0].float().cpu().numpy(), logits[1].float().cpu().numpy()
+
+    def stages(self, pixel_values: Any, features: Any, pyramid: Any, per_pixel: Any) -> Any:
+        """Returns a call for each stage, given tensors as the stage before it makes them."""
+        model = self.model.model
+        return {
+            "backbone": self.call(model.pixel_level_module.encoder, pixel_values),
+            "pixel decoder": self.call(
+                model.pixel_level_module.decoder, features, output_hidden_states=False
+            ),
+            "Transformer decoder": self.call(
+                model.transformer_module,
+                multi_scale_features=pyramid,
+                mask_features=per_pixel,
+                output_hidden_states=True,
+            ),
+        }
+
+    def instances(self, output: Any, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns a mask of every query in the size of its image, from the network's output."""
+        output.class_queries_logits = output.class_queries_logits.float()
+        output.masks_queries_logits = output.masks_queries_logits.float()
+        results = self.processor.post_process_instance_segmentation(
+            output,
+            threshold=0.0,
+            target_sizes=[image.shape[:2] for image in images],
+            return_binary_maps=True,
+        )
+        return [result["segmentation"].cpu().numpy() for result in results]
+
+    def segment(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns the same from uint8 images."""
+        batch = self.processor(images=images, return_tensors="pt")
+        pixel_values = batch["pixel_values"].to(self.device, self.dtype)
+        return self.instances(self.model(pixel_values=pixel_values), images)
+
+    def calls(self, inputs: Any) -> dict[str, Callable[[], Any]]:
+        """Returns a call for each row of the table."""
+        output = self.network(inputs.pixel_values)()
+        output.class_queries_logits, output.masks_queries_logits = (
+            torch.tensor(np.asarray(x), device=self.device) for x in inputs.predictions
+        )
+        more = {}
+        if self.compile:
+            more["whole forward, torch.compile"] = self.compiled(inputs.pixel_values)
+        return {
+            "whole forward": self.network(inputs.pixel_values),
+            **more,
+            **self.stages(
+                self.maps(inputs.pixel_values),
+                [self.maps(maps) for maps in inputs.features],
+                [self.maps(maps) for maps in inputs.pyramid.features],
+                self.maps(inputs.pyramid.per_pixel),
+            ),
+            "preprocessing": lambda: self.processor(images=inputs.larger, return_tensors="pt"),
+            "post-processing": self.call(self.instances, output, inputs.larger),
+            "image to instances": self.call(self.segment, inputs.images),
+        }

@@ -1,0 +1,74 @@
+"""The network beside its peers."""
+
+import importlib.util
+import json
+
+import inference
+import pytest
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("in_this_process")
+def test_inference(micro, tmp_path, capsys):
+    path, document = tmp_path / "report.json", tmp_path / "report.md"
+    arguments = ["--preset", micro, "--size", 32, 64, "--repeats", 1, "--device", "cpu"]
+    inference.main([str(x) for x in (*arguments, "--json", path, "--markdown", document)])
+    table = capsys.readouterr().out
+    report = json.loads(path.read_text())
+    rows = {row["name"]: row for row in report["rows"]}
+    assert set(rows) == {
+        "whole forward",
+        "backbone",
+        "pixel decoder",
+        "Transformer decoder",
+        "preprocessing",
+        "post-processing",
+        "image to instances",
+        "import and load",
+        "first call",
+        "first call from the persistent cache",
+        "peak memory",
+    }
+    for name, row in rows.items():
+        assert name in table
+        assert f"| {name}, {row['unit']} |" in document.read_text()
+        assert min(row["values"].values()) > 0
+        assert set(row["ratios"]) == {"transformers"}
+    assert report["agreement"]["largest difference of mask logits"] < 1e-5
+    assert report["settings"] == {
+        "preset": micro,
+        "size": "32 x 64",
+        "batch": 1,
+        "dtype": "float32",
+        "float32 products": "full precision",
+        "device": "cpu",
+        "threads": report["settings"]["threads"],
+        "peers": "transformers",
+        "torch.compile": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "33", "64"], r"--size: multiples of 32, not \(33, 64\)"),
+        (["--peers"], "--peers: at least one"),
+        (["--repeats", "0"], "--repeats must be 1 or more, not 0"),
+        (["--json", "nowhere/report.json"], "--json: nowhere/report.json is a folder, or is in"),
+    ],
+)
+def test_inference_refuses(arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        inference.main(arguments)
+
+
+def test_inference_names_what_is_missing(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # noqa: ARG005
+    with pytest.raises(SystemExit, match=r"needs torch and transformers: pip install 'm2f-jax"):
+        inference.main([])
+
+
+def test_unknown_peers_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        inference.main(["--peers", "detectron2"])
+    assert "invalid choice 'detectron2' for argument '--peers'" in capsys.readouterr().err
