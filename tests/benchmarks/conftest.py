@@ -1,5 +1,6 @@
 """A model that compiles quickly, and processes of their own that are none."""
 
+import dataclasses
 import importlib
 
 import pytest
@@ -12,7 +13,6 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
 )
 from m2f_jax.labels import numbered
-from m2f_jax.presets import Preset
 
 MICRO = Mask2FormerConfig(
     labels=numbered(2),
@@ -29,8 +29,8 @@ MICRO = Mask2FormerConfig(
 def micro(monkeypatch) -> str:
     """The name of a published model that is a far smaller one now."""
     name = "swin-tiny-coco-instance"
-    published = Preset(
-        config=MICRO, shortest_edge=32, longest_edge=64, object_mask_threshold=0.8, scores={}
+    published = dataclasses.replace(
+        presets.PRESETS[name], config=MICRO, shortest_edge=32, longest_edge=64
     )
     monkeypatch.setitem(presets.PRESETS, name, published)
     return name

@@ -15,8 +15,8 @@ from m2f_jax.training.recipes import recipe
 
 
 @pytest.mark.usefixtures("in_this_process")
-def test_ablations(monkeypatch, tmp_path, capsys):
-    model = dataclasses.replace(MICRO, task="panoptic")
+def test_ablations(micro_config, monkeypatch, tmp_path, capsys):
+    model = dataclasses.replace(micro_config, task="panoptic")
     micro = TrainConfig(model=model, loss=LossConfig(num_points=32))
     monkeypatch.setattr(ablations, "STREETS", dataclasses.replace(ablations.STREETS, train=micro))
 

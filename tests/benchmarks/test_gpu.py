@@ -32,7 +32,8 @@ def test_the_suite(tmp_path, capsys):
     assert any((tmp_path / "compiled").iterdir())
 
 
-def test_rows_measure(tmp_path):
+def test_rows_measure(tmp_path, monkeypatch):
+    monkeypatch.setattr("gpu_rows.job.ROUND_SECONDS", 0.001)
     job = Job(toy=True, device="cpu", out=tmp_path)
     for name in (gpu_rows.WEIGHTS, "forward", "windows, stage 1, shifted", "matching"):
         row = gpu_rows.ROWS[name].start(job)

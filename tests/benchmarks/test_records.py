@@ -1,11 +1,14 @@
 """Reports and records: tables, files, and ratios beside recorded ones."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import deformable_attention
+import inference
 import pytest
-from measuring.options import Compared, parse
+from measuring.options import Compared, compared, parse
 from measuring.records import Comparison, Row, ratios_of
 
 ROOT = Path(__file__).parents[2]
@@ -91,11 +94,23 @@ def test_other_records_are_refused(tmp_path, changed, message):
         publish({"a": 0.5}, "--against", path)
 
 
-def test_kept_records_can_be_compared_with():
-    paths = list((ROOT / "docs" / "benchmarks").glob("*-384x384.json"))
-    for path in paths:
-        record = json.loads(path.read_text())
-        options = Compared(against=path)
-        comparison = Comparison("inference", options, record["settings"], {})
-        assert len(ratios_of(comparison.record["rows"])) > 10
-    assert paths
+ON_CPU = {"device": "cpu", "threads": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (
+            "inference-cpu-512x1024",
+            inference.Options(size=(512, 1024), peers=("transformers", "zeromodels"), **ON_CPU),
+        ),
+        ("deformable_attention-cpu", deformable_attention.Options(**ON_CPU)),
+    ],
+)
+def test_kept_records_are_of_todays_settings(name, options):
+    options = dataclasses.replace(options, against=ROOT / "docs" / "benchmarks" / f"{name}.json")
+    comparison = Comparison(name.partition("-")[0], options, compared(options), {})
+    assert ratios_of(comparison.record["rows"])
+    other = dataclasses.replace(options, dtype="bfloat16")
+    with pytest.raises(SystemExit, match="dtype float32, now bfloat16"):
+        Comparison(name.partition("-")[0], other, compared(other), {})
