@@ -73,11 +73,11 @@ def run(command: Predict) -> int:
         annotated.check([picture.file_name for picture in there], out)
     if len(plan.todo) < len(found):
         console.print(f"{len(found) - len(plan.todo)} of {len(found)} images are done already")
+    if plan.todo:
+        remove_combined(out)
     for picture in plan.changed:
         console.print(f"{picture.source} has changed, and is done anew")
         remove(out, file_stem(picture.name))
-    if plan.todo:
-        remove_combined(out)
 
     failed = segment_all(model, Writer(out, model.task, model.labels), plan.todo, command, console)
     names = {picture.file_name: picture.name for picture, _ in stored_results(out)}

@@ -594,7 +594,11 @@ def test_killed_at_any_point_nothing_is_lost(before, run, tmp_path):
         for name in files(out):  # none is cut short
             assert name.endswith((".tmp", ".jpg", ".png")) or read(out / name) is not None
         if {"predictions.json", "images.json"} <= files(out):
-            ids = {image["id"] for image in read(out / "images.json")}
+            images = read(out / "images.json")
+            assert {f"results/{Path(x['file_name']).stem}.json" for x in images} == {
+                name for name in files(out) if name.startswith("results") and ".tmp" not in name
+            }
+            ids = {image["id"] for image in images}
             assert {x["image_id"] for x in read(out / "predictions.json")} == ids
         assert run(*arguments, out=out) == 0
         found = {x: (out / x).read_bytes() for x in files(out) if not x.endswith(".tmp")}
