@@ -6,14 +6,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pycocotools.mask as coco_mask
 
+from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.cli.predicting.layout import ENDINGS, RUN_FILE, result_file
 from m2f_jax.config import Task, from_plain
 from m2f_jax.files import read_json, write_json
+from m2f_jax.image_files import MOST_PIXELS
 from m2f_jax.labels import Label
+from m2f_jax.rle import sound_counts
 
 FORMAT = 2  # of run.json and of the files in results/
 
@@ -35,8 +38,11 @@ class Picture:
     name: str
     source: str
     digest: str
-    height: int
-    width: int
+    height: Annotated[int, Between(1, MOST_PIXELS)]
+    width: Annotated[int, Between(1, MOST_PIXELS)]
+
+    def __post_init__(self):
+        check_bounds(self, "")
 
 
 def digest_of_file(path: Path) -> str:
@@ -120,7 +126,7 @@ def describe_change(key: str, there: Any, now: Any) -> str:
     """Returns what has changed, with both values if they are short."""
     if key in ("weights", "labels", "processor"):
         return f"other {key}"
-    return f"{key} {there} there, {now} now"
+    return f"{key} {there!s:.40} there, {now!s:.40} now"
 
 
 def stored_results(out: Path) -> list[tuple[Picture, list[dict[str, Any]]]]:
@@ -130,6 +136,14 @@ def stored_results(out: Path) -> list[tuple[Picture, list[dict[str, Any]]]]:
         ValueError: a file in results/ isn't one of `m2f predict`, or was moved.
     """
     found = [read_result(out, path) for path in (out / "results").rglob("*.json")]
+    names: dict[str, str] = {}
+    for picture, _ in found:
+        other = names.setdefault(picture.file_name, picture.name)
+        if other != picture.name:
+            raise ValueError(
+                f"{result_file(out, other)} and {result_file(out, picture.name)} are both of "
+                f"{picture.file_name}; remove one"
+            )
     return sorted(found, key=lambda result: result[0].file_name)
 
 
@@ -196,6 +210,9 @@ def write_combined(
         labels: the classes.
         ids: of the images, by `file_name`.
         boxes: whether instances have a `bbox` beside their mask.
+
+    Raises:
+        ValueError: a file in results/ can't be understood; it is named.
     """
     remove_combined(out)  # so that the two files always belong together
     images, annotations = [], []
@@ -210,7 +227,7 @@ def write_combined(
             }
         )
         for entry in entries:
-            box = {"bbox": box_of(entry["segmentation"])} if boxes and task == "instance" else {}
+            box = {"bbox": box_of(out, picture, entry)} if boxes and task == "instance" else {}
             annotations.append({**entry, "image_id": image_id, **box})
     write_json(out / "images.json", images, indent=None)
     content: Any = annotations
@@ -219,9 +236,18 @@ def write_combined(
     write_json(out / "predictions.json", content, indent=None)
 
 
-def box_of(mask: Any) -> list[int]:
-    """Returns left, top, width and height of run lengths."""
-    return [int(x) for x in coco_mask.toBbox(mask)]
+def box_of(out: Path, picture: Picture, entry: Mapping[str, Any]) -> list[int]:
+    """Returns left, top, width and height of an instance's mask.
+
+    Raises:
+        ValueError: it has none; the file is named.
+    """
+    size = picture.height, picture.width
+    try:
+        [counts] = sound_counts([entry.get("segmentation")], size)
+    except ValueError as error:
+        raise ValueError(f"{result_file(out, picture.name)}: {error}") from None
+    return [int(x) for x in coco_mask.toBbox({"size": list(size), "counts": counts})]
 
 
 def categories(labels: Sequence[Label]) -> list[dict[str, Any]]:
