@@ -229,6 +229,29 @@ def test_a_batch_is_padded_to_its_largest_sides():
         assert (row != 0).any(axis=-1).sum() == height * width
 
 
+@pytest.mark.parametrize(
+    ("size", "edges", "message"),
+    [
+        ((2000, 3), (1024, None), "2000 x 3 .* would be resized to 682667 x 1024 = 699051008 pix"),
+        ((1, 1000), (300, None), "1 x 1000 .* would be resized to 300 x 300000 = 90000000 pixels"),
+        ((1, 2**18 + 1), (None, 64), "1 x 262145 .* side of more than 262144 pixels; cut it"),
+        ((300_000, 9), (32, 64), "300000 x 9 .* side of more than 262144 pixels; cut it"),
+    ],
+)
+def test_images_too_large_for_the_network_are_refused(size, edges, message):
+    shortest, longest = edges
+    processor = ImageProcessor(shortest_edge=shortest, longest_edge=longest)
+    with pytest.raises(ValueError, match=message):
+        processor.size_of(size)
+
+
+def test_thin_images_within_the_limits_are_sized():
+    processor = ImageProcessor(shortest_edge=1024, longest_edge=1333)
+    assert processor.size_of((3, 2000)).resized == (2, 1333)
+    assert processor.size_of((2**18, 1)).padded == (1344, 32)
+    assert ImageProcessor().size_of((16, 65504)).padded == (32, 65504)
+
+
 def test_no_image_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         ImageProcessor()([])

@@ -94,6 +94,14 @@ def test_an_instance_has_the_best_score_of_its_parts():
     assert found.boxes.tolist() == [[30, 10, 90, 20]]
 
 
+def test_a_weaker_part_joins_an_instance():
+    picture = np.zeros((40, 70, 3), np.uint8)
+    picture[:, 28:] = 1  # scores 0.53 on the left, 0.6 on the right
+    found = TiledSegmenter(Blobs(0.5), tile=40, overlap=10)(picture, threshold=0.55)
+    assert found.boxes.tolist() == [[28, 0, 70, 40]]
+    assert found.scores.tolist() == pytest.approx([0.6])
+
+
 def test_parts_that_do_not_agree_stay_apart():
     """One tile sees other things in the overlap than the next one; fragments there are left out."""
 
@@ -137,7 +145,7 @@ def test_semantic_pixels_come_from_the_nearest_tile():
     whole = TiledSegmenter(Blobs(), tile=64, overlap=16)(picture, "semantic")
     np.testing.assert_array_equal(whole, picture[..., 0])
     farthest = TiledSegmenter(Position(), tile=64, overlap=16)(picture, "semantic")
-    assert farthest[:, 20:130].max() < 64  # of its tile, no border but the picture's own is taken
+    assert farthest[32:58, 32:118].max() <= 64 - 16  # twice the distance from the tile's centre
     assert farthest[0, 0] == 63
 
 
