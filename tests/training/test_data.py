@@ -96,6 +96,13 @@ def test_worker_processes_change_nothing(streets):
         assert_same(one, other)
 
 
+@pytest.mark.slow
+def test_worker_processes_have_the_limit_of_pixels(streets, monkeypatch):
+    monkeypatch.setattr("m2f_jax.image_files._max_pixels", 1000)
+    with pytest.raises(ValueError, match=r"has 256 x 128 = 32768 pixels, and 1000 are allowed"):
+        take(streets, 1, threads=1, workers=1)
+
+
 def test_seeds_and_epochs_change_everything(streets):
     first, *_, second_epoch = take(streets, 4, threads=2)
     [other] = take(streets, 1, DataConfig(**{**vars(CONFIG), "seed": 6}), threads=2)
