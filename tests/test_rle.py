@@ -54,7 +54,7 @@ def test_faults_are_found_among_sound_ones():
         8: (b"~", "characters that aren't COCO's"),
         9: (sound + b"0", "add up to"),  # one more run
         1030: (b"\xed\xa0\x80", "characters that aren't COCO's"),  # in the next batch
-        1031: (b"oooooo", "broken off in the middle"),
+        1031: (b"ooooooo", "broken off in the middle"),
         1032: (b"N2", "add up to"),  # begins with a negative run
     }
     encoded = [spoilt.get(k, (sound, ""))[0] for k in range(1040)]

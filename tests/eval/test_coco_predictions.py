@@ -196,6 +196,7 @@ def test_numbers_are_ids_and_text_names_files(dataset, tmp_path):
         (("1.png", "2.png", "3.png"), ("x", "y", "z"), (1, 2, 3)),
         (("a.jpg", "a.png", "b.c.png"), (7, 8, 9), ("a.jpg", "a.png", "b.c")),
         (("007.png", "7.png", "²³.png"), (7, 8, 9), ("007", 8, "²³")),
+        (("1.png", "2.png", "3.png"), ("a/b", "a%2Fb", "a%252Fb"), ("a/b", "a%2Fb", "3")),
         (("1.png", "2.png", "3.png"), ("x" * 300, "x" * 301, "a/" * 90), ("1", "2", "a/" * 90)),
     ],
 )
