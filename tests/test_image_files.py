@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from m2f_jax.eval.predictions.checks import check_png
+from m2f_jax.eval.predictions.finding import check_png
 from PIL import Image, ImageFile
 
 from m2f_jax.cli import main

@@ -17,9 +17,9 @@ from m2f_jax.structures import Size
 
 from ..metrics.cityscapes_ids import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
 from ..metrics.instances.image_tables import check_predictions
-from .checks import check_png, one_file_each, path_within
 from .coco_results import CocoResults
 from .files import InstancePrediction, PredictionFiles
+from .finding import check_png, one_file_each, path_within
 from .panoptic import PanopticFiles
 
 

@@ -13,8 +13,8 @@ from m2f_jax.images import read_ids
 from m2f_jax.labels import Label
 from m2f_jax.rle import decode_rle
 
-from .checks import check_png
 from .coco_results import Result, read_results
+from .finding import check_png
 from .image_names import ImageNames, one_of
 
 

@@ -1,7 +1,7 @@
 """Panoptic predictions in files: COCO's JSON file, and a PNG file of segment ids for each image."""
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ from m2f_jax.files import read_json
 from m2f_jax.images import read_ids
 from m2f_jax.structures import Size
 
-from .checks import check_keys, check_png, path_within
 from .files import PanopticPrediction
+from .finding import check_png, path_within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,3 +166,11 @@ def segment_of(value: Any, where: str) -> dict[str, int]:
     keys = ("id", "category_id")
     check_keys(value, keys, where)
     return {key: from_plain(int, value[key], f"{where}.{key}") for key in keys}
+
+
+def check_keys(entry: Any, keys: Sequence[str], where: str):
+    """Raises a ValueError if what is at a place in a JSON file isn't an object with these keys."""
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where} needs an object with {', '.join(keys)}, not {entry!r:.80}")
+    if missing := set(keys) - set(entry):
+        raise ValueError(f"{where} has no {', '.join(sorted(missing))}")

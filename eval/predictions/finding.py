@@ -1,20 +1,12 @@
-"""Reading and checking of files that other programs wrote; errors name the file."""
+"""The files of predictions: one for each image, or named by another file; whole, and in size."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from m2f_jax.images import verified_size
 from m2f_jax.structures import Size
-
-
-def check_keys(entry: Any, keys: Sequence[str], where: str):
-    """Raises a ValueError if what is at a place in a JSON file isn't an object with these keys."""
-    if not isinstance(entry, Mapping):
-        raise ValueError(f"{where} needs an object with {', '.join(keys)}, not {entry!r:.80}")
-    if missing := set(keys) - set(entry):
-        raise ValueError(f"{where} has no {', '.join(sorted(missing))}")
 
 
 def path_within(folder: Path, name: str, where: str, root: Path | None = None) -> Path:
