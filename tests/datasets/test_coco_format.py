@@ -150,8 +150,9 @@ OBJECTS = {
     "a little too far": (far(11 * 96 + 1), "annotation 2: it reaches from"),
     "endless": (
         outline([[0, 0, 900, 600] * 5000]),
-        "annotation 2: a polygon is .* pixels long",
+        "annotation 2: its polygons are 9000000 pixels long",
     ),
+    "endless together": (outline([[0, 0, 900, 600] * 50] * 60), "polygons are 5400000 pixels long"),
     "two points": (outline([BOX, [1, 1, 5, 5]]), "annotation 2: a polygon has 4 numbers"),
     "odd": (outline([BOX[:-1]]), "annotation 2: a polygon has 7 numbers"),
     "no points": (outline([[]]), "annotation 2: a polygon has 0 numbers"),

@@ -19,7 +19,7 @@ Outline = list[Any] | bytes
 """Polygons, each a list x, y, x, y, ...; or the compressed counts of an encoding."""
 
 FAR = 10  # image sizes between an outline and its image
-LONGEST = 2**22  # pixels along a polygon; drawing takes 50 bytes for each
+LONGEST = 2**21  # pixels along an object's polygons; drawing takes 100 bytes for each
 WANTED = (
     "segmentation is a list of polygons, each with at least three points as x, y, x, y, ..., or a "
     "run-length encoding"
@@ -46,6 +46,11 @@ def outline_of(segmentation: Any, size: Size) -> Outline:
     if not isinstance(segmentation, list) or not segmentation:
         raise EntryError("no outline", f"it is {shown(segmentation)}, but {WANTED}")
     boxes = [box_of(polygon, size) for polygon in segmentation]
+    sides = (max(right - left, bottom - top) for left, top, right, bottom in boxes)
+    if sum(len(points) * side for points, side in zip(segmentation, sides, strict=True)) > LONGEST:
+        length = sum(map(length_of, segmentation))  # that was the most it can be
+        if length > LONGEST:
+            raise EntryError("endless outline", f"its polygons are {length:.0f} pixels long")
     if max(size) > 2 and all(min(box) >= 0 and max(box) <= 1 for box in boxes):
         raise EntryError(
             "coordinates of 0 to 1",
@@ -88,11 +93,13 @@ def box_of(polygon: Any, size: Size) -> tuple[int | float, ...]:
             f"it reaches from {x} and y = {shown(top)} to {shown(bottom)}, far out of the image of "
             f"{width} x {height} pixels (width x height)",
         )
-    if len(polygon) * max(right - left, bottom - top) > LONGEST:
-        steps = np.abs(np.diff(np.array([xs, ys], float), append=[[xs[0]], [ys[0]]]))
-        if (length := steps.max(axis=0).sum()) > LONGEST:
-            raise EntryError("endless outline", f"a polygon is {length:.0f} pixels long")
     return left, top, right, bottom
+
+
+def length_of(polygon: list[Any]) -> float:
+    """Returns the length of a checked polygon, in steps from pixel to pixel."""
+    points = np.array(polygon, float).reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum())
 
 
 def outline_counts(outline: Outline, size: Size) -> bytes:
