@@ -252,7 +252,7 @@ class Mask2FormerConfig:
         return {"model_type": MODEL_TYPE, **to_plain(self)}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Mask2FormerConfig":
+    def from_dict(cls, values: Any) -> "Mask2FormerConfig":
         """The inverse of `to_dict`.
 
         Raises:
