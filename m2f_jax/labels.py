@@ -29,8 +29,8 @@ def numbered(num_classes: int) -> tuple[Label, ...]:
 def published_labels(num_classes: int) -> tuple[Label, ...] | None:
     """The label set of the published models with so many classes, or None where there is none.
 
-    A checkpoint without names tells nothing but this count, and every published count is a
-    different label set. A model trained on data of one's own may share a count by chance.
+    Every published count is a different label set. A model trained on data of one's own may share
+    a count by chance.
     """
     return _PUBLISHED.get(num_classes)
 

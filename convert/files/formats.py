@@ -28,7 +28,7 @@ _TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
 REPEATED = 8  # times its size that a file's tensors may have in all, such as tied ones
 SPARE = 2**24  # bytes of tensors that even a small file may have
 ENCRYPTED = 1  # a flag of entries of zip files
-_SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt or .bin"
+_SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt, .ckpt or .bin"
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ class StoredTensor:
 def open_tensors(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
     """Opens a checkpoint file: its tensors by name; of a training state, those of its model.
 
-    Only a pickle has to be loaded as a whole. Its arrays live as long as the entries of the
+    Only a pickle has to be loaded as a whole, in bounded time and memory. Its arrays live as long as the entries of the
     returned dict: `pop` them to let go of each after use.
 
     Raises:
         FileNotFoundError: The file, or a shard that it lists, is missing.
-        ValueError: The file is damaged, of another kind, or asks for more than arrays.
+        ValueError: The file is damaged, of another kind, asks for more than arrays, or claims
+            tensors far larger than itself.
     """
     path = Path(path)
     return _reader(path)(path)

@@ -49,7 +49,9 @@ def locate(
 
 def _is_repository(source: str) -> bool:
     """Returns whether a text may be a repository's id, rather than a path that doesn't exist."""
-    if "/" not in source or source.endswith((".pkl", ".pth", ".pt", ".bin", ".safetensors")):
+    if "/" not in source or source.endswith(
+        (".pkl", ".pth", ".pt", ".bin", ".ckpt", ".safetensors")
+    ):
         return False
     try:
         validate_repo_id(source)
