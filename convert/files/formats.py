@@ -54,8 +54,8 @@ class StoredTensor:
 def open_tensors(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
     """Opens a checkpoint file: its tensors by name; of a training state, those of its model.
 
-    Only a pickle has to be loaded as a whole, in bounded time and memory. Its arrays live as long as
-    the entries of the returned dict: `pop` them to let go of each after use.
+    Only a pickle has to be loaded as a whole, in bounded time and memory. Its arrays live as long
+    as the entries of the returned dict: `pop` them to let go of each after use.
 
     Raises:
         FileNotFoundError: The file, or a shard that it lists, is missing.
