@@ -126,7 +126,7 @@ class OfficialResults:
                 try:
                     check_png(line.mask, size)
                 except FileNotFoundError as error:
-                    raise FileNotFoundError(f"{path} lists {error}") from error
+                    raise FileNotFoundError(f"{path}: {error}") from error
         return cls(files, lines)
 
     def path(self, item: CityscapesImage) -> Path:
