@@ -12,7 +12,7 @@ from m2f_jax.eval.predictions.finding import check_png
 from PIL import Image, ImageFile
 
 from m2f_jax.cli import main
-from m2f_jax.datasets.dataset import check_examples
+from m2f_jax.datasets.checking import check_examples
 from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.files import write_json
 from m2f_jax.image_files import MAX_PIXELS, ImageFileError, max_pixels, set_max_pixels
