@@ -215,6 +215,10 @@ def _open_torch(path: Path) -> dict[str, StoredTensor]:
             if entries.setdefault(entry.filename, entry) is not entry:
                 raise RefusedError(f"has two entries called {entry.filename}")
         pickles = [name for name in entries if name.endswith("/data.pkl")]
+        if "program.jax_export" in entries:
+            raise RefusedError(
+                "is an exported model, which is a program; name the model that it was made of"
+            )
         if len(pickles) != 1:
             raise RefusedError("is a zip file but not a checkpoint by PyTorch: it has no data.pkl")
         root = pickles[0].removesuffix("data.pkl")

@@ -72,7 +72,9 @@ def exported(header):
 
 
 # An exported model is nothing to convert.
-NO_MODEL = r"model\.m2f (isn't an exported model, or is damaged|is a zip file but not a check)"
+NO_MODEL = (
+    r"model\.m2f (isn't an exported model, or is damaged|is an exported model, which is a program)"
+)
 FAULTY = {  # what makes it, and what is said of it
     "a deep tuple": (pickled(b"})" + b"\x85" * 2000 + b"Ns"), "model.pkl has a tuple as a key"),
     "a doubled tuple": (pickled(b"})" + b"2\x86" * 60 + b"Ns"), "model.pkl has a tuple as a key"),
