@@ -26,7 +26,7 @@ from measuring.tables import Table, publish
 from PIL import Image
 
 from m2f_jax.files import read_json
-from m2f_jax.inference.results import encode_rle
+from m2f_jax.rle import encode_rle
 
 SIZE = (1024, 2048)
 CLASSES = (24, 24, 24, 25, 26, 26, 26, 26, 27, 28, 31, 32, 33)

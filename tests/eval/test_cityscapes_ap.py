@@ -10,7 +10,7 @@ import pytest
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 from m2f_jax.eval.metrics.instances.matching import OVERLAPS
 
-from m2f_jax.inference.results import encode_rle
+from m2f_jax.rle import encode_rle
 from tests.conftest import GOLDEN
 
 CLASSES = ["person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"]

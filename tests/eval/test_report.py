@@ -14,8 +14,8 @@ from markupsafe import escape
 from PIL import Image
 
 from m2f_jax.datasets.cityscapes import CityscapesImage
-from m2f_jax.inference.results import encode_rle
 from m2f_jax.labels import CITYSCAPES, things
+from m2f_jax.rle import encode_rle
 from m2f_jax.visualization import drawing
 
 PERSON, CAR = 24, 26
