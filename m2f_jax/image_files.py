@@ -64,7 +64,7 @@ def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Im
     name = os.fspath(path)
     check_regular(name)
     with naming(name), open(name, "rb") as file:
-        image = identify(file, name)
+        image = identify(file)
         check_pixels(image.size, name, limit)
         with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
             yield image
@@ -104,8 +104,11 @@ def check_regular(name: str):
         raise FileNotFoundError(f"{name} is {kind}; expected an image file")
 
 
-def identify(file: BinaryIO, name: str) -> Image.Image:
+def identify(file: BinaryIO) -> Image.Image:
     """Reads the header of an image, as `Image.open` does but for its limit of pixels.
+
+    Pillow isn't told the file's name: with it, it would map grey TIFFs into memory, and those that
+    lie on their side (EXIF) with height and width confused.
 
     Raises:
         ValueError: no plugin of Pillow's knows it; also what these raise.
@@ -124,7 +127,7 @@ def identify(file: BinaryIO, name: str) -> Image.Image:
                     told = accepted
                 elif accepted:
                     file.seek(0)
-                    return factory(file, name)
+                    return factory(file, "")
     raise ValueError(told)
 
 

@@ -159,6 +159,18 @@ def test_exif_is_heeded_or_not(tmp_path, orientation):
             np.testing.assert_array_equal(turned, again[orientation])
 
 
+def test_grey_tiffs_are_turned_upright(tmp_path):
+    """Pillow would confuse height and width where it maps them into memory."""
+    path = tmp_path / "image.tif"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RGB[..., 0]).save(path, exif=exif)
+    grey = np.repeat(RGB[..., :1], 3, axis=2)
+    np.testing.assert_array_equal(read_image(path), np.rot90(grey, -1))
+    np.testing.assert_array_equal(read_image(path, upright=False), grey)
+    np.testing.assert_array_equal(read_ids(path), np.rot90(RGB[..., 0], -1))
+
+
 def move_behind_the_pixels(png):
     """Moves the EXIF of a PNG to its end, where some programs write it."""
     data = png.read_bytes()
