@@ -25,7 +25,8 @@ The published Mask2Former models for images. Those on Swin are on the Hugging Fa
 instances of ADE20K: wherever a command or `from_pretrained` takes a `SOURCE`, put `{HUB_PREFIX}` \
 before the name. All are in the authors' model zoo, as `model_final_` and the digits in the column \
 "file"; give the downloaded `.pkl` as `SOURCE`. `m2f train` takes the name itself, as a recipe. \
-`m2f info NAME` shows a model's architecture, number of parameters and classes without fetching it.
+`m2f models` lists them, and `m2f info NAME` shows a model's architecture, number of parameters \
+and classes without fetching it.
 
 With both decoders a model has 44.0 million parameters on ResNet-50, 63.0 on ResNet-101, 47.4 on \
 Swin-T, 68.7 on Swin-S, 106.9 on Swin-B and 215.5 on Swin-L; the number of classes changes little. \

@@ -152,6 +152,16 @@ class Info:
 
 
 @dataclass(frozen=True)
+class Models:
+    """List the published models: classes, test size, scores, and the authors' file."""
+
+    words: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="WORD...")] = ()
+    """Only those whose names have all these words, such as cityscapes instance resnet."""
+    json: bool = False
+    """Print JSON."""
+
+
+@dataclass(frozen=True)
 class Processes:
     """Several processes that share the work, perhaps on several machines."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import tyro
 
 from m2f_jax.bounds import check_bounds
-from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Predict, Streets, Train
+from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Models, Predict, Streets, Train
 from m2f_jax.cli.cache import cache_folder
 from m2f_jax.cli.extras import missing_extra
 from m2f_jax.cli.interruption import ending_at_once
@@ -27,6 +27,7 @@ COMMANDS = {
     "convert": Convert,
     "export": Export,
     "info": Info,
+    "models": Models,
     "streets": Streets,
 }
 

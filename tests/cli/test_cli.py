@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from m2f_jax.cli import main
+from m2f_jax.presets import PRESETS
 from tests.conftest import GOLDEN
 
 MODEL = str(GOLDEN / "tiny_w7_odd" / "hf")
@@ -82,3 +83,22 @@ def test_help_does_not_wait_for_jax():
         "assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
+
+
+def test_published_models_are_listed(capsys):
+    assert main(["models", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == list(PRESETS)
+    assert main(["models", "ResNet", "cityscapes", "instance", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["resnet50-cityscapes-instance", "resnet101-cityscapes-instance"]
+    first = found["resnet50-cityscapes-instance"]
+    assert first["published scores (%)"] == {"AP": 37.4, "AP50": 61.9}
+    assert first["authors' file"] == "model_final_01a8ed.pkl"
+    assert main(["models", "large", "cityscapes-instance"]) == 0
+    [title, row] = capsys.readouterr().out.splitlines()
+    assert row.split() == [
+        *("swin-large-cityscapes-instance", "8", "AP", "43.7,", "AP50", "71.4", "dfa862"),
+    ]
+    assert title.split()[:2] == ["model", "classes"]
+    assert main(["models", "yolo"]) == 1
+    assert capsys.readouterr().err.startswith("m2f: no published model has 'yolo' in its name")
