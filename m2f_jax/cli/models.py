@@ -50,7 +50,7 @@ def facts_of(preset: Preset) -> dict[str, Any]:
 
 def table_of(presets: dict[str, Preset]) -> Table:
     """The models as a table; files by the digits after "model_final_"."""
-    table = Table("model", box=None, pad_edge=False)
+    table = Table("model", box=None, padding=(0, 1, 0, 0))
     table.add_column("classes", justify="right")
     table.add_column("published, %")
     table.add_column("file")
