@@ -72,6 +72,7 @@ def test_an_interruption_during_imports(module):
     """The signal comes when this module is imported; some swallow it."""
     code = f"""
 import contextlib, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have switched off
 class Interrupts:
     def find_spec(self, name, *_):
         if name == {module!r}:

@@ -949,7 +949,7 @@ def test_a_damaged_source_leaves_the_target_alone(hugging_face, ours):
 
 @pytest.mark.parametrize("to", ["m2f_jax", "huggingface"])
 def test_failing_half_way_leaves_the_target_alone(ours, other, monkeypatch, to):
-    def fail(*_):
+    def fail(*_, **__):
         raise OSError(errno.ENOSPC, "disk full")
 
     before = contents(ours)

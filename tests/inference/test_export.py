@@ -406,7 +406,7 @@ def test_nothing_is_overwritten_unless_asked(segmenter, tmp_path):
     ("options", "message"),
     [
         (["--size", "wide"], "--size is height x width"),
-        (["--size", "0x64"], "not 0 x 64"),
+        (["--size", "0x64"], "--size must have sides from 1 to 65536 pixels, not 0x64"),
         (["--size", "64x64", "--platforms", "cpu,toaster"], "not toaster"),
         (["--size", "64x64", "--platforms", ","], "not none"),
     ],

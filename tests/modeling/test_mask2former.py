@@ -212,7 +212,7 @@ def test_parts_say_their_types(micro):
         ({"backbone": {"depths": [2, 2, 6]}}, "need 4 entries, one per stage.*got 3 and 4"),
         ({"backbone": {"embed_dim": 100}}, "3 heads don't divide a width of 100"),
         ({"backbone": 7}, r"\.backbone needs an object, not 7"),
-        ({"backbone": {"type": "resnet"}}, r"\.backbone has the type 'resnet'; known: swin"),
+        ({"backbone": {"type": "vit"}}, r"\.backbone has the type 'vit'; known: swin, resnet"),
         ({"pixel_decoder": {"type": ["fpn"]}}, r"type \['fpn'\]; known: deformable, fpn"),
         ({"pixel_decoder": {"type": "fpn", "conv_dim": 64}}, "has no field conv_dim"),
         ({"pixel_decoder": {"conv_dim": 64, "num_layers": 2}}, "has no field conv_dim"),

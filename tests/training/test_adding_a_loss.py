@@ -108,5 +108,5 @@ def test_a_term_that_is_not_there_is_named(micro):
         TrainState.of(micro, make_config(micro.config, loss=loss))
     with pytest.raises(ValueError, match="each has its own name"):
         LossConfig(extra_terms=(ExtraTerm(name="mask", weight=1.0),))
-    with pytest.raises(ValueError, match="weight of edges is at least 0"):
+    with pytest.raises(ValueError, match="ExtraTerm edges: weight must be 0 or more"):
         ExtraTerm(name="edges", weight=-1.0)

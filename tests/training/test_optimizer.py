@@ -20,6 +20,7 @@ PRESETS_BY_SIZE = {x.config.backbone: name for name, x in PRESETS.items()}  # on
 # Detectron2's rule by the names that our parameters have.
 UNDECAYED = re.compile(
     r"(.*\.)?(output_)?norms?\d?(\.\d+)?\.(scale|bias)"
+    r"|backbone\.(stem|res\d)\..*\.norm\.(mean|variance)"  # of a ResNet
     r"|decoder\.(queries|query_positions|level_embeddings)"
     r"|.*\.relative_position_bias"
 )
