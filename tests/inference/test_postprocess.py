@@ -209,7 +209,8 @@ def test_one_query_owns_all_of_its_mask(predictions):
 def draw_size(rng):
     """Any image, and rows of logits for every fourth of the input's."""
     padded = int(rng.choice([32, 96, 416, 896]))  # few, for each is compiled
-    return padded // 4, padded, int(rng.integers(padded - 31, padded + 1)), rng.integers(1, 1000)
+    target = int(rng.choice([1, 400, 900])) + int(rng.integers(100))  # of three canvases
+    return padded // 4, padded, int(rng.integers(padded - 31, padded + 1)), target
 
 
 to_matrix = jax.jit(postprocess.to_matrix, static_argnums=1)

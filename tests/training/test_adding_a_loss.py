@@ -21,11 +21,11 @@ from m2f_jax.training import (
     TrainState,
     loop,
     loss,
-    train_step,
 )
 from m2f_jax.training.checkpoints import Checkpoints
+from m2f_jax.training.initialize import initialize
 from m2f_jax.training.logs import LOG_FILE, Log
-from tests.conftest import ROOT, compile_and_call
+from tests.conftest import MICRO, ROOT, compile_and_call
 from tests.training.test_loop import Endless
 from tests.training.test_step import make_config
 
@@ -44,19 +44,13 @@ def documented(monkeypatch):
     return names
 
 
-def quick_step(*arguments):
-    """`train_step`, compiled in half the time."""
-    leaves, tree = jax.tree.flatten(arguments)
-    return compile_and_call(lambda leaves: train_step(*jax.tree.unflatten(tree, leaves)), leaves)
-
-
-def test_a_term_of_ones_own(documented, micro, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "train_step", quick_step)
+def test_a_term_of_ones_own(documented, toys, tmp_path):
     loss = dataclasses.replace(documented["config"].loss, num_points=32)
-    config = make_config(micro.config, loss=loss, steps=2)
+    model = initialize(dataclasses.replace(MICRO, **toys))
+    config = make_config(model.config, loss=loss, steps=2)
     log, checkpoints = Log(tmp_path, 0), Checkpoints(tmp_path / "checkpoints")
     every = loop.Intervals(log=1, save=10, evaluate=10)
-    state, key = TrainState.of(micro, config), jax.random.key(0)
+    state, key = TrainState.of(model, config), jax.random.key(0)
     loop.run(state, Endless(), key, every, checkpoints, log.add, lambda *_: None)
     log.close()
     checkpoints.close()
