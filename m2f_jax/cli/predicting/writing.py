@@ -117,5 +117,5 @@ class Writer:
         Image.fromarray(pixels).save(encoded, kind, **options)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
-            unfinished.write_bytes(encoded.getbuffer())
+            unfinished.write_bytes(encoded.getvalue())
         return path
