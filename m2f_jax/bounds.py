@@ -29,17 +29,18 @@ class Between:
 POSITIVE = Between(math.ulp(0.0))
 
 
-def check_bounds(values: Any, where: str, named: Callable[[str], str] = str):
+def check_bounds(values: Any, where: str | None = None, named: Callable[[str], str] = str):
     """Refuses numbers of a dataclass that are outside the bounds of their fields, or not finite.
 
     Args:
         values: the dataclass.
-        where: what messages begin with.
+        where: what messages begin with; by default the name of the class.
         named: what a field is called in messages.
 
     Raises:
         ValueError: a number is out of bounds; the message names its field.
     """
+    where = f"{type(values).__name__}: " if where is None else where
     for field, hint in typing.get_type_hints(type(values), include_extras=True).items():
         value = getattr(values, field)
         numbers = value if isinstance(value, tuple) else (value,)

@@ -95,7 +95,7 @@ class SwinConfig:
                 "SwinConfig: depths and num_heads need 4 entries, one per stage (strides 4 to 32); "
                 f"got {len(self.depths)} and {len(self.num_heads)}"
             )
-        check_bounds(self, f"{type(self).__name__}: ")
+        check_bounds(self)
         for dim, heads in zip(self.channels, self.num_heads, strict=True):
             check_heads("SwinConfig", dim, heads)
 
@@ -120,7 +120,7 @@ class ResNetConfig:
     deeplab: bool = False
 
     def __post_init__(self):
-        check_bounds(self, "ResNetConfig: ")
+        check_bounds(self)
         if len(self.depths) != 4:
             raise ValueError(
                 "ResNetConfig: depths needs 4 entries, one per stage (strides 4 to 32); "
@@ -150,7 +150,7 @@ class PixelDecoderConfig:
     ffn_dim: Width = 1024
 
     def __post_init__(self):
-        check_bounds(self, f"{type(self).__name__}: ")
+        check_bounds(self)
         check_heads("PixelDecoderConfig", self.dim, self.num_heads)
 
 
@@ -162,7 +162,7 @@ class FPNPixelDecoderConfig:
     mask_dim: Width = 256
 
     def __post_init__(self):
-        check_bounds(self, f"{type(self).__name__}: ")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class TransformerDecoderConfig:
     masked: bool = True
 
     def __post_init__(self):
-        check_bounds(self, f"{type(self).__name__}: ")
+        check_bounds(self)
         check_heads("TransformerDecoderConfig", self.dim, self.num_heads)
 
 

@@ -69,7 +69,7 @@ class ImageProcessor:
     resize_scores: bool = False
 
     def __post_init__(self):
-        check_bounds(self, "ImageProcessor: ")
+        check_bounds(self)
         for name in ("mean", "std"):
             if len(values := getattr(self, name)) != 3:
                 raise ValueError(f"ImageProcessor: {name} has one number per color, not {values}")

@@ -29,11 +29,11 @@ MAX_PIXELS = 2**26  # of a crop
 
 def check_ranges(values: Any, *names: str):
     """Refuses numbers out of bounds, and ranges that aren't a least and a greatest number."""
-    where = f"{type(values).__name__}: "
-    check_bounds(values, where)
+    check_bounds(values)
     for name in names:
         if len(span := getattr(values, name)) != 2 or span[0] > span[1]:
-            raise ValueError(f"{where}{name} is a least and a greatest number, not {span}")
+            kind = type(values).__name__
+            raise ValueError(f"{kind}: {name} is a least and a greatest number, not {span}")
 
 
 class Window(NamedTuple):
@@ -59,7 +59,7 @@ class RandomCrop:
     longest_edge: Annotated[int, SIDE]
 
     def __post_init__(self):
-        check_bounds(self, "RandomCrop: ")
+        check_bounds(self)
         if not self.shortest_edges:
             raise ValueError("RandomCrop: shortest_edges is empty; give at least one length")
 
@@ -156,7 +156,7 @@ class Augmentation:
     flip: Annotated[float, Between(0, 1)] = 0.5
 
     def __post_init__(self):
-        check_bounds(self, "Augmentation: ")
+        check_bounds(self)
         if len(self.size) != 2:
             raise ValueError(f"Augmentation: size is height and width, not {self.size}")
         if self.size[0] * self.size[1] > MAX_PIXELS:

@@ -42,7 +42,7 @@ class LossConfig:
     extra_terms: tuple[ExtraTerm, ...] = ()  # of the loss, beside class, mask and dice
 
     def __post_init__(self):
-        check_bounds(self, "LossConfig: ")
+        check_bounds(self)
         if self.importance_sample_ratio > min(1, self.oversample_ratio):
             raise ValueError(
                 f"LossConfig: importance_sample_ratio {self.importance_sample_ratio} must be at "
@@ -103,7 +103,7 @@ class OptimizerConfig:
     warmup_steps: Annotated[int, Between(0)] = 0
 
     def __post_init__(self):
-        check_bounds(self, "OptimizerConfig: ")
+        check_bounds(self)
         if any(not 0 < part < 1 for part in self.milestones):
             raise ValueError(
                 "OptimizerConfig: milestones are parts of the training between 0 and 1, not "
@@ -143,4 +143,4 @@ class TrainConfig:
     remat: bool = False
 
     def __post_init__(self):
-        check_bounds(self, "TrainConfig: ")
+        check_bounds(self)

@@ -48,7 +48,7 @@ class DataConfig:
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
 
     def __post_init__(self):
-        check_bounds(self, "DataConfig: ")
+        check_bounds(self)
 
 
 @functools.lru_cache(maxsize=4)

@@ -55,7 +55,7 @@ class Recipe:
     test_size: Annotated[tuple[int, int] | None, Between(1, 65_536)] = None
 
     def __post_init__(self):
-        check_bounds(self, "Recipe: ")
+        check_bounds(self)
         if self.test_size is not None and len(self.test_size) != 2:
             raise ValueError(f"Recipe: test_size is two lengths, not {self.test_size}")
 
