@@ -50,7 +50,7 @@ def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2):
     The file appears when it is complete. Numbers of numpy become plain ones.
     """
     text = json.dumps(finite(value), indent=indent, allow_nan=False, default=plain_number)
-    with naming(path), replacing(path) as unfinished:
+    with replacing(path) as unfinished:
         unfinished.write_text(text + "\n", encoding="utf-8")
 
 

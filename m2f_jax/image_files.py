@@ -63,7 +63,7 @@ def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Im
     """
     name = os.fspath(path)
     check_regular(name)
-    with naming(name), open(name, "rb") as file:
+    with image_errors(name), open(name, "rb") as file:
         image = identify(file)
         check_pixels(image.size, name, limit)
         with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
@@ -72,7 +72,7 @@ def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Im
 
 
 @contextlib.contextmanager
-def naming(name: str) -> Iterator[None]:
+def image_errors(name: str) -> Iterator[None]:
     """Turns whatever Pillow raises within the `with` block into an `ImageFileError`."""
     try:
         yield

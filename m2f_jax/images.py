@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from PIL import Image
 
-from m2f_jax.image_files import ImageFileError, check_pixels, naming, open_image
+from m2f_jax.image_files import ImageFileError, check_pixels, image_errors, open_image
 from m2f_jax.structures import Size
 
 ORIENTATION = 0x0112  # the EXIF field
@@ -56,7 +56,7 @@ def read_image(
         return check_array(source)
     if isinstance(source, Image.Image):
         check_pixels(source.size, "the image", max_pixels)
-        with naming("the image"):
+        with image_errors("the image"):
             return to_rgb(source, "the image", upright)
     if not isinstance(source, str | os.PathLike):
         raise TypeError(

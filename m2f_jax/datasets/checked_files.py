@@ -38,7 +38,7 @@ class CheckedFiles:
         self.lock = threading.Lock()
         self.file = None
         if write:
-            with naming(path), replacing(path) as unfinished:  # without half a line at the end
+            with replacing(path) as unfinished:  # without half a line at the end
                 unfinished.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
             self.file = path.open("a", buffering=1)
 

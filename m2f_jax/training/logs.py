@@ -24,7 +24,7 @@ class Log:
         """
         self.path = folder / LOG_FILE
         kept = [line_of(entry) for entry in read_log(self.path) if entry["step"] <= step]
-        with naming(self.path), replacing(self.path) as unfinished:
+        with replacing(self.path) as unfinished:
             unfinished.write_text("".join(kept))
         self.file = self.path.open("a", buffering=1)
         self.board = TensorBoard(folder / "tensorboard", step)
