@@ -80,9 +80,10 @@ def run(command: Predict) -> int:
         remove(out, file_stem(picture.name))
 
     failed = segment_all(model, Writer(out, model.task, model.labels), plan.todo, command, console)
-    names = {picture.file_name: picture.name for picture, _ in stored_results(out)}
+    results = stored_results(out)
+    names = {picture.file_name: picture.name for picture, _ in results}
     ids = image_ids(names) if annotated is None else annotated.ids
-    write_combined(out, model.task, model.labels, ids, boxes=command.boxes)
+    write_combined(out, model.task, model.labels, results, ids, boxes=command.boxes)
     if others := len(set(names) - set(plan.file_names)):
         console.print(f"predictions.json also lists what earlier runs left, {others} in number")
     console.print(f"results are in {out}")

@@ -16,7 +16,7 @@ from PIL import Image
 
 from m2f_jax import ImageProcessor
 from m2f_jax.cli import main
-from m2f_jax.cli.predicting.folder import Picture, open_folder, write_combined
+from m2f_jax.cli.predicting.folder import Picture, open_folder, stored_results, write_combined
 from m2f_jax.cli.predicting.layout import image_ids, result_names
 from m2f_jax.cli.predicting.writing import Writer
 from m2f_jax.datasets.coco import coco_dataset
@@ -134,7 +134,8 @@ def test_any_names_and_ids_score_the_same(task, data):
                 width=SIZE[1],
             )
             writer.write(picture, np.zeros((*SIZE, 3), np.uint8), found)
-        write_combined(out, task, dataset.categories, image_ids(names), boxes=False)
+        results = stored_results(out)
+        write_combined(out, task, dataset.categories, results, image_ids(names), boxes=False)
 
         read, files = evaluation.empty(), find_coco_predictions(out, task, dataset.images, dataset)
         for part in measure_files(evaluation, dataset.images, files):

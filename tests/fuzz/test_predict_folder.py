@@ -28,8 +28,9 @@ def taken_up(out: Path, run: Any, result: Any):
     (out / "results" / "a.json").write_text(json.dumps(result))
     there = open_folder(out, SETTINGS, LABELS, {}, overwrite=False)
     assert [picture.name for picture in there] == ["a"]
-    ids = {picture.file_name: picture.name for picture, _ in stored_results(out)}
-    write_combined(out, "instance", LABELS, ids, boxes=True)
+    results = stored_results(out)
+    ids = {picture.file_name: picture.name for picture, _ in results}
+    write_combined(out, "instance", LABELS, results, ids, boxes=True)
     for entry in read_json(out / "predictions.json"):
         left, top, width, height = entry["bbox"]
         assert 0 <= left <= left + width <= 16

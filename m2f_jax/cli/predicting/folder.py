@@ -198,6 +198,7 @@ def write_combined(
     out: Path,
     task: Task,
     labels: Sequence[Label],
+    results: Sequence[tuple[Picture, list[dict[str, Any]]]],
     ids: Mapping[str, int | str],
     *,
     boxes: bool,
@@ -208,15 +209,16 @@ def write_combined(
         out: the output folder.
         task: decides on the format, COCO's for results or for panoptic results.
         labels: the classes.
+        results: what `stored_results` returns.
         ids: of the images, by `file_name`.
         boxes: whether instances have a `bbox` beside their mask.
 
     Raises:
-        ValueError: a file in results/ can't be understood; it is named.
+        ValueError: a mask is broken, and its box can't be told; the file is named.
     """
     remove_combined(out)  # so that the two files always belong together
     images, annotations = [], []
-    for picture, entries in stored_results(out):
+    for picture, entries in results:
         image_id = ids[picture.file_name]
         images.append(
             {
