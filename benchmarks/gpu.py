@@ -27,8 +27,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from gpu_rows import ROWS, WEIGHTS
-from gpu_rows.job import Job
-from gpu_rows.process import RowProcess
+from gpu_rows.suite.job import Job
+from gpu_rows.suite.process import RowProcess
 from measuring.machine import processor_name, versions
 from measuring.options import parse
 from measuring.tables import Table, say, text_of

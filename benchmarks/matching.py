@@ -26,8 +26,8 @@ from measuring.timing import take_turns
 from m2f_jax.ops.assignment import solve
 from m2f_jax.structures import Predictions
 from m2f_jax.training import LossConfig
-from m2f_jax.training.losses import factor
-from m2f_jax.training.matching import matching_costs
+from m2f_jax.training.losses.criterion import factor
+from m2f_jax.training.losses.matching import matching_costs
 
 SHAPES = ((64, 200), (100, 100))  # targets and queries
 NUM_CLASSES, MAP, POINTS = 8, (32, 64), 1000  # a quarter of the targets' size, fewer points

@@ -21,8 +21,11 @@ from m2f_jax.presets import nearest_preset, preset_of_file
 from .files.class_names import DATA_SETS, MAX_CLASSES, Classes, choose_labels
 from .files.formats import StoredTensor, open_tensors
 from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
-from .tables import authors, huggingface, huggingface_config, imagenet
-from .tables.json_fields import about, field
+from .tables import authors
+from .tables.huggingface import config as huggingface_config
+from .tables.huggingface import tensors as huggingface
+from .tables.huggingface.json_fields import about, field
+from .tables.imagenet import kinds as imagenet
 from .tables.rules import SAME, Rule, Shape, differences, expand, load, respell
 from .tables.wrappers import HUGGING_FACE_MARK, unwrap
 

@@ -16,7 +16,8 @@ from .files.class_names import Classes
 from .files.formats import write_safetensors
 from .files.hub import CONFIG_FILE, WEIGHTS_FILE
 from .reading import Checkpoint, open_checkpoint
-from .tables import huggingface, huggingface_config
+from .tables.huggingface import config as huggingface_config
+from .tables.huggingface import tensors as huggingface
 from .tables.rules import expand, save
 
 Format = Literal["m2f_jax", "huggingface"]

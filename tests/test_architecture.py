@@ -17,7 +17,7 @@ FOLDERS = {
     "m2f_jax.convert": ROOT / "convert",
     "m2f_jax.eval": ROOT / "eval",
 }
-STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoder")
+STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoders")
 
 # Each room, and which rooms or modules it may import besides itself, at the top of a module or
 # within. A module belongs to the longest row that it lies in; names are those within m2f_jax.
@@ -49,7 +49,7 @@ MAY_IMPORT = {
     "modeling.initializers": (),
     "modeling.backbones": (*BOTTOM, "ops", "modeling.initializers", "modeling.layers"),
     "modeling.pixel_decoders": (*BOTTOM, "ops", "modeling.initializers", "modeling.layers"),
-    "modeling.transformer_decoder": (*BOTTOM, "ops", "modeling.initializers", "modeling.layers"),
+    "modeling.transformer_decoders": (*BOTTOM, "ops", "modeling.initializers", "modeling.layers"),
     "modeling.parameters": (*BOTTOM, "modeling"),
     "inference": (*BOTTOM, "presets", "ops", "modeling"),
     "inference.export": (*BOTTOM, "ops", "modeling", "inference"),
@@ -76,7 +76,10 @@ MAY_IMPORT = {
         "datasets",
         "inference.preprocess",
         "inference.processor",
+        "training.losses",
     ),
+    "training.losses": (*BOTTOM, "ops", "modeling", "training.config"),
+    "training.running": (*BOTTOM, "modeling", "training"),
     "eval": (
         *BOTTOM,
         "presets",
@@ -252,7 +255,9 @@ def test_there_are_no_cycles():
         ("modeling.layers", "modeling.mask2former"),
         ("modeling.backbones.swin", "modeling.pixel_decoders.fpn"),
         ("inference.results", "pretrained"),
-        ("training.loop", "convert.reading"),
+        ("training.running.loop", "convert.reading"),
+        ("training.losses.pairs", "training.step"),
+        ("training.step", "training.running.loop"),
         ("convert.files.hub", "convert.tables.rules"),
         ("eval.metrics.coco.mask_ap", "eval.report.page"),
         ("eval.metrics.panoptic.segment_counts", "eval.metrics.instances.region_tables"),

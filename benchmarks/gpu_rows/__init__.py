@@ -3,7 +3,7 @@
 A row is a generator of a job. What comes before its only `yield` may share the machine with other
 rows (tracing, compiling, loading weights); what comes after it has the GPU for itself. It returns
 figures, a line of the table each, and details, which are only in the JSON. Its module is imported
-in the row's own process. A new row is a generator and a line below.
+in the row's own process, by what `suite` has. A new row is a generator and a line below.
 """
 
 import importlib
@@ -44,7 +44,7 @@ class Row:
 
     def start(self, job: Any) -> Any:
         """Returns the generator."""
-        module, _, function = self.measure.partition(".")
+        module, _, function = self.measure.rpartition(".")
         return getattr(importlib.import_module(f"gpu_rows.{module}"), function)(
             job, **self.arguments
         )
@@ -57,7 +57,9 @@ ROWS: Mapping[str, Row] = {
     "forward": Row("one image and its stages", "forward.measure"),
     **{
         name: Row(
-            "attention in windows, every form and tiling", "windows.measure", arguments={"index": i}
+            "attention in windows, every form and tiling",
+            "windows.timing.measure",
+            arguments={"index": i},
         )
         for name, i in WINDOWS.items()
     },
@@ -66,7 +68,7 @@ ROWS: Mapping[str, Row] = {
         "with attention in windows in XLA alone", "forward.measure", arguments={"form": "plain"}
     ),
     "forward, best": Row(
-        "each map with its fastest form", "windows.measure_best", after=tuple(WINDOWS)
+        "each map with its fastest form", "windows.timing.measure_best", after=tuple(WINDOWS)
     ),
     "path": Row("uint8 image to instances and maps on the host", "path.measure", 40),
     "transformers": Row("the peer, as it is", "transformers_forward.measure", 60),

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from measuring.timing import Call
 
-from gpu_rows.job import Job, Measuring, figure, time_call
+from gpu_rows.suite.job import Job, Measuring, figure, time_call
 
 
 def measure(job: Job) -> Measuring:

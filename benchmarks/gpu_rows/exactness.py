@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from deformable_attention import Options, draw
 
-from gpu_rows.job import REPOSITORY, Job, Measuring, figure
+from gpu_rows.suite.job import REPOSITORY, Job, Measuring, figure
 from m2f_jax import Segmenter
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.window_attention import window_attention

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 
-from gpu_rows.job import Job, Measuring, figure
+from gpu_rows.suite.job import Job, Measuring, figure
 
 SCRIPT = """
 import json, time

@@ -11,9 +11,9 @@ from flax import nnx
 from measuring.programs import Program, abstract_parameters, forward_of
 from measuring.timing import Call
 
-from gpu_rows.job import Figures, Job, Measuring, describe_size, figure, time_call
-from gpu_rows.kernel_times import kernel_times
-from gpu_rows.window_forms import forms, patched
+from gpu_rows.suite.job import Figures, Job, Measuring, describe_size, figure, time_call
+from gpu_rows.suite.kernel_times import kernel_times
+from gpu_rows.windows.forms import forms, patched
 from m2f_jax import Mask2Former
 from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.structures import Size

@@ -11,7 +11,7 @@ import numpy as np
 from measuring.timing import Call
 from peers import OURS, THEIRS, side
 
-from gpu_rows.job import Job, Measuring, time_call
+from gpu_rows.suite.job import Job, Measuring, time_call
 
 
 def measure_deformable(job: Job) -> Measuring:

@@ -9,8 +9,8 @@ import numpy as np
 from measuring.images import draw_images
 from measuring.timing import timed
 
-from gpu_rows.job import ROUNDS, Job, Measuring, figure, median
-from gpu_rows.kernel_times import kernel_times
+from gpu_rows.suite.job import ROUNDS, Job, Measuring, figure, median
+from gpu_rows.suite.kernel_times import kernel_times
 from m2f_jax import ImageProcessor, Mask2Former, Segmenter
 
 TASKS = ("instance", "panoptic", "semantic")

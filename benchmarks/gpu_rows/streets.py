@@ -5,7 +5,7 @@ import os
 
 from measuring.processes import m2f
 
-from gpu_rows.job import Job, Measuring, figure
+from gpu_rows.suite.job import Job, Measuring, figure
 
 STEPS_A_SECOND = 20  # of 16 crops, on an H100; the schedule needs to know beforehand
 LEAST_SECONDS = 20

@@ -8,8 +8,8 @@ from measuring.timing import timed
 from peers import OURS, side
 from peers.batches import Settings, draw_batch
 
-from gpu_rows.job import Job, Measuring, describe_size, figure, median
-from gpu_rows.kernel_times import kernel_times
+from gpu_rows.suite.job import Job, Measuring, describe_size, figure, median
+from gpu_rows.suite.kernel_times import kernel_times
 from m2f_jax.training import LossConfig, OptimizerConfig
 
 BATCHES = 4  # that come by turns

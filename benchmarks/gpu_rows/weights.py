@@ -5,7 +5,7 @@ import shutil
 from peers.weights import save_random_weights
 
 from gpu_rows import WEIGHTS
-from gpu_rows.job import COMPLETE, Job, Measuring, figure
+from gpu_rows.suite.job import COMPLETE, Job, Measuring, figure
 
 
 def write(job: Job) -> Measuring:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from measuring.timing import Call
 
-from m2f_jax.training.pairs import BLOCK
+from m2f_jax.training.losses.pairs import BLOCK
 from peers import transformers_trainer
 from peers.batches import MOST_OBJECTS, SEED, Settings
 

@@ -80,7 +80,7 @@ class HuggingFacePart(NamedTuple):
     Attributes:
         table: the part's tensors.
         backbone: its config in JSON, if it is a backbone; those of the decoders are part of
-            Mask2Former's own (`huggingface_config`).
+            Mask2Former's own (`huggingface.config`).
         extra: returns the tensors that transformers stores besides, given the part's config.
     """
 

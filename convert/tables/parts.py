@@ -14,16 +14,18 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
 )
 
-from . import deformable_pixel_decoder, resnet, swin, transformer_decoder
+from .backbones import resnet, swin
 from .origins import PartTables
+from .pixel_decoders import deformable
 from .rules import Table, joined, placed
+from .transformer_decoders import masked_attention
 
 BACKBONES: dict[type, PartTables] = {
     SwinConfig: swin.TABLES,
     ResNetConfig: resnet.TABLES,
 }
-PIXEL_DECODERS: dict[type, PartTables] = {PixelDecoderConfig: deformable_pixel_decoder.TABLES}
-DECODERS: dict[type, PartTables] = {TransformerDecoderConfig: transformer_decoder.TABLES}
+PIXEL_DECODERS: dict[type, PartTables] = {PixelDecoderConfig: deformable.TABLES}
+DECODERS: dict[type, PartTables] = {TransformerDecoderConfig: masked_attention.TABLES}
 ROLES: dict[str, dict[type, PartTables]] = {  # by the fields of a Mask2FormerConfig
     "backbone": BACKBONES,
     "pixel_decoder": PIXEL_DECODERS,

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from m2f_jax.cli.interruption import INTERRUPTED, MESSAGE, ending_at_once
+from m2f_jax.cli.terminal.interruption import INTERRUPTED, MESSAGE, ending_at_once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

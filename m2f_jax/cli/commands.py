@@ -13,10 +13,10 @@ import tyro
 
 from m2f_jax.bounds import check_bounds
 from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Models, Predict, Streets, Train
-from m2f_jax.cli.cache import cache_folder
-from m2f_jax.cli.extras import missing_extra
-from m2f_jax.cli.interruption import ending_at_once
-from m2f_jax.cli.terminal import error_text, printable
+from m2f_jax.cli.environment.cache import cache_folder
+from m2f_jax.cli.environment.extras import missing_extra
+from m2f_jax.cli.terminal.console import error_text, printable
+from m2f_jax.cli.terminal.interruption import ending_at_once
 from m2f_jax.image_files import set_max_pixels
 
 USER_ERROR = 1

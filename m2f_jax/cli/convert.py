@@ -3,7 +3,7 @@
 import time
 
 from m2f_jax.cli.arguments import Convert
-from m2f_jax.cli.terminal import terminal
+from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.convert import convert
 
 

@@ -10,11 +10,11 @@ import jax
 from rich.console import Console
 
 from m2f_jax.cli.arguments import DEFAULT_MODEL, Eval, EvalCityscapes, EvalCoco, EvalFolder
-from m2f_jax.cli.cache import cache_folder
-from m2f_jax.cli.processes import join_processes
-from m2f_jax.cli.progress import ImageProgress
-from m2f_jax.cli.scores import print_scores
-from m2f_jax.cli.terminal import terminal
+from m2f_jax.cli.environment.cache import cache_folder
+from m2f_jax.cli.environment.processes import join_processes
+from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.cli.terminal.progress import ImageProgress
+from m2f_jax.cli.terminal.scores import print_scores
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.coco import coco_dataset

@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 from m2f_jax.cli.arguments import Export, parse_size
-from m2f_jax.cli.terminal import terminal
+from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.inference.export.running import arrays_file
 from m2f_jax.inference.export.writing import check, export_model
 from m2f_jax.inference.segmenter import Segmenter

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from m2f_jax.cli.arguments import Models
-from m2f_jax.cli.terminal import terminal
+from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.presets import PRESETS, Preset
 
 

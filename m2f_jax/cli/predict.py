@@ -28,8 +28,8 @@ from m2f_jax.cli.predicting.folder import (
 from m2f_jax.cli.predicting.layout import file_stem, image_ids
 from m2f_jax.cli.predicting.planning import Job, make_plan
 from m2f_jax.cli.predicting.writing import WriteError, Writer, id_dtype
-from m2f_jax.cli.progress import ImageProgress
-from m2f_jax.cli.terminal import error_text, terminal
+from m2f_jax.cli.terminal.console import error_text, terminal
+from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.config import Task
 from m2f_jax.image_files import check_regular
 from m2f_jax.images import count_pages, read_image

@@ -4,8 +4,8 @@ import os
 from contextlib import ExitStack
 
 from m2f_jax.cli.arguments import Streets, parse_size
-from m2f_jax.cli.progress import ImageProgress
-from m2f_jax.cli.terminal import terminal
+from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.streets import write_streets
 
 

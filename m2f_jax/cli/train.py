@@ -9,21 +9,21 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Train
-from m2f_jax.cli.processes import join_processes
-from m2f_jax.cli.terminal import terminal
-from m2f_jax.cli.train_data import TrainingData, check_data, find_data
-from m2f_jax.cli.train_report import Run
-from m2f_jax.cli.train_settings import Settings, check_machine, with_overrides
+from m2f_jax.cli.environment.processes import join_processes
+from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.cli.training.data import TrainingData, check_data, find_data
+from m2f_jax.cli.training.report import Run
+from m2f_jax.cli.training.settings import Settings, check_machine, with_overrides
 from m2f_jax.datasets.checked_files import CheckedFiles
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.pretrained import start_from
-from m2f_jax.training.checkpoints import Checkpoints, check_space
 from m2f_jax.training.data import DataConfig, batches
 from m2f_jax.training.initialize import initialize
-from m2f_jax.training.loop import Intervals
-from m2f_jax.training.loop import run as run_loop
 from m2f_jax.training.partitioning import Partitioner
 from m2f_jax.training.recipes import Recipe, recipe
+from m2f_jax.training.running.checkpoints import Checkpoints, check_space
+from m2f_jax.training.running.loop import Intervals
+from m2f_jax.training.running.loop import run as run_loop
 from m2f_jax.training.state import TrainState
 
 LOCK_FILE = "train.lock"

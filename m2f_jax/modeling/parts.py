@@ -23,7 +23,7 @@ from m2f_jax.modeling.backbones.resnet import ResNet
 from m2f_jax.modeling.backbones.swin import SwinTransformer
 from m2f_jax.modeling.pixel_decoders.deformable import PixelDecoder
 from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder
-from m2f_jax.modeling.transformer_decoder import TransformerDecoder
+from m2f_jax.modeling.transformer_decoders.masked_attention import TransformerDecoder
 
 MODULES: dict[type, Callable[..., Any]] = {
     config.SwinConfig: SwinTransformer,

@@ -12,8 +12,8 @@ from m2f_jax.training.batch import TrainBatch
 from m2f_jax.training.config import ExtraTerm, LossConfig, OptimizerConfig, TrainConfig
 from m2f_jax.training.initialize import initialize
 from m2f_jax.training.losses import TERMS, BatchTerm, Losses, PairTerm, loss
+from m2f_jax.training.losses.pairs import LossPoints, Pair
 from m2f_jax.training.optimizer import make_optimizer
-from m2f_jax.training.pairs import LossPoints, Pair
 from m2f_jax.training.partitioning import Partitioner
 from m2f_jax.training.state import TrainState
 from m2f_jax.training.step import Metrics, train_step

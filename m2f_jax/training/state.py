@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 from m2f_jax.modeling.mask2former import Mask2Former, without_kernels
 from m2f_jax.modeling.parameters import parameter_shapes, parameters
 from m2f_jax.training.config import TrainConfig
-from m2f_jax.training.losses import weighted_terms
+from m2f_jax.training.losses.terms import weighted_terms
 from m2f_jax.training.optimizer import make_optimizer
 from m2f_jax.training.partitioning import Partitioner
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from m2f_jax.modeling.mask2former import training_network
 from m2f_jax.training.batch import TrainBatch, unpack
-from m2f_jax.training.losses import loss
+from m2f_jax.training.losses.criterion import loss
 from m2f_jax.training.optimizer import learning_rates, make_optimizer
 from m2f_jax.training.state import TrainState
 

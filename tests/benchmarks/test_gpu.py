@@ -5,7 +5,7 @@ import json
 import gpu
 import gpu_rows
 import pytest
-from gpu_rows.job import Job
+from gpu_rows.suite.job import Job
 
 
 def run(out, *rows, minutes=5):
@@ -33,7 +33,7 @@ def test_the_suite(tmp_path, capsys):
 
 
 def test_rows_measure(tmp_path, monkeypatch):
-    monkeypatch.setattr("gpu_rows.job.ROUND_SECONDS", 0.001)
+    monkeypatch.setattr("gpu_rows.suite.job.ROUND_SECONDS", 0.001)
     job = Job(toy=True, device="cpu", out=tmp_path)
     for name in (gpu_rows.WEIGHTS, "forward", "windows, stage 1, shifted", "matching"):
         row = gpu_rows.ROWS[name].start(job)
@@ -47,8 +47,9 @@ def test_rows_measure(tmp_path, monkeypatch):
 
 def test_every_row_is_there():
     for row in gpu_rows.ROWS.values():
-        module, function = row.measure.split(".")
-        source = gpu.Path(gpu_rows.__file__).with_name(f"{module}.py").read_text()
+        module, function = row.measure.rsplit(".", 1)
+        path = gpu.Path(gpu_rows.__file__).parent / module.replace(".", "/")
+        source = path.with_suffix(".py").read_text()
         assert f"def {function}(job: Job" in source
 
 

@@ -1,7 +1,7 @@
 """The forms of attention in windows that gpu.py compares."""
 
 import jax.numpy as jnp
-from gpu_rows import window_forms
+from gpu_rows.windows import forms as window_forms
 
 from m2f_jax.config import SwinConfig
 from tests.conftest import compile_and_call

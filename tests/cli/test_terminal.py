@@ -9,8 +9,8 @@ import pytest
 from rich.table import Table
 
 from m2f_jax.cli import commands
-from m2f_jax.cli.cache import cache_folder
-from m2f_jax.cli.terminal import printable, terminal
+from m2f_jax.cli.environment.cache import cache_folder
+from m2f_jax.cli.terminal.console import printable, terminal
 
 NAMES = ["IMG [copy].jpg", "x[b]y.jpg", "x[/b].jpg", ":smile:.png", "[red].png", "ä 漢\u202f.png"]
 

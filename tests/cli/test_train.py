@@ -17,8 +17,8 @@ import pytest
 
 from m2f_jax import ImageProcessor, Mask2Former, Segmenter
 from m2f_jax.cli import main
-from m2f_jax.cli.train_report import Run, save
-from m2f_jax.cli.train_settings import Settings
+from m2f_jax.cli.training.report import Run, save
+from m2f_jax.cli.training.settings import Settings
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, to_plain
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes

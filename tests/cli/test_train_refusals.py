@@ -14,16 +14,16 @@ from PIL import Image
 
 from m2f_jax.cli import main
 from m2f_jax.cli import train as command
-from m2f_jax.cli.train_data import findings
-from m2f_jax.cli.train_settings import Settings
+from m2f_jax.cli.training.data import findings
+from m2f_jax.cli.training.settings import Settings
 from m2f_jax.config import to_plain
 from m2f_jax.datasets.checking import Contents
 from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
-from m2f_jax.training.logs import Log, read_log
 from m2f_jax.training.recipes import Recipe
+from m2f_jax.training.running.logs import Log, read_log
 from tests.conftest import MICRO, ROOT
 
 HEIGHT, WIDTH = 64, 96
@@ -406,8 +406,9 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(train, data):
 
 @pytest.mark.parametrize("package", ["grain", "tensorboardX", "filelock"])
 def test_a_missing_package_is_told_with_its_extra(train, package, monkeypatch):
-    again = {"m2f_jax.cli.train", "m2f_jax.cli.train_report"}
-    again |= {f"m2f_jax.training.{name}" for name in ("data", "logs", "tensorboard")}
+    again = {"m2f_jax.cli.train", "m2f_jax.cli.training.report"}
+    files = ("data", "running.logs", "running.tensorboard")
+    again |= {f"m2f_jax.training.{name}" for name in files}
     for name in list(sys.modules):
         if name in again or name.partition(".")[0] == package:
             monkeypatch.delitem(sys.modules, name)

@@ -18,7 +18,10 @@ from m2f_jax.convert.files.class_names import read_labels
 from m2f_jax.convert.files.formats import StoredTensor, open_tensors, write_safetensors
 from m2f_jax.convert.reading import adopt_labels, guess_task
 from m2f_jax.convert.tables import authors as authors_tables
-from m2f_jax.convert.tables import huggingface, huggingface_config, rules, swin
+from m2f_jax.convert.tables import rules
+from m2f_jax.convert.tables.backbones import swin
+from m2f_jax.convert.tables.huggingface import config as huggingface_config
+from m2f_jax.convert.tables.huggingface import tensors as huggingface
 
 import m2f_jax
 from m2f_jax.config import (

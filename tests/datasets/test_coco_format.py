@@ -10,7 +10,7 @@ import pytest
 from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 
 from m2f_jax.cli import main
-from m2f_jax.cli.train_data import find_data
+from m2f_jax.cli.training.data import find_data
 from m2f_jax.datasets.coco_format.file import check_coco, read_coco_file
 from m2f_jax.datasets.coco_format.objects import CocoSegment
 from m2f_jax.rle import encode_rle

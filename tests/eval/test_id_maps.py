@@ -8,7 +8,7 @@ import pytest
 from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
-from m2f_jax.cli.train_data import find_data
+from m2f_jax.cli.training.data import find_data
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
 from m2f_jax.labels import Label
 

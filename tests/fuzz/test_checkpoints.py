@@ -15,7 +15,7 @@ import safetensors.numpy
 from hypothesis import strategies as st
 from m2f_jax.convert.files.class_names import read_labels
 from m2f_jax.convert.files.formats import open_tensors
-from m2f_jax.convert.tables.huggingface_config import (
+from m2f_jax.convert.tables.huggingface.config import (
     class_names,
     config_from_huggingface,
     processor_from_huggingface,

@@ -10,7 +10,8 @@ import pytest
 from flax import nnx
 from m2f_jax.convert import convert, open_checkpoint
 from m2f_jax.convert.files.formats import StoredTensor
-from m2f_jax.convert.tables import huggingface, parts
+from m2f_jax.convert.tables import parts
+from m2f_jax.convert.tables.huggingface import tensors as huggingface
 from m2f_jax.convert.tables.origins import HuggingFaceBackbone, HuggingFacePart, PartTables
 from m2f_jax.convert.tables.rules import CONVOLUTION, Table, expand, linear, load, save, tensor
 

@@ -1,0 +1,1 @@
+"""The backbone's attention in windows, in every form."""

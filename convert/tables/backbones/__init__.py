@@ -1,0 +1,1 @@
+"""Backbones, by the names of each origin."""

@@ -1,0 +1,1 @@
+"""Hugging Face's checkpoints: their tensors and their JSON files."""

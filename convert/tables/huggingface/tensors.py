@@ -1,0 +1,41 @@
+"""Hugging Face's checkpoints: where the parts are, and what is stored besides."""
+
+import numpy as np
+
+from m2f_jax.config import Mask2FormerConfig
+
+from ...files.formats import StoredTensor
+from ..parts import compose, find_part
+from ..rules import Table, joined
+from .config import NO_OBJECT_WEIGHT
+
+PLACES = {
+    "backbone": "model.pixel_level_module.encoder.",
+    "pixel_decoder": "model.pixel_level_module.decoder.",
+    "decoder": "",  # its class head lies beside model.transformer_module
+}
+WHOLE = Table(
+    rules=(),
+    unused=(r"criterion\.empty_weight",),  # the loss's class weights
+    spellings=((r"module\.", ""),),  # of a DistributedDataParallel
+)
+
+
+def table_of(config: Mask2FormerConfig) -> Table:
+    """Returns the table of a whole model's tensors.
+
+    Raises:
+        ValueError: transformers has no such part.
+    """
+    return joined([WHOLE, compose(config, "huggingface", PLACES)])
+
+
+def extra_tensors(config: Mask2FormerConfig) -> dict[str, StoredTensor]:
+    """Returns what transformers stores besides parameters of ours, such as the loss's weights."""
+    weights = np.ones(config.num_classes + 1, np.float32)
+    weights[-1] = NO_OBJECT_WEIGHT
+    tensors = {"criterion.empty_weight": StoredTensor.of(weights)}
+    for role, place in PLACES.items():
+        extra = find_part(config, role, "huggingface").extra(getattr(config, role))
+        tensors |= {place + name: tensor for name, tensor in extra.items()}
+    return tensors

@@ -1,0 +1,1 @@
+"""Backbones trained on ImageNet, without a Mask2Former."""

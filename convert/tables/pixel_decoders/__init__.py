@@ -1,0 +1,1 @@
+"""Pixel decoders, by the names of each origin."""

@@ -1,0 +1,1 @@
+"""Transformer decoders, by the names of each origin."""

@@ -1,0 +1,1 @@
+"""What commands find around them: the cache folder, packages, a job's other processes."""

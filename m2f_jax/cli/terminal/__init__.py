@@ -1,0 +1,1 @@
+"""What commands show on a terminal: text, progress and scores; and Ctrl-C there."""

@@ -1,0 +1,91 @@
+"""The scores of an evaluation as a table for people."""
+
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAPResult
+from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
+from m2f_jax.eval.metrics.panoptic.panoptic_quality import PanopticQualityResult
+from m2f_jax.eval.metrics.semantic.scores import SemanticIoUResult
+from m2f_jax.eval.report.coco import NUMBERS
+from m2f_jax.eval.scores import headline_scores
+from m2f_jax.labels import CITYSCAPES, things
+
+Rows = list[tuple[str, ...]]
+
+
+@functools.singledispatch
+def rows_of(result: Any) -> tuple[tuple[str, ...], Rows]:
+    """The table's columns and rows; the last row is over all classes."""
+    raise TypeError(type(result))
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent with one decimal, as it's published; a dash where there is none."""
+    return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
+
+
+@rows_of.register
+def _(result: InstanceAPResult):
+    names = [label.name for label in things(CITYSCAPES)]
+    rows = [
+        (name, percent(aps.mean()), percent(aps[0]))
+        for name, aps in zip(names, result.ap_matrix, strict=True)
+    ]
+    return ("class", "AP", "AP50"), [*rows, ("average", percent(result.ap), percent(result.ap50))]
+
+
+@rows_of.register
+def _(result: CocoMaskAPResult):
+    rows = [(name, percent(x.ap), percent(x.ap50)) for name, x in result.per_category.items()]
+    return ("class", "AP", "AP50"), [*rows, ("average", percent(result.ap), percent(result.ap50))]
+
+
+@rows_of.register
+def _(result: PanopticQualityResult):
+    rows = [
+        (x.name, percent(x.pq), percent(x.sq), percent(x.rq), f"{x.tp}", f"{x.fp}", f"{x.fn}")
+        for x in result.per_class.values()
+    ]
+    groups = {"things": result.things, "stuff": result.stuff, "all": result.all}
+    rows += [
+        (name, percent(x.pq), percent(x.sq), percent(x.rq), "", "", "")
+        for name, x in groups.items()
+    ]
+    return ("class", "PQ", "SQ", "RQ", "right", "false", "missed"), rows
+
+
+@rows_of.register
+def _(result: SemanticIoUResult):
+    rows = [
+        (name, percent(x.iou), percent(x.iiou))
+        for part in (result.per_class, result.per_category)
+        for name, x in part.items()
+    ]
+    rows.append(("categories", percent(result.category_miou), percent(result.category_iiou)))
+    return ("class", "IoU", "iIoU"), [*rows, ("all", percent(result.miou), percent(result.iiou))]
+
+
+def print_scores(result: Any, published: Mapping[str, float]):
+    """The table on standard output, and below it what the authors published, if anything."""
+    columns, rows = rows_of(result)
+    table = Table(show_edge=False, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right")
+    for row in rows[:-1]:
+        table.add_row(*row, end_section=row is rows[-2])
+    table.add_row(*rows[-1], style="bold")
+    console = terminal(errors=False)
+    console.print(table, soft_wrap=False)
+    if isinstance(result, CocoMaskAPResult):
+        for kind in ("AP", "AR"):
+            numbers = {name: getattr(result, name.lower()) for name in NUMBERS if kind in name}
+            console.print(", ".join(f"{name} {percent(x)}" for name, x in numbers.items()))
+    for name, score in headline_scores(result).items():
+        if name in published:
+            console.print(f"{name} {score:.1f}; the authors published {published[name]}")

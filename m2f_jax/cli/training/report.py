@@ -1,0 +1,155 @@
+"""What a training run tells and leaves: the terminal, the log, pictures and models."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from m2f_jax.cli.terminal.progress import ImageProgress
+from m2f_jax.datasets.dataset import Dataset
+from m2f_jax.eval.evaluation import evaluate
+from m2f_jax.eval.scores import MAIN_SCORES
+from m2f_jax.files import naming
+from m2f_jax.images import read_image
+from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.training.recipes import Recipe
+from m2f_jax.training.running.logs import LOG_FILE, Log, read_log
+from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
+
+PICTURES = 4  # evaluation images that are drawn
+
+
+class Run:
+    """What a training run reports to: the terminal, the log, and the models that it leaves."""
+
+    def __init__(
+        self,
+        out: Path,
+        chosen: Recipe,
+        held_out: Dataset | None,
+        evaluate_images: int | None,
+        step: int,
+        console: Console,
+    ):
+        """A run that continues after `step`."""
+        self.out, self.chosen, self.console = out, chosen, console
+        self.held_out, self.evaluate_images = held_out, evaluate_images
+        self.main_score = MAIN_SCORES[chosen.train.model.task]
+        self.first = jax.process_index() == 0
+        self.log = Log(out, step) if self.first else None
+        self.started, self.started_at = time.perf_counter(), step
+        self.best = best_score(out, self.main_score) if self.first else None
+        self.segmenter: Segmenter | None = None
+        self.improved = False
+
+    def close(self):
+        """Ends the log."""
+        if self.log is not None:
+            self.log.close()
+
+    def report(self, step: int, numbers: Mapping[str, float]):
+        """A line on the terminal and in the log."""
+        if self.log is None:
+            return
+        self.log.add(step, numbers)
+        steps = self.chosen.train.steps
+        seconds = (time.perf_counter() - self.started) / (step - self.started_at)
+        skipped = f", {numbers['skipped']} skipped" if numbers["skipped"] else ""
+        best = f", best {self.main_score} {self.best:.1f}" if self.best is not None else ""
+        self.console.print(
+            f"step {step} of {steps}: loss {numbers['loss']:.2f}, "
+            f"{numbers['images/s']:.1f} images/s, {numbers['memory GiB']:.1f} GiB{skipped}{best}, "
+            f"{left((steps - step) * seconds)} left"
+        )
+
+    def evaluate(self, step: int, model: Mask2Former):
+        """Scores the model, keeps it, and keeps it as the best if it is."""
+        processor = self.processor(model)
+        if self.first:
+            save(model, processor, self.out / "model")
+        images = self.held_out.images[: self.evaluate_images] if self.held_out else ()
+        if self.held_out is None or not images:
+            return
+        segmenter = self.segmenter_of(model, processor)
+        self.score(step, segmenter, self.held_out, images)
+        # Until the next evaluation, the device's memory is for training.
+        segmenter.parameters = jax.device_get(segmenter.parameters)
+        if self.improved:
+            save(model, processor, self.out / "best")
+
+    def score(self, step: int, segmenter: Segmenter, held_out: Dataset, images: Sequence[Any]):
+        """Evaluates the model, and logs scores and pictures."""
+        self.improved = False
+        with ImageProgress("evaluating", len(images), self.console) as progress:
+            evaluated = evaluate(
+                segmenter,
+                held_out,
+                limit=self.evaluate_images,
+                progress=lambda _, error: progress.advance(ok=error is None),
+            )
+        scores = evaluated.scores
+        if self.log is None:
+            return
+        self.console.print(
+            f"step {step}: " + ", ".join(f"{name} {value:.1f}" for name, value in scores.items())
+        )
+        self.log.add(step, scores)
+        for item in images[:PICTURES]:
+            self.log.add_picture(step, item.name, draw(segmenter, item.image))
+        if self.best is None or scores[self.main_score] > self.best:
+            self.best, self.improved = scores[self.main_score], True
+
+    def segmenter_of(self, model: Mask2Former, processor: ImageProcessor) -> Segmenter:
+        """The run's segmenter with this model's parameters; only the first call compiles."""
+        if self.segmenter is None:
+            self.segmenter = Segmenter(model, processor, jax.local_devices())
+        else:
+            self.segmenter.set_parameters(model)
+        return self.segmenter
+
+    def processor(self, model: Mask2Former) -> ImageProcessor:
+        """How images are prepared for the model."""
+        shortest, longest = self.chosen.test_size or (None, None)
+        return dataclasses.replace(
+            ImageProcessor.for_model(model.config), shortest_edge=shortest, longest_edge=longest
+        )
+
+
+def best_score(out: Path, name: str) -> float | None:
+    """The best score in a training run's log so far."""
+    scores = (entry.get(name) for entry in read_log(out / LOG_FILE))
+    return max((score for score in scores if score is not None), default=None)
+
+
+def left(seconds: float) -> str:
+    """A duration for people."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def save(model: Mask2Former, processor: ImageProcessor, folder: Path):
+    """Writes a model with its processor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with naming(folder):
+        processor.save_pretrained(folder)
+        model.save_pretrained(folder)
+
+
+def draw(segmenter: Segmenter, path: Path) -> np.ndarray:
+    """An image with what the model finds in it."""
+    image = read_image(path)
+    names = [label.name for label in segmenter.config.labels]
+    found = segmenter(image, threshold=FOR_DISPLAY)
+    if isinstance(found, InstanceSegmentation):
+        return draw_instances(image, found, names)
+    if isinstance(found, PanopticSegmentation):
+        return draw_panoptic(image, found, names)
+    return draw_semantic(image, found, names)

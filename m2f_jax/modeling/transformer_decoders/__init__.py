@@ -1,0 +1,1 @@
+"""Transformer decoders: queries and the feature pyramid to classes and masks."""

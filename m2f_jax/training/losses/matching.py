@@ -1,0 +1,134 @@
+"""Bipartite matching of queries and targets, by costs at random points (Sec. 3.3).
+
+Axes: L predictions (of the learned queries and of each layer), B images, Q queries, K classes and
+"no object", M targets, P points.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from m2f_jax.modeling.transformer_decoders.masked_attention import mask_logits
+from m2f_jax.ops.assignment import linear_sum_assignment
+from m2f_jax.ops.sampling import sample
+from m2f_jax.structures import LayerPredictions, Predictions
+
+
+def mask_maps(
+    mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "*#L B H W E"]
+) -> Float[Array, "*L B Q H W"]:
+    """Computes `mask_logits`, with products at full precision where embeddings are float32."""
+    precision = "highest" if per_pixel.dtype == jnp.float32 else None
+    with jax.default_matmul_precision(precision):
+        return mask_logits(mask_embeddings, per_pixel)
+
+
+def dice_loss(
+    product: Float[Array, "*pairs"], probs: Float[Array, "*#pairs"], labels: Float[Array, "*#pairs"]
+) -> Float[Array, "*pairs"]:
+    """Returns 1 - dice, smoothed by 1 as in the authors' `dice_loss`.
+
+    Args:
+        product: sum over points of probability x label.
+        probs: sum of probabilities.
+        labels: sum of labels.
+    """
+    return 1 - (2 * product + 1) / (probs + labels + 1)
+
+
+def image_costs(
+    predictions: Predictions,
+    labels: Int[Array, "M"],
+    masks: Bool[Array, "H W M"] | Float[Array, "H W M"],
+    points: Float[Array, "P 2"] | None,
+    *,
+    class_weight: float,
+    mask_weight: float,
+    dice_weight: float,
+) -> Float[Array, "M Q"]:
+    """Returns the cost of each target and query of one image.
+
+    All pairs share the points, so masks are sampled once and costs are matrix products.
+    """
+    probs = jax.nn.softmax(predictions.class_logits, axis=-1)
+    class_cost = -jnp.take(probs, labels, axis=-1).T
+
+    mask_logits = sample(jnp.moveaxis(predictions.mask_logits, 0, -1), points)
+    mask_probs = jax.nn.sigmoid(mask_logits)
+    there = sample(masks, points).T
+    # The cross-entropy of a logit x and a label t is softplus(x) - t x, so one product serves both.
+    inside, product = jnp.split(
+        jnp.matmul(there, jnp.concatenate([mask_logits, mask_probs], axis=1), precision="highest"),
+        2,
+        axis=1,
+    )
+    mask_cost = (jax.nn.softplus(mask_logits).sum(axis=0) - inside) / len(mask_logits)
+    dice_cost = dice_loss(product, mask_probs.sum(axis=0), there.sum(axis=1, keepdims=True))
+    return class_weight * class_cost + mask_weight * mask_cost + dice_weight * dice_cost
+
+
+def matching_costs(
+    predictions: LayerPredictions,
+    labels: Int[Array, "B M"],
+    masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
+    points: Float[Array, "L B P 2"] | None,
+    *,
+    class_weight: float,
+    mask_weight: float,
+    dice_weight: float,
+) -> Float[Array, "L B M Q"]:
+    """Returns the costs of every prediction and image, as in the authors' `HungarianMatcher`.
+
+    Predictions are gone through one after another, in a tenth of the memory.
+
+    Args:
+        predictions: of all layers.
+        labels: classes of the targets.
+        masks: of the targets.
+        points: (x, y) in [0, 1], shared by all pairs of an image. None takes every pixel; masks
+            then have the size of the predicted ones.
+        class_weight: of the negative probability of the target's class.
+        mask_weight: of the binary cross-entropy, averaged over the points.
+        dice_weight: of the dice loss.
+    """
+    rows = jnp.moveaxis(masks, 1, -1)  # once, so that a point of all masks is one row
+    of_image = functools.partial(
+        image_costs, class_weight=class_weight, mask_weight=mask_weight, dice_weight=dice_weight
+    )
+
+    class_logits, mask_embeddings, per_pixel = predictions
+
+    def of_prediction(prediction):
+        class_logits, mask_embeddings, points, own = prediction
+        maps = mask_maps(mask_embeddings, per_pixel if own is None else own)
+        return jax.vmap(of_image)(Predictions(class_logits, maps), labels, rows, points)
+
+    own = per_pixel if per_pixel.ndim > mask_embeddings.ndim else None
+    return jax.lax.map(of_prediction, (class_logits, mask_embeddings, points, own))
+
+
+def match(
+    costs: Float[Array, "L B M Q"], valid: Bool[Array, "B M"]
+) -> tuple[Int[Array, "L B M"], Int[Array, ""]]:
+    """Matches targets and queries, each at most once, at the least total cost.
+
+    A cost that isn't finite counts as 1 more than the image's greatest finite one, so that it
+    doesn't disturb the rest of the matching.
+
+    Returns:
+        The query of each target, -1 for none; and the number of costs of valid targets that weren't
+        finite.
+    """
+    num_predictions, num_images, num_targets, num_queries = costs.shape
+    costs = jnp.swapaxes(costs, 0, 1)  # images first: over devices, no problem moves
+    valid = jnp.broadcast_to(valid[:, None], costs.shape[:3])
+    finite = jnp.isfinite(costs)
+    worst = jnp.max(costs, axis=(2, 3), keepdims=True, where=finite, initial=0.0)
+    costs = jnp.where(finite, costs, worst + 1)
+    assignment = linear_sum_assignment(
+        costs.reshape(-1, num_targets, num_queries), valid.reshape(-1, num_targets)
+    )
+    assignment = assignment.reshape(num_images, num_predictions, num_targets)
+    return jnp.swapaxes(assignment, 0, 1), (~finite & valid[..., None]).sum()

@@ -1,0 +1,1 @@
+"""A training run over time: its loop, checkpoints and logs."""
