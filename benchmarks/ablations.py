@@ -27,8 +27,9 @@ from measuring.tables import Table, publish
 from safetensors import safe_open
 
 from m2f_jax.bounds import Between
-from m2f_jax.config import FPNPixelDecoderConfig, to_plain
+from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.files import read_json, write_json
+from m2f_jax.plain import to_plain
 from m2f_jax.training import TrainConfig
 from m2f_jax.training.augment import RandomCrop
 from m2f_jax.training.recipes import STREETS, Recipe

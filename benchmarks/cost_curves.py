@@ -29,7 +29,7 @@ from measuring.tables import Table, publish, say, text_of
 from measuring.timing import timed
 
 from m2f_jax.bounds import POSITIVE
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 from m2f_jax.modeling.parameters import abstract_model, fill, parameters, stored_dtype
 from m2f_jax.presets import preset
 
@@ -72,7 +72,7 @@ class Options(Reported):
     """Draw the curves into this file (needs matplotlib)."""
 
 
-def random_model(config: Mask2FormerConfig, dtype: str) -> tuple[nnx.GraphDef, Any]:
+def random_model(config: ModelConfig, dtype: str) -> tuple[nnx.GraphDef, Any]:
     """Returns a model without its parameters, and random ones."""
     rng, abstract = np.random.default_rng(0), abstract_model(config, dtype)
     arrays = {
@@ -96,7 +96,7 @@ def time_of(call: Callable[[], Any], seconds: float) -> float:
 
 
 def measure(
-    config: Mask2FormerConfig, size: tuple[int, int], batch: int, options: Options
+    config: ModelConfig, size: tuple[int, int], batch: int, options: Options
 ) -> dict[str, Any]:
     """Returns the forward pass of a batch: its time, and the memory that the compiler planned."""
     graph, weights = random_model(config, str(options.dtype))
@@ -121,8 +121,8 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def cases(
-    axis: Axis, config: Mask2FormerConfig, most_pixels: float
-) -> list[tuple[Mask2FormerConfig, tuple[int, int], int]]:
+    axis: Axis, config: ModelConfig, most_pixels: float
+) -> list[tuple[ModelConfig, tuple[int, int], int]]:
     """Returns the points of an axis: architecture, image size and batch."""
     if axis == "pixels":
         return [(config, size, 1) for size in SIZES if math.prod(size) <= most_pixels]
@@ -134,7 +134,7 @@ def cases(
     return [(dataclasses.replace(config, decoder=decoder), size, 1) for decoder in decoders]
 
 
-def along(axis: Axis, config: Mask2FormerConfig, options: Options) -> list[dict[str, Any]]:
+def along(axis: Axis, config: ModelConfig, options: Options) -> list[dict[str, Any]]:
     """Returns the rows of an axis."""
     if axis == "devices":
         return along_devices()

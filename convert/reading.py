@@ -11,11 +11,12 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, Task, type_of
+from m2f_jax.config import MODEL_TYPE, ModelConfig, Task
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
 from m2f_jax.modeling.parameters import check_finite, parameter_shapes
+from m2f_jax.plain import type_of
 from m2f_jax.presets import nearest_preset, preset_of_file
 
 from .files.class_names import DATA_SETS, MAX_CLASSES, Classes, choose_labels
@@ -44,7 +45,7 @@ class Checkpoint(NamedTuple):
             tensors of a pickle are in memory.
     """
 
-    config: Mask2FormerConfig
+    config: ModelConfig
     processor: ImageProcessor
     tensors: dict[str, StoredTensor]
 
@@ -57,6 +58,7 @@ def open_checkpoint(
     task: Task | None = None,
     num_heads: int | None = None,
     labels: Classes | None = None,
+    kind: type[ModelConfig] | None = None,
 ) -> Checkpoint:
     """Opens a folder of ours, a folder or hub id of Hugging Face's, or an authors' file.
 
@@ -72,35 +74,53 @@ def open_checkpoint(
             "ade20k" or "mapillary", a file as `read_labels` takes, or the labels themselves. An
             authors' file names none; unless it is a published one, its classes are otherwise
             called "class 0", "class 1" and so on.
+        kind: the config's class, if it may be of one only. An authors' file doesn't say whether it
+            is a model of images or of videos: unless it is a published one, images by default.
 
     Raises:
         FileNotFoundError: there is nothing of that name, or the folder lacks a file.
-        ValueError: the checkpoint is damaged, doesn't hold a Mask2Former, or has another
-            number of classes than `labels`.
+        ValueError: the checkpoint is damaged, doesn't hold a model, holds one of another kind, or
+            has another number of classes than `labels`.
     """
     path = locate(source, revision, token)
     name = str(source) if path != Path(source) else path.resolve().name
     if path.is_file():
-        return _open_authors(path, task, 8 if num_heads is None else num_heads, labels)
+        opened = _open_authors(path, task, 8 if num_heads is None else num_heads, labels, kind)
+        return _of_kind(opened, kind, source)
     if num_heads is not None:
         raise ValueError(f"{path}: its {CONFIG_FILE} says how many heads there are; drop num_heads")
     values = _read_object(path / CONFIG_FILE)
-    kind = values.get("model_type")
-    if kind == MODEL_TYPE:
+    origin = values.get("model_type")
+    if origin == MODEL_TYPE:
         if task is not None:
             raise ValueError(f"{path}: its {CONFIG_FILE} names its task; drop task")
-        return _open_ours(path, labels)
-    if kind == "mask2former":
-        return _open_hugging_face(path, values, name, task, labels)
+        return _of_kind(_open_ours(path, labels), kind, source)
+    if origin == "mask2former":
+        return _of_kind(_open_hugging_face(path, values, name, task, labels), kind, source)
     raise ValueError(
-        f"{path / CONFIG_FILE}: model_type is {kind!r:.80}; expected {MODEL_TYPE!r} or "
+        f"{path / CONFIG_FILE}: model_type is {origin!r:.80}; expected {MODEL_TYPE!r} or "
         "'mask2former'"
     )
 
 
+def _of_kind(
+    checkpoint: Checkpoint, kind: type[ModelConfig] | None, source: str | os.PathLike
+) -> Checkpoint:
+    """Returns the checkpoint if it may be of this kind.
+
+    Raises:
+        ValueError: it is of another.
+    """
+    if kind is None or isinstance(checkpoint.config, kind):
+        return checkpoint
+    names = [type(checkpoint.config).__name__, kind.__name__]
+    found, wanted = (name.removesuffix("Config") for name in names)
+    raise ValueError(f"{source} is a {found}, not a {wanted}; open it with m2f_jax.{found}")
+
+
 def _open_ours(folder: Path, classes: Classes | None) -> Checkpoint:
     path = folder / CONFIG_FILE
-    config = Mask2FormerConfig.load(path)
+    config = ModelConfig.load(path)
     if classes is not None:
         labels = choose_labels(classes, config.num_classes, path)
         config = dataclasses.replace(config, labels=labels)
@@ -115,7 +135,11 @@ def _open_ours(folder: Path, classes: Classes | None) -> Checkpoint:
 
 
 def _open_authors(
-    path: Path, task: Task | None, num_heads: int, classes: Classes | None
+    path: Path,
+    task: Task | None,
+    num_heads: int,
+    classes: Classes | None,
+    kind: type[ModelConfig] | None,
 ) -> Checkpoint:
     if path.name in (CONFIG_FILE, *HUGGING_FACE_WEIGHTS) and (path.parent / CONFIG_FILE).is_file():
         raise ValueError(f"{path} is one file of a model; name its folder, {path.parent}")
@@ -153,10 +177,12 @@ def _open_authors(
             ", ".join(DATA_SETS),
         )
     with about(path):
-        config = authors.infer_config(shapes, labels, task, num_heads)
+        if known:
+            kind = type(known)
+        config = authors.infer_config(shapes, labels, task, num_heads, kind)
     table = authors.table_of(config)
     sizes = _parameter_shapes(config, path)
-    unfit = f"{path} isn't, or isn't all of, a Mask2Former by the authors' code"
+    unfit = f"{path} isn't, or isn't all of, a model by the authors' code"
     return Checkpoint(
         config,
         ImageProcessor.for_model(config),
@@ -193,7 +219,7 @@ def _open_hugging_face(
 
 def open_backbone(
     source: str | os.PathLike,
-    config: Mask2FormerConfig,
+    config: ModelConfig,
     *,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -274,7 +300,7 @@ def _weights(folder: Path, names: Sequence[str]) -> Path:
     raise FileNotFoundError(f"{folder} has no {' or '.join(names)}, only {CONFIG_FILE}")
 
 
-def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape]:
+def _parameter_shapes(config: ModelConfig, where: Path) -> dict[str, Shape]:
     """Returns the shapes of a model whose sizes were read from a file.
 
     Raises:
@@ -286,7 +312,7 @@ def _parameter_shapes(config: Mask2FormerConfig, where: Path) -> dict[str, Shape
         raise ValueError(f"{where}: no network can have these sizes ({error})") from error
 
 
-def _no_deeper(config: Mask2FormerConfig, tensors: Mapping[str, StoredTensor]) -> Mask2FormerConfig:
+def _no_deeper(config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
     """Returns a config of one layer more than any that the weights may have, where it has more.
 
     That layer's tensors are then missing, and are named at once: a model of hundreds of layers
@@ -313,7 +339,7 @@ def _no_deeper(config: Mask2FormerConfig, tensors: Mapping[str, StoredTensor]) -
     )
 
 
-def _check_things(processor: ImageProcessor, config: Mask2FormerConfig, path: Path):
+def _check_things(processor: ImageProcessor, config: ModelConfig, path: Path):
     """Refuses a processor whose classes aren't the model's.
 
     Raises:
@@ -326,7 +352,7 @@ def _check_things(processor: ImageProcessor, config: Mask2FormerConfig, path: Pa
         )
 
 
-def _processor(folder: Path, config: Mask2FormerConfig) -> ImageProcessor:
+def _processor(folder: Path, config: ModelConfig) -> ImageProcessor:
     """Returns the authors' test settings where they published any, else those of the folder."""
     processor = ImageProcessor.for_model(config)
     path = folder / PROCESSOR_FILE

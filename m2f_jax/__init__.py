@@ -7,9 +7,15 @@ if TYPE_CHECKING:
     from m2f_jax.config import (
         FPNPixelDecoderConfig,
         Mask2FormerConfig,
+        MaskFormerConfig,
+        MaskFormerDecoderConfig,
+        MaskFormerPixelDecoderConfig,
+        ModelConfig,
         PixelDecoderConfig,
+        ResNetConfig,
         SwinConfig,
         TransformerDecoderConfig,
+        VideoMask2FormerConfig,
     )
     from m2f_jax.inference.export.running import ExportedSegmenter
     from m2f_jax.inference.export.writing import export_model
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from m2f_jax.inference.segmenter import Segmenter
     from m2f_jax.labels import Label
     from m2f_jax.modeling.mask2former import Mask2Former
+    from m2f_jax.modeling.maskformer import MaskFormer
+    from m2f_jax.modeling.model import Model
     from m2f_jax.modeling.parts import register_backbone, register_decoder, register_pixel_decoder
     from m2f_jax.presets import PRESETS, Preset, preset
     from m2f_jax.pretrained import Pretrained, load
@@ -27,9 +35,15 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
     "config": (
         "FPNPixelDecoderConfig",
         "Mask2FormerConfig",
+        "MaskFormerConfig",
+        "MaskFormerDecoderConfig",
+        "MaskFormerPixelDecoderConfig",
+        "ModelConfig",
         "PixelDecoderConfig",
+        "ResNetConfig",
         "SwinConfig",
         "TransformerDecoderConfig",
+        "VideoMask2FormerConfig",
     ),
     "inference.export.running": ("ExportedSegmenter",),
     "inference.export.writing": ("export_model",),
@@ -38,6 +52,8 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
     "inference.segmenter": ("Segmenter",),
     "labels": ("Label",),
     "modeling.mask2former": ("Mask2Former",),
+    "modeling.maskformer": ("MaskFormer",),
+    "modeling.model": ("Model",),
     "modeling.parts": ("register_backbone", "register_decoder", "register_pixel_decoder"),
     "presets": ("PRESETS", "Preset", "preset"),
     "pretrained": ("Pretrained", "load"),
@@ -45,8 +61,9 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
 }
 
 __all__ = [  # noqa: RUF022 - one line per module, as above
-    "FPNPixelDecoderConfig", "Mask2FormerConfig", "PixelDecoderConfig", "SwinConfig",
-    "TransformerDecoderConfig",
+    "FPNPixelDecoderConfig", "Mask2FormerConfig", "MaskFormerConfig", "MaskFormerDecoderConfig",
+    "MaskFormerPixelDecoderConfig", "ModelConfig", "PixelDecoderConfig", "ResNetConfig",
+    "SwinConfig", "TransformerDecoderConfig", "VideoMask2FormerConfig",
     "ExportedSegmenter",
     "export_model",
     "FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor",
@@ -54,6 +71,8 @@ __all__ = [  # noqa: RUF022 - one line per module, as above
     "Segmenter",
     "Label",
     "Mask2Former",
+    "MaskFormer",
+    "Model",
     "register_backbone", "register_decoder", "register_pixel_decoder",
     "PRESETS", "Preset", "preset",
     "Pretrained", "load",

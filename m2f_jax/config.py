@@ -1,28 +1,27 @@
-"""The architecture as data: one frozen dataclass per part, and their JSON form.
+"""The architecture as data: a frozen dataclass for each kind of model and of part.
 
 A part is the backbone, the pixel decoder or the Transformer decoder. In JSON, `"type"` says which
 of the known ones it is; `BACKBONES`, `PIXEL_DECODERS` and `DECODERS` are the tables of names, to
-which `m2f_jax.register_backbone` and its siblings add a line.
+which `m2f_jax.register_backbone` and its siblings add a line. `MODELS` has the kinds of models.
 """
 
-import dataclasses
-import math
 import os
-import types
 import typing
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.files import read_json, write_json
 from m2f_jax.labels import Label
+from m2f_jax.plain import TABLES, from_plain, to_plain, type_of
 
 Task = Literal["instance", "panoptic", "semantic"]
 
 Width = Annotated[int, Between(1, 65_536)]
 """The number of channels of a layer."""
 
+Config = TypeVar("Config", bound="ModelConfig")
 MODEL_TYPE = "m2f_jax"  # what tells our config.json from anybody else's
 
 
@@ -166,6 +165,43 @@ class FPNPixelDecoderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaskFormerPixelDecoderConfig:
+    """MaskFormer's pixel decoder: a feature pyramid, and one map for its Transformer decoder.
+
+    That map is of stride 32 and width `dim`: the backbone's, projected; or where there are
+    `encoder_layers`, as in the panoptic models on ResNets, what these make of it. They are plain
+    Transformer encoder layers of `num_heads` and `ffn_dim`, with `dropout` in training.
+
+    Attributes:
+        dim: width of the map that the decoder reads.
+        fpn_dim: width of the pyramid; equals `dim` where there are encoder layers.
+        mask_dim: width of the per-pixel embeddings.
+        encoder_layers: published models have 0 or 6.
+        num_heads: of the encoder layers.
+        ffn_dim: of the encoder layers.
+        dropout: of the encoder layers.
+    """
+
+    dim: Width = 256
+    fpn_dim: Width = 256
+    mask_dim: Width = 256
+    encoder_layers: Annotated[int, Between(0, 200)] = 0
+    num_heads: Annotated[int, Between(1, 1024)] = 8
+    ffn_dim: Width = 2048
+    dropout: Annotated[float, Between(0, 0.99)] = 0.1
+
+    def __post_init__(self):
+        check_bounds(self)
+        if self.encoder_layers:
+            check_heads("MaskFormerPixelDecoderConfig", self.dim, self.num_heads)
+            if self.fpn_dim != self.dim:
+                raise ValueError(
+                    "MaskFormerPixelDecoderConfig: with encoder layers, dim and fpn_dim must be "
+                    f"equal; got {self.dim} and {self.fpn_dim}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransformerDecoderConfig:
     """The masked-attention Transformer decoder (Sec. 3.2); published defaults.
 
@@ -185,49 +221,72 @@ class TransformerDecoderConfig:
         check_heads("TransformerDecoderConfig", self.dim, self.num_heads)
 
 
+@dataclass(frozen=True, kw_only=True)
+class MaskFormerDecoderConfig:
+    """MaskFormer's Transformer decoder, which is DETR's; published defaults.
+
+    Queries start at zero and look at all of one map; each of the layers gives a prediction.
+    """
+
+    dim: Width = 256
+    num_layers: Annotated[int, Between(1, 200)] = 6
+    num_heads: Annotated[int, Between(1, 1024)] = 8
+    ffn_dim: Width = 2048
+    num_queries: Annotated[int, Between(1, 100_000)] = 100
+    dropout: Annotated[float, Between(0, 0.99)] = 0.1
+
+    def __post_init__(self):
+        check_bounds(self)
+        check_heads("MaskFormerDecoderConfig", self.dim, self.num_heads)
+
+
 # The first of each table is the default, also in files that were written without types.
 BACKBONES: dict[str, type[AnyBackboneConfig]] = {"swin": SwinConfig, "resnet": ResNetConfig}
 PIXEL_DECODERS: dict[str, type[AnyPixelDecoderConfig]] = {
     "deformable": PixelDecoderConfig,
     "fpn": FPNPixelDecoderConfig,
+    "maskformer": MaskFormerPixelDecoderConfig,
 }
-DECODERS: dict[str, type[AnyDecoderConfig]] = {"masked_attention": TransformerDecoderConfig}
-TABLES: dict[Any, MutableMapping[str, Any]] = {  # by the annotation of a config's field
-    AnyBackboneConfig: BACKBONES,
-    AnyPixelDecoderConfig: PIXEL_DECODERS,
-    AnyDecoderConfig: DECODERS,
+DECODERS: dict[str, type[AnyDecoderConfig]] = {
+    "masked_attention": TransformerDecoderConfig,
+    "maskformer": MaskFormerDecoderConfig,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mask2FormerConfig:
+class ModelConfig:
     """A whole model: its three parts, its classes and the task that it was trained for.
+
+    What all kinds of models have; take the config of one kind, such as `Mask2FormerConfig`.
 
     `labels` names the K classes in the order of the class logits; "no object" is not among them.
     """
 
     labels: tuple[Label, ...]
     task: Task
-    backbone: AnyBackboneConfig = field(default_factory=SwinConfig)
-    pixel_decoder: AnyPixelDecoderConfig = field(default_factory=PixelDecoderConfig)
-    decoder: AnyDecoderConfig = field(default_factory=TransformerDecoderConfig)
+    backbone: AnyBackboneConfig
+    pixel_decoder: AnyPixelDecoderConfig
+    decoder: AnyDecoderConfig
 
     def __post_init__(self):
         if self.task not in typing.get_args(Task):
             raise ValueError(
-                f"Mask2FormerConfig: task is one of {typing.get_args(Task)}, not {self.task!r}"
+                f"{type(self).__name__}: task is one of {typing.get_args(Task)}, not {self.task!r}"
             )
         ids = [label.id for label in self.labels]
         if len(set(ids)) < len(ids):
             raise ValueError(
-                "Mask2FormerConfig: labels has two classes of one id; give each its own"
+                f"{type(self).__name__}: labels has two classes of one id; give each its own"
             )
         if not self.labels:
-            raise ValueError("Mask2FormerConfig: labels is empty; a model needs at least one class")
+            raise ValueError(
+                f"{type(self).__name__}: labels is empty; a model needs at least one class"
+            )
         if self.pixel_decoder.dim != self.decoder.dim:
             raise ValueError(
-                "Mask2FormerConfig: pixel_decoder.dim and decoder.dim must be equal (no published "
-                f"model projects between them); got {self.pixel_decoder.dim}, {self.decoder.dim}"
+                f"{type(self).__name__}: pixel_decoder.dim and decoder.dim must be equal (no "
+                "published model projects between them); got "
+                f"{self.pixel_decoder.dim}, {self.decoder.dim}"
             )
 
     @property
@@ -252,22 +311,26 @@ class Mask2FormerConfig:
         return {"model_type": MODEL_TYPE, **to_plain(self)}
 
     @classmethod
-    def from_dict(cls, values: Any) -> "Mask2FormerConfig":
-        """The inverse of `to_dict`.
+    def from_dict(cls: type[Config], values: Any) -> Config:
+        """The inverse of `to_dict`; of `ModelConfig`, a config of the kind that `values` names.
 
         Raises:
-            ValueError: a field is missing, unknown or of the wrong type; the message names it.
+            ValueError: a field is missing, unknown or of the wrong type; or the model is of
+                another kind than this class. The message names the field or the kind.
         """
         if isinstance(values, Mapping):
             values = {key: value for key, value in values.items() if key != "model_type"}
-        return from_plain(cls, values, cls.__name__)
+        config = from_plain(ModelConfig, values, cls.__name__)
+        if not isinstance(config, cls):
+            raise ValueError(f"{cls.__name__} needs another kind of model than {type_of(config)!r}")
+        return config
 
     def save(self, path: str | os.PathLike):
         """Writes the config as JSON."""
         write_json(path, self.to_dict())
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Mask2FormerConfig":
+    def load(cls: type[Config], path: str | os.PathLike) -> Config:
         """Reads what `save` wrote.
 
         Raises:
@@ -280,101 +343,50 @@ class Mask2FormerConfig:
             raise ValueError(f"{path}: {error}") from error
 
 
-def type_of(part: Any) -> str | None:
-    """The name under which a part's config is registered; None for anything else."""
-    types = (name for table in TABLES.values() for name in table if type(part) is table[name])
-    return next(types, None)
+@dataclass(frozen=True, kw_only=True)
+class Mask2FormerConfig(ModelConfig):
+    """A Mask2Former (Cheng et al., CVPR 2022); the defaults are on Swin-T."""
+
+    backbone: AnyBackboneConfig = field(default_factory=SwinConfig)
+    pixel_decoder: AnyPixelDecoderConfig = field(default_factory=PixelDecoderConfig)
+    decoder: AnyDecoderConfig = field(default_factory=TransformerDecoderConfig)
 
 
-def to_plain(value: Any) -> Any:
-    """A dataclass as plain JSON values, with the `"type"` of every part in it."""
-    if isinstance(value, tuple):
-        return [to_plain(x) for x in value]
-    if not dataclasses.is_dataclass(value):
-        return value
-    name = type_of(value)
-    fields = {x.name: to_plain(getattr(value, x.name)) for x in dataclasses.fields(value)}
-    return fields if name is None else {"type": name, **fields}
+@dataclass(frozen=True, kw_only=True)
+class MaskFormerConfig(ModelConfig):
+    """A MaskFormer (Cheng et al., NeurIPS 2021); the defaults are on Swin-T."""
+
+    backbone: AnyBackboneConfig = field(default_factory=SwinConfig)
+    pixel_decoder: AnyPixelDecoderConfig = field(default_factory=MaskFormerPixelDecoderConfig)
+    decoder: AnyDecoderConfig = field(default_factory=MaskFormerDecoderConfig)
 
 
-def from_plain(kind: Any, value: Any, where: str) -> Any:
-    """Plain JSON values as `kind`: a dataclass, a part, a tuple of one kind, or a scalar.
+@dataclass(frozen=True, kw_only=True)
+class VideoMask2FormerConfig(ModelConfig):
+    """A Mask2Former of clips (Cheng et al., arXiv:2112.10764); the defaults are on Swin-T.
 
-    Raises:
-        ValueError: a value doesn't fit, or a part's type is unknown; the message names the field.
+    Its parameters are those of a `Mask2FormerConfig` of the same parts.
     """
-    if kind in TABLES:
-        return _part_from_plain(TABLES[kind], value, where)
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where} needs an object, not {value!r:.80}")
-        hints = typing.get_type_hints(kind)
-        required = {
-            field.name
-            for field in dataclasses.fields(kind)
-            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        }
-        if unknown := sorted(set(value) - set(hints)):
-            raise ValueError(f"{where} has no field {', '.join(unknown):.200}")
-        if missing := sorted(required - set(value)):
-            raise ValueError(f"{where} lacks the field {', '.join(missing)}")
-        fields = {key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()}
-        try:
-            return typing.cast(type, kind)(**fields)
-        except ValueError as error:  # of its own checks, which don't know the file
-            raise ValueError(f"{where}: {error}") from error
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ValueError(f"{where} needs a list, not {value!r:.80}")
-        if Ellipsis not in arguments and len(value) != len(arguments):
-            raise ValueError(f"{where} needs a list of {len(arguments)}, not {value!r:.80}")
-        return tuple(from_plain(arguments[0], v, f"{where}[{i}]") for i, v in enumerate(value))
-    if origin is types.UnionType:
-        return _from_alternatives(arguments, value, where)
-    if origin is Literal:
-        if not isinstance(value, str) or value not in arguments:
-            expected = ", ".join(arguments)
-            raise ValueError(f"{where} has the value {value!r:.80}; expected one of {expected}")
-        return value
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ValueError(f"{where} has the value {value!r:.80}; expected {kind.__name__}")
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"{where} has the value {value!r}, which isn't a finite number")
-    return value
+
+    task: Task = "instance"
+    backbone: AnyBackboneConfig = field(default_factory=SwinConfig)
+    pixel_decoder: AnyPixelDecoderConfig = field(default_factory=PixelDecoderConfig)
+    decoder: AnyDecoderConfig = field(default_factory=TransformerDecoderConfig)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.task != "instance":
+            raise ValueError(f"VideoMask2FormerConfig: task must be 'instance', not {self.task!r}")
 
 
-def _part_from_plain(table: Mapping[str, Any], value: Any, where: str) -> Any:
-    """The config of one of the parts in `table`, by its type."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{where} needs an object, not {value!r:.80}")
-    fields = dict(with_type(value, table))
-    name = fields.pop("type")
-    if not isinstance(name, str) or name not in table:
-        raise ValueError(f"{where} has the type {name!r:.80}; known: {', '.join(table)}")
-    return from_plain(table[name], fields, where)
-
-
-def with_type(values: Mapping[str, Any], table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The JSON of a part with its type, which files of version 0.1 lack.
-
-    There, an FPN was told by the name of its width, `conv_dim`.
-    """
-    if "type" in values:
-        return values
-    if table is PIXEL_DECODERS and {"conv_dim"} <= set(values) <= {"conv_dim", "mask_dim"}:
-        renamed = {"dim" if name == "conv_dim" else name: x for name, x in values.items()}
-        return {"type": "fpn", **renamed}
-    return {"type": next(iter(table)), **values}
-
-
-def _from_alternatives(kinds: Sequence[Any], value: Any, where: str) -> Any:
-    """A value of one of several kinds: None, or the dataclass that has its fields."""
-    if value is None and types.NoneType in kinds:
-        return None
-    kinds = [kind for kind in kinds if kind is not types.NoneType]
-    if isinstance(value, Mapping):
-        kinds.sort(key=lambda kind: not set(value) <= set(getattr(kind, "__annotations__", ())))
-    return from_plain(kinds[0], value, where)
+MODELS: dict[str, type[ModelConfig]] = {
+    "mask2former": Mask2FormerConfig,
+    "maskformer": MaskFormerConfig,
+    "video_mask2former": VideoMask2FormerConfig,
+}
+TABLES |= {
+    AnyBackboneConfig: BACKBONES,
+    AnyPixelDecoderConfig: PIXEL_DECODERS,
+    AnyDecoderConfig: DECODERS,
+    ModelConfig: MODELS,
+}

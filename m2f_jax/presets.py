@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from m2f_jax.config import (
     Mask2FormerConfig,
+    ModelConfig,
     ResNetConfig,
     SwinConfig,
     Task,
@@ -50,7 +51,7 @@ class Preset:
     `file` is the authors' checkpoint.
     """
 
-    config: Mask2FormerConfig
+    config: ModelConfig
     shortest_edge: int
     longest_edge: int
     object_mask_threshold: float
@@ -83,7 +84,7 @@ def preset_of_file(name: str) -> Preset | None:
     return PRESETS.get(stem) or next(of_file, None)
 
 
-def nearest_preset(config: Mask2FormerConfig) -> Preset | None:
+def nearest_preset(config: ModelConfig) -> Preset | None:
     """The published model of the same classes that is most like it; None if there's none.
 
     It tells how a model of its kind is tested: on ADE20K the size depends on backbone and task. The

@@ -5,20 +5,22 @@ The one module of the package that imports the converter.
 
 import functools
 import os
+import typing
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
 from m2f_jax.convert.files.class_names import Classes
 from m2f_jax.convert.files.formats import StoredTensor
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import Label
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.kinds import class_of
+from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parameters import (
     abstract_model,
     fill,
@@ -28,6 +30,7 @@ from m2f_jax.modeling.parameters import (
 )
 
 DTYPES = ("float32", "bfloat16")
+Kind = typing.TypeVar("Kind", bound=Model)
 
 
 class Pretrained:
@@ -58,7 +61,7 @@ class Pretrained:
         return self.config.labels
 
     @functools.cached_property
-    def model(self) -> Mask2Former:
+    def model(self) -> Model:
         """The model; its parameters are read when it is first asked for."""
         abstract = abstract_model(self.config, self.dtype)
         arrays = {
@@ -100,11 +103,24 @@ def load(
 
     Raises:
         FileNotFoundError: `source` is no file, folder or reachable repository.
-        ValueError: `source` isn't a Mask2Former, is damaged, or doesn't fit; `labels` are
-            more or fewer than its classes; or the dtype isn't supported.
+        ValueError: `source` isn't a model, is damaged, or doesn't fit; `labels` are more or fewer
+            than its classes; or the dtype isn't supported.
     """
     checkpoint = open_checkpoint(source, revision=revision, token=token, labels=labels)
     return Pretrained(checkpoint, dtype)
+
+
+def load_kind(
+    kind: type[Kind],
+    source: str | os.PathLike,
+    dtype: str | jnp.dtype = "float32",
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> Kind:
+    """Returns what `kind.from_pretrained` says: a model of that class, or ValueError."""
+    checkpoint = open_checkpoint(source, revision=revision, token=token, kind=kind.config_class)
+    return typing.cast(Kind, Pretrained(checkpoint, dtype).model)
 
 
 CLASS_HEAD = "decoder.heads.class_head."
@@ -112,26 +128,26 @@ CLASS_HEAD = "decoder.heads.class_head."
 
 def start_from(
     source: str | os.PathLike,
-    config: Mask2FormerConfig,
+    config: ModelConfig,
     seed: int,
     dtype: str | jnp.dtype,
     *,
     revision: str | None = None,
-) -> tuple[Mask2Former, list[str]]:
+) -> tuple[Model, list[str]]:
     """Returns a model to train, which starts from the float32 parameters of a trained one.
 
     Args:
-        source: as for `Mask2Former.from_pretrained`; or a backbone trained on ImageNet: a Swin or
+        source: as for `m2f_jax.load`; or a backbone trained on ImageNet: a Swin or
             ResNet as a Hugging Face folder or hub id, such as
             microsoft/swin-tiny-patch4-window7-224, or as a file by the Swin authors, detectron2,
             torchvision or timm.
         config: of the new model.
         seed: of the parameters that start afresh.
         dtype: of the computation.
-        revision: as for `Mask2Former.from_pretrained`.
+        revision: as for `m2f_jax.load`.
 
     Returns:
-        The model, and the names of the parameters that start afresh: of a trained Mask2Former, the
+        The model, and the names of the parameters that start afresh: of a trained model, the
         head of classes if they differ; of a backbone alone, all the others, of which the norms of
         its outputs are called `backbone.norms`.
 
@@ -146,15 +162,15 @@ def start_from(
     fresh = [name for name in shapes if name not in tensors]
     arrays = {name: jnp.asarray(x.read(), jnp.float32) for name, x in tensors.items()}
     if fresh:
-        drawn = parameters(Mask2Former(config, rngs=nnx.Rngs(seed)))
+        drawn = parameters(class_of(config)(config, rngs=nnx.Rngs(seed)))
         arrays |= {name: drawn[name][...] for name in fresh}
     return fill(abstract_model(config, dtype), arrays), fresh
 
 
 def _tensors_to_keep(
-    source: str | os.PathLike, config: Mask2FormerConfig, revision: str | None
+    source: str | os.PathLike, config: ModelConfig, revision: str | None
 ) -> dict[str, StoredTensor]:
-    """Returns the tensors of a trained Mask2Former, without its class head for other classes.
+    """Returns the tensors of a trained model, without its class head for other classes.
 
     Raises:
         ValueError: its architecture isn't that of `config`.
@@ -174,8 +190,8 @@ def _tensors_to_keep(
     return {name: checkpoint.tensors[name] for name in kept}
 
 
-def save_model(model: Mask2Former, folder: str | os.PathLike):
-    """Does what `Mask2Former.save_pretrained` says."""
+def save_model(model: Model, folder: str | os.PathLike):
+    """Does what `Model.save_pretrained` says."""
     arrays = {name: value[...] for name, value in parameters(model).items()}
     tensors = {
         name: StoredTensor(

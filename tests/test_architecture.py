@@ -29,6 +29,7 @@ BOTTOM = (
     "images",
     "labels",
     "masks",
+    "plain",
     "rle",
     "structures",
 )
@@ -37,7 +38,8 @@ MAY_IMPORT = {
     "files": (),
     "labels": (),
     "structures": (),
-    "config": ("bounds", "files", "labels"),
+    "plain": (),
+    "config": ("bounds", "files", "labels", "plain"),
     "masks": ("structures",),
     "rle": ("masks", "structures"),
     "image_files": (),
@@ -129,7 +131,7 @@ MAY_IMPORT = {
 # The one exception: `from_pretrained` and `save_pretrained`, where users look for them, import what
 # they are aliases of.
 ALIASES = {
-    ("modeling.mask2former", "pretrained"),
+    ("modeling.model", "pretrained"),
     ("inference.processor", "pretrained"),
     ("inference.segmenter", "pretrained"),
 }
@@ -231,8 +233,8 @@ def test_the_modules_are_found():
     assert len(MODULES) > 30
     assert "m2f_jax.ops.resize.bilinear_band" in IMPORTS["m2f_jax.inference.postprocess"]
     assert "m2f_jax.convert.tables.rules.Rule" in IMPORTS["m2f_jax.convert.reading"]
-    assert "m2f_jax.pretrained.load" in IMPORTS["m2f_jax.modeling.mask2former"]
-    assert "m2f_jax.pretrained.load" not in AT_THE_TOP["m2f_jax.modeling.mask2former"]
+    assert "m2f_jax.pretrained.load_kind" in IMPORTS["m2f_jax.modeling.model"]
+    assert "m2f_jax.pretrained.load_kind" not in AT_THE_TOP["m2f_jax.modeling.model"]
 
 
 def test_nothing_needs_torch():

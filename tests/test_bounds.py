@@ -11,8 +11,9 @@ import pytest
 from m2f_jax.bounds import POSITIVE, Between, check_bounds
 from m2f_jax.cli import main
 from m2f_jax.cli.commands import COMMANDS
-from m2f_jax.config import SwinConfig, from_plain
+from m2f_jax.config import SwinConfig
 from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.plain import from_plain
 from m2f_jax.training.recipes import recipe
 
 

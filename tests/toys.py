@@ -72,7 +72,7 @@ class Lateral(nnx.Module):
             for source, target in zip(in_channels, widths, strict=True)
         )
 
-    def __call__(self, features, *, remat=False):  # noqa: ARG002 - nothing is worth it
+    def __call__(self, features, *, drop_key=None, remat=False):  # noqa: ARG002 - needs neither
         per_pixel, *finer_first = (layer(x) for layer, x in zip(self.layers, features, strict=True))
         return FeaturePyramid(tuple(reversed(finer_first)), per_pixel)
 
@@ -95,7 +95,7 @@ class Averaging(nnx.Module):
         self.class_head = nnx.Linear(cfg.dim, num_classes + 1, dtype=dtype, rngs=rngs)
         self.mask_head = nnx.Linear(cfg.dim, mask_dim, dtype=dtype, rngs=rngs)
 
-    def every_layer(self, pyramid):
+    def every_layer(self, pyramid, *, drop_key=None):  # noqa: ARG002 - it has no dropout
         read = pyramid.features[0].mean(axis=(1, 2))[:, None]
         first = jnp.broadcast_to(self.queries[...], (len(read), *self.queries.shape))
         queries = jnp.stack([first, first + read])

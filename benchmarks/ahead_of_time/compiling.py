@@ -16,7 +16,7 @@ from measuring.programs import Program, abstract_parameters, forward_of
 from measuring.tables import Table, publish, say
 
 from m2f_jax.bounds import Between
-from m2f_jax.modeling.mask2former import MIN_SIZE
+from m2f_jax.modeling.model import MIN_SIZE
 from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.presets import preset
 from m2f_jax.training import TrainBatch, TrainState, train_step

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from m2f_jax.modeling.mask2former import Mask2Former, network
+from m2f_jax.modeling.model import Model, network
 from m2f_jax.modeling.parameters import stored_dtype
 from measuring.timing import Call, timed
 
@@ -20,7 +20,7 @@ def forward_of(graph: nnx.GraphDef) -> jax.stages.Wrapped:
 
     def forward(parameters: Any, inputs: Any) -> Any:
         module = nnx.merge(graph, parameters)
-        if isinstance(module, Mask2Former):
+        if isinstance(module, Model):
             return network(module, inputs, all_layers=False)
         return module(inputs)
 

@@ -1,8 +1,16 @@
 """The authors' checkpoints: where the parts are, and the architecture that the tensors imply."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from m2f_jax.config import Mask2FormerConfig, Task
+from m2f_jax.config import (
+    Mask2FormerConfig,
+    MaskFormerConfig,
+    MaskFormerDecoderConfig,
+    ModelConfig,
+    Task,
+    VideoMask2FormerConfig,
+)
 from m2f_jax.labels import Label
 
 from .origins import AuthorsPart, PartShapes
@@ -17,7 +25,7 @@ PLACES = {
 UNUSED = (r"criterion\.empty_weight",)  # the loss's class weights
 
 
-def table_of(config: Mask2FormerConfig) -> Table:
+def table_of(config: ModelConfig) -> Table:
     """Returns the table of a whole model's tensors.
 
     Raises:
@@ -79,8 +87,12 @@ def count_queries(shapes: Mapping[str, Shape]) -> int:
 
 
 def infer_config(
-    shapes: Mapping[str, Shape], labels: tuple[Label, ...], task: Task, num_heads: int = 8
-) -> Mask2FormerConfig:
+    shapes: Mapping[str, Shape],
+    labels: tuple[Label, ...],
+    task: Task,
+    num_heads: int = 8,
+    kind: type[ModelConfig] | None = None,
+) -> ModelConfig:
     """Returns the architecture behind a checkpoint's tensors.
 
     Args:
@@ -89,13 +101,23 @@ def infer_config(
         task: what the model was trained for.
         num_heads: of the attention in both decoders, which no shape tells; 8 in every published
             model.
+        kind: the config's class, if the tensors may be of several kinds; by default a model of
+            images.
 
     Raises:
-        ValueError: the tensors aren't those of a Mask2Former of known parts; the message says
+        ValueError: the tensors aren't those of a model of known parts; the message says
             which one is missing.
     """
     configs = {
         role: part.infer(PartShapes(shapes, PLACES[role]), num_heads)
         for role, part in recognize(shapes).items()
     }
-    return Mask2FormerConfig(labels=labels, task=task, **configs)
+    kinds = kinds_of(configs["decoder"])
+    return (kind if kind in kinds else kinds[0])(labels=labels, task=task, **configs)
+
+
+def kinds_of(decoder: Any) -> tuple[type[ModelConfig], ...]:
+    """Returns the kinds of models that have this kind of Transformer decoder, likeliest first."""
+    if isinstance(decoder, MaskFormerDecoderConfig):
+        return (MaskFormerConfig,)
+    return Mask2FormerConfig, VideoMask2FormerConfig

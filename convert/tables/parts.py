@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from m2f_jax.config import (
-    Mask2FormerConfig,
+    ModelConfig,
     PixelDecoderConfig,
     ResNetConfig,
     SwinConfig,
@@ -26,7 +26,7 @@ BACKBONES: dict[type, PartTables] = {
 }
 PIXEL_DECODERS: dict[type, PartTables] = {PixelDecoderConfig: deformable.TABLES}
 DECODERS: dict[type, PartTables] = {TransformerDecoderConfig: masked_attention.TABLES}
-ROLES: dict[str, dict[type, PartTables]] = {  # by the fields of a Mask2FormerConfig
+ROLES: dict[str, dict[type, PartTables]] = {  # by the fields of a ModelConfig
     "backbone": BACKBONES,
     "pixel_decoder": PIXEL_DECODERS,
     "decoder": DECODERS,
@@ -34,7 +34,7 @@ ROLES: dict[str, dict[type, PartTables]] = {  # by the fields of a Mask2FormerCo
 Origin = Literal["authors", "huggingface"]
 
 
-def find_part(config: Mask2FormerConfig, role: str, origin: Origin) -> Any:
+def find_part(config: ModelConfig, role: str, origin: Origin) -> Any:
     """Returns what is known of a model's part at an origin: AuthorsPart or HuggingFacePart.
 
     Raises:
@@ -50,7 +50,7 @@ def find_part(config: Mask2FormerConfig, role: str, origin: Origin) -> Any:
     return part
 
 
-def compose(config: Mask2FormerConfig, origin: Origin, places: Mapping[str, str]) -> Table:
+def compose(config: ModelConfig, origin: Origin, places: Mapping[str, str]) -> Table:
     """Returns the table of a whole model: those of its parts, with each part in its place.
 
     Args:

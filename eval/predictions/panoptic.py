@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m2f_jax.config import from_plain
 from m2f_jax.datasets.dataset import DatasetImage
 from m2f_jax.files import read_json
 from m2f_jax.images import read_ids
+from m2f_jax.plain import from_plain
 from m2f_jax.structures import Size
 
 from .files import PanopticPrediction

@@ -13,17 +13,17 @@ from m2f_jax.cli.arguments import Info
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.config import (
     FPNPixelDecoderConfig,
-    Mask2FormerConfig,
+    ModelConfig,
     PixelDecoderConfig,
     ResNetConfig,
     SwinConfig,
     TransformerDecoderConfig,
-    to_plain,
 )
 from m2f_jax.inference.export.running import is_exported, read_program
 from m2f_jax.inference.processor import ImageProcessor
-from m2f_jax.modeling.mask2former import forward
+from m2f_jax.modeling.model import forward
 from m2f_jax.modeling.parameters import abstract_model, trained_shapes
+from m2f_jax.plain import to_plain
 from m2f_jax.presets import HUB_PREFIX, PRESETS
 from m2f_jax.pretrained import load
 
@@ -77,7 +77,7 @@ def describe_exported(path: Path) -> dict[str, Any]:
     }
 
 
-def describe(config: Mask2FormerConfig, processor: ImageProcessor) -> dict[str, Any]:
+def describe(config: ModelConfig, processor: ImageProcessor) -> dict[str, Any]:
     """The facts of a model by name, as plain JSON values."""
     sizes = {name: math.prod(shape) for name, shape in trained_shapes(config).items()}
     stages = {"backbone": 0, "pixel_decoder": 0, "decoder": 0}
@@ -132,7 +132,7 @@ def describe_part(cfg: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in to_plain(cfg).items())
 
 
-def measure(config: Mask2FormerConfig, size: tuple[int, int]) -> dict[str, Any]:
+def measure(config: ModelConfig, size: tuple[int, int]) -> dict[str, Any]:
     """What XLA plans for one image of this size on the default device, in float32."""
     model = abstract_model(config)
     image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)

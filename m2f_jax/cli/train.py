@@ -15,7 +15,7 @@ from m2f_jax.cli.training.data import TrainingData, check_data, find_data
 from m2f_jax.cli.training.report import Run
 from m2f_jax.cli.training.settings import Settings, check_machine, with_overrides
 from m2f_jax.datasets.checked_files import CheckedFiles
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.model import Model
 from m2f_jax.pretrained import start_from
 from m2f_jax.training.data import DataConfig, batches
 from m2f_jax.training.initialize import initialize
@@ -125,7 +125,7 @@ def train(chosen: Recipe, data: TrainingData, command: Train, console: Console) 
     return 0
 
 
-def first_model(chosen: Recipe, command: Train, console: Console) -> Mask2Former:
+def first_model(chosen: Recipe, command: Train, console: Console) -> Model:
     """The model before the first step."""
     config = chosen.train.model
     if command.from_ is None:

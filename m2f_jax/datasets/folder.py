@@ -20,13 +20,14 @@ With COCO's format::
 from collections.abc import Sequence
 from pathlib import Path
 
-from m2f_jax.config import Task, from_plain
+from m2f_jax.config import Task
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import class_indices
 from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapDataset, IdMapImage
 from m2f_jax.files import read_json
 from m2f_jax.labels import Label, things
+from m2f_jax.plain import from_plain
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 NOTHING = (0, 255)

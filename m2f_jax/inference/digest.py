@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 
 
-def digest_of_model(config: Mask2FormerConfig, arrays: Any) -> str:
+def digest_of_model(config: ModelConfig, arrays: Any) -> str:
     """Returns a digest of a model: its configuration, and the bytes of its parameters.
 
     Args:

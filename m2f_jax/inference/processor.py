@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from m2f_jax.bounds import Between, check_bounds
-from m2f_jax.config import MODEL_TYPE, Mask2FormerConfig, from_plain
+from m2f_jax.config import MODEL_TYPE, ModelConfig
 from m2f_jax.files import read_json, write_json
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.preprocess import (
@@ -28,6 +28,7 @@ from m2f_jax.inference.preprocess import (
     resized_size,
 )
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
+from m2f_jax.plain import from_plain
 from m2f_jax.presets import nearest_preset
 from m2f_jax.structures import Batch, ImageSize, Predictions, Size
 
@@ -75,7 +76,7 @@ class ImageProcessor:
                 raise ValueError(f"ImageProcessor: {name} has one number per color, not {values}")
 
     @classmethod
-    def for_model(cls, config: Mask2FormerConfig) -> "ImageProcessor":
+    def for_model(cls, config: ModelConfig) -> "ImageProcessor":
         """Returns the authors' test settings for such a model; if none, images keep their size."""
         own = cls(thing_classes=config.thing_classes, resize_scores=config.task == "semantic")
         preset = nearest_preset(config)

@@ -29,7 +29,7 @@ from m2f_jax.inference.results import (
     PanopticSegmentation,
     Segmentation,
 )
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.model import Model
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import ImageSize, Predictions, Size
 
@@ -97,7 +97,7 @@ class Segmenter:
 
     def __init__(
         self,
-        model: Mask2Former,
+        model: Model,
         processor: ImageProcessor,
         devices: Sequence[Any] | None = None,
         batch_size: int = 1,
@@ -142,7 +142,7 @@ class Segmenter:
         )
         self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
 
-    def set_parameters(self, model: Mask2Former):
+    def set_parameters(self, model: Model):
         """Takes over the parameters of another model, keeping all compiled programs.
 
         Raises:

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from m2f_jax.config import Mask2FormerConfig
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.config import ModelConfig
+from m2f_jax.modeling.kinds import class_of
+from m2f_jax.modeling.model import Model
 
 
-def parameters(model: Mask2Former) -> dict[str, nnx.Param]:
+def parameters(model: Model) -> dict[str, nnx.Param]:
     """The parameters by dotted name, such as "backbone.norms.0.scale"."""
     return {".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(model))}
 
@@ -27,20 +28,20 @@ class _OneKey(nnx.Rngs):
         return self.key
 
 
-def abstract_model(config: Mask2FormerConfig, dtype: str | jnp.dtype = "float32") -> Mask2Former:
+def abstract_model(config: ModelConfig, dtype: str | jnp.dtype = "float32") -> Model:
     """The model with shapes in place of arrays."""
     return nnx.eval_shape(
-        lambda key: Mask2Former(config, dtype=dtype, rngs=_OneKey(key)), jax.random.key(0)
+        lambda key: class_of(config)(config, dtype=dtype, rngs=_OneKey(key)), jax.random.key(0)
     )
 
 
 @functools.lru_cache(maxsize=8)
-def parameter_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The shape of every parameter by name."""
     return {name: value.shape for name, value in parameters(abstract_model(config)).items()}
 
 
-def trained_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
+def trained_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The shapes of the parameters that training changes, by name: all but frozen statistics."""
     return {
         name: value.shape
@@ -49,7 +50,7 @@ def trained_shapes(config: Mask2FormerConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def fill(abstract: Mask2Former, arrays: dict[str, jax.Array]) -> Mask2Former:
+def fill(abstract: Model, arrays: dict[str, jax.Array]) -> Model:
     """The model with these parameters; every one of them must be given, by name."""
     graph, state = nnx.split(abstract)
     flat = [

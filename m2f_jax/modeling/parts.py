@@ -4,14 +4,15 @@ The contracts, where `cfg` is the part's frozen config dataclass:
 
 * Backbone: `Module(cfg, *, dtype, rngs)`, called with images [B, H, W, 3] as `backbone(images, *,
   drop_key=None, remat=False)`. Returns four maps at strides 4, 8, 16 and 32 (sides rounded up), of
-  the widths `cfg.channels`. A `drop_key` asks for stochastic depth, drawn from it; `remat` for
-  recomputing in the backward pass what can be recomputed.
+  the widths `cfg.channels`. A `drop_key` asks for stochastic depth or dropout, drawn from it;
+  `remat` for recomputing in the backward pass what can be recomputed.
 * Pixel decoder: `Module(cfg, in_channels, *, dtype, rngs)`, called with the backbone's maps as
-  `pixel_decoder(features, *, remat=False)`. Returns a `FeaturePyramid` of widths `cfg.dim` and
-  `cfg.mask_dim`.
+  `pixel_decoder(features, *, drop_key=None, remat=False)`. Returns a
+  `FeaturePyramid` of widths `cfg.dim` and `cfg.mask_dim`.
 * Transformer decoder: `Module(cfg, num_classes, mask_dim, *, dtype, rngs)`, called with a
   `FeaturePyramid` as `decoder(pyramid, *, all_layers=False)`. Returns `Predictions`, or one per
-  layer. Its method `every_layer(pyramid)` returns `LayerPredictions`, for the losses.
+  layer. Its method `every_layer(pyramid, *, drop_key=None)` returns `LayerPredictions`, for the
+  losses.
 """
 
 import dataclasses

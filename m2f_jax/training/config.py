@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from m2f_jax.bounds import POSITIVE, Between, check_bounds
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 from m2f_jax.presets import preset
 
 
@@ -131,7 +131,7 @@ class TrainConfig:
         ValueError: a number is out of range.
     """
 
-    model: Mask2FormerConfig = field(
+    model: ModelConfig = field(
         default_factory=lambda: preset("swin-large-cityscapes-instance").config
     )
     steps: Annotated[int, Between(1, 10**9)] = 90_000

@@ -11,7 +11,7 @@ import jax
 import optax
 from flax import nnx
 
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.training.config import OptimizerConfig, TrainConfig
 
@@ -41,7 +41,7 @@ class Groups(NamedTuple):
     backbone: Any
 
     @classmethod
-    def of(cls, model: Mask2Former) -> "Groups":
+    def of(cls, model: Model) -> "Groups":
         """Of a model: every parameter decays unless its metadata has `decay=False`."""
         state = nnx.state(model)
         return cls(

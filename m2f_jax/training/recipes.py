@@ -14,10 +14,10 @@ from m2f_jax.config import (
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
-    from_plain,
 )
 from m2f_jax.files import read_json
 from m2f_jax.labels import CITYSCAPES
+from m2f_jax.plain import from_plain
 from m2f_jax.presets import PRESETS, RESNET101, SWIN_LARGE, preset
 from m2f_jax.training.augment import (
     AUGMENTATIONS,

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
-from m2f_jax.modeling.mask2former import Mask2Former, without_kernels
+from m2f_jax.modeling.model import Model, without_kernels
 from m2f_jax.modeling.parameters import parameter_shapes, parameters
 from m2f_jax.training.config import TrainConfig
 from m2f_jax.training.losses.terms import weighted_terms
@@ -50,7 +50,7 @@ class TrainState:
 
     @classmethod
     def of(
-        cls, model: Mask2Former, config: TrainConfig, partitioner: Partitioner | None = None
+        cls, model: Model, config: TrainConfig, partitioner: Partitioner | None = None
     ) -> "TrainState":
         """Returns the state before the first step; the model's own arrays stay as they are.
 
@@ -97,7 +97,7 @@ class TrainState:
             partitioner=partitioner,
         )
 
-    def model(self) -> Mask2Former:
+    def model(self) -> Model:
         """Returns the model as trained so far, with averaged parameters if there are any.
 
         All processes of a training run must call it together.
@@ -109,7 +109,7 @@ class TrainState:
         return nnx.merge(self.graph, ours)
 
 
-def check_same_model(model: Mask2Former, config: TrainConfig):
+def check_same_model(model: Model, config: TrainConfig):
     """Refuses a model that isn't the config's, whose optimizer would have other parameters.
 
     Raises:

@@ -10,7 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.modeling.mask2former import training_network
+from m2f_jax.modeling.model import training_network
 from m2f_jax.training.batch import TrainBatch, unpack
 from m2f_jax.training.losses.criterion import loss
 from m2f_jax.training.optimizer import learning_rates, make_optimizer

@@ -19,10 +19,11 @@ from m2f_jax import ImageProcessor, Mask2Former, Segmenter
 from m2f_jax.cli import main
 from m2f_jax.cli.training.report import Run, save
 from m2f_jax.cli.training.settings import Settings
-from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, to_plain
+from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 from m2f_jax.modeling.parameters import parameters as parameters_of
+from m2f_jax.plain import to_plain
 from m2f_jax.pretrained import start_from
 from m2f_jax.streets import write_streets
 from m2f_jax.training.augment import random_crops

@@ -16,10 +16,10 @@ from m2f_jax.cli import main
 from m2f_jax.cli import train as command
 from m2f_jax.cli.training.data import findings
 from m2f_jax.cli.training.settings import Settings
-from m2f_jax.config import to_plain
 from m2f_jax.datasets.checking import Contents
 from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
+from m2f_jax.plain import to_plain
 from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.recipes import Recipe

@@ -462,7 +462,7 @@ def test_long_lists_are_cut(hugging_face):
         ({"model_type": "swin"}, "model_type is 'swin'; expected"),
         ({"model_type": "video_mask2former"}, "model_type is 'video_mask2former'; expected"),
         ({"model_type": ...}, "model_type is None; expected 'm2f_jax' or 'mask2former'"),
-        ({"model_type": "m2f_jax"}, "config.json: Mask2FormerConfig has no field"),
+        ({"model_type": "m2f_jax"}, "config.json: ModelConfig has no field"),
     ],
 )
 def test_configs_of_other_models(hugging_face, changes, message):

@@ -11,7 +11,8 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, PixelDecoderConfig
-from m2f_jax.modeling.mask2former import Mask2Former, without_kernels
+from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.model import without_kernels
 from m2f_jax.modeling.parameters import abstract_model, parameter_shapes
 from m2f_jax.presets import PRESETS
 

@@ -16,8 +16,8 @@ from m2f_jax.convert.tables.origins import HuggingFaceBackbone, HuggingFacePart,
 from m2f_jax.convert.tables.rules import CONVOLUTION, Table, expand, linear, load, save, tensor
 
 import m2f_jax
-from m2f_jax import Mask2Former, Mask2FormerConfig, config
-from m2f_jax.modeling.mask2former import training_network
+from m2f_jax import Mask2Former, Mask2FormerConfig, config, plain
+from m2f_jax.modeling.model import training_network
 from m2f_jax.modeling.parameters import abstract_model, parameter_shapes, parameters
 from m2f_jax.training import TrainState, initialize, train_step
 from tests.conftest import MICRO
@@ -137,7 +137,7 @@ def test_a_cell_that_runs_again_replaces_its_part():
     )
     m2f_jax.register_backbone("toy", again, Pooling)
     assert config.BACKBONES["toy"] is again
-    assert config.type_of(PoolingConfig()) is None
+    assert plain.type_of(PoolingConfig()) is None
 
 
 @pytest.mark.usefixtures("untouched_tables")

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from m2f_jax.config import FPNPixelDecoderConfig, to_plain
+from m2f_jax.config import FPNPixelDecoderConfig
+from m2f_jax.plain import to_plain
 from m2f_jax.presets import PRESETS
 from m2f_jax.training.config import LossConfig
 from m2f_jax.training.recipes import RECIPES, recipe

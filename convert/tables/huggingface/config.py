@@ -4,15 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from m2f_jax.config import (
-    Mask2FormerConfig,
-    PixelDecoderConfig,
-    Task,
-    TransformerDecoderConfig,
-    type_of,
-)
+from m2f_jax.config import Mask2FormerConfig, PixelDecoderConfig, Task, TransformerDecoderConfig
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
+from m2f_jax.plain import type_of
 
 from ..origins import HuggingFaceBackbone
 from ..parts import BACKBONES, find_part

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from m2f_jax.config import from_plain
+from m2f_jax.plain import from_plain
 
 NEEDED = object()
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 
 from ...files.formats import StoredTensor
 from ..parts import compose, find_part
@@ -21,7 +21,7 @@ WHOLE = Table(
 )
 
 
-def table_of(config: Mask2FormerConfig) -> Table:
+def table_of(config: ModelConfig) -> Table:
     """Returns the table of a whole model's tensors.
 
     Raises:
@@ -30,7 +30,7 @@ def table_of(config: Mask2FormerConfig) -> Table:
     return joined([WHOLE, compose(config, "huggingface", PLACES)])
 
 
-def extra_tensors(config: Mask2FormerConfig) -> dict[str, StoredTensor]:
+def extra_tensors(config: ModelConfig) -> dict[str, StoredTensor]:
     """Returns what transformers stores besides parameters of ours, such as the loss's weights."""
     weights = np.ones(config.num_classes + 1, np.float32)
     weights[-1] = NO_OBJECT_WEIGHT

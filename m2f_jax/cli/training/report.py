@@ -19,7 +19,7 @@ from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.inference.segmenter import Segmenter
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.model import Model
 from m2f_jax.training.recipes import Recipe
 from m2f_jax.training.running.logs import LOG_FILE, Log, read_log
 from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
@@ -70,7 +70,7 @@ class Run:
             f"{left((steps - step) * seconds)} left"
         )
 
-    def evaluate(self, step: int, model: Mask2Former):
+    def evaluate(self, step: int, model: Model):
         """Scores the model, keeps it, and keeps it as the best if it is."""
         processor = self.processor(model)
         if self.first:
@@ -107,7 +107,7 @@ class Run:
         if self.best is None or scores[self.main_score] > self.best:
             self.best, self.improved = scores[self.main_score], True
 
-    def segmenter_of(self, model: Mask2Former, processor: ImageProcessor) -> Segmenter:
+    def segmenter_of(self, model: Model, processor: ImageProcessor) -> Segmenter:
         """The run's segmenter with this model's parameters; only the first call compiles."""
         if self.segmenter is None:
             self.segmenter = Segmenter(model, processor, jax.local_devices())
@@ -115,7 +115,7 @@ class Run:
             self.segmenter.set_parameters(model)
         return self.segmenter
 
-    def processor(self, model: Mask2Former) -> ImageProcessor:
+    def processor(self, model: Model) -> ImageProcessor:
         """How images are prepared for the model."""
         shortest, longest = self.chosen.test_size or (None, None)
         return dataclasses.replace(
@@ -135,7 +135,7 @@ def left(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def save(model: Mask2Former, processor: ImageProcessor, folder: Path):
+def save(model: Model, processor: ImageProcessor, folder: Path):
     """Writes a model with its processor."""
     folder.mkdir(parents=True, exist_ok=True)
     with naming(folder):

@@ -11,9 +11,9 @@ import jax
 
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.cli.arguments import Train, parse_size
-from m2f_jax.config import from_plain, to_plain
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.files import read_json, write_json
+from m2f_jax.plain import from_plain, to_plain
 from m2f_jax.training.recipes import Recipe
 
 SETTINGS_FILE = "train.json"

@@ -27,7 +27,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from m2f_jax.bounds import Between, check_bounds
-from m2f_jax.config import Task, from_plain
+from m2f_jax.config import Task
 from m2f_jax.files import parse_json
 from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference.prefetching import Pending
@@ -38,6 +38,7 @@ from m2f_jax.inference.results import (
     Segmentation,
 )
 from m2f_jax.labels import Label
+from m2f_jax.plain import from_plain
 
 FORMATS = (1, 2)  # the first without the digest of FILE
 SUFFIX = ".m2f"

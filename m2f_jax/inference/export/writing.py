@@ -44,7 +44,7 @@ from m2f_jax.inference.export.running import (
     digest_of,
 )
 from m2f_jax.inference.segmenter import Segmenter, predict
-from m2f_jax.modeling.mask2former import without_kernels
+from m2f_jax.modeling.model import without_kernels
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import Predictions, Size
 

@@ -95,7 +95,11 @@ class FPNPixelDecoder(nnx.Module):
         )
 
     def __call__(
-        self, features: Sequence[Float[Array, "B _ _ _"]], *, remat: bool = False
+        self,
+        features: Sequence[Float[Array, "B _ _ _"]],
+        *,
+        drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
+        remat: bool = False,
     ) -> FeaturePyramid:
         """From features at strides 4, 8, 16, 32; `remat` as for the backbone."""
         *finer, res5 = features

@@ -140,7 +140,12 @@ class TransformerDecoder(nnx.Module):
         class_logits, mask_embeddings = self.heads(self.refined_queries(pyramid)[-1])
         return Predictions(class_logits, mask_logits(mask_embeddings, pyramid.per_pixel))
 
-    def every_layer(self, pyramid: FeaturePyramid) -> LayerPredictions:
+    def every_layer(
+        self,
+        pyramid: FeaturePyramid,
+        *,
+        drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
+    ) -> LayerPredictions:
         """The predictions of the learned queries and of every layer, all made at once."""
         class_logits, mask_embeddings = self.heads(jnp.stack(self.refined_queries(pyramid)))
         return LayerPredictions(class_logits, mask_embeddings, pyramid.per_pixel)

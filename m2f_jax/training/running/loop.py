@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.model import Model
 from m2f_jax.training.data import Batches
 from m2f_jax.training.running.checkpoints import Checkpoints
 from m2f_jax.training.state import TrainState
@@ -42,7 +42,7 @@ def run(
     intervals: Intervals,
     checkpoints: Checkpoints,
     report: Callable[[int, Mapping[str, float]], None],
-    evaluate: Callable[[int, Mask2Former], None],
+    evaluate: Callable[[int, Model], None],
 ) -> TrainState:
     """Trains from the state's step to the end, or until the process is asked to stop.
 

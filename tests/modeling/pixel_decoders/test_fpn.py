@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.modeling.mask2former import network
+from m2f_jax.modeling.model import network
 from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder, upsample_nearest
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.config import from_plain
+from m2f_jax.plain import from_plain
 from m2f_jax.structures import Predictions, Targets
 from m2f_jax.training import (
     TERMS,

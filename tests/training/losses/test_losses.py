@@ -14,7 +14,7 @@ import scipy.optimize
 from m2f_jax.convert.files.formats import StoredTensor
 from m2f_jax.convert.tables import authors, rules
 
-from m2f_jax.modeling.mask2former import training_network
+from m2f_jax.modeling.model import training_network
 from m2f_jax.modeling.parameters import fill, parameters
 from m2f_jax.structures import Predictions, Targets
 from m2f_jax.training import LossConfig, LossPoints, loss

@@ -1,0 +1,191 @@
+"""What all models are: a backbone, a pixel decoder and a Transformer decoder, in turn (Fig. 2)."""
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, TypeVar, overload
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from m2f_jax.config import ModelConfig
+from m2f_jax.modeling.parts import module_of
+from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
+
+MIN_SIZE = 32
+Kind = TypeVar("Kind", bound="Model")
+
+
+class Model(nnx.Module):
+    """Images to the class and mask of every query; `Mask2Former` and its siblings are kinds of it.
+
+    A new model's parameters are distributed as the authors' code draws them.
+
+    Calling the model compiles it once per input shape. Parameters are read in the dtype that they
+    have and computed with in `dtype`; sampling coordinates, softmax, statistics of norms and both
+    outputs are float32 always. In float32, matrix products run at full precision unless
+    `jax.default_matmul_precision` says otherwise ("tensorfloat32" is faster on a GPU).
+    """
+
+    config_class: ClassVar[type[ModelConfig]] = ModelConfig
+
+    def __init__(self, config: ModelConfig, *, dtype: str | jnp.dtype = "float32", rngs: nnx.Rngs):
+        if not isinstance(config, self.config_class):
+            raise TypeError(
+                f"{type(self).__name__} needs a {self.config_class.__name__}, not a "
+                f"{type(config).__name__}"
+            )
+        self.config = config
+        self.dtype = jnp.dtype(dtype)
+        backbone, pixel_decoder, decoder = config.backbone, config.pixel_decoder, config.decoder
+        self.backbone = module_of(backbone)(backbone, dtype=self.dtype, rngs=rngs)
+        self.pixel_decoder = module_of(pixel_decoder)(
+            pixel_decoder, backbone.channels, dtype=self.dtype, rngs=rngs
+        )
+        self.decoder = module_of(decoder)(
+            decoder, config.num_classes, pixel_decoder.mask_dim, dtype=self.dtype, rngs=rngs
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Kind],
+        source: str | os.PathLike,
+        dtype: str | jnp.dtype = "float32",
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> Kind:
+        """Returns the model of `m2f_jax.load`; arguments and errors as there.
+
+        Raises:
+            ValueError: also if the source is a model of another kind than this class.
+        """
+        from m2f_jax.pretrained import load_kind
+
+        return load_kind(cls, source, dtype, revision=revision, token=token)
+
+    def save_pretrained(self, folder: str | os.PathLike):
+        """Writes config.json, model.safetensors and, if it isn't there, preprocessor_config.json.
+
+        Files of an earlier save are replaced once the new one is complete.
+        """
+        from m2f_jax.pretrained import save_model
+
+        save_model(self, folder)
+
+    @overload
+    def __call__(
+        self, pixel_values: Float[Array, "B H W 3"], *, all_layers: Literal[False] = False
+    ) -> Predictions: ...
+    @overload
+    def __call__(
+        self, pixel_values: Float[Array, "B H W 3"], *, all_layers: Literal[True]
+    ) -> tuple[Predictions, ...]: ...
+    def __call__(self, pixel_values, *, all_layers=False):
+        """Predictions at stride 4 from normalised RGB, any height and width of 32 or more.
+
+        Args:
+            pixel_values: float [B, H, W, 3], as `ImageProcessor` makes them.
+            all_layers: return one `Predictions` per layer instead, the learned queries' first.
+
+        Raises:
+            ValueError: `pixel_values` has another layout, type or a side under 32.
+        """
+        check_pixel_values(pixel_values)
+        return forward(self, jnp.asarray(pixel_values), all_layers=all_layers)
+
+
+def network(
+    model: Model, pixel_values: Float[Array, "B H W 3"], *, all_layers: bool
+) -> Predictions | tuple[Predictions, ...]:
+    """Returns the last layer's predictions, or every layer's."""
+    return through_stages(
+        model, pixel_values, functools.partial(model.decoder, all_layers=all_layers)
+    )
+
+
+def training_network(
+    model: Model,
+    pixel_values: Float[Array, "B H W 3"],
+    *,
+    drop_key: jax.Array | None = None,
+    remat: bool = False,
+) -> LayerPredictions:
+    """Returns every layer's predictions, for the losses.
+
+    Args:
+        model: the network.
+        pixel_values: normalised RGB.
+        drop_key: of stochastic depth and dropout; without it, nothing is dropped.
+        remat: recompute the inner values of blocks and layers in the backward pass.
+    """
+    decode = functools.partial(model.decoder.every_layer, drop_key=_folded(drop_key, 2))
+    return through_stages(model, pixel_values, decode, drop_key=drop_key, remat=remat)
+
+
+def through_stages(
+    model: Model,
+    pixel_values: Float[Array, "B H W 3"],
+    decode: Callable[[FeaturePyramid], Any],
+    *,
+    drop_key: jax.Array | None = None,
+    remat: bool = False,
+) -> Any:
+    """Returns what `decode` makes of the feature pyramid, computed at the model's precision."""
+    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
+    if precision is None and model.dtype == jnp.float32:
+        precision = "highest"
+    with jax.default_matmul_precision(precision):
+        images = pixel_values.astype(model.dtype)
+        # The names are those of the kernels in a profile.
+        with jax.named_scope("backbone"):
+            features = model.backbone(images, drop_key=drop_key, remat=remat)
+        with jax.named_scope("pixel_decoder"):
+            pyramid = model.pixel_decoder(features, drop_key=_folded(drop_key, 1), remat=remat)
+        with jax.named_scope("decoder"):
+            return decode(pyramid)
+
+
+def _folded(key: jax.Array | None, number: int) -> jax.Array | None:
+    """The key of another part's dropout; the backbone's is the key itself."""
+    return None if key is None else jax.random.fold_in(key, number)
+
+
+def without_kernels(model: Model) -> Model:
+    """Returns a model on the same arrays that is plain XLA on every device.
+
+    A kernel of one kind of device can't be exported, nor be divided among devices by XLA.
+    """
+    plain = nnx.merge(*nnx.split(model))
+    plain.set_attributes(fused=False, raise_if_not_found=False)
+    return plain
+
+
+forward = jax.jit(network, static_argnames="all_layers")
+
+
+def check_pixel_values(pixel_values):
+    """Refuses, by name, what isn't a batch of normalised channels-last images."""
+    shape, dtype = jnp.shape(pixel_values), jnp.result_type(pixel_values)
+    if len(shape) != 4:
+        raise ValueError(
+            f"pixel_values has shape {shape}; expected [batch, height, width, 3] "
+            "(add a batch axis with pixel_values[None])"
+        )
+    if shape[3] != 3:
+        hint = "; it looks channels-first: use pixel_values.transpose(0, 2, 3, 1)"
+        raise ValueError(
+            f"pixel_values has shape {shape}; expected [batch, height, width, 3]"
+            + (hint if shape[1] == 3 else "")
+        )
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"pixel_values has dtype {dtype}; expected normalised floats. ImageProcessor turns "
+            "uint8 images into them"
+        )
+    if min(shape[1:3]) < MIN_SIZE:
+        raise ValueError(
+            f"pixel_values is {shape[1]} x {shape[2]}; both sides must be at least {MIN_SIZE}"
+        )
