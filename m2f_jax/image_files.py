@@ -13,39 +13,19 @@ from typing import BinaryIO
 
 from PIL import Image
 
-MAX_PIXELS = 2**26  # 67 million; full-frame cameras have 61. Reading takes up to 16 bytes of each
-MOST_PIXELS = 2**31 - 1
+# The names that users find here.
+from m2f_jax.pixel_limit import max_pixels as max_pixels
+from m2f_jax.pixel_limit import set_max_pixels as set_max_pixels
+
 LARGE = 2**25  # pixels; of larger images, one is decoded at a time
 REFUSED_KINDS = ("EPS",)  # a program, which Pillow has Ghostscript run
 LONGEST_REASON = 200  # characters of a message of Pillow's
 
-_max_pixels = MAX_PIXELS
 _one_at_a_time = threading.RLock()
 
 
 class ImageFileError(ValueError):
     """An image that is refused; the message names it and says why."""
-
-
-def set_max_pixels(count: int):
-    """Sets how many pixels an image may have, for all readers of this process; see `max_pixels`.
-
-    Raises:
-        ValueError: it isn't from 1 to `MOST_PIXELS`.
-    """
-    global _max_pixels
-    if not 1 <= count <= MOST_PIXELS:
-        raise ValueError(f"max_pixels is from 1 to {MOST_PIXELS}, not {count}")
-    _max_pixels = count
-
-
-def max_pixels() -> int:
-    """Returns how many pixels an image may have: `MAX_PIXELS`, unless that was set.
-
-    A file of a few kilobytes may claim billions. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`,
-    isn't looked at here and isn't changed.
-    """
-    return _max_pixels
 
 
 @contextlib.contextmanager

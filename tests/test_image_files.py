@@ -15,8 +15,9 @@ from m2f_jax.cli import main
 from m2f_jax.datasets.checking import check_examples
 from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.files import write_json
-from m2f_jax.image_files import MAX_PIXELS, ImageFileError, max_pixels, set_max_pixels
+from m2f_jax.image_files import ImageFileError
 from m2f_jax.images import count_pages, image_size, read_ids, read_image, verified_size
+from m2f_jax.pixel_limit import MAX_PIXELS, max_pixels, set_max_pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
 READERS = (read_image, read_ids, image_size, verified_size, count_pages)

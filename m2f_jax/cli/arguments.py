@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from m2f_jax.bounds import POSITIVE, Between
-from m2f_jax.image_files import MAX_PIXELS, MOST_PIXELS
+from m2f_jax.pixel_limit import MAX_PIXELS, MOST_PIXELS
 
 SIDE = Between(1, 65_536)
 DEFAULT_MODEL = "streets"

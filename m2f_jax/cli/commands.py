@@ -17,7 +17,7 @@ from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.environment.extras import missing_extra
 from m2f_jax.cli.terminal.console import error_text, printable
 from m2f_jax.cli.terminal.interruption import ending_at_once
-from m2f_jax.image_files import set_max_pixels
+from m2f_jax.pixel_limit import set_max_pixels
 
 USER_ERROR = 1
 COMMANDS = {

@@ -17,7 +17,7 @@ from jaxtyping import Int
 
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.datasets.dataset import TrainingSet
-from m2f_jax.image_files import max_pixels, set_max_pixels
+from m2f_jax.pixel_limit import max_pixels, set_max_pixels
 from m2f_jax.training.augment import Augmentation
 from m2f_jax.training.batch import TrainBatch, pack, stack
 

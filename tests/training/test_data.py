@@ -98,7 +98,7 @@ def test_worker_processes_change_nothing(streets):
 
 @pytest.mark.slow
 def test_worker_processes_have_the_limit_of_pixels(streets, monkeypatch):
-    monkeypatch.setattr("m2f_jax.image_files._max_pixels", 1000)
+    monkeypatch.setattr("m2f_jax.pixel_limit._max_pixels", 1000)
     with pytest.raises(ValueError, match=r"has 256 x 128 = 32768 pixels, and 1000 are allowed"):
         take(streets, 1, threads=1, workers=1)
 

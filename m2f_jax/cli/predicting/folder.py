@@ -14,8 +14,8 @@ from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.cli.predicting.layout import ENDINGS, RUN_FILE, result_file
 from m2f_jax.config import Task
 from m2f_jax.files import read_json, write_json
-from m2f_jax.image_files import MOST_PIXELS
 from m2f_jax.labels import Label
+from m2f_jax.pixel_limit import MOST_PIXELS
 from m2f_jax.plain import from_plain
 from m2f_jax.rle import sound_counts
 
