@@ -17,7 +17,7 @@ from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import Label, numbered, published_labels
 from m2f_jax.modeling.parameters import check_finite, parameter_shapes
 from m2f_jax.plain import type_of
-from m2f_jax.presets import nearest_preset, preset_of_file
+from m2f_jax.presets import PRESETS, name_of, nearest_preset
 
 from .files.class_names import DATA_SETS, MAX_CLASSES, Classes, choose_labels
 from .files.formats import StoredTensor, open_tensors
@@ -158,8 +158,10 @@ def _open_authors(
         if count > MAX_CLASSES:
             raise ValueError(f"it has {count} classes; at most {MAX_CLASSES} are supported")
         queries = authors.count_queries(shapes)
-    preset = preset_of_file(path.name) or preset_of_file(path.resolve().name)
-    known = preset.config if preset and preset.config.num_classes == count else None
+    published = name_of(path.name) or name_of(path.resolve().name)
+    known = PRESETS[published].config if published else None
+    if known is not None and known.num_classes != count:
+        known = None
     if classes is not None:
         labels = choose_labels(classes, count, path)
     else:

@@ -29,13 +29,13 @@ from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.processor import FOR_EVALUATION
 from m2f_jax.inference.segmenter import Prepared, Segmenter
 from m2f_jax.labels import Label
-from m2f_jax.presets import nearest_preset
 
 from .instances_on_device import count_instances, region_input
 from .metrics.instances.region_tables import Regions
 from .metrics.metric import Metric
 from .predictions.exports import finish_panoptic, finish_results
 from .processes import exchange, share_of
+from .published import Published, published_scores
 from .scores import headline_scores
 from .tasks import Evaluation, InstanceEvaluation, evaluation_of, matched_labels
 
@@ -49,14 +49,16 @@ class Evaluated:
     Attributes:
         task: what was evaluated.
         scores: the headline numbers in percent: "AP", "AP50", "AP75", "PQ", "mIoU".
-        published: the authors' scores of this model, by the same names; empty where there are none.
+        published: the authors' scores of this model.
+        images: how many were evaluated.
         settings: what was evaluated and how.
         result: all numbers, as the metric returns them.
     """
 
     task: Task
     scores: Mapping[str, float]
-    published: Mapping[str, float]
+    published: Published
+    images: int
     settings: Mapping[str, Any]
     result: Any
 
@@ -65,7 +67,8 @@ class Evaluated:
         values = {
             "task": self.task,
             "scores": dict(self.scores),
-            "published": dict(self.published),
+            "published": self.published.to_dict(self.scores),
+            "images": self.images,
             "settings": dict(self.settings),
             "official": self.result.to_json(),
         }
@@ -97,6 +100,7 @@ def evaluate(
     limit: int | None = None,
     tables: str | os.PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
+    source: str | None = None,
     processes: bool = True,
     progress: Progress | None = None,
     on_start: Callable[[int, int], None] | None = None,
@@ -114,6 +118,8 @@ def evaluate(
         tables: another folder for the tables. Without it and `out`, nothing is kept.
         settings: more about what is evaluated, for results.json. Other settings, another model and
             other data never share tables.
+        source: the hub id or path of the model, from which the authors' scores are known where
+            published models are configured alike.
         processes: the processes of `jax.distributed` share the images: all of them call this
             function, and all get the same outcome. False: this process evaluates all images.
         progress: called after each image with its entry of `dataset.images`, and with its error.
@@ -175,12 +181,13 @@ def evaluate(
         for part in exchanged(to_bytes(merged(evaluation, folder, ours))):
             metric.merge(from_bytes(evaluation, part))
     result = metric.result()
-    preset = nearest_preset(segmenter.config)
-    same = preset is not None and preset.config == segmenter.config
     evaluated = Evaluated(
         task=task,
         scores=headline_scores(result),
-        published=dict(preset.scores) if preset is not None and same else {},
+        published=published_scores(
+            segmenter.config, segmenter.processor, dataset, task, count, source
+        ),
+        images=count,
         settings=settings,
         result=result,
     )

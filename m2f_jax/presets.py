@@ -5,7 +5,9 @@ Facts from the authors' configuration files and model zoo; names from the Huggin
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Literal
 
 from m2f_jax.config import (
     Mask2FormerConfig,
@@ -18,6 +20,10 @@ from m2f_jax.config import (
 from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, Label, things
 
 HUB_PREFIX = "facebook/mask2former-"  # before a preset's name: its repository on the hub
+LICENSE = "CC BY-NC 4.0"  # of the authors' weights, by both of their model zoos
+LICENSE_URL = "https://creativecommons.org/licenses/by-nc/4.0/"
+
+Architecture = Literal["mask2former"]
 
 SWIN_TINY = SwinConfig()
 SWIN_SMALL = SwinConfig(depths=(2, 2, 18, 2))
@@ -29,6 +35,14 @@ SWIN_LARGE = SwinConfig(
 )
 RESNET50 = ResNetConfig()
 RESNET101 = ResNetConfig(depths=(3, 4, 23, 3))
+_PARAMETERS = {  # of both decoders too, without what depends on classes and queries
+    RESNET50: 43_898_240,
+    RESNET101: 62_838_144,
+    SWIN_TINY: 47_349_626,
+    SWIN_SMALL: 68_667_530,
+    SWIN_BASE: 106_832_184,
+    SWIN_LARGE: 215_398_772,
+}
 _BACKBONES = {  # Swin-B was pretrained on ImageNet-1k, "base-IN21k" and Swin-L on ImageNet-21k
     "resnet50": RESNET50,
     "resnet101": RESNET101,
@@ -41,22 +55,64 @@ _BACKBONES = {  # Swin-B was pretrained on ImageNet-1k, "base-IN21k" and Swin-L 
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A data set of the model zoo.
+
+    Attributes:
+        title: what it is called.
+        validation_images: how many images the published scores are of.
+        cities: how many of them are of each city, by what their names begin with; of Cityscapes.
+    """
+
+    title: str
+    validation_images: int
+    cities: Mapping[str, int] = field(default_factory=dict)
+
+
+DATA_SETS: Mapping[str, DataSet] = {  # by what presets' names have
+    "coco": DataSet(title="COCO", validation_images=5000),
+    "cityscapes": DataSet(
+        title="Cityscapes",
+        validation_images=500,
+        cities={"frankfurt": 267, "lindau": 59, "munster": 174},
+    ),
+    "ade": DataSet(title="ADE20K", validation_images=2000),
+    "mapillary-vistas": DataSet(title="Mapillary Vistas", validation_images=2000),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """A published model: its architecture, and how it was tested.
 
     Images were resized to `shortest_edge`, or to less where the other edge would have exceeded
     `longest_edge`. A query took part in a panoptic map if its score exceeded
-    `object_mask_threshold`. `scores` are the authors', in percent, on the validation images at that
-    single scale: "PQ", "AP" (of masks), "AP50" and "mIoU", as far as the model zoo reports them.
-    `file` is the authors' checkpoint.
+    `object_mask_threshold`.
+
+    Attributes:
+        architecture: which of the authors' networks it is.
+        data_set: what it was trained and tested on, a key of `DATA_SETS`.
+        config: the network, with its classes and its task.
+        shortest_edge: in pixels.
+        longest_edge: in pixels.
+        object_mask_threshold: from 0 to 1.
+        parameters: how many numbers were trained.
+        scores: the authors', in percent, on the validation images at that single scale: "PQ", "AP"
+            (of masks), "AP50" and "mIoU", as far as the model zoo reports them.
+        file: the authors' checkpoint.
+        hub: the repository on the Hugging Face hub; None if none is known.
     """
 
+    architecture: Architecture
+    data_set: str
     config: ModelConfig
     shortest_edge: int
     longest_edge: int
     object_mask_threshold: float
+    parameters: int
     scores: Mapping[str, float]
     file: str
+    hub: str | None
 
 
 def preset(name: str) -> Preset:
@@ -73,15 +129,23 @@ def preset(name: str) -> Preset:
     return PRESETS[short]
 
 
-def preset_of_file(name: str) -> Preset | None:
-    """The published model that a file's name tells; None if it is no such name.
+def name_of(source: str) -> str | None:
+    """The name of the published model that a hub id or a path tells; None if it tells none.
 
-    That is the authors' name, such as model_final_dfa862.pkl, or the model's own, such as
-    swin-tiny-coco-instance.pkl, with or without "mask2former-" before it.
+    A path's last part may be the authors' name, such as model_final_dfa862.pkl, or the model's own,
+    such as swin-tiny-coco-instance or mask2former-swin-tiny-coco-instance.pkl.
     """
-    stem = name.rpartition(".")[0].removeprefix(HUB_PREFIX.rpartition("/")[2])
-    of_file = (preset for preset in PRESETS.values() if preset.file == name)
-    return PRESETS.get(stem) or next(of_file, None)
+    last = PurePath(source).name
+    for name, preset in PRESETS.items():
+        own = (name, f"mask2former-{name}")
+        if source == preset.hub or last == preset.file or last in own or _stem(last) in own:
+            return name
+    return None
+
+
+def _stem(file: str) -> str:
+    """A file's name without its ending."""
+    return file.rpartition(".")[0]
 
 
 def nearest_preset(config: ModelConfig) -> Preset | None:
@@ -104,7 +168,7 @@ def nearest_preset(config: ModelConfig) -> Preset | None:
 
 
 def _table(
-    dataset: str,
+    data_set: str,
     task: Task,
     labels: tuple[Label, ...],
     test_size: tuple[int, int],
@@ -112,25 +176,36 @@ def _table(
     rows: Mapping[str, tuple[str, *tuple[float, ...]]],
 ) -> dict[str, Preset]:
     """The presets of one table of the model zoo; a row has the file's digits, then the scores."""
-    shortest, longest = test_size
-    return {
-        f"{backbone}-{dataset}-{task}": Preset(
+    presets = {}
+    for backbone, (digits, *scores) in rows.items():
+        name = f"{backbone}-{data_set}-{task}"
+        cfg = _BACKBONES[backbone]
+        queries = 200 if backbone == "swin-large" and task != "semantic" else 100
+        presets[name] = Preset(
+            architecture="mask2former",
+            data_set=data_set,
             config=Mask2FormerConfig(
                 labels=labels,
                 task=task,
-                backbone=_BACKBONES[backbone],
-                decoder=TransformerDecoderConfig(
-                    num_queries=200 if backbone == "swin-large" and task != "semantic" else 100
-                ),
+                backbone=cfg,
+                decoder=TransformerDecoderConfig(num_queries=queries),
             ),
-            shortest_edge=shortest,
-            longest_edge=longest,
-            object_mask_threshold=0.0 if dataset == "mapillary-vistas" else 0.8,
+            shortest_edge=test_size[0],
+            longest_edge=test_size[1],
+            object_mask_threshold=0.0 if data_set == "mapillary-vistas" else 0.8,
+            parameters=_PARAMETERS[cfg] + 257 * (len(labels) + 1) + 2 * 256 * queries,
             scores=dict(zip(metrics, scores, strict=True)),
             file=f"model_final_{digits}.pkl",
+            hub=HUB_PREFIX + name if _is_on_hub(backbone, data_set, task) else None,
         )
-        for backbone, (digits, *scores) in rows.items()
-    }
+    return presets
+
+
+def _is_on_hub(backbone: str, data_set: str, task: Task) -> bool:
+    """Whether a public trace of the model's repository on the hub was found."""
+    if backbone.startswith("resnet") or (data_set, task) == ("ade", "instance"):
+        return False
+    return (backbone, data_set, task) != ("swin-base-IN21k", "cityscapes", "instance")
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -113,6 +113,7 @@ MAY_IMPORT = {
         "visualization",
         "eval.metrics",
         "eval.predictions",
+        "eval.published",
         "eval.whole_files",
     ),
     "cli": (

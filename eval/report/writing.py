@@ -10,6 +10,7 @@ from ..metrics.coco.mask_ap import CocoMaskAPResult
 from ..metrics.instances.report_data import InstanceAPResult
 from ..metrics.panoptic.panoptic_quality import PanopticQualityResult
 from ..metrics.semantic.scores import SemanticIoUResult
+from ..published import Published
 from .coco import coco_headline, coco_sections
 from .instances import instance_headline, instance_sections
 from .page import TEMPLATES, section
@@ -46,7 +47,7 @@ def write_report(
     *,
     title: str,
     settings: Mapping[str, Any],
-    published: Mapping[str, float],
+    published: Published,
     pictures: Sequence[Picture],
 ):
     """Writes the page, which is complete or not there at all.
@@ -56,7 +57,7 @@ def write_report(
         result: the result of one of the metrics.
         title: the heading, in plain text.
         settings: what was evaluated and how; values that are None are left out.
-        published: the authors' scores in percent, by the names "AP", "AP50", "PQ" and "mIoU".
+        published: the authors' scores of the model.
         pictures: the images to show, as `worst_pictures` makes them.
 
     Raises:

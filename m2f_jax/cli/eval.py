@@ -25,6 +25,7 @@ from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.predictions.cityscapes import find_predictions
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.files import PredictionFiles, measure_files
+from m2f_jax.eval.published import Published
 from m2f_jax.eval.report.writing import (
     Picture,
     worst_pictures,
@@ -120,7 +121,8 @@ def score_files(
     evaluated = Evaluated(
         task=task,
         scores=headline_scores(result),
-        published={},
+        published=Published(),
+        images=len(items),
         settings={"task": task, "predictions": command.predictions, "data": dataset.title},
         result=result,
     )
@@ -172,6 +174,7 @@ def score_model(
                 limit=command.limit,
                 tables=tables_folder(command.out),
                 settings={"model": command.model or DEFAULT_MODEL},
+                source=command.model,
                 progress=advance,
                 on_start=start,
             )

@@ -18,7 +18,7 @@ from m2f_jax.eval.evaluation import measure_all
 from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
-from m2f_jax import ImageProcessor, Mask2Former
+from m2f_jax import ImageProcessor, Mask2Former, load, presets
 from m2f_jax.cli import main
 from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.inference.segmenter import Segmenter
@@ -84,6 +84,36 @@ def test_exported_files_score_the_same(root, model, tmp_path, capsys):
     assert evaluate(root, "--predictions", export, "--out", again) == 0
     assert official(again) == official(out)
     assert (out / "report.html").stat().st_size > 10_000
+
+
+def test_a_published_model_has_its_score_beside_the_measured_one(
+    root, model, tmp_path, capsys, monkeypatch
+):
+    name = "swin-large-cityscapes-instance"
+    published = dataclasses.replace(
+        presets.PRESETS[name],
+        config=load(model).config,
+        shortest_edge=SIZE[0],
+        longest_edge=SIZE[1],
+    )
+    data = presets.DataSet(title="Cityscapes", validation_images=COUNT, cities={"town": COUNT})
+    monkeypatch.setitem(presets.PRESETS, name, published)
+    monkeypatch.setitem(presets.DATA_SETS, "cityscapes", data)
+    folder, out = tmp_path / "model", tmp_path / "out"
+    load(model).model.save_pretrained(folder)
+    assert evaluate(root, "--model", folder, "--out", out) == 0
+    results = json.loads((out / "results.json").read_text())
+    ap = results["scores"]["AP"]
+    assert f"\nAP {ap:.1f} (published 43.7, {ap - 43.7:+.1f})\n" in capsys.readouterr().out
+    assert results["published"]["model"] == name
+    assert results["published"]["scores"] == {"AP": 43.7, "AP50": 71.4}
+    assert results["published"]["differences"]["AP"] == ap - 43.7
+    assert results["images"] == COUNT
+    assert "published 43.7" in (out / "report.html").read_text()
+    assert evaluate(root, "--model", folder, "--limit", 2) == 0
+    assert f"{name} is of the 3 validation images of Cityscapes, and this is of 2" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_second_run_reuses_tables_and_a_changed_setting_does_not(root, model, tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP, CocoMaskAP, PanopticQuality, SemanticIoU
 from m2f_jax.eval.predictions.files import InstancePrediction
+from m2f_jax.eval.published import Published
 from m2f_jax.eval.report.charts import thinned
 from m2f_jax.eval.report.page import MISSING, percent, short_count
 from m2f_jax.eval.report.pictures import overlay, true_instances
@@ -77,7 +78,7 @@ def write(path, result, title="A title", pictures=(), published=None, settings=N
         result,
         title=title,
         settings=settings or {},
-        published=published or {},
+        published=published or Published(),
         pictures=pictures,
     )
     return Page(path)
@@ -122,10 +123,13 @@ def test_classes_without_objects_have_dashes(tmp_path):
 
 def test_headline_stands_beside_published_numbers(tmp_path):
     result = instance_metric().result()
-    source = write(tmp_path / "r.html", result, published={"AP": 40.0}).source
+    published = Published(model="a model", scores={"AP": 40.0})
+    source = write(tmp_path / "r.html", result, published=published).source
     assert f"published 40.0 ({100 * result.ap - 40:+.1f})" in source
-    source = write(tmp_path / "r.html", result, published={"PQ": 60.0}).source
-    assert "no published number" in source
+    assert "numbers of a model" in source
+    source = write(tmp_path / "r.html", result, published=Published(problem="it's another")).source
+    assert "Not compared: it&#39;s another." in source
+    assert "no published number" in write(tmp_path / "r.html", result).source
 
 
 def test_texts_are_escaped(tmp_path):

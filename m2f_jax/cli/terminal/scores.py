@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +11,7 @@ from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAPResult
 from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.metrics.panoptic.panoptic_quality import PanopticQualityResult
 from m2f_jax.eval.metrics.semantic.scores import SemanticIoUResult
+from m2f_jax.eval.published import Published
 from m2f_jax.eval.report.coco import NUMBERS
 from m2f_jax.eval.scores import headline_scores
 from m2f_jax.labels import CITYSCAPES, things
@@ -71,8 +71,8 @@ def _(result: SemanticIoUResult):
     return ("class", "IoU", "iIoU"), [*rows, ("all", percent(result.miou), percent(result.iiou))]
 
 
-def print_scores(result: Any, published: Mapping[str, float]):
-    """The table on standard output, and below it what the authors published, if anything."""
+def print_scores(result: Any, published: Published):
+    """The table on standard output, and below it the headline beside what the authors published."""
     columns, rows = rows_of(result)
     table = Table(show_edge=False, pad_edge=False)
     for i, column in enumerate(columns):
@@ -86,6 +86,11 @@ def print_scores(result: Any, published: Mapping[str, float]):
         for kind in ("AP", "AR"):
             numbers = {name: getattr(result, name.lower()) for name in NUMBERS if kind in name}
             console.print(", ".join(f"{name} {percent(x)}" for name, x in numbers.items()))
-    for name, score in headline_scores(result).items():
-        if name in published:
-            console.print(f"{name} {score:.1f}; the authors published {published[name]}")
+    scores = headline_scores(result)
+    for name, theirs in published.scores.items():
+        beside = f"published {theirs:.1f}"
+        if not math.isnan(scores[name]):
+            beside += f", {scores[name] - theirs:+.1f}"
+        console.print(f"{name} {percent(scores[name] / 100)} ({beside})")
+    if published.problem:
+        console.print(f"not compared: {published.problem}")
