@@ -5,41 +5,40 @@ import difflib
 import sys
 from pathlib import Path
 
-from m2f_jax.presets import HUB_PREFIX, PRESETS, Preset
+from m2f_jax.cli.models import digits_of
+from m2f_jax.presets import DATA_SETS, HUB_PREFIX, LICENSE, LICENSE_URL, PRESETS, Preset
 
 PAGE = Path(__file__).with_name("models.md")
-DATA_SETS = {
-    "coco": "COCO",
-    "cityscapes": "Cityscapes",
-    "ade": "ADE20K",
-    "mapillary-vistas": "Mapillary Vistas",
-}
+ZOO = "https://github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md"
 METRICS = ("PQ", "AP", "AP50", "mIoU")
-COLUMNS = ("model", "classes", "queries", "shortest edge", "longest edge", *METRICS, "file")
+COLUMNS = ("model", "classes", "queries", "parameters", "size", *METRICS, "hub", "file")
 INTRODUCTION = f"""\
 # Models
 
 <!-- Written by docs/generate_models.py; change m2f_jax/presets.py and run it again. -->
 
-The published Mask2Former models for images. Those on Swin are on the Hugging Face hub, but for \
-instances of ADE20K: wherever a command or `from_pretrained` takes a `SOURCE`, put `{HUB_PREFIX}` \
-before the name. All are in the authors' model zoo, as `model_final_` and the digits in the column \
-"file"; give the downloaded `.pkl` as `SOURCE`. `m2f train` takes the name itself, as a recipe. \
-`m2f models` lists them, and `m2f info NAME` shows a model's architecture, number of parameters \
-and classes without fetching it.
+The {len(PRESETS)} published Mask2Former models for images that are known here. `m2f models \
+cityscapes resnet` lists those that these words fit, and `m2f info NAME` shows a model's \
+architecture, parameters and classes without fetching it. `m2f train` takes the name itself, as a \
+recipe.
 
-With both decoders a model has 44.0 million parameters on ResNet-50, 63.0 on ResNet-101, 47.4 on \
-Swin-T, 68.7 on Swin-S, 106.9 on Swin-B and 215.5 on Swin-L; the number of classes changes little. \
-`swin-base` was pretrained on ImageNet-1k, `swin-base-IN21k` and `swin-large` on ImageNet-21k, the \
-ResNets on ImageNet-1k.
+**Where they are.** Models with a link in the column "hub" are on the Hugging Face hub: wherever a \
+command or `from_pretrained` takes a `SOURCE`, put `{HUB_PREFIX}` before the name. All are in the \
+[authors' model zoo]({ZOO}), as `model_final_` and the digits in the column "file"; give the \
+downloaded `.pkl` as `SOURCE`.
 
-Scores are the authors', in percent, on the validation images at a single scale: PQ (panoptic), AP \
-and AP50 of masks (instance) and mIoU (semantic), as far as their model zoo reports them. Images \
-are resized until the shorter side has the shortest edge's pixels, or fewer where the longer side \
-would exceed the longest edge.
+**Scores** are the authors', in percent, on the validation images at a single scale: PQ \
+(panoptic), AP and AP50 of masks (instance) and mIoU (semantic), as far as their model zoo reports \
+them. Images are resized until the shorter side has the first number of pixels in the column \
+"size", or fewer where the longer side would exceed the second. \
+[`m2f eval`](evaluate.md#beside-the-published-scores) prints them beside what it measures.
 
-The published weights are the authors', under CC BY-NC 4.0. [The model in the \
-package](train.md#the-model-in-the-package), `streets`, is our own.
+**Parameters** are in millions, with both decoders. `swin-base` was pretrained on ImageNet-1k, \
+`swin-base-IN21k` and `swin-large` on ImageNet-21k, the ResNets on ImageNet-1k.
+
+**Licence.** The published weights are the authors', under [{LICENSE}]({LICENSE_URL}), which \
+doesn't allow commercial use; look there what that means for a model that starts from them. [The \
+model in the package](train.md#the-model-in-the-package), `streets`, is our own.
 """
 
 
@@ -50,10 +49,11 @@ def row_of(name: str, preset: Preset) -> str:
         f"`{name}`",
         str(config.num_classes),
         str(config.decoder.num_queries),
-        str(preset.shortest_edge),
-        str(preset.longest_edge),
+        f"{preset.parameters / 1e6:.1f}",
+        f"{preset.shortest_edge}/{preset.longest_edge}",
         *(f"{preset.scores[x]:.1f}" if x in preset.scores else "" for x in METRICS),
-        preset.file.removeprefix("model_final_").removesuffix(".pkl"),
+        f"[hub](https://huggingface.co/{preset.hub})" if preset.hub else "",
+        digits_of(preset),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -61,13 +61,10 @@ def row_of(name: str, preset: Preset) -> str:
 def make_page() -> str:
     """The whole page, with a table for each data set."""
     parts = [INTRODUCTION]
-    rows = {name: row_of(name, preset) for name, preset in PRESETS.items()}
-    for key, title in DATA_SETS.items():
-        found = [rows.pop(name) for name in PRESETS if f"-{key}-" in name]
-        head = [f"| {' | '.join(COLUMNS)} |", f"|---{'|--:' * (len(COLUMNS) - 1)}|"]
-        parts.append("\n".join([f"\n## {title}\n", *head, *found]) + "\n")
-    if rows:
-        raise ValueError(f"DATA_SETS has no heading for {', '.join(rows)}")
+    head = [f"| {' | '.join(COLUMNS)} |", f"|---{'|--:' * (len(COLUMNS) - 1)}|"]
+    for key, data_set in DATA_SETS.items():
+        rows = [row_of(name, preset) for name, preset in PRESETS.items() if preset.data_set == key]
+        parts.append("\n".join([f"\n## {data_set.title}\n", *head, *rows]) + "\n")
     return "".join(parts)
 
 

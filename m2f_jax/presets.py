@@ -132,13 +132,13 @@ def preset(name: str) -> Preset:
 def name_of(source: str) -> str | None:
     """The name of the published model that a hub id or a path tells; None if it tells none.
 
-    A path's last part may be the authors' name, such as model_final_dfa862.pkl, or the model's own,
-    such as swin-tiny-coco-instance or mask2former-swin-tiny-coco-instance.pkl.
+    Its last part may be the authors' name, such as model_final_dfa862.pkl, or the model's own, such
+    as swin-tiny-coco-instance or mask2former-swin-tiny-coco-instance.pkl.
     """
     last = PurePath(source).name
     for name, preset in PRESETS.items():
         own = (name, f"mask2former-{name}")
-        if source == preset.hub or last == preset.file or last in own or _stem(last) in own:
+        if last == preset.file or last in own or _stem(last) in own:
             return name
     return None
 

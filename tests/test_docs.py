@@ -1,6 +1,7 @@
 """The code of the pages runs."""
 
 import re
+import runpy
 import subprocess
 import sys
 
@@ -24,6 +25,13 @@ def test_code_runs(page, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_models_is_that_of_the_presets():
+    script = runpy.run_path(str(ROOT / "docs" / "generate_models.py"))
+    assert (ROOT / "docs" / "models.md").read_text() == script["make_page"](), (
+        "run python docs/generate_models.py"
+    )
 
 
 def test_links_lead_somewhere():

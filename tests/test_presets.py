@@ -8,7 +8,7 @@ from m2f_jax.eval.scores import MAIN_SCORES
 from m2f_jax.config import Mask2FormerConfig, ResNetConfig, SwinConfig
 from m2f_jax.labels import numbered, published_labels
 from m2f_jax.modeling.parameters import trained_shapes
-from m2f_jax.presets import PRESETS, nearest_preset, preset
+from m2f_jax.presets import DATA_SETS, PRESETS, name_of, nearest_preset, preset
 
 RESNETS = ("resnet50", "resnet101")
 ALL_SWINS = ("swin-tiny", "swin-small", "swin-base", "swin-base-IN21k", "swin-large")
@@ -153,3 +153,39 @@ def test_numbers_of_trained_parameters_are_the_authors(name, backbone, pixel_dec
     for parameter, shape in trained_shapes(PRESETS[name].config).items():
         counts[parameter.partition(".")[0]] += math.prod(shape)
     assert tuple(counts.values()) == (backbone, pixel_decoder, decoder)
+    assert PRESETS[name].parameters == sum(counts.values())
+
+
+@pytest.mark.parametrize(  # of each backbone, and of most numbers of classes and queries
+    "name",
+    [
+        "swin-tiny-cityscapes-instance",
+        "swin-small-cityscapes-panoptic",
+        "swin-base-ade-semantic",
+        "swin-large-mapillary-vistas-panoptic",
+    ],
+)
+def test_numbers_of_parameters_are_those_of_the_model(name):
+    shapes = trained_shapes(PRESETS[name].config).values()
+    assert PRESETS[name].parameters == sum(map(math.prod, shapes))
+
+
+def test_names_and_where_the_weights_are():
+    for name, published in PRESETS.items():
+        assert name.endswith(f"-{published.data_set}-{published.config.task}")
+        assert published.data_set in DATA_SETS
+        assert name_of(published.file) == name_of(f"some/{name}.pth") == name
+        if published.hub is not None:
+            assert name_of(published.hub) == name
+    assert len({published.file for published in PRESETS.values()}) == len(PRESETS)
+    absent = {name for name, published in PRESETS.items() if published.hub is None}
+    assert absent == {
+        *(name for name in PRESETS if name.startswith("resnet")),
+        "swin-large-ade-instance",
+        "swin-base-IN21k-cityscapes-instance",
+    }
+
+
+@pytest.mark.parametrize("source", ["model_final.pkl", "", "swin-tiny", "x/model_final_123456.pkl"])
+def test_other_names_tell_nothing(source):
+    assert name_of(source) is None

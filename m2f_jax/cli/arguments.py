@@ -153,10 +153,11 @@ class Info:
 
 @dataclass(frozen=True)
 class Models:
-    """List the published models: classes, test size, scores, and the authors' file."""
+    """List the published models: scores, test size, parameters, and where they are."""
 
     words: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="WORD...")] = ()
-    """Only those whose names have all these words, such as cityscapes instance resnet."""
+    """Only those that all of these words fit: of the backbone, the data set, the task, the
+    architecture or the file, such as cityscapes instance resnet."""
     json: bool = False
     """Print JSON."""
 

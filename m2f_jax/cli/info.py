@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from m2f_jax.cli.arguments import Info
+from m2f_jax.cli.models import origin_of
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.config import (
     FPNPixelDecoderConfig,
@@ -24,7 +25,7 @@ from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.model import forward
 from m2f_jax.modeling.parameters import abstract_model, trained_shapes
 from m2f_jax.plain import to_plain
-from m2f_jax.presets import HUB_PREFIX, PRESETS
+from m2f_jax.presets import DATA_SETS, HUB_PREFIX, PRESETS, Preset, name_of
 from m2f_jax.pretrained import load
 
 MEBI = 2**20
@@ -38,20 +39,34 @@ def run(command: Info) -> int:
                 f"{command.source} is an exported model; --memory is for the model it was made of"
             )
         return tell(command, describe_exported(Path(command.source)), {})
-    name = command.source.removeprefix(HUB_PREFIX)
-    preset = None if Path(command.source).exists() else PRESETS.get(name)
-    if preset is not None:  # known without fetching it
+    preset = unfetched(command)
+    if preset is not None:
         config, processor = preset.config, ImageProcessor.for_model(preset.config)
     else:
         opened = load(command.source, labels=command.labels, revision=command.revision)
         config, processor = opened.config, opened.processor
+        name = name_of(command.source)
+        if name is not None and PRESETS[name].config == config:
+            preset = PRESETS[name]
     facts = describe(config, processor)
     if preset is not None:
-        facts["published scores (%)"] = dict(preset.scores)
-        facts["authors' file"] = preset.file
+        facts |= {"data set": DATA_SETS[preset.data_set].title, **origin_of(preset)}
     if command.memory is not None:
         facts["compiled"] = measure(config, command.memory)
     return tell(command, facts, {"config": config.to_dict()})
+
+
+def unfetched(command: Info) -> Preset | None:
+    """The published model whose name, hub id or file's name is the source; None for any other.
+
+    It is known without its file. A file or folder of the name is looked into instead.
+    """
+    name = name_of(command.source)
+    if name is None or command.labels or command.revision or Path(command.source).exists():
+        return None
+    preset = PRESETS[name]
+    is_its = command.source in (name, HUB_PREFIX + name, preset.hub, preset.file)
+    return preset if is_its else None
 
 
 def tell(command: Info, facts: dict[str, Any], more: dict[str, Any]) -> int:
@@ -154,6 +169,8 @@ def show(source: str, facts: dict[str, Any]):
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
+        if value is None:
+            continue
         if isinstance(value, dict):
             value = ", ".join(f"{key} {as_text(part)}" for key, part in value.items())
         elif isinstance(value, list):

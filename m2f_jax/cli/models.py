@@ -7,11 +7,13 @@ from rich.table import Table
 
 from m2f_jax.cli.arguments import Models
 from m2f_jax.cli.terminal.console import terminal
-from m2f_jax.presets import PRESETS, Preset
+from m2f_jax.presets import DATA_SETS, HUB_PREFIX, LICENSE, PRESETS, Preset
+
+COLUMNS = ("PQ", "AP", "mIoU")  # AP50 is in the JSON, which need not fit into 80 columns
 
 
 def run(command: Models) -> int:
-    """Prints the published models whose names have all words, as a table or as JSON.
+    """Prints the published models that all words fit, as a table or as JSON.
 
     Raises:
         ValueError: there are none.
@@ -20,45 +22,82 @@ def run(command: Models) -> int:
     found = {
         name: preset
         for name, preset in PRESETS.items()
-        if all(word in name.lower() for word in words)
+        if all(is_said(word, name, preset) for word in words)
     }
     if not found:
         raise ValueError(
-            f"no published model has {' and '.join(map(repr, command.words))} in its name; "
-            "m2f models lists all"
+            f"no published model fits {' and '.join(map(repr, command.words))}; m2f models lists "
+            "all"
         )
     if command.json:
         print(json.dumps({name: facts_of(preset) for name, preset in found.items()}, indent=2))
-    else:
-        terminal(errors=False).print(table_of(found))
+        return 0
+    console = terminal(errors=False)
+    console.print(table_of(found))
+    console.print(
+        "\nin percent; at shortest/longest edge; M: millions of parameters\n"
+        f"hub: {HUB_PREFIX} and the name is on the Hugging Face hub\n"
+        "file: model_final_ and these digits and .pkl is in the authors' model zoo\n"
+        f"licence of the weights: {LICENSE}"
+    )
     return 0
+
+
+def is_said(word: str, name: str, preset: Preset) -> bool:
+    """Whether a word, in small letters, is a part of what a model is called, or its file or hub id.
+
+    It is called by its backbone, data set, task and architecture.
+    """
+    called = (name, preset.architecture, DATA_SETS[preset.data_set].title)
+    return any(word in text.lower() for text in called) or word in (
+        preset.file,
+        digits_of(preset),
+        (preset.hub or "").lower(),
+    )
+
+
+def digits_of(preset: Preset) -> str:
+    """What the authors' file has between "model_final_" and ".pkl"."""
+    return preset.file.removeprefix("model_final_").removesuffix(".pkl")
 
 
 def facts_of(preset: Preset) -> dict[str, Any]:
     """What there is to know of a published model without building it, as plain JSON values."""
-    config = preset.config
     return {
-        "task": config.task,
-        "classes": config.num_classes,
-        "queries": config.decoder.num_queries,
+        "architecture": preset.architecture,
+        "data set": DATA_SETS[preset.data_set].title,
+        "task": preset.config.task,
+        "classes": preset.config.num_classes,
+        "queries": preset.config.decoder.num_queries,
+        "parameters": preset.parameters,
         "shortest_edge": preset.shortest_edge,
         "longest_edge": preset.longest_edge,
+        **origin_of(preset),
+    }
+
+
+def origin_of(preset: Preset) -> dict[str, Any]:
+    """The scores of a published model, and where and under which licence its weights are."""
+    return {
         "published scores (%)": dict(preset.scores),
         "authors' file": preset.file,
+        "hub": preset.hub,
+        "licence": LICENSE,
     }
 
 
 def table_of(presets: dict[str, Preset]) -> Table:
-    """The models as a table; files by the digits after "model_final_"."""
+    """The models as a table."""
     table = Table("model", box=None, padding=(0, 1, 0, 0))
-    table.add_column("classes", justify="right")
-    table.add_column("published, %")
-    table.add_column("file")
+    for column in (*COLUMNS, "size", "M", "hub", "file"):
+        table.add_column(column, justify="right")
     for name, preset in presets.items():
         table.add_row(
             name,
-            str(preset.config.num_classes),
-            ", ".join(f"{metric} {score:.1f}" for metric, score in preset.scores.items()),
-            preset.file.removeprefix("model_final_").removesuffix(".pkl"),
+            *(f"{preset.scores[x]:.1f}" if x in preset.scores else "" for x in COLUMNS),
+            f"{preset.shortest_edge}/{preset.longest_edge}",
+            f"{preset.parameters / 1e6:.1f}",
+            "hub" if preset.hub else "",
+            digits_of(preset),
         )
     return table

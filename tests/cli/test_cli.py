@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from m2f_jax.cli import main
+from m2f_jax.cli import info, main
 from m2f_jax.presets import PRESETS
 from tests.conftest import GOLDEN
 
@@ -61,10 +61,11 @@ def test_info_of_files_and_of_published_names(capsys):
     facts = json.loads(capsys.readouterr().out)
     assert facts["parameters"]["all"] == 233_021
     assert facts["config"]["decoder"]["num_queries"] == 14
-    assert main(["info", "facebook/mask2former-swin-large-cityscapes-instance"]) == 0
+    assert main(["info", "resnet50-coco-instance"]) == 0
     shown = capsys.readouterr().out
-    assert "215,503,485" in shown
+    assert "43,970,257" in shown
     assert "AP 43.7" in shown
+    assert "hub" not in shown  # it isn't there
     assert main(["info", MODEL, "--json", "--memory", "64", "96"]) == 0
     assert json.loads(capsys.readouterr().out)["compiled"]["temporaries (MiB)"] > 0
 
@@ -85,20 +86,91 @@ def test_help_does_not_wait_for_jax():
     subprocess.run([sys.executable, "-P", "-c", code], check=True, capture_output=True)
 
 
+def listed(capsys, *words):
+    assert main(["models", *words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
 def test_published_models_are_listed(capsys):
-    assert main(["models", "--json"]) == 0
-    assert list(json.loads(capsys.readouterr().out)) == list(PRESETS)
-    assert main(["models", "ResNet", "cityscapes", "instance", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["resnet50-cityscapes-instance", "resnet101-cityscapes-instance"]
-    first = found["resnet50-cityscapes-instance"]
-    assert first["published scores (%)"] == {"AP": 37.4, "AP50": 61.9}
-    assert first["authors' file"] == "model_final_01a8ed.pkl"
-    assert main(["models", "large", "cityscapes-instance"]) == 0
-    [title, row] = capsys.readouterr().out.splitlines()
-    assert row.split() == [
-        *("swin-large-cityscapes-instance", "8", "AP", "43.7,", "AP50", "71.4", "dfa862"),
+    assert list(listed(capsys)) == list(listed(capsys, "mask2former")) == list(PRESETS)
+    assert listed(capsys, "resnet50-cityscapes-instance") == {
+        "resnet50-cityscapes-instance": {
+            "architecture": "mask2former",
+            "data set": "Cityscapes",
+            "task": "instance",
+            "classes": 8,
+            "queries": 100,
+            "parameters": 43_951_753,
+            "shortest_edge": 1024,
+            "longest_edge": 2048,
+            "published scores (%)": {"AP": 37.4, "AP50": 61.9},
+            "authors' file": "model_final_01a8ed.pkl",
+            "hub": None,
+            "licence": "CC BY-NC 4.0",
+        }
+    }
+    assert main(["models", "large", "coco"]) == 0
+    title, instance, panoptic, *_ = capsys.readouterr().out.splitlines()
+    assert title.split() == ["model", "PQ", "AP", "mIoU", "size", "M", "hub", "file"]
+    assert instance.split()[:2] == ["swin-large-coco-instance", "50.1"]
+    assert panoptic.split() == [
+        *("swin-large-coco-panoptic", "57.8", "48.6", "67.4"),
+        *("800/1333", "215.5", "hub", "f07440"),
     ]
-    assert title.split()[:2] == ["model", "classes"]
-    assert main(["models", "yolo"]) == 1
-    assert capsys.readouterr().err.startswith("m2f: no published model has 'yolo' in its name")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["ResNet", "cityscapes", "instance"], ["resnet50-cityscapes-instance",
+                                                "resnet101-cityscapes-instance"]),
+        (["Vistas", "semantic", "swin"], ["swin-large-mapillary-vistas-semantic"]),
+        (["ADE20K", "panoptic", "50"], ["resnet50-ade-panoptic"]),  # and no file with a 50 in it
+        (["dfa862"], ["swin-large-cityscapes-instance"]),
+        (["model_final_dfa862.pkl"], ["swin-large-cityscapes-instance"]),
+        (["facebook/mask2former-swin-large-ade-panoptic"], ["swin-large-ade-panoptic"]),
+    ],
+)  # fmt: skip
+def test_words_choose_among_published_models(capsys, words, names):
+    assert list(listed(capsys, *words)) == names
+
+
+def test_words_that_fit_no_published_model(capsys):
+    assert main(["models", "swin", "yolo"]) == 1
+    assert capsys.readouterr().err == (
+        "m2f: no published model fits 'swin' and 'yolo'; m2f models lists all\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "swin-large-cityscapes-instance",
+        "facebook/mask2former-swin-large-cityscapes-instance",
+        "model_final_dfa862.pkl",
+    ],
+)
+def test_info_of_a_published_model_fetches_nothing(capsys, monkeypatch, source):
+    monkeypatch.setattr(info, "load", None)
+    assert main(["info", source, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["parameters"]["all"] == 215_503_485
+    assert facts["input size"] == {
+        "shortest_edge": 1024, "longest_edge": 2048, "multiple_of": 32,
+    }  # fmt: skip
+    assert facts["published scores (%)"] == {"AP": 43.7, "AP50": 71.4}
+    assert (facts["data set"], facts["licence"]) == ("Cityscapes", "CC BY-NC 4.0")
+    assert facts["hub"] == "facebook/mask2former-swin-large-cityscapes-instance"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["somebody/swin-tiny-coco-instance", "files/model_final_dfa862.pkl", "swin-tiny-coco.pkl"],
+)
+def test_info_of_what_is_only_called_so_looks_for_it(monkeypatch, capsys, source):
+    def load(source, **_):
+        raise FileNotFoundError(f"{source} is missing")
+
+    monkeypatch.setattr(info, "load", load)
+    assert main(["info", source]) == 1
+    assert capsys.readouterr().err == f"m2f: {source} is missing\n"
