@@ -14,7 +14,7 @@ import numpy as np
 from m2f_jax.config import MODEL_TYPE, ModelConfig, Task
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
-from m2f_jax.labels import Label, numbered, published_labels
+from m2f_jax.labels import ADE20K_FULL, COCO_STUFF, Label, numbered, published_labels
 from m2f_jax.modeling.parameters import check_finite, parameter_shapes
 from m2f_jax.plain import type_of
 from m2f_jax.presets import PRESETS, name_of, nearest_preset
@@ -71,9 +71,9 @@ def open_checkpoint(
         num_heads: of the attention in both decoders of an authors' file, which doesn't say; 8 by
             default, as in every published model.
         labels: the classes, in place of those that the checkpoint names: "cityscapes", "coco",
-            "ade20k" or "mapillary", a file as `read_labels` takes, or the labels themselves. An
-            authors' file names none; unless it is a published one, its classes are otherwise
-            called "class 0", "class 1" and so on.
+            "coco-stuff", "ade20k", "ade20k-full" or "mapillary", a file as `read_labels` takes, or
+            the labels themselves. An authors' file names none; unless it is a published one, its
+            classes are otherwise called "class 0", "class 1" and so on.
         kind: the config's class, if it may be of one only. An authors' file doesn't say whether it
             is a model of images or of videos: unless it is a published one, images by default.
 
@@ -398,7 +398,8 @@ def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str
     """Guesses the task of a model from its name, its classes, or the name of what it came from.
 
     Of the published models with stuff classes, those with 200 queries are panoptic, and those of
-    ADE20K and Mapillary Vistas with 100 are semantic.
+    ADE20K and Mapillary Vistas with 100 are semantic. COCO-Stuff and the full ADE20K serve nothing
+    else.
     """
     tasks = re.compile("|".join(get_args(Task)))
     if named := tasks.findall(name.lower()):
@@ -407,6 +408,8 @@ def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str
         return "instance"
     if named := tasks.findall(origin.lower()):
         return named[-1]
+    if tuple(labels) in (COCO_STUFF, ADE20K_FULL):
+        return "semantic"
     return "semantic" if num_queries == 100 and len(labels) in (65, 150) else "panoptic"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +130,35 @@ MAPILLARY_VISTAS = _parse("""
     64 Car Mount; 65 Ego Vehicle
 """)
 
+# The 171 classes of COCO-Stuff 10k: COCO's things, then 91 of stuff. In the maps that the authors'
+# script makes, a class has the number of its position; `id` is that of COCO-Stuff.
+COCO_STUFF = things(COCO) + _parse("""
+    92 banner; 93 blanket; 94 branch; 95 bridge; 96 building-other; 97 bush; 98 cabinet; 99 cage;
+    100 cardboard; 101 carpet; 102 ceiling-other; 103 ceiling-tile; 104 cloth; 105 clothes;
+    106 clouds; 107 counter; 108 cupboard; 109 curtain; 110 desk-stuff; 111 dirt; 112 door-stuff;
+    113 fence; 114 floor-marble; 115 floor-other; 116 floor-stone; 117 floor-tile; 118 floor-wood;
+    119 flower; 120 fog; 121 food-other; 122 fruit; 123 furniture-other; 124 grass; 125 gravel;
+    126 ground-other; 127 hill; 128 house; 129 leaves; 130 light; 131 mat; 132 metal;
+    133 mirror-stuff; 134 moss; 135 mountain; 136 mud; 137 napkin; 138 net; 139 paper;
+    140 pavement; 141 pillow; 142 plant-other; 143 plastic; 144 platform; 145 playingfield;
+    146 railing; 147 railroad; 148 river; 149 road; 150 rock; 151 roof; 152 rug; 153 salad;
+    154 sand; 155 sea; 156 shelf; 157 sky-other; 158 skyscraper; 159 snow; 160 solid-other;
+    161 stairs; 162 stone; 163 straw; 164 structural-other; 165 table; 166 tent;
+    167 textile-other; 168 towel; 169 tree; 170 vegetable; 171 wall-brick; 172 wall-concrete;
+    173 wall-other; 174 wall-panel; 175 wall-stone; 176 wall-tile; 177 wall-wood; 178 water-other;
+    179 waterdrops; 180 window-blind; 181 window-other; 182 wood
+""")
+
+# The 847 classes that the authors take from the full ADE20K, a name per line; `id` is the position,
+# as in the maps that their script makes. They are trained for semantic segmentation alone, so that
+# nothing says which ones are things.
+ADE20K_FULL = tuple(
+    Label(id=k, name=name, is_thing=False)
+    for k, name in enumerate(
+        Path(__file__).with_name("ade20k_full.txt").read_text("utf-8").splitlines()
+    )
+)
+
 _PUBLISHED = {
     len(labels): labels
     for labels in (
@@ -139,5 +169,7 @@ _PUBLISHED = {
         things(ADE20K),
         ADE20K,
         MAPILLARY_VISTAS,
+        COCO_STUFF,
+        ADE20K_FULL,
     )
 }

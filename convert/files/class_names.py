@@ -7,12 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from m2f_jax.files import read_json
-from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, Label, numbered, things
+from m2f_jax.labels import (
+    ADE20K,
+    ADE20K_FULL,
+    CITYSCAPES,
+    COCO,
+    COCO_STUFF,
+    MAPILLARY_VISTAS,
+    Label,
+    numbered,
+    things,
+)
 
 DATA_SETS = {
     "cityscapes": CITYSCAPES,
     "coco": COCO,
+    "coco-stuff": COCO_STUFF,
     "ade20k": ADE20K,
+    "ade20k-full": ADE20K_FULL,
     "mapillary": MAPILLARY_VISTAS,
 }
 MAX_CLASSES = 65_535  # and ids: PNG maps have 16 bits

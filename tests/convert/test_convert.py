@@ -31,7 +31,16 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
 )
 from m2f_jax.inference.processor import ImageProcessor
-from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, numbered, things
+from m2f_jax.labels import (
+    ADE20K,
+    ADE20K_FULL,
+    CITYSCAPES,
+    COCO,
+    COCO_STUFF,
+    MAPILLARY_VISTAS,
+    numbered,
+    things,
+)
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.parameters import check_finite, parameter_shapes
 from m2f_jax.presets import PRESETS, preset
@@ -758,7 +767,7 @@ def test_classes_that_a_file_does_not_name(authors, tmp_path, caplog):
     [record] = caplog.records
     said = record.getMessage()
     assert said.startswith(f"{path} doesn't name its 8 classes: they are called class 0")
-    assert "--labels cityscapes, coco, ade20k, mapillary or FILE" in said
+    assert "--labels cityscapes, coco, coco-stuff, ade20k, ade20k-full, mapillary or FILE" in said
     assert "\n" not in said
 
 
@@ -1031,6 +1040,8 @@ def test_classes_of_ones_own():
         (ADE20K, 200, "model_final.pkl", "", "panoptic"),
         (MAPILLARY_VISTAS, 100, "model_final.pkl", "", "semantic"),
         (MAPILLARY_VISTAS, 200, "model_final.pkl", "", "panoptic"),
+        (COCO_STUFF, 171, "model_final.pkl", "", "semantic"),
+        (ADE20K_FULL, 100, "model_final.pkl", "", "semantic"),
         (ADE20K, 100, "hf", "facebook/mask2former-swin-large-ade-panoptic", "panoptic"),
         (numbered(3), 100, "roads-semantic", "", "semantic"),
         (numbered(3), 100, "roads", "facebook/mask2former-swin-tiny-ade-semantic", "instance"),
