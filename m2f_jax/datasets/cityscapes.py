@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.dataset import CityscapesTruth
+from m2f_jax.datasets.dataset import CityscapesTruth, chosen_labels
 from m2f_jax.datasets.examples import Example
 from m2f_jax.datasets.id_maps import IdMapDataset, IdMapImage
 from m2f_jax.images import read_ids
@@ -66,10 +66,7 @@ def cityscapes_images(root: Path, split: str, endings: Sequence[str]) -> list[Ci
     folders = [root / kind / split for kind in ("leftImg8bit", "gtFine")]
     for folder in folders:
         if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{folder} is missing; {root} should hold leftImg8bit/{split}/<city>/ and "
-                f"gtFine/{split}/<city>/ as Cityscapes is unpacked"
-            )
+            raise FileNotFoundError(f"{folder} is missing")
     paths = sorted(folders[0].glob(f"*/*{IMAGE_ENDING}"))
     images = []
     for path in paths:
@@ -180,21 +177,15 @@ def cityscapes_dataset(
         FileNotFoundError: as `cityscapes_images`.
         ValueError: a class isn't one of Cityscapes'.
     """
-    if labels is None:
-        labels = things(CITYSCAPES) if task == "instance" else CITYSCAPES
-    known = {(label.id, label.name) for label in CITYSCAPES}
-    foreign = [label.name for label in labels if (label.id, label.name) not in known]
-    if foreign:
-        raise ValueError(
-            f"{len(foreign)} of the {len(labels)} classes to learn aren't Cityscapes': "
-            f"{', '.join(foreign[:5])}"
-        )
+    if labels is None and task == "instance":
+        labels = things(CITYSCAPES)
+    labels = chosen_labels(labels, CITYSCAPES, "Cityscapes")
     images = tuple(cityscapes_images(root, split, ["_instanceIds.png"]))
     indices = {label.id: index for index, label in enumerate(labels)}
     id_maps = IdMapDataset(
         title=f"{root}, {split}",
         images=tuple(IdMapImage(image.image, image.instance_ids) for image in images),
-        labels=tuple(labels),
+        labels=labels,
         task=task,
         classes={id_: indices.get(id_) for id_ in CLASS_IDS},
     )

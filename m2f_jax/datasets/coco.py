@@ -4,6 +4,7 @@ In a file of objects, each has polygons or a run-length encoding, and objects ma
 panoptic file names for every image a PNG whose red + 256 green + 65536 blue is a segment's id.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -198,6 +199,7 @@ def coco_dataset(
     labels: Sequence[Label] | None = None,
     maps: Path | None = None,
     invalid: Invalid = "refuse",
+    categories: Sequence[Label] | None = None,
 ) -> CocoDataset:
     """The images of a COCO annotation file with their ground truth.
 
@@ -209,12 +211,17 @@ def coco_dataset(
             (for the instance task, things), in order of their ids.
         maps: the folder of a panoptic file's PNGs; None for the one beside it, of its name.
         invalid: what becomes of objects that can't be used, see `read_coco_file`.
+        categories: the classes of a published data set, which take the place of the file's by
+            their ids, whatever it calls them; None for the file's own.
 
     Raises:
         FileNotFoundError: the annotation file is missing.
-        ValueError: as `read_coco_file`, or the file has categories that the labels lack.
+        ValueError: as `read_coco_file` and `with_categories`, or the file has categories that the
+            labels lack.
     """
     file = read_coco_file(annotations, invalid)
+    if categories is not None:
+        file = with_categories(file, categories)
     maps = annotations.with_suffix("") if maps is None else maps
     if nameless := [image.id for image in file.images if image.file_name is None]:
         raise ValueError(f"{annotations}: image {nameless[0]} has no file_name")
@@ -252,3 +259,28 @@ def coco_dataset(
         categories=file.categories,
         classes={label.id: classes.get(label.id) for label in file.categories},
     )
+
+
+def with_categories(file: CocoFile, categories: Sequence[Label]) -> CocoFile:
+    """Returns a file with the classes of a published data set, by their ids.
+
+    Published files name some classes otherwise than the models that were trained on them.
+
+    Raises:
+        ValueError: an id that the file uses isn't one of them, or the file numbers them otherwise.
+    """
+    ids = {label.id for label in categories}
+    if unknown := sorted(file.used - ids):
+        raise ValueError(
+            f"{file.where} has segments of the category {unknown[0]}, which isn't one of the "
+            f"{len(categories)} of this data set"
+        )
+    named = {label.name: label for label in categories}
+    for label in file.categories:
+        ours = named.get(label.name.strip())
+        if ours is not None and ours.id != label.id:
+            raise ValueError(
+                f"{file.where}: {ours.name} is the category {label.id}, and in this data set "
+                f"{ours.id}; make the file with the authors' script"
+            )
+    return dataclasses.replace(file, categories=tuple(categories))

@@ -168,3 +168,41 @@ def class_indices(
             f"{' ...' if len(names) > SHOWN else ''}"
         )
     return {names[label.name]: index for index, label in enumerate(labels)}
+
+
+def chosen_labels(
+    labels: Sequence[Label] | None, known: Sequence[Label], name: str
+) -> tuple[Label, ...]:
+    """Returns the classes to learn of a published data set: all known ones, or those chosen.
+
+    Args:
+        labels: the choice, by the data set's ids and names; None for all.
+        known: the data set's classes.
+        name: of the data set, for messages.
+
+    Raises:
+        ValueError: a class isn't a known one.
+    """
+    if labels is None:
+        return tuple(known)
+    ours = {(label.id, label.name) for label in known}
+    foreign = [label.name for label in labels if (label.id, label.name) not in ours]
+    if foreign:
+        raise ValueError(
+            f"{len(foreign)} of the {len(labels)} classes to learn aren't those of {name}: "
+            f"{', '.join(foreign[:SHOWN])}"
+        )
+    return tuple(labels)
+
+
+def only_semantic(task: Task, name: str):
+    """Refuses other tasks than "semantic" where there are no objects.
+
+    Raises:
+        ValueError: naming the data.
+    """
+    if task != "semantic":
+        raise ValueError(
+            f"{name} has maps of classes, without objects, and serves the semantic task alone, not "
+            f"{task}"
+        )

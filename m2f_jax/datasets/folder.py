@@ -24,12 +24,11 @@ from m2f_jax.config import Task
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import class_indices
-from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapDataset, IdMapImage
+from m2f_jax.datasets.id_maps import FIRST_OBJECT, IdMapDataset, image_pairs
 from m2f_jax.files import read_json
 from m2f_jax.labels import Label, things
 from m2f_jax.plain import from_plain
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
 NOTHING = (0, 255)
 LABELS_FILE = "labels.json"
 ANNOTATIONS_FILE = "annotations.json"
@@ -121,32 +120,3 @@ def read_labels(path: Path) -> tuple[Label, ...]:
                 "without 255"
             )
     return tuple(sorted(labels, key=lambda label: label.id))
-
-
-def image_pairs(images: Path, ids: Path) -> tuple[IdMapImage, ...]:
-    """Pairs every image with the PNG of its name.
-
-    Raises:
-        FileNotFoundError: an image or a PNG is alone, or there are none.
-        ValueError: two images have the same name.
-    """
-    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_ENDINGS)
-    if not paths:
-        raise FileNotFoundError(f"{images} holds no image ({', '.join(IMAGE_ENDINGS)})")
-    by_name = {path.stem: path for path in paths}
-    for path in paths:
-        if by_name[path.stem] != path:
-            raise ValueError(
-                f"{path} and {by_name[path.stem]} would share {path.stem}.png; rename one of them"
-            )
-    maps = {path.stem: path for path in ids.glob("*.png")}
-    if alone := sorted(set(by_name) - set(maps)):
-        raise FileNotFoundError(
-            f"{len(alone)} of {len(by_name)} images have no map of ids, the first missing one is "
-            f"{ids / alone[0]}.png"
-        )
-    if alone := sorted(set(maps) - set(by_name)):
-        raise FileNotFoundError(
-            f"{len(alone)} maps of ids have no image in {images}, the first one is {maps[alone[0]]}"
-        )
-    return tuple(IdMapImage(by_name[name], maps[name]) for name in sorted(by_name))

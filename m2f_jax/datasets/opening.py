@@ -1,9 +1,12 @@
-"""Recognizes a folder of data: a Cityscapes tree, COCO's own folder, or a user's."""
+"""Recognizes a folder of data: that of a published data set, or a user's."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from m2f_jax.config import Task
+from m2f_jax.datasets import ade20k, coco_stuff, mapillary_vistas
 from m2f_jax.datasets.cityscapes import CityscapesDataset, cityscapes_dataset
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
@@ -11,24 +14,115 @@ from m2f_jax.datasets.folder import ANNOTATIONS_FILE, folder_dataset
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.labels import Label
 
-
-def is_cityscapes(root: Path) -> bool:
-    """Whether a folder is a Cityscapes tree."""
-    return (root / "leftImg8bit").is_dir()
+AnyDataset = CityscapesDataset | CocoDataset | IdMapDataset
 
 
-def is_coco(root: Path) -> bool:
-    """Whether a folder is COCO's: annotations/ and train2017/ or val2017/."""
-    images = (root / "train2017", root / "val2017")
-    return (root / "annotations").is_dir() and any(folder.is_dir() for folder in images)
+Opener = Callable[[Path, str, Task, Sequence[Label] | None, Invalid], AnyDataset]
+"""Opens a split for a task; the arguments are those of `open_dataset`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a published data set lies in its folder.
+
+    Attributes:
+        title: its name in messages.
+        images: the folder of the images of each split. One of them tells the layout.
+        expected: all that it needs, for messages.
+        open: opens it.
+    """
+
+    title: str
+    images: Mapping[str, str]
+    expected: str
+    open: Opener
+
+    def is_at(self, root: Path) -> bool:
+        """Whether a folder is laid out so."""
+        return any((root / folder).is_dir() for folder in self.images.values())
+
+
+def open_cityscapes(
+    root: Path,
+    split: str,
+    task: Task,
+    labels: Sequence[Label] | None = None,
+    invalid: Invalid = "refuse",
+) -> CityscapesDataset:
+    """Opens a Cityscapes tree, whose objects are maps of ids and always valid."""
+    del invalid
+    return cityscapes_dataset(root, split, task, labels)
+
+
+def open_coco(
+    root: Path,
+    split: str,
+    task: Task,
+    labels: Sequence[Label] | None = None,
+    invalid: Invalid = "refuse",
+) -> CocoDataset:
+    """Opens COCO's folder; the panoptic PNGs are in it, or beside their annotations."""
+    kind = "instances" if task == "instance" else "panoptic"
+    annotations = root / "annotations" / f"{kind}_{split}2017.json"
+    maps = root / f"panoptic_{split}2017"
+    maps = maps if maps.is_dir() else None
+    return coco_dataset(annotations, root / f"{split}2017", task, labels, maps, invalid)
+
+
+LAYOUTS = {
+    "cityscapes": Layout(
+        title="Cityscapes",
+        images={split: f"leftImg8bit/{split}" for split in ("train", "val", "test")},
+        expected="leftImg8bit/{train,val}/<city>/ and gtFine/{train,val}/<city>/",
+        open=open_cityscapes,
+    ),
+    "coco": Layout(
+        title="COCO",
+        images={split: f"{split}2017" for split in ("train", "val")},
+        expected=(
+            "{train,val}2017/ with annotations/instances_{train,val}2017.json (instance), or "
+            "annotations/panoptic_{train,val}2017.json and panoptic_{train,val}2017/"
+        ),
+        open=open_coco,
+    ),
+    "ade20k": Layout(
+        title="ADE20K",
+        images=ade20k.IMAGES,
+        expected=ade20k.EXPECTED,
+        open=ade20k.ade20k_dataset,
+    ),
+    "ade20k-full": Layout(
+        title="The full ADE20K",
+        images=ade20k.FULL_IMAGES,
+        expected=ade20k.FULL_EXPECTED,
+        open=ade20k.ade20k_full_dataset,
+    ),
+    "mapillary": Layout(
+        title="Mapillary Vistas",
+        images=mapillary_vistas.IMAGES,
+        expected=mapillary_vistas.EXPECTED,
+        open=mapillary_vistas.mapillary_vistas_dataset,
+    ),
+    "coco-stuff": Layout(
+        title="COCO-Stuff",
+        images=coco_stuff.IMAGES,
+        expected=coco_stuff.EXPECTED,
+        open=coco_stuff.coco_stuff_dataset,
+    ),
+}
+"""The published data sets, by the names of `m2f eval`."""
+
+
+def layout_of(root: Path) -> Layout | None:
+    """The layout of a published data set's folder; None for any other folder."""
+    return next((layout for layout in LAYOUTS.values() if layout.is_at(root)), None)
 
 
 def has_split(root: Path, split: str) -> bool:
     """Whether a folder has data of this split."""
-    if is_cityscapes(root):
-        return (root / "leftImg8bit" / split).is_dir()
-    if is_coco(root):
-        return (root / f"{split}2017").is_dir()
+    layout = layout_of(root)
+    if layout is not None:
+        return split in layout.images and (root / layout.images[split]).is_dir()
     folder = root / split
     return (folder / ANNOTATIONS_FILE).is_file() or (folder / "ids").is_dir()
 
@@ -39,27 +133,64 @@ def open_dataset(
     task: Task,
     labels: Sequence[Label] | None = None,
     invalid: Invalid = "refuse",
-) -> CityscapesDataset | CocoDataset | IdMapDataset:
+    layout: str | None = None,
+) -> AnyDataset:
     """The data of a split, in any form that `m2f train` accepts.
 
     Args:
-        root: a Cityscapes tree, COCO's own folder, a folder with a folder of the user's for each
+        root: the folder of a published data set, a folder with a folder of the user's for each
             split, or such a folder itself, which then is the split "train".
         split: "train" or "val".
         task: see `TrainingSet`.
         labels: the classes to learn; None for those of the data.
         invalid: what becomes of objects in COCO's format that can't be used, see `read_coco_file`.
+        layout: a key of `LAYOUTS`; None to recognize the folder.
 
     Raises:
-        FileNotFoundError: the folder is none of these, or lacks the split.
+        FileNotFoundError: the folder isn't of this layout, or lacks the split or something else;
+            the message says what is expected where.
         ValueError: the data don't fit the classes, or are damaged.
     """
-    if is_cityscapes(root):
-        return cityscapes_dataset(root, split, task, labels)
-    if is_coco(root):
-        kind = "instances" if task == "instance" else "panoptic"
-        annotations = root / "annotations" / f"{kind}_{split}2017.json"
-        return coco_dataset(annotations, root / f"{split}2017", task, labels, invalid=invalid)
-    if split == "train" and not (root / split).is_dir():
-        return folder_dataset(root, task, labels, invalid)
-    return folder_dataset(root / split, task, labels, invalid)
+    found = layout_of(root) if layout is None else LAYOUTS[layout]
+    if found is not None:
+        return open_published(found, root, split, task, labels, invalid)
+    alone = split == "train" and not (root / split).is_dir()
+    folder = root if alone else root / split
+    if not folder.is_dir() and (hint := inner_data(root, LAYOUTS.values())):
+        raise FileNotFoundError(hint)
+    return folder_dataset(folder, task, labels, invalid)
+
+
+def open_published(
+    layout: Layout,
+    root: Path,
+    split: str,
+    task: Task,
+    labels: Sequence[Label] | None,
+    invalid: Invalid,
+) -> AnyDataset:
+    """Opens the folder of a published data set; see `open_dataset`."""
+    if split not in layout.images:
+        raise ValueError(f"{layout.title} has the splits {', '.join(layout.images)}, not {split}")
+    images = root / layout.images[split]
+    if not images.is_dir():
+        hint = inner_data(root, [layout]) or expected(layout)
+        raise FileNotFoundError(f"{images} is missing; {hint}")
+    try:
+        return layout.open(root, split, task, labels, invalid)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; {expected(layout)}") from error
+
+
+def expected(layout: Layout) -> str:
+    """Says what the folder of a data set has in it."""
+    return f"{layout.title} is expected as {layout.expected}"
+
+
+def inner_data(root: Path, layouts: Iterable[Layout]) -> str | None:
+    """Says which folder within holds a published data set; None if none does."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    for folder, layout in itertools.product(folders, layouts):
+        if layout.is_at(folder):
+            return f"{root} holds {layout.title} in {folder.name}/; name that folder"
+    return None

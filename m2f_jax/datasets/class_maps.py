@@ -1,0 +1,48 @@
+"""Images with maps of classes: a pixel has the number of its class, and there are no objects."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from m2f_jax.datasets.id_maps import IdMapDataset, image_pairs
+from m2f_jax.labels import Label
+
+
+def class_map_dataset(
+    images: Path,
+    maps: Path,
+    *,
+    title: str,
+    known: Sequence[Label],
+    labels: Sequence[Label],
+    nothing: int,
+    first: int = 0,
+    ending: str = ".png",
+) -> IdMapDataset:
+    """Pairs images with maps of classes, for semantic segmentation.
+
+    Args:
+        images: the folder of the images.
+        maps: the folder of the maps, grey or with a palette, which are called as the images.
+        title: what it is, for reports.
+        known: the classes in the order of their numbers.
+        labels: those to learn; pixels of the others count as nothing.
+        nothing: the number of pixels that have no class.
+        first: the number of the first class.
+        ending: of the maps' names.
+
+    Raises:
+        FileNotFoundError: a folder is missing, an image or a map is alone, or there are none.
+        ValueError: two images share a name.
+    """
+    indices = {label.id: index for index, label in enumerate(labels)}
+    return IdMapDataset(
+        title=title,
+        images=image_pairs(images, maps, ending),
+        labels=tuple(labels),
+        task="semantic",
+        classes={
+            nothing: None,
+            **{k: indices.get(label.id) for k, label in enumerate(known, first)},
+        },
+        objects=False,
+    )
