@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -70,8 +70,8 @@ class Predict:
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images, of which a file of a few kilobytes may claim any number."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
-    file with a name per line or, in .json, COCO's categories."""
+    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
+    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -93,8 +93,8 @@ class Convert:
     num_heads: Annotated[int | None, Between(1, 1024)] = None
     """Attention heads of an authors' file, which doesn't say; 8 by default."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
-    file with a name per line or, in .json, COCO's categories."""
+    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
+    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -124,8 +124,8 @@ class Export:
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
-    file with a name per line or, in .json, COCO's categories."""
+    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
+    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -145,8 +145,8 @@ class Info:
     ] = None
     """Also compile for one image of this size here, and show the memory that it takes."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
-    file with a name per line or, in .json, COCO's categories."""
+    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
+    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
 
@@ -200,8 +200,8 @@ class EvalOptions:
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images and maps of ids."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
-    file with a name per line or, in .json, COCO's categories."""
+    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
+    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()
@@ -258,19 +258,61 @@ class EvalCoco(EvalOptions):
 class EvalFolder(EvalOptions):
     """Score a model on your own data, in any form that m2f train accepts.
 
-    Classes are matched by name. Every image's results are kept as they are finished, as for
-    Cityscapes.
+    That is a folder with val/, which has images/ and annotations.json (COCO's format), or images/,
+    ids/ and labels.json; or the folder of a published data set. Classes are matched by name. Every
+    image's results are kept as they are finished, as for Cityscapes.
     """
 
+    layout: ClassVar[str | None] = None
     root: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")]
-    """The folder with val/, which has images/ and annotations.json (COCO's format), or images/,
-    ids/ and labels.json; also a Cityscapes tree, or COCO's folder."""
+    """The folder."""
     task: TaskName | None = None
     """What to score; by default what the model was trained for."""
     split: str = "val"
     """The split of the data set."""
     invalid: InvalidObjects = "refuse"
     """As of m2f eval coco, where the data are in COCO's format."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalAde20k(EvalFolder):
+    """Score a model on ADE20K with 150 classes: ADEChallengeData2016.
+
+    Needs images/validation/ and, by task, annotations_detectron2/ or annotations/ (semantic),
+    ade20k_panoptic_val.json with ade20k_panoptic_val/, or ade20k_instance_val.json.
+    """
+
+    layout: ClassVar[str | None] = "ade20k"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalAde20kFull(EvalFolder):
+    """Score a semantic model on ADE20K with 847 classes: ADE20K_2021_17_01.
+
+    Needs images_detectron2/validation/ and annotations_detectron2/validation/.
+    """
+
+    layout: ClassVar[str | None] = "ade20k-full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalMapillary(EvalFolder):
+    """Score a model on Mapillary Vistas 1.2 with 65 classes.
+
+    Needs validation/images/ and validation/labels/ (semantic) or validation/panoptic/.
+    """
+
+    layout: ClassVar[str | None] = "mapillary"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCocoStuff(EvalFolder):
+    """Score a semantic model on COCO-Stuff 10k with 171 classes: coco_stuff_10k.
+
+    Needs images_detectron2/test/ and annotations_detectron2/test/, which are the split val.
+    """
+
+    layout: ClassVar[str | None] = "coco-stuff"
 
 
 @dataclass(frozen=True)
@@ -281,6 +323,10 @@ class Eval:
         Annotated[EvalCityscapes, tyro.conf.subcommand("cityscapes", prefix_name=False)]
         | Annotated[EvalCoco, tyro.conf.subcommand("coco", prefix_name=False)]
         | Annotated[EvalFolder, tyro.conf.subcommand("folder", prefix_name=False)]
+        | Annotated[EvalAde20k, tyro.conf.subcommand("ade20k", prefix_name=False)]
+        | Annotated[EvalAde20kFull, tyro.conf.subcommand("ade20k-full", prefix_name=False)]
+        | Annotated[EvalMapillary, tyro.conf.subcommand("mapillary", prefix_name=False)]
+        | Annotated[EvalCocoStuff, tyro.conf.subcommand("coco-stuff", prefix_name=False)]
     )
 
 
@@ -298,8 +344,9 @@ class Train:
     authors' settings), "streets" for the small model that comes with this package, or a .json file
     of your own (a train.json holds one under "settings")."""
     data: Annotated[str, tyro.conf.arg(metavar="ROOT")]
-    """A Cityscapes tree, COCO's folder, or your own: train/ and val/, each with images/ and
-    annotations.json (COCO's format) or with images/, ids/ and labels.json."""
+    """The folder of a published data set (Cityscapes, COCO, ADE20K, Mapillary Vistas, COCO-Stuff),
+    or your own: train/ and val/, each with images/ and annotations.json (COCO's format) or with
+    images/, ids/ and labels.json."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     """The output folder."""
     from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="SOURCE")] = None

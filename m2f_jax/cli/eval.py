@@ -16,7 +16,6 @@ from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.cli.terminal.scores import print_scores
 from m2f_jax.config import Task
-from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import open_dataset
@@ -56,7 +55,7 @@ def run(command: Eval) -> int:
 def run_cityscapes(command: EvalCityscapes, console: Console) -> int:
     """`m2f eval cityscapes`."""
     task = command.task
-    dataset = cityscapes_dataset(Path(command.root), command.split, task)
+    dataset = open_dataset(Path(command.root), command.split, task, layout="cityscapes")
     if command.predictions is not None:
         names = {item.name for item in dataset.images}
         items = dataset.images[: command.limit]
@@ -83,10 +82,16 @@ def run_coco(command: EvalCoco, console: Console) -> int:
 
 
 def run_folder(command: EvalFolder, console: Console) -> int:
-    """`m2f eval folder`."""
+    """`m2f eval folder`, and those named after a published data set."""
     segmenter = segmenter_of(command)
     task = command.task or segmenter.config.task
-    dataset = open_dataset(Path(command.root), command.split, task, invalid=command.invalid)
+    dataset = open_dataset(
+        Path(command.root),
+        command.split,
+        task,
+        invalid=command.invalid,
+        layout=command.layout,
+    )
     return score_model(command, segmenter, dataset, task, console)
 
 
