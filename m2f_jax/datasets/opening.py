@@ -115,7 +115,14 @@ LAYOUTS = {
 
 def layout_of(root: Path) -> Layout | None:
     """The layout of a published data set's folder; None for any other folder."""
+    if holds_own_data(root):
+        return None
     return next((layout for layout in LAYOUTS.values() if layout.is_at(root)), None)
+
+
+def holds_own_data(folder: Path) -> bool:
+    """Whether a folder is a user's, whose images may lie in folders of any names."""
+    return (folder / ANNOTATIONS_FILE).is_file() or (folder / "ids").is_dir()
 
 
 def has_split(root: Path, split: str) -> bool:
@@ -123,8 +130,7 @@ def has_split(root: Path, split: str) -> bool:
     layout = layout_of(root)
     if layout is not None:
         return split in layout.images and (root / layout.images[split]).is_dir()
-    folder = root / split
-    return (folder / ANNOTATIONS_FILE).is_file() or (folder / "ids").is_dir()
+    return holds_own_data(root / split)
 
 
 def open_dataset(

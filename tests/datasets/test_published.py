@@ -6,12 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+from m2f_jax.eval.evaluation import checked_evaluation
 from m2f_jax.eval.predictions.files import InstancePrediction, PanopticPrediction
 from m2f_jax.eval.tasks import evaluation_of, matched_labels
 
+from m2f_jax.cli.train_data import find_data
 from m2f_jax.datasets.checking import check_examples
 from m2f_jax.datasets.id_maps import ranges
-from m2f_jax.datasets.opening import LAYOUTS, has_split, open_dataset
+from m2f_jax.datasets.opening import LAYOUTS, has_split, layout_of, open_dataset
 from m2f_jax.labels import ADE20K, ADE20K_FULL, COCO_STUFF, MAPILLARY_VISTAS, things
 from tests.datasets.test_datasets import same
 from tests.datasets.trees import (
@@ -171,6 +173,17 @@ def test_what_is_missing_is_named_with_the_layout(tmp_path):
         open_dataset(full, "val", "semantic").ground_truth(0, "instance")
 
 
+@pytest.mark.parametrize("task", ["instance", "panoptic", "semantic"])
+@pytest.mark.parametrize("tree", [ade20k_tree, mapillary_tree])
+def test_both_splits_serve_training(tmp_path, tree, task):
+    data = find_data(tree(tmp_path), task, None)
+    known = ADE20K if tree is ade20k_tree else MAPILLARY_VISTAS
+    assert data.examples.labels == data.held_out.labels
+    assert data.held_out.labels == (things(known) if task == "instance" else known)
+    _, files = checked_evaluation(data.held_out, task, known)
+    assert data.held_out.images[0].image in files
+
+
 def test_layouts_are_told_apart(tmp_path):
     trees = {
         "ade20k": ade20k_tree,
@@ -181,6 +194,9 @@ def test_layouts_are_told_apart(tmp_path):
     for name, tree in trees.items():
         root = tree(tmp_path)
         assert [key for key, layout in LAYOUTS.items() if layout.is_at(root)] == [name]
+        assert layout_of(root) is LAYOUTS[name]
+        save_json(root / "annotations.json", {})
+        assert layout_of(root) is None  # a user's, with folders of these names
 
 
 def test_ids_of_no_class_are_refused(tmp_path):
