@@ -3,8 +3,9 @@
 import json
 
 from m2f_jax.cli import main
-from m2f_jax.config import Mask2FormerConfig, to_plain
+from m2f_jax.config import Mask2FormerConfig
 from m2f_jax.labels import numbered
+from m2f_jax.plain import to_plain
 from m2f_jax.training.augment import random_crops
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.recipes import Recipe

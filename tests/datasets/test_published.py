@@ -10,7 +10,7 @@ from m2f_jax.eval.evaluation import checked_evaluation
 from m2f_jax.eval.predictions.files import InstancePrediction, PanopticPrediction
 from m2f_jax.eval.tasks import evaluation_of, matched_labels
 
-from m2f_jax.cli.train_data import find_data
+from m2f_jax.cli.training.data import find_data
 from m2f_jax.datasets.checking import check_examples
 from m2f_jax.datasets.id_maps import ranges
 from m2f_jax.datasets.opening import LAYOUTS, has_split, layout_of, open_dataset
