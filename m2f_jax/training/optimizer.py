@@ -25,7 +25,7 @@ def learning_rates(config: OptimizerConfig, steps: int) -> optax.Schedule:
         schedule = optax.polynomial_schedule(config.learning_rate, 0.0, config.power, steps)
     if not config.warmup_steps:
         return schedule
-    rise = optax.linear_schedule(0.0, 1.0, config.warmup_steps)
+    rise = optax.linear_schedule(config.warmup_start, 1.0, config.warmup_steps)
     return lambda step: rise(step) * schedule(step)
 
 

@@ -1,5 +1,8 @@
 """What training minimises: class, mask and dice losses of every prediction (Sec. 3.3, 4.1).
 
+Of Mask2Former at random points, of MaskFormer (Cheng et al., NeurIPS 2021, Sec. 3.3) over whole
+masks.
+
 A loss is a weighted sum of `terms`.
 
 The numbers are those of the authors' `SetCriterion` and `HungarianMatcher` on one device, whatever
@@ -8,8 +11,8 @@ mask and dice losses by the targets per device, of all images, and average the g
 as ours. Their class loss is each device's own weighted mean, averaged over devices; ours is the
 weighted mean over all images.
 
-Axes: L predictions (of the learned queries and of each layer), B images, Q queries, K classes and
-"no object", M targets.
+Axes: L predictions (of each layer, and Mask2Former's of the learned queries), B images, Q queries,
+K classes and "no object", M targets.
 """
 
 import functools
@@ -21,7 +24,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.ops.resize import resize_bilinear
+from m2f_jax.ops.resize import nearest_taps, resize_bilinear
 from m2f_jax.structures import LayerPredictions, Predictions, Targets
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.losses.matching import match, matching_costs
@@ -52,8 +55,8 @@ def loss(
     derivatives, and these by the predictions only; reverse mode, first order.
 
     Args:
-        predictions: one per layer, the learned queries' first (`all_layers=True`); or all layers'
-            with masks yet to be multiplied, which takes less memory and time.
+        predictions: one per layer (`all_layers=True`); or all layers' with masks yet to be
+            multiplied, which takes less memory and time.
         targets: M may be any number. If it is above Q, the Q targets that cost least are matched.
         config: weights and numbers of points, or a training run's config that has them.
         key: of the random points; unused if `points` is given.
@@ -93,9 +96,13 @@ def compute(
     labels, masks, valid = map(jnp.asarray, targets)
     matching_key, mask_key = jax.random.split(key)
 
+    to_match, shared = masks, None
     if config.num_points is None:
         *_, height, width, _ = per_pixel.shape
-        masks, shared = masks_at_size(masks, (height, width)), None
+        if config.pixels == "images":
+            to_match = nearest_masks(masks, (height, width))
+        else:
+            masks = to_match = masks_at_size(masks, (height, width))
     elif points is None:
         shape = (*class_logits.shape[:2], config.num_points, 2)
         shared = jax.random.uniform(matching_key, shape)
@@ -104,11 +111,9 @@ def compute(
     costs = matching_costs(
         jax.lax.stop_gradient(predictions),
         labels,
-        masks,
+        to_match,
         shared,
-        class_weight=config.class_weight,
-        mask_weight=config.mask_weight,
-        dice_weight=config.dice_weight,
+        config=config,
     )
     assignment, non_finite_costs = match(costs, valid)
 
@@ -143,6 +148,14 @@ def masks_at_size(
     """Samples the masks at the centres of all pixels of a map of this size."""
     maps = jax.lax.collapse(masks, 0, 2)[..., None].astype(jnp.float32)
     return resize_bilinear(maps, size).reshape(*masks.shape[:2], *size)
+
+
+def nearest_masks(
+    masks: Bool[Array, "B M H W"], size: tuple[int, int]
+) -> Bool[Array, "B M {size[0]} {size[1]}"]:
+    """Takes the masks at the nearest pixel of each pixel of a map of this size."""
+    rows, columns = map(nearest_taps, masks.shape[-2:], size)
+    return masks[..., rows[:, None], columns]
 
 
 def check_shapes(

@@ -1,4 +1,4 @@
-"""Bipartite matching of queries and targets, by costs at random points (Sec. 3.3).
+"""Bipartite matching of queries and targets, by costs at random points (Sec. 3.3) or all pixels.
 
 Axes: L predictions (of the learned queries and of each layer), B images, Q queries, K classes and
 "no object", M targets, P points.
@@ -14,6 +14,8 @@ from m2f_jax.modeling.transformer_decoders.masked_attention import mask_logits
 from m2f_jax.ops.assignment import linear_sum_assignment
 from m2f_jax.ops.sampling import sample
 from m2f_jax.structures import LayerPredictions, Predictions
+from m2f_jax.training.config import LossConfig
+from m2f_jax.training.losses.pixels import PIXEL_LOSSES
 
 
 def mask_maps(
@@ -44,9 +46,7 @@ def image_costs(
     masks: Bool[Array, "H W M"] | Float[Array, "H W M"],
     points: Float[Array, "P 2"] | None,
     *,
-    class_weight: float,
-    mask_weight: float,
-    dice_weight: float,
+    config: LossConfig,
 ) -> Float[Array, "M Q"]:
     """Returns the cost of each target and query of one image.
 
@@ -58,15 +58,20 @@ def image_costs(
     mask_logits = sample(jnp.moveaxis(predictions.mask_logits, 0, -1), points)
     mask_probs = jax.nn.sigmoid(mask_logits)
     there = sample(masks, points).T
-    # The cross-entropy of a logit x and a label t is softplus(x) - t x, so one product serves both.
+    outside, added = PIXEL_LOSSES[config.mask_term](mask_logits)
+    # One product serves the loss of masks and dice.
     inside, product = jnp.split(
-        jnp.matmul(there, jnp.concatenate([mask_logits, mask_probs], axis=1), precision="highest"),
+        jnp.matmul(there, jnp.concatenate([added, mask_probs], axis=1), precision="highest"),
         2,
         axis=1,
     )
-    mask_cost = (jax.nn.softplus(mask_logits).sum(axis=0) - inside) / len(mask_logits)
+    mask_cost = (outside.sum(axis=0) + inside) / len(mask_logits)
     dice_cost = dice_loss(product, mask_probs.sum(axis=0), there.sum(axis=1, keepdims=True))
-    return class_weight * class_cost + mask_weight * mask_cost + dice_weight * dice_cost
+    return (
+        config.class_weight * class_cost
+        + config.mask_weight * mask_cost
+        + config.dice_weight * dice_cost
+    )
 
 
 def matching_costs(
@@ -75,9 +80,7 @@ def matching_costs(
     masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
     points: Float[Array, "L B P 2"] | None,
     *,
-    class_weight: float,
-    mask_weight: float,
-    dice_weight: float,
+    config: LossConfig,
 ) -> Float[Array, "L B M Q"]:
     """Returns the costs of every prediction and image, as in the authors' `HungarianMatcher`.
 
@@ -89,14 +92,11 @@ def matching_costs(
         masks: of the targets.
         points: (x, y) in [0, 1], shared by all pairs of an image. None takes every pixel; masks
             then have the size of the predicted ones.
-        class_weight: of the negative probability of the target's class.
-        mask_weight: of the binary cross-entropy, averaged over the points.
-        dice_weight: of the dice loss.
+        config: weights of the negative probability of the target's class, of the loss of masks,
+            averaged over the points, and of the dice loss; and which loss of masks it is.
     """
     rows = jnp.moveaxis(masks, 1, -1)  # once, so that a point of all masks is one row
-    of_image = functools.partial(
-        image_costs, class_weight=class_weight, mask_weight=mask_weight, dice_weight=dice_weight
-    )
+    of_image = functools.partial(image_costs, config=config)
 
     class_logits, mask_embeddings, per_pixel = predictions
 

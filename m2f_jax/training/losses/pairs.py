@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from m2f_jax.ops.resize import enlarge_bilinear
 from m2f_jax.ops.sampling import sample_map
 from m2f_jax.training.config import LossConfig
 from m2f_jax.training.losses.matching import mask_maps
 
 BLOCK = 8  # targets per image whose points are in memory at once; empty blocks at the end are free
+IMAGES_BLOCK = 1  # where all pixels of the images take the place of points
 LARGEST_LOGIT = 1e30  # keeps sums of losses finite
 
 
@@ -42,9 +44,10 @@ class Pair(NamedTuple):
         logits: the query's mask logits at the points; finite, also where predictions overflow.
         labels: the target's mask at the points, from 0 to 1 because samples are bilinear.
         logit_map: all mask logits of the query, at stride 4.
-        mask: the whole target; of the logit map's size, from 0 to 1, where there are no points.
+        mask: the whole target; from 0 to 1 and of the logit map's size where whole masks are taken
+            at the predictions' pixels.
         points: (x, y) in [0, 1] of the padded input; None where `logits` and `labels` are those of
-            all pixels of the logit map, row by row.
+            all pixels of the mask, row by row.
     """
 
     logits: Float[Array, "P"]
@@ -57,27 +60,33 @@ class Pair(NamedTuple):
 PairLoss = Callable[[Pair], Float[Array, ""]]
 
 
-def num_blocks(assignment: Int[Array, "L B M"]) -> Int[Array, ""]:
+def num_blocks(assignment: Int[Array, "L B M"], size: int = BLOCK) -> Int[Array, ""]:
     """Returns the number of blocks up to the last target that has a query."""
     used = (assignment >= 0).any(axis=(0, 1))
     count = jnp.max(jnp.arange(1, used.size + 1), where=used, initial=0)
-    return -(-count // BLOCK)
+    return -(-count // size)
 
 
-def take_block(x: Any, block: Int[Array, ""], axis: int) -> Any:
+def take_block(x: Any, block: Int[Array, ""], axis: int, size: int = BLOCK) -> Any:
     """Takes a block of targets along an axis, repeating the last one at the end; None stays."""
     if x is None:
         return None
-    return jnp.take(x, block * BLOCK + jnp.arange(BLOCK), axis=axis, mode="clip")
+    return jnp.take(x, block * size + jnp.arange(size), axis=axis, mode="clip")
 
 
 def block_queries(
-    assignment: Int[Array, "L B M"], block: Int[Array, ""], num_queries: int
+    assignment: Int[Array, "L B M"], block: Int[Array, ""], num_queries: int, size: int = BLOCK
 ) -> Int[Array, "L B T"]:
     """Returns the query of each target of a block; Q for targets without one."""
-    index = block * BLOCK + jnp.arange(BLOCK)
+    index = block * size + jnp.arange(size)
     query = jnp.take(assignment, index, axis=2, mode="fill", fill_value=-1)
     return jnp.where(query < 0, num_queries, query)
+
+
+def block_size(per_pixel: jax.Array, masks: jax.Array, points: jax.Array | None) -> int:
+    """Returns how many targets per image are gone through at once."""
+    at_images_pixels = points is None and masks.shape[-2:] != per_pixel.shape[-3:-1]
+    return IMAGES_BLOCK if at_images_pixels else BLOCK
 
 
 def take_embeddings(
@@ -141,13 +150,24 @@ def choose_points(
     return jax.lax.fori_loop(0, num_blocks(assignment), choose, chosen)
 
 
+def finite(logits: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Returns logits without infinities."""
+    return jnp.clip(logits, -LARGEST_LOGIT, LARGEST_LOGIT)
+
+
 def make_pair(
     logit_map: Float[Array, "h w"],
     mask: Bool[Array, "H W"] | Float[Array, "H W"],
     points: Float[Array, "P 2"] | None,
 ) -> Pair:
-    """Samples the logits and the mask of one pair; without points, takes all pixels of both."""
-    logits = jnp.clip(sample_map(logit_map, points), -LARGEST_LOGIT, LARGEST_LOGIT)
+    """Samples the logits and the mask of one pair; without points, takes all pixels of the mask.
+
+    To those, logits come from their map resized, as in MaskFormer, if it has another size.
+    """
+    if points is None and mask.shape != logit_map.shape:
+        logits = enlarge_bilinear(finite(logit_map), mask.shape).ravel()
+    else:
+        logits = finite(sample_map(logit_map, points))
     return Pair(logits, sample_map(mask, points), logit_map, mask, points)
 
 
@@ -186,22 +206,23 @@ def pair_sums(
     Its derivatives are those by `mask_embeddings` and `per_pixel`.
     """
     num_queries = mask_embeddings.shape[2]
+    size = block_size(per_pixel, masks, points)
 
     def add_block(block, sums):
-        query = block_queries(assignment, block, num_queries)
+        query = block_queries(assignment, block, num_queries, size)
         more = block_sums(
             losses,
             take_embeddings(mask_embeddings, query),
             per_pixel,
             query,
-            take_block(masks, block, 1),
-            take_block(points, block, 2),
+            take_block(masks, block, 1, size),
+            take_block(points, block, 2, size),
             num_queries,
         )
         return tuple(x + y for x, y in zip(sums, more, strict=True))
 
     zeros = jnp.zeros(mask_embeddings.shape[:2], jnp.float32)
-    return jax.lax.fori_loop(0, num_blocks(assignment), add_block, (zeros,) * len(losses))
+    return jax.lax.fori_loop(0, num_blocks(assignment, size), add_block, (zeros,) * len(losses))
 
 
 def pair_sums_forward(losses: tuple[PairLoss, ...], *arguments: Any) -> Any:
@@ -213,15 +234,16 @@ def pair_sums_backward(losses: tuple[PairLoss, ...], arguments: Any, cotangents:
     """Returns the derivatives; makes maps and samples again, a block at a time."""
     mask_embeddings, per_pixel, masks, assignment, points = arguments
     num_queries = mask_embeddings.shape[2]
+    size = block_size(per_pixel, masks, points)
 
     def add_block(block, gradients):
-        query = block_queries(assignment, block, num_queries)
+        query = block_queries(assignment, block, num_queries, size)
         of_factors = functools.partial(
             block_sums,
             losses,
             query=query,
-            masks=take_block(masks, block, 1),
-            points=take_block(points, block, 2),
+            masks=take_block(masks, block, 1, size),
+            points=take_block(points, block, 2, size),
             num_queries=num_queries,
         )
         chosen = take_embeddings(mask_embeddings, query)
@@ -232,7 +254,7 @@ def pair_sums_backward(losses: tuple[PairLoss, ...], arguments: Any, cotangents:
     # The barrier keeps XLA from filling the gradient with zeros before the network has run.
     assignment, zero = jax.lax.optimization_barrier((assignment, jnp.float32(0)))
     gradients = jnp.zeros_like(mask_embeddings), jnp.broadcast_to(zero, per_pixel.shape)
-    by_query, by_pixel = jax.lax.fori_loop(0, num_blocks(assignment), add_block, gradients)
+    by_query, by_pixel = jax.lax.fori_loop(0, num_blocks(assignment, size), add_block, gradients)
     return by_query, by_pixel.astype(per_pixel.dtype), None, None, None
 
 

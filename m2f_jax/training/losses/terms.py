@@ -15,6 +15,7 @@ from m2f_jax.structures import LayerPredictions, Targets
 from m2f_jax.training.config import LossConfig
 from m2f_jax.training.losses.matching import dice_loss
 from m2f_jax.training.losses.pairs import LARGEST_LOGIT, Pair, PairLoss
+from m2f_jax.training.losses.pixels import PixelLoss, cross_entropy, focal
 
 BatchLoss = Callable[
     [LayerPredictions, Targets, Int[Array, "L B M"], LossConfig], Float[Array, "L"]
@@ -71,7 +72,17 @@ def class_loss(
 
 def mask_cross_entropy(pair: Pair) -> Float[Array, ""]:
     """Returns the binary cross-entropy of a pair, averaged over its points."""
-    return (jax.nn.softplus(pair.logits) - pair.logits * pair.labels).mean()
+    return mean_loss(cross_entropy(pair.logits), pair)
+
+
+def mask_focal(pair: Pair) -> Float[Array, ""]:
+    """Returns the focal loss of a pair, averaged over its points."""
+    return mean_loss(focal(pair.logits), pair)
+
+
+def mean_loss(loss: PixelLoss, pair: Pair) -> Float[Array, ""]:
+    """Returns the mean of a loss at the points of a pair."""
+    return (loss.outside + loss.added * pair.labels).mean()
 
 
 def mask_dice(pair: Pair) -> Float[Array, ""]:
@@ -84,6 +95,7 @@ TERMS: dict[str, PairTerm | BatchTerm] = {
     "class": BatchTerm(class_loss),
     "mask": PairTerm(mask_cross_entropy),
     "dice": PairTerm(mask_dice),
+    "focal": PairTerm(mask_focal),
 }
 
 
