@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from m2f_jax.config import MODEL_TYPE, ModelConfig, Task
+from m2f_jax.config import MODEL_TYPE, ModelConfig, Task, VideoMask2FormerConfig
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import ADE20K_FULL, COCO_STUFF, Label, numbered, published_labels
@@ -166,6 +166,8 @@ def _open_authors(
         labels = choose_labels(classes, count, path)
     else:
         labels = known.labels if known else numbered(count)
+    if kind is VideoMask2FormerConfig:
+        task = task or "instance"
     if task is None:
         task = known.task if known else guess_task(labels, queries, path.resolve().name)
     if classes is None and known is None:

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
     from m2f_jax.inference.export.running import ExportedSegmenter
     from m2f_jax.inference.export.writing import export_model
     from m2f_jax.inference.processor import FOR_DISPLAY, FOR_EVALUATION, ImageProcessor
-    from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
+    from m2f_jax.inference.results import (
+        InstanceSegmentation,
+        PanopticSegmentation,
+        Segment,
+        VideoInstanceSegmentation,
+    )
     from m2f_jax.inference.segmenter import Segmenter
     from m2f_jax.labels import Label
     from m2f_jax.modeling.mask2former import Mask2Former
     from m2f_jax.modeling.maskformer import MaskFormer
     from m2f_jax.modeling.model import Model
     from m2f_jax.modeling.parts import register_backbone, register_decoder, register_pixel_decoder
+    from m2f_jax.modeling.video_mask2former import VideoMask2Former
     from m2f_jax.presets import PRESETS, Preset, preset
     from m2f_jax.pretrained import Pretrained, load
     from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
@@ -48,13 +54,19 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
     "inference.export.running": ("ExportedSegmenter",),
     "inference.export.writing": ("export_model",),
     "inference.processor": ("FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor"),
-    "inference.results": ("InstanceSegmentation", "PanopticSegmentation", "Segment"),
+    "inference.results": (
+        "InstanceSegmentation",
+        "PanopticSegmentation",
+        "Segment",
+        "VideoInstanceSegmentation",
+    ),
     "inference.segmenter": ("Segmenter",),
     "labels": ("Label",),
     "modeling.mask2former": ("Mask2Former",),
     "modeling.maskformer": ("MaskFormer",),
     "modeling.model": ("Model",),
     "modeling.parts": ("register_backbone", "register_decoder", "register_pixel_decoder"),
+    "modeling.video_mask2former": ("VideoMask2Former",),
     "presets": ("PRESETS", "Preset", "preset"),
     "pretrained": ("Pretrained", "load"),
     "structures": ("Batch", "FeaturePyramid", "ImageSize", "Predictions"),
@@ -67,13 +79,14 @@ __all__ = [  # noqa: RUF022 - one line per module, as above
     "ExportedSegmenter",
     "export_model",
     "FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor",
-    "InstanceSegmentation", "PanopticSegmentation", "Segment",
+    "InstanceSegmentation", "PanopticSegmentation", "Segment", "VideoInstanceSegmentation",
     "Segmenter",
     "Label",
     "Mask2Former",
     "MaskFormer",
     "Model",
     "register_backbone", "register_decoder", "register_pixel_decoder",
+    "VideoMask2Former",
     "PRESETS", "Preset", "preset",
     "Pretrained", "load",
     "Batch", "FeaturePyramid", "ImageSize", "Predictions",

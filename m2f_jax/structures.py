@@ -11,17 +11,20 @@ Size = tuple[int, int]  # height, width
 
 
 class FeaturePyramid(NamedTuple):
-    """What the pixel decoder computes: features for attention, embeddings for masks (Fig. 2)."""
+    """What the pixel decoder computes: features for attention, embeddings for masks (Fig. 2).
 
-    features: tuple[Float[Array, "B _ _ C"], ...]  # strides 32, 16, 8, in this order
-    per_pixel: Float[Array, "B H W E"]  # stride 4
+    Of a clip, every array has an axis of frames.
+    """
+
+    features: tuple[Float[Array, "B *T _ _ C"], ...]  # strides 32, 16, 8, in this order
+    per_pixel: Float[Array, "B *T H W E"]  # stride 4
 
 
 class Predictions(NamedTuple):
-    """Each query's class and mask."""
+    """Each query's class and mask; of a clip, one mask for each of its T frames."""
 
     class_logits: Float[Array, "B Q K"]  # float32; the last column is "no object"
-    mask_logits: Float[Array, "B Q H W"]  # float32, at stride 4
+    mask_logits: Float[Array, "B Q *T H W"]  # float32, at stride 4
 
 
 class LayerPredictions(NamedTuple):
@@ -54,7 +57,7 @@ class ImageSize:
 
 
 class Batch(NamedTuple):
-    """Images ready for the model."""
+    """Images or clips ready for the model; the frames of a clip have one size."""
 
-    pixel_values: Float[np.ndarray | jax.Array, "B H W 3"]  # float32, normalised RGB, zero-padded
+    pixel_values: Float[np.ndarray | jax.Array, "B *T H W 3"]  # float32, normalised RGB, 0-padded
     sizes: tuple[ImageSize, ...]

@@ -82,7 +82,7 @@ class Stages:
 
 
 @dataclasses.dataclass(frozen=True)
-class Golden:
+class GoldenFolder:
     """One folder of tests/golden; the README there says what the arrays are."""
 
     name: str
@@ -102,6 +102,11 @@ class Golden:
     @functools.cached_property
     def post(self) -> dict[str, np.ndarray]:
         return dict(np.load(self.folder / "post.npz"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Golden(GoldenFolder):
+    """A model of images."""
 
     @functools.cached_property
     def model(self) -> Mask2Former:

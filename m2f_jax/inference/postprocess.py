@@ -174,11 +174,8 @@ def instances(
     A score never exceeds its class probability, so masks of pairs whose class probability is under
     `threshold` aren't computed; their masks are empty and their scores 0.
     """
-    class_probs = jax.nn.softmax(class_logits, axis=-1)[:, :-1]
-    num_classes = class_probs.shape[1]
-    top_k = min(top_k, class_probs.size)
-    probs, pairs = jax.lax.top_k(class_probs.ravel(), top_k)
-    queries, labels = jnp.divmod(pairs, num_classes)
+    probs, labels, queries = best_pairs(class_logits, top_k=top_k)
+    top_k = len(probs)
     wanted = jnp.sum(probs >= threshold)
     height, width = len(way.inside_rows), len(way.inside_columns)
     at_once = min(top_k, INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
@@ -191,9 +188,7 @@ def instances(
         chosen_logits = mask_logits[chosen]
 
         def strip(columns: Columns):
-            wide = _widen(chosen_logits, columns)
-            few = jax.vmap(lambda first: _rows_from(wide, first, rows), out_axes=1)(first_row)
-            logits = _combine_rows(rows, few).reshape(len(chosen), height, -1)
+            logits = _strip_logits(chosen_logits, columns, first_row, rows)
             masks = logits > 0
             inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(1, 2))
             return inside, jnp.sum(masks, axis=(1, 2)), jnp.packbits(masks, axis=-1)
@@ -210,6 +205,52 @@ def instances(
     num_chunks = -(-wanted // at_once)
     mask_probs, packed = jax.lax.fori_loop(0, num_chunks, add_chunk, state)
     return Instances(probs, probs * mask_probs, labels, queries, packed)
+
+
+class Pairs(NamedTuple):
+    """The best pairs of a query and a class."""
+
+    probs: Float[Array, "N"]  # of the class; descending
+    labels: Int[Array, "N"]
+    queries: Int[Array, "N"]
+
+
+@functools.partial(jax.jit, static_argnames="top_k")
+def best_pairs(class_logits: Float[Array, "Q K1"], *, top_k: int) -> Pairs:
+    """Returns the best `top_k` of queries x classes, without "no object"; a query may repeat."""
+    class_probs = jax.nn.softmax(class_logits, axis=-1)[:, :-1]
+    probs, pairs = jax.lax.top_k(class_probs.ravel(), min(top_k, class_probs.size))
+    queries, labels = jnp.divmod(pairs, class_probs.shape[1])
+    return Pairs(probs, labels, queries)
+
+
+@jax.jit
+@_in_full_precision
+def frame_masks(
+    mask_logits: Float[Array, "V Q T h w"],
+    video: Int[Array, ""],
+    frame: Int[Array, ""],
+    queries: Int[Array, "N"],
+    way: Upsampling,
+) -> UInt8[Array, "N H W8"]:
+    """Returns the masks of some queries in one frame of one of V videos, as `Instances` has them.
+
+    So a video takes no more memory for its results than their bits.
+    """
+    height, width = len(way.inside_rows), len(way.inside_columns)
+    at_once = min(len(queries), INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
+    filled = jnp.pad(queries, (0, -len(queries) % at_once), mode="edge").reshape(-1, at_once)
+    first_row, rows = rows_in_blocks(mask_logits.shape[3], way.rows)
+
+    def chunk(queries: Int[Array, "n"]) -> UInt8[Array, "n H W8"]:
+        chosen = mask_logits[video, queries, frame]
+
+        def strip(columns: Columns):
+            return jnp.packbits(_strip_logits(chosen, columns, first_row, rows) > 0, axis=-1)
+
+        return side_by_side(over_strips(strip, chosen.shape[2], way.columns), width // 8)
+
+    return jax.lax.collapse(jax.lax.map(chunk, filled), 0, 2)[: len(queries)]
 
 
 def to_matrix(
@@ -301,6 +342,18 @@ def _rows_from(
 ) -> Float[Array, "N b w"]:
     """Returns the rows of logits that belong to a block's weights."""
     return jax.lax.dynamic_slice_in_dim(x, first, weights.shape[-1], axis=1)
+
+
+def _strip_logits(
+    logits: Float[Array, "N h w"],
+    columns: Columns,
+    first_row: Int[Array, "B"],
+    rows: Float[Array, "B R b"],
+) -> Float[Array, "N H C"]:
+    """Returns a strip of all output rows."""
+    wide = _widen(logits, columns)
+    few = jax.vmap(lambda first: _rows_from(wide, first, rows), out_axes=1)(first_row)
+    return jax.lax.collapse(_combine_rows(rows, few), 1, 3)
 
 
 def _widen(x: Float[Array, "N b w"], columns: Columns) -> Float[Array, "N b C"]:

@@ -27,7 +27,12 @@ from m2f_jax.inference.preprocess import (
     resize,
     resized_size,
 )
-from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
+from m2f_jax.inference.results import (
+    InstanceSegmentation,
+    PanopticSegmentation,
+    Segment,
+    VideoInstanceSegmentation,
+)
 from m2f_jax.plain import from_plain
 from m2f_jax.presets import nearest_preset
 from m2f_jax.structures import Batch, ImageSize, Predictions, Size
@@ -144,6 +149,23 @@ class ImageProcessor:
         sizes = tuple(dataclasses.replace(size, padded=padded) for _, size in prepared)
         return Batch(pixel_values, sizes)
 
+    def video_batch(self, frames: Iterable[ImageSource]) -> Batch:
+        """Returns the frames of one video as a batch of one clip, [1, T, H, W, 3].
+
+        Raises:
+            ValueError: as when called, or the frames aren't of one size.
+            FileNotFoundError: the file of a frame is missing.
+        """
+        pixel_values, sizes = self(frames)
+        for number, size in enumerate(sizes):
+            if size != sizes[0]:
+                (height, width), (first_height, first_width) = size.original, sizes[0].original
+                raise ValueError(
+                    f"frame {number} is {height} x {width} (height x width), and frame 0 "
+                    f"{first_height} x {first_width}; the frames of a video have one size"
+                )
+        return Batch(pixel_values[None], sizes[:1])
+
     def prepare(self, image: ImageSource) -> tuple[np.ndarray, ImageSize]:
         """Returns an image resized and padded: uint8 RGB [padded height, padded width, 3]."""
         pixels = read_image(image)
@@ -188,6 +210,60 @@ class ImageProcessor:
             way = postprocess.upsampling(masks.shape[1:], size, target)
             found = postprocess.instances(classes, masks, way, limit, top_k=top_k)
             results.append(self.collect_instances(found, target, threshold))
+        return results
+
+    def post_process_video_instance_segmentation(
+        self,
+        predictions: Predictions,
+        sizes: Sequence[ImageSize],
+        target_sizes: Sequence[Size] | None = None,
+        top_k: int = 10,
+    ) -> list[VideoInstanceSegmentation]:
+        """Returns each video's best `top_k` pairs of query and class, whose masks may overlap.
+
+        As in the authors' code, the score is the probability of the class alone, nothing is too
+        unlikely, a query may appear with several classes, and a mask may be empty. Masks are made
+        on the device and fetched a frame at a time.
+
+        Args:
+            predictions: a video model's, for the whole batch.
+            sizes: the batch's sizes, one per video.
+            target_sizes: (height, width) of each result; the original sizes by default.
+            top_k: at most so many instances of a video.
+
+        Raises:
+            ValueError: the predictions are those of a model of images, or there aren't as many
+                sizes.
+        """
+        mask_logits = predictions.mask_logits
+        if mask_logits.ndim != 5:
+            raise ValueError(
+                f"mask_logits has shape {mask_logits.shape}, those of images; a video model's are "
+                "[videos, queries, frames, height, width]"
+            )
+        results = []
+        for video, target in enumerate(_targets(predictions, sizes, target_sizes)):
+            way = postprocess.upsampling(mask_logits.shape[3:], sizes[video], target)
+            pairs = postprocess.best_pairs(predictions.class_logits[video], top_k=top_k)
+            scores, labels, queries = jax.device_get(pairs)
+            order = self.order(scores, labels, None)
+            frames = [
+                postprocess.frame_masks(mask_logits, video, frame, queries, way)
+                for frame in range(mask_logits.shape[2])
+            ]
+            height, width = target
+            packed = np.empty((len(order), len(frames), height, -(-width // 8)), np.uint8)
+            for frame, masks in enumerate(frames):
+                packed[:, frame] = np.asarray(masks)[order, :height, : packed.shape[-1]]
+            results.append(
+                VideoInstanceSegmentation(
+                    scores=scores[order],
+                    labels=labels[order],
+                    queries=queries[order],
+                    size=target,
+                    packed_masks=tuple(packed),
+                )
+            )
         return results
 
     def collect_instances(
@@ -280,15 +356,31 @@ class ImageProcessor:
         return postprocess.semantic_map(class_logits, mask_logits, way)
 
     def _each(self, predictions, sizes, target_sizes):
-        targets = [size.original for size in sizes] if target_sizes is None else target_sizes
-        count = predictions.class_logits.shape[0]
-        if not count == len(sizes) == len(targets):
+        if predictions.mask_logits.ndim != 4:
             raise ValueError(
-                f"{count} predictions, {len(sizes)} sizes and {len(targets)} target sizes; "
-                "there must be one of each per image"
+                f"mask_logits has shape {predictions.mask_logits.shape}, those of a video model; "
+                "use post_process_video_instance_segmentation"
             )
-        targets = [(int(height), int(width)) for height, width in targets]
+        targets = _targets(predictions, sizes, target_sizes)
         return zip(predictions.class_logits, predictions.mask_logits, sizes, targets, strict=True)
+
+
+def _targets(
+    predictions: Predictions, sizes: Sequence[ImageSize], target_sizes: Sequence[Size] | None
+) -> list[Size]:
+    """Returns the size of each result.
+
+    Raises:
+        ValueError: there isn't one size per prediction.
+    """
+    targets = [size.original for size in sizes] if target_sizes is None else target_sizes
+    count = predictions.class_logits.shape[0]
+    if not count == len(sizes) == len(targets):
+        raise ValueError(
+            f"{count} predictions, {len(sizes)} sizes and {len(targets)} target sizes; "
+            "there must be one of each per image or video"
+        )
+    return [(int(height), int(width)) for height, width in targets]
 
 
 def collect_map(canvas: jax.Array, target: Size) -> Int[np.ndarray, "height width"]:

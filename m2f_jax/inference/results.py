@@ -1,6 +1,6 @@
-"""The segmentation of one image, as numpy arrays, and its file formats.
+"""The segmentation of one image or video, as numpy arrays, and its file formats.
 
-Axes: N instances, best score first; heights and widths in pixels of the original image.
+Axes: N instances, best score first; T frames; heights and widths in pixels of the original image.
 """
 
 import functools
@@ -179,6 +179,61 @@ class InstanceSegmentation:
             lines.append(f"{name} {label.id} {np.format_float_positional(float(score))}\n")
         with replacing(folder / f"{stem}.txt") as unfinished:
             unfinished.write_text("".join(lines))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class VideoInstanceSegmentation:
+    """The instances of one video, best score first; masks may overlap, and be empty in a frame.
+
+    Ten instances in 36 frames of 720 x 1280 pixels take 41 MB, an eighth of what `masks` takes.
+
+    Attributes:
+        scores: confidence of each instance, 0 to 1.
+        labels: class index of each instance, from 0.
+        queries: index of the query behind each instance.
+        size: height and width of the frames.
+        packed_masks: each instance's masks, packed as those of an `InstanceSegmentation`.
+    """
+
+    scores: Float[np.ndarray, "N"]
+    labels: Int[np.ndarray, "N"]
+    queries: Int[np.ndarray, "N"]
+    size: Size
+    packed_masks: Sequence[UInt8[np.ndarray, "T height bytes"]]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @functools.cached_property
+    def masks(self) -> Bool[np.ndarray, "N T height width"]:
+        """True where the instance is, in the size of the video; can't be written to."""
+        frames = [unpack_masks(tuple(packed), self.size) for packed in self.packed_masks]
+        masks = np.stack(frames) if frames else np.zeros((0, 0, *self.size), bool)
+        masks.flags.writeable = False
+        return masks
+
+    def frame(self, number: int) -> InstanceSegmentation:
+        """Returns all instances in one frame, from 0; in it, masks may be empty."""
+        return InstanceSegmentation(
+            scores=self.scores,
+            labels=self.labels,
+            queries=self.queries,
+            size=self.size,
+            packed_masks=tuple(packed[number] for packed in self.packed_masks),
+        )
+
+    def select(
+        self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]
+    ) -> "VideoInstanceSegmentation":
+        """Returns the instances where `keep` is True, or those at these indices, in that order."""
+        kept = np.arange(len(self))[keep]
+        return type(self)(
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            queries=self.queries[kept],
+            size=self.size,
+            packed_masks=tuple(self.packed_masks[i] for i in kept),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

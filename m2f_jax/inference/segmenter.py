@@ -105,8 +105,14 @@ class Segmenter:
         """Puts the model on `devices`, by default on the first one of this process.
 
         Raises:
-            ValueError: `batch_size` is less than 1.
+            ValueError: `batch_size` is less than 1, or the model is one of videos.
         """
+        if model.batch_axes != Model.batch_axes:
+            raise ValueError(
+                f"a {type(model).__name__} takes clips, not images; call it on what "
+                "ImageProcessor.video_batch returns, and "
+                "post_process_video_instance_segmentation on what comes out"
+            )
         if batch_size < 1:
             raise ValueError(f"batch_size is 1 or more, not {batch_size}")
         self.batch_size = batch_size

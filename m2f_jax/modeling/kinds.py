@@ -1,13 +1,20 @@
 """Which class implements which kind of model."""
 
-from m2f_jax.config import Mask2FormerConfig, MaskFormerConfig, ModelConfig
+from m2f_jax.config import (
+    Mask2FormerConfig,
+    MaskFormerConfig,
+    ModelConfig,
+    VideoMask2FormerConfig,
+)
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.maskformer import MaskFormer
 from m2f_jax.modeling.model import Model
+from m2f_jax.modeling.video_mask2former import VideoMask2Former
 
 KINDS: dict[type[ModelConfig], type[Model]] = {
     Mask2FormerConfig: Mask2Former,
     MaskFormerConfig: MaskFormer,
+    VideoMask2FormerConfig: VideoMask2Former,
 }
 
 

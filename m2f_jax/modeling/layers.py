@@ -209,14 +209,15 @@ def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[
     to 2 pi, and even channels hold sines, odd ones cosines.
     """
     channels = dim // 2
-    frequency = 10000.0 ** (2 * (np.arange(channels) // 2) / channels)
-
-    def axis_positions(n: int) -> np.ndarray:
-        angle = np.arange(1, n + 1) / (n + 1e-6) * 2 * np.pi
-        angle = angle[:, None] / frequency
-        return np.where(np.arange(channels) % 2 == 0, np.sin(angle), np.cos(angle))
-
     height, width = size
-    y = np.broadcast_to(axis_positions(height)[:, None], (height, width, channels))
-    x = np.broadcast_to(axis_positions(width)[None, :], (height, width, channels))
+    y = np.broadcast_to(sine_code(height, channels)[:, None], (height, width, channels))
+    x = np.broadcast_to(sine_code(width, channels)[None, :], (height, width, channels))
     return np.concatenate([y, x], axis=-1).reshape(-1, dim).astype(np.float32)
+
+
+def sine_code(n: int, channels: int) -> Float[np.ndarray, "n channels"]:
+    """The sine code of each of `n` places along an axis, in float64."""
+    frequency = 10000.0 ** (2 * (np.arange(channels) // 2) / channels)
+    angle = np.arange(1, n + 1) / (n + 1e-6) * 2 * np.pi
+    angle = angle[:, None] / frequency
+    return np.where(np.arange(channels) % 2 == 0, np.sin(angle), np.cos(angle))

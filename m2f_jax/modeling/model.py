@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import jax
@@ -30,6 +30,7 @@ class Model(nnx.Module):
     """
 
     config_class: ClassVar[type[ModelConfig]] = ModelConfig
+    batch_axes: ClassVar[tuple[str, ...]] = ("batch",)  # of pixel values, before height and width
 
     def __init__(self, config: ModelConfig, *, dtype: str | jnp.dtype = "float32", rngs: nnx.Rngs):
         if not isinstance(config, self.config_class):
@@ -93,12 +94,12 @@ class Model(nnx.Module):
         Raises:
             ValueError: `pixel_values` has another layout, type or a side under 32.
         """
-        check_pixel_values(pixel_values)
+        check_pixel_values(pixel_values, self.batch_axes)
         return forward(self, jnp.asarray(pixel_values), all_layers=all_layers)
 
 
 def network(
-    model: Model, pixel_values: Float[Array, "B H W 3"], *, all_layers: bool
+    model: Model, pixel_values: Float[Array, "B *T H W 3"], *, all_layers: bool
 ) -> Predictions | tuple[Predictions, ...]:
     """Returns the last layer's predictions, or every layer's."""
     return through_stages(
@@ -108,7 +109,7 @@ def network(
 
 def training_network(
     model: Model,
-    pixel_values: Float[Array, "B H W 3"],
+    pixel_values: Float[Array, "B *T H W 3"],
     *,
     drop_key: jax.Array | None = None,
     remat: bool = False,
@@ -127,23 +128,28 @@ def training_network(
 
 def through_stages(
     model: Model,
-    pixel_values: Float[Array, "B H W 3"],
+    pixel_values: Float[Array, "B *T H W 3"],
     decode: Callable[[FeaturePyramid], Any],
     *,
     drop_key: jax.Array | None = None,
     remat: bool = False,
 ) -> Any:
-    """Returns what `decode` makes of the feature pyramid, computed at the model's precision."""
+    """Returns what `decode` makes of the feature pyramid, computed at the model's precision.
+
+    Up to there, each frame of a clip is an image of its own.
+    """
     precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
     if precision is None and model.dtype == jnp.float32:
         precision = "highest"
     with jax.default_matmul_precision(precision):
-        images = pixel_values.astype(model.dtype)
+        *leading, height, width, channels = pixel_values.shape
+        images = pixel_values.astype(model.dtype).reshape(-1, height, width, channels)
         # The names are those of the kernels in a profile.
         with jax.named_scope("backbone"):
             features = model.backbone(images, drop_key=drop_key, remat=remat)
         with jax.named_scope("pixel_decoder"):
             pyramid = model.pixel_decoder(features, drop_key=_folded(drop_key, 1), remat=remat)
+            pyramid = jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), pyramid)
         with jax.named_scope("decoder"):
             return decode(pyramid)
 
@@ -166,26 +172,31 @@ def without_kernels(model: Model) -> Model:
 forward = jax.jit(network, static_argnames="all_layers")
 
 
-def check_pixel_values(pixel_values):
-    """Refuses, by name, what isn't a batch of normalised channels-last images."""
+def check_pixel_values(pixel_values: Any, batch_axes: Sequence[str]):
+    """Refuses, by name, what isn't a batch of normalised channels-last images or clips."""
     shape, dtype = jnp.shape(pixel_values), jnp.result_type(pixel_values)
-    if len(shape) != 4:
+    expected = f"[{', '.join(batch_axes)}, height, width, 3]"
+    if len(shape) != len(batch_axes) + 3:
+        missing = len(batch_axes) + 3 - len(shape)
+        hint = {
+            1: f" (add a {batch_axes[0]} axis with pixel_values[None])",
+            -1: "; clips are for VideoMask2Former, and this is a model of images",
+        }
         raise ValueError(
-            f"pixel_values has shape {shape}; expected [batch, height, width, 3] "
-            "(add a batch axis with pixel_values[None])"
+            f"pixel_values has shape {shape}; expected {expected}{hint.get(missing, '')}"
         )
-    if shape[3] != 3:
-        hint = "; it looks channels-first: use pixel_values.transpose(0, 2, 3, 1)"
+    if shape[-1] != 3:
+        hint = "; it looks channels-first: use np.moveaxis(pixel_values, -3, -1)"
         raise ValueError(
-            f"pixel_values has shape {shape}; expected [batch, height, width, 3]"
-            + (hint if shape[1] == 3 else "")
+            f"pixel_values has shape {shape}; expected {expected}"
+            + (hint if shape[-3] == 3 else "")
         )
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
             f"pixel_values has dtype {dtype}; expected normalised floats. ImageProcessor turns "
             "uint8 images into them"
         )
-    if min(shape[1:3]) < MIN_SIZE:
+    if min(shape[-3:-1]) < MIN_SIZE:
         raise ValueError(
-            f"pixel_values is {shape[1]} x {shape[2]}; both sides must be at least {MIN_SIZE}"
+            f"pixel_values is {shape[-3]} x {shape[-2]}; both sides must be at least {MIN_SIZE}"
         )

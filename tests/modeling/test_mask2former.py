@@ -58,7 +58,7 @@ def test_published_parameter_counts(backbone):
 @pytest.mark.parametrize(
     ("pixel_values", "message"),
     [
-        (images().transpose(0, 3, 1, 2), r"\(2, 3, 40, 50\).*channels-first.*transpose"),
+        (images().transpose(0, 3, 1, 2), r"\(2, 3, 40, 50\).*channels-first.*moveaxis"),
         (images()[0], r"\(40, 50, 3\); expected \[batch.*pixel_values\[None\]"),
         (images()[..., :1], r"\(2, 40, 50, 1\); expected \[batch, height, width, 3\]"),
         (images().astype(np.uint8), "dtype uint8; expected normalised floats. ImageProcessor"),

@@ -4,7 +4,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from m2f_jax.config import Mask2FormerConfig, PixelDecoderConfig, Task, TransformerDecoderConfig
+from m2f_jax.config import (
+    Mask2FormerConfig,
+    ModelConfig,
+    PixelDecoderConfig,
+    Task,
+    TransformerDecoderConfig,
+    VideoMask2FormerConfig,
+)
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
 from m2f_jax.plain import type_of
@@ -37,7 +44,10 @@ def config_from_huggingface(
     """
     architectures = field(values, "architectures", tuple[str, ...] | None, where, None) or ()
     if any("Video" in name for name in architectures):
-        raise ValueError(f"{where}: architectures names a video model, which isn't supported")
+        raise ValueError(
+            f"{where}: architectures names a video model, which transformers has no class for; "
+            "open the authors' file of it with m2f_jax.VideoMask2Former"
+        )
     check_fields(values, REQUIRED, where)
     backbone = read_backbone(values.get("backbone_config"), f"{where}: backbone_config")
     dim, hidden_dim = (field(values, name, int, where) for name in ("feature_size", "hidden_dim"))
@@ -96,7 +106,7 @@ def backbones() -> list[HuggingFaceBackbone]:
     return [part.backbone for part in parts if part.backbone is not None]
 
 
-def write_backbone(config: Mask2FormerConfig) -> dict[str, Any]:
+def write_backbone(config: ModelConfig) -> dict[str, Any]:
     """Returns a model's `backbone_config`.
 
     Raises:
@@ -123,12 +133,16 @@ def class_names(values: Mapping[str, Any], where: str = CONFIG) -> list[str]:
     return [field(id2label, key, str, f"{where}: id2label") for key in keys]
 
 
-def config_to_huggingface(config: Mask2FormerConfig, dtype: str = "float32") -> dict[str, Any]:
+def config_to_huggingface(config: ModelConfig, dtype: str = "float32") -> dict[str, Any]:
     """Returns the config.json with which transformers builds the same network.
 
     Raises:
         ValueError: their configuration can't express the architecture; the message says which part.
     """
+    if isinstance(config, VideoMask2FormerConfig):
+        raise ValueError(
+            "transformers has no class for video models; this one stays in this package's format"
+        )
     pixel, decoder = config.pixel_decoder, config.decoder
     for part, cfg, kind, theirs in (
         ("pixel_decoder", pixel, PixelDecoderConfig, "the deformable pixel decoder"),
