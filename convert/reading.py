@@ -11,10 +11,17 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from m2f_jax.config import MODEL_TYPE, ModelConfig, Task, VideoMask2FormerConfig
+from m2f_jax.config import (
+    MODEL_TYPE,
+    Mask2FormerConfig,
+    MaskFormerConfig,
+    ModelConfig,
+    Task,
+    VideoMask2FormerConfig,
+)
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
-from m2f_jax.labels import ADE20K_FULL, COCO_STUFF, Label, numbered, published_labels
+from m2f_jax.labels import ADE20K_FULL, COCO, COCO_STUFF, Label, numbered, published_labels
 from m2f_jax.modeling.parameters import check_finite, parameter_shapes
 from m2f_jax.plain import type_of
 from m2f_jax.presets import PRESETS, name_of, nearest_preset
@@ -95,11 +102,13 @@ def open_checkpoint(
         if task is not None:
             raise ValueError(f"{path}: its {CONFIG_FILE} names its task; drop task")
         return _of_kind(_open_ours(path, labels), kind, source)
-    if origin == "mask2former":
-        return _of_kind(_open_hugging_face(path, values, name, task, labels), kind, source)
+    model = huggingface_config.model_named(origin)
+    if model is not None:
+        return _of_kind(_open_hugging_face(path, values, model, name, task, labels), kind, source)
+    known = ", ".join(repr(model.model_type) for model in huggingface_config.MODELS)
     raise ValueError(
-        f"{path / CONFIG_FILE}: model_type is {origin!r:.80}; expected {MODEL_TYPE!r} or "
-        "'mask2former'"
+        f"{path / CONFIG_FILE}: model_type is {origin!r:.80}; expected one of {MODEL_TYPE!r}, "
+        f"{known}"
     )
 
 
@@ -146,7 +155,7 @@ def _open_authors(
     tensors = _open(path)
     if HUGGING_FACE_MARK in tensors:
         raise ValueError(
-            f"{path} holds the weights of transformers' Mask2Former, and nothing says their "
+            f"{path} holds the weights of transformers' model, and nothing says their "
             "architecture; where it was made, load them into the model and write a folder with "
             f"its config.json: model.load_state_dict(torch.load({path.name!r})); "
             "model.save_pretrained('FOLDER')"
@@ -169,7 +178,9 @@ def _open_authors(
     if kind is VideoMask2FormerConfig:
         task = task or "instance"
     if task is None:
-        task = known.task if known else guess_task(labels, queries, path.resolve().name)
+        found = authors.kinds_of(shapes)[0]
+        name = path.resolve().name
+        task = known.task if known else guess_task(labels, queries, name, kind=found)
     if classes is None and known is None:
         logger.warning(
             "%s doesn't name its %d classes: they are called class 0, class 1 and so on, all of "
@@ -197,16 +208,18 @@ def _open_authors(
 def _open_hugging_face(
     folder: Path,
     values: Mapping[str, Any],
+    model: huggingface_config.HuggingFaceModel,
     name: str,
     task: Task | None,
     classes: Classes | None,
 ) -> Checkpoint:
     where = str(folder / CONFIG_FILE)
     names = huggingface_config.class_names(values, where)
-    queries = field(values, "num_queries", int, where)
+    queries = model.count_queries(values, where)
     origin = field(values, "_name_or_path", str | None, where, None) or ""
     labels = adopt_labels(names) if classes is None else choose_labels(classes, len(names), folder)
-    task = task or guess_task(labels, queries, name, origin)
+    if task is None:
+        task = guess_task(labels, queries, name, origin, kind=model.config_class)
     config = huggingface_config.config_from_huggingface(values, labels, task, where)
     processor = _processor(folder, config)
     weights = _weights(folder, HUGGING_FACE_WEIGHTS)
@@ -396,22 +409,31 @@ def adopt_labels(names: Sequence[str]) -> tuple[Label, ...]:
     )
 
 
-def guess_task(labels: Sequence[Label], num_queries: int, name: str, origin: str = "") -> Task:
+def guess_task(
+    labels: Sequence[Label],
+    num_queries: int,
+    name: str,
+    origin: str = "",
+    *,
+    kind: type[ModelConfig] = Mask2FormerConfig,
+) -> Task:
     """Guesses the task of a model from its name, its classes, or the name of what it came from.
 
     Of the published models with stuff classes, those with 200 queries are panoptic, and those of
     ADE20K and Mapillary Vistas with 100 are semantic. COCO-Stuff and the full ADE20K serve nothing
-    else.
+    else. A MaskFormer isn't made for instances, and is panoptic only on COCO's panoptic classes.
     """
     tasks = re.compile("|".join(get_args(Task)))
     if named := tasks.findall(name.lower()):
         return named[-1]
-    if all(label.is_thing for label in labels):
+    if all(label.is_thing for label in labels) and kind is not MaskFormerConfig:
         return "instance"
     if named := tasks.findall(origin.lower()):
         return named[-1]
     if tuple(labels) in (COCO_STUFF, ADE20K_FULL):
         return "semantic"
+    if kind is MaskFormerConfig:
+        return "panoptic" if len(labels) == len(COCO) else "semantic"
     return "semantic" if num_queries == 100 and len(labels) in (65, 150) else "panoptic"
 
 

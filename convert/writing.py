@@ -18,7 +18,7 @@ from .files.hub import CONFIG_FILE, WEIGHTS_FILE
 from .reading import Checkpoint, open_checkpoint
 from .tables.huggingface import config as huggingface_config
 from .tables.huggingface import tensors as huggingface
-from .tables.rules import expand, save
+from .tables.rules import expand, respell, save
 
 Format = Literal["m2f_jax", "huggingface"]
 FILES = (CONFIG_FILE, WEIGHTS_FILE, PROCESSOR_FILE)
@@ -55,7 +55,7 @@ def convert(
     Raises:
         FileExistsError: `folder` holds a model, or part of one.
         FileNotFoundError: there is no `source`.
-        ValueError: the source is damaged, isn't a Mask2Former, or can't be expressed in
+        ValueError: the source is damaged, isn't a model, or can't be expressed in
             the other format.
     """
     if to not in get_args(Format):
@@ -96,12 +96,14 @@ def save_huggingface(checkpoint: Checkpoint, folder: Path):
     config = huggingface_config.config_to_huggingface(
         checkpoint.config, dtypes.pop() if len(dtypes) == 1 else "float32"
     )
-    processor = huggingface_config.processor_to_huggingface(checkpoint.processor)
+    processor = huggingface_config.processor_to_huggingface(checkpoint.processor, checkpoint.config)
     tensors = huggingface.extra_tensors(checkpoint.config)
     for rule in expand(
         huggingface.table_of(checkpoint.config).rules, parameter_shapes(checkpoint.config)
     ):
         tensors |= save(rule, checkpoint.tensors)
+    spellings = huggingface.spellings_of(checkpoint.config)
+    tensors = {respell(name, spellings): tensor for name, tensor in tensors.items()}
     with _replaced_together(folder) as new:
         write_safetensors(new / WEIGHTS_FILE, tensors, {"format": "pt"})
         write_json(new / CONFIG_FILE, config)

@@ -288,6 +288,13 @@ class ModelConfig:
                 "published model projects between them); got "
                 f"{self.pixel_decoder.dim}, {self.decoder.dim}"
             )
+        if isinstance(self.pixel_decoder, MaskFormerPixelDecoderConfig) and isinstance(
+            self.decoder, TransformerDecoderConfig
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: MaskFormer's pixel decoder makes one map, and the "
+                "masked-attention decoder reads three; take MaskFormer's decoder with it"
+            )
 
     @property
     def num_classes(self) -> int:

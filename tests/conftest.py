@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import m2f_jax
 from m2f_jax.config import (
     Mask2FormerConfig,
     PixelDecoderConfig,
@@ -25,6 +26,7 @@ from m2f_jax.config import (
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import numbered
 from m2f_jax.modeling.mask2former import Mask2Former
+from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
 from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 from tests.toys import registered
@@ -74,7 +76,7 @@ def compile_and_call(function: Callable[..., Any], *arguments: Any) -> Any:
 class Stages:
     """A network's input and what each stage of the authors' makes of it; channels last."""
 
-    model: Mask2Former
+    model: Model
     pixel_values: np.ndarray
     features: tuple[np.ndarray, ...]  # res2 to res5
     pyramid: FeaturePyramid
@@ -109,8 +111,8 @@ class Golden(GoldenFolder):
     """A model of images."""
 
     @functools.cached_property
-    def model(self) -> Mask2Former:
-        return Mask2Former.from_pretrained(self.folder / "model_final.pkl")
+    def model(self) -> Model:
+        return m2f_jax.load(self.folder / "model_final.pkl").model
 
     @property
     def images(self) -> list[np.ndarray]:
@@ -171,6 +173,7 @@ class Golden(GoldenFolder):
 
 load_golden = functools.cache(Golden)  # so models are loaded once, and compiled once per shape
 NAMES = ("tiny_w4_aligned", "tiny_w7_odd", "tiny_batch2", "r50_tiny")
+MASKFORMERS = ("maskformer_swin", "maskformer_r50_fpn", "maskformer_r50")
 
 
 @pytest.fixture(params=NAMES)

@@ -1,7 +1,6 @@
 """The authors' checkpoints: where the parts are, and the architecture that the tensors imply."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from m2f_jax.config import (
     Mask2FormerConfig,
@@ -14,7 +13,7 @@ from m2f_jax.config import (
 from m2f_jax.labels import Label
 
 from .origins import AuthorsPart, PartShapes
-from .parts import PIXEL_DECODERS, ROLES, compose
+from .parts import DECODERS, PIXEL_DECODERS, ROLES, compose
 from .rules import Shape, Table, joined, placed, respell
 
 PLACES = {
@@ -83,7 +82,7 @@ def count_classes(shapes: Mapping[str, Shape]) -> int:
 
 def count_queries(shapes: Mapping[str, Shape]) -> int:
     """Returns the number of queries; raises ValueError as `infer_config`."""
-    return PartShapes(shapes, PLACES["decoder"]).get("query_feat.weight", 2)[0]
+    return PartShapes(shapes, PLACES["decoder"]).get("query_embed.weight", 2)[0]
 
 
 def infer_config(
@@ -112,12 +111,12 @@ def infer_config(
         role: part.infer(PartShapes(shapes, PLACES[role]), num_heads)
         for role, part in recognize(shapes).items()
     }
-    kinds = kinds_of(configs["decoder"])
+    kinds = kinds_of(shapes)
     return (kind if kind in kinds else kinds[0])(labels=labels, task=task, **configs)
 
 
-def kinds_of(decoder: Any) -> tuple[type[ModelConfig], ...]:
-    """Returns the kinds of models that have this kind of Transformer decoder, likeliest first."""
-    if isinstance(decoder, MaskFormerDecoderConfig):
+def kinds_of(names: Iterable[str]) -> tuple[type[ModelConfig], ...]:
+    """Returns the kinds of models that tensors of these standard names may be, likeliest first."""
+    if recognize(names)["decoder"] is DECODERS[MaskFormerDecoderConfig].authors:
         return (MaskFormerConfig,)
     return Mask2FormerConfig, VideoMask2FormerConfig

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..files.formats import StoredTensor
@@ -29,9 +30,9 @@ class PartShapes(NamedTuple):
         if shape is None or len(shape) != ndim or 0 in shape:
             problem = "is missing" if shape is None else f"has the shape {list(shape)}"
             raise ValueError(
-                f"{self.place}{name} {problem}, unlike in the authors' Mask2Former on "
-                "Swin or ResNet (another backbone or pixel decoder, MaskFormer or a backbone alone "
-                "isn't supported)"
+                f"{self.place}{name} {problem}, unlike in the authors' MaskFormer and Mask2Former "
+                "on Swin or ResNet (another backbone or pixel decoder, or a backbone alone, isn't "
+                "supported)"
             )
         return shape
 
@@ -80,13 +81,17 @@ class HuggingFacePart(NamedTuple):
     Attributes:
         table: the part's tensors.
         backbone: its config in JSON, if it is a backbone; those of the decoders are part of
-            Mask2Former's own (`huggingface.config`).
+            the model's own (`huggingface.config`).
         extra: returns the tensors that transformers stores besides, given the part's config.
+        spellings_in: by the class of a model's config, patterns of the beginnings of names that
+            transformers has others for in such models, and what to replace them by. Reading knows
+            both from the table's spellings.
     """
 
     table: Table
     backbone: HuggingFaceBackbone | None = None
     extra: Callable[[Any], dict[str, StoredTensor]] = lambda _: {}
+    spellings_in: Mapping[type, tuple[tuple[str, str], ...]] = MappingProxyType({})
 
 
 class PartTables(NamedTuple):

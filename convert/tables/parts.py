@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from m2f_jax.config import (
+    MaskFormerDecoderConfig,
+    MaskFormerPixelDecoderConfig,
     ModelConfig,
     PixelDecoderConfig,
     ResNetConfig,
@@ -17,15 +19,23 @@ from m2f_jax.config import (
 from .backbones import resnet, swin
 from .origins import PartTables
 from .pixel_decoders import deformable
+from .pixel_decoders import maskformer as maskformer_pixel_decoder
 from .rules import Table, joined, placed
 from .transformer_decoders import masked_attention
+from .transformer_decoders import maskformer as maskformer_decoder
 
 BACKBONES: dict[type, PartTables] = {
     SwinConfig: swin.TABLES,
     ResNetConfig: resnet.TABLES,
 }
-PIXEL_DECODERS: dict[type, PartTables] = {PixelDecoderConfig: deformable.TABLES}
-DECODERS: dict[type, PartTables] = {TransformerDecoderConfig: masked_attention.TABLES}
+PIXEL_DECODERS: dict[type, PartTables] = {
+    PixelDecoderConfig: deformable.TABLES,
+    MaskFormerPixelDecoderConfig: maskformer_pixel_decoder.TABLES,
+}
+DECODERS: dict[type, PartTables] = {
+    TransformerDecoderConfig: masked_attention.TABLES,
+    MaskFormerDecoderConfig: maskformer_decoder.TABLES,
+}
 ROLES: dict[str, dict[type, PartTables]] = {  # by the fields of a ModelConfig
     "backbone": BACKBONES,
     "pixel_decoder": PIXEL_DECODERS,

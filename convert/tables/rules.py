@@ -56,19 +56,26 @@ class Table(NamedTuple):
 
 
 def placed(table: Table, theirs: str, ours: str) -> Table:
-    """Returns a part's table with these prefixes before its names."""
+    """Returns a part's table with these prefixes before its names.
+
+    A name of theirs that begins with "/" lies elsewhere: what follows is the whole of it.
+    """
+
+    def in_place(name: str, prefix: str) -> str:
+        return name[1:] if name.startswith("/") else prefix + name
+
     pattern = re.escape(theirs)
     return Table(
         tuple(
             Rule(
-                tuple(theirs + name for name in rule.theirs),
+                tuple(in_place(name, theirs) for name in rule.theirs),
                 tuple(ours + name for name in rule.ours),
                 rule.layout,
             )
             for rule in table.rules
         ),
-        tuple(pattern + name for name in table.unused),
-        tuple((pattern + name, theirs + right) for name, right in table.spellings),
+        tuple(in_place(name, pattern) for name in table.unused),
+        tuple((in_place(name, pattern), theirs + right) for name, right in table.spellings),
     )
 
 

@@ -88,10 +88,29 @@ def mean_of_groups(x: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
     return jnp.repeat(of_groups, x.shape[-1] // GROUPS, axis=-1)
 
 
+def folded(key: jax.Array | None, number: int) -> jax.Array | None:
+    """Returns the key of one of several uses; None, which means that nothing is drawn, stays."""
+    return None if key is None else jax.random.fold_in(key, number)
+
+
+def dropout(
+    x: Float[Array, "*shape"], rate: jax.typing.ArrayLike, key: jax.Array | None
+) -> Float[Array, "*shape"]:
+    """Returns `x` with numbers set to 0 at this rate and the others divided by what is left of 1.
+
+    Without a key, `x` as it is.
+    """
+    if key is None:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+
 class MLP(nnx.Module):
     """Linear layers of the widths `dims`, with an activation between them.
 
-    Without initializers, weights and biases are drawn as PyTorch does by default.
+    Without initializers, weights and biases are drawn as PyTorch does by default. `drop_rate` is of
+    dropout after activations, where the call gets a key.
 
     For the gradient, an activation's argument is kept and its result computed again, which is what
     the next layer's weights need: keeping both would take 2 GiB more in a training step of Swin-L
@@ -105,10 +124,12 @@ class MLP(nnx.Module):
         activation: Callable[[Array], Array],
         kernel_init: Initializer = torch_default,
         bias_init: Initializer | None = None,
+        drop_rate: float = 0.0,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
         self.activation = activation
+        self.drop_rate = drop_rate
         self.layers = nnx.List(
             nnx.Linear(
                 source,
@@ -121,38 +142,57 @@ class MLP(nnx.Module):
             for source, target in itertools.pairwise(dims)
         )
 
-    def __call__(self, x: Float[Array, "*batch source"]) -> Float[Array, "*batch target"]:
+    def __call__(
+        self, x: Float[Array, "*batch source"], *, drop_key: jax.Array | None = None
+    ) -> Float[Array, "*batch target"]:
         batch = x.shape[:-1]
         # Along one axis, as products have tokens, XLA on a CPU activates them in place.
         x = self.layers[0](x.reshape(-1, x.shape[-1]))
-        for layer in self.layers[1:]:
-            x = jax.checkpoint(functools.partial(self._activate, layer))(x)
+        for i, layer in enumerate(self.layers[1:]):
+            x = jax.checkpoint(functools.partial(self._activate, layer))(x, folded(drop_key, i))
         return x.reshape(*batch, -1)
 
     def _activate(
-        self, layer: nnx.Linear, x: Float[Array, "*batch source"]
+        self, layer: nnx.Linear, x: Float[Array, "*batch source"], drop_key: jax.Array | None
     ) -> Float[Array, "*batch target"]:
-        return layer(self.activation(x))
+        return layer(dropout(self.activation(x), self.drop_rate, drop_key))
 
 
-def feed_forward(dim: int, hidden: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> MLP:
+def feed_forward(
+    dim: int, hidden: int, *, drop_rate: float = 0.0, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> MLP:
     """The MLP of both decoders' layers: one hidden layer with ReLU, kernels drawn as Xavier has it.
 
     Args:
         dim: the width of input and output.
         hidden: the width between.
+        drop_rate: as of `MLP`.
         dtype: of the computation.
         rngs: for the initial values.
     """
     dims = dim, hidden, dim
-    return MLP(dims, activation=relu, kernel_init=xavier, dtype=dtype, rngs=rngs)
+    return MLP(
+        dims, activation=relu, kernel_init=xavier, drop_rate=drop_rate, dtype=dtype, rngs=rngs
+    )
 
 
 class Attention(nnx.Module):
-    """Multi-head attention with separate projections of queries, keys and values."""
+    """Multi-head attention with separate projections of queries, keys and values.
 
-    def __init__(self, dim: int, num_heads: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    `drop_rate` is of dropout on the attention's weights, where the call gets a key.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        *,
+        drop_rate: float = 0.0,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
         self.num_heads = num_heads
+        self.drop_rate = drop_rate
         linear = functools.partial(nnx.Linear, bias_init=zeros, dtype=dtype, rngs=rngs)
         self.query = linear(dim, dim, kernel_init=xavier_of_three)
         self.key = linear(dim, dim, kernel_init=xavier_of_three)
@@ -165,6 +205,8 @@ class Attention(nnx.Module):
         keys: Float[Array, "B N C"],
         values: Float[Array, "B N C"],
         mask: Bool[Array, "B Q N"] | None = None,
+        *,
+        drop_key: jax.Array | None = None,
     ) -> Float[Array, "B Q C"]:
         """What each query reads; `mask` is True where it may look."""
         x = dot_product_attention(
@@ -172,6 +214,8 @@ class Attention(nnx.Module):
             split_heads(self.key(keys), self.num_heads),
             split_heads(self.value(values), self.num_heads),
             mask,
+            self.drop_rate,
+            drop_key,
         )
         return self.output(jax.lax.collapse(x, 2, 4))
 
@@ -187,6 +231,8 @@ def dot_product_attention(
     keys: Float[Array, "B H N D"],
     values: Float[Array, "B H N D"],
     mask: Bool[Array, "B Q N"] | None,
+    drop_rate: jax.typing.ArrayLike = 0.0,
+    drop_key: jax.Array | None = None,
 ) -> Float[Array, "B Q H D"]:
     """Softmax attention; logits and softmax in float32 at least.
 
@@ -198,7 +244,7 @@ def dot_product_attention(
     logits = logits * queries.shape[-1] ** -0.5
     if mask is not None:
         logits = jnp.where(mask[:, None], logits, -jnp.inf)
-    weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
+    weights = dropout(jax.nn.softmax(logits, axis=-1), drop_rate, drop_key).astype(values.dtype)
     return jnp.einsum("bhqn,bhnd->bqhd", weights, values)
 
 

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from m2f_jax.config import ModelConfig
+from m2f_jax.modeling.layers import folded
 from m2f_jax.modeling.parts import module_of
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 
@@ -122,7 +123,7 @@ def training_network(
         drop_key: of stochastic depth and dropout; without it, nothing is dropped.
         remat: recompute the inner values of blocks and layers in the backward pass.
     """
-    decode = functools.partial(model.decoder.every_layer, drop_key=_folded(drop_key, 2))
+    decode = functools.partial(model.decoder.every_layer, drop_key=folded(drop_key, 2))
     return through_stages(model, pixel_values, decode, drop_key=drop_key, remat=remat)
 
 
@@ -148,15 +149,10 @@ def through_stages(
         with jax.named_scope("backbone"):
             features = model.backbone(images, drop_key=drop_key, remat=remat)
         with jax.named_scope("pixel_decoder"):
-            pyramid = model.pixel_decoder(features, drop_key=_folded(drop_key, 1), remat=remat)
+            pyramid = model.pixel_decoder(features, drop_key=folded(drop_key, 1), remat=remat)
             pyramid = jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), pyramid)
         with jax.named_scope("decoder"):
             return decode(pyramid)
-
-
-def _folded(key: jax.Array | None, number: int) -> jax.Array | None:
-    """The key of another part's dropout; the backbone's is the key itself."""
-    return None if key is None else jax.random.fold_in(key, number)
 
 
 def without_kernels(model: Model) -> Model:

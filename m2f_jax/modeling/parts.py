@@ -24,14 +24,18 @@ from m2f_jax.modeling.backbones.resnet import ResNet
 from m2f_jax.modeling.backbones.swin import SwinTransformer
 from m2f_jax.modeling.pixel_decoders.deformable import PixelDecoder
 from m2f_jax.modeling.pixel_decoders.fpn import FPNPixelDecoder
+from m2f_jax.modeling.pixel_decoders.maskformer import MaskFormerPixelDecoder
 from m2f_jax.modeling.transformer_decoders.masked_attention import TransformerDecoder
+from m2f_jax.modeling.transformer_decoders.maskformer import MaskFormerDecoder
 
 MODULES: dict[type, Callable[..., Any]] = {
     config.SwinConfig: SwinTransformer,
     config.ResNetConfig: ResNet,
     config.PixelDecoderConfig: PixelDecoder,
     config.FPNPixelDecoderConfig: FPNPixelDecoder,
+    config.MaskFormerPixelDecoderConfig: MaskFormerPixelDecoder,
     config.TransformerDecoderConfig: TransformerDecoder,
+    config.MaskFormerDecoderConfig: MaskFormerDecoder,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from m2f_jax.config import SwinConfig
+from m2f_jax.config import MaskFormerConfig, SwinConfig
 
 from ...files.formats import StoredTensor
 from ..huggingface.json_fields import about, check_fields, field
@@ -78,6 +78,13 @@ HUGGING_FACE_SPELLINGS = (
     (r"(.*)\.attention\.o_proj\.", r"\1.attention.output.dense."),
     (r"(.*)\.mlp\.fc1\.", r"\1.intermediate.dense."),
     (r"(.*)\.mlp\.fc2\.", r"\1.output.dense."),
+)
+
+# What transformers' MaskFormer, which has a Swin of its own, calls these.
+IN_MASKFORMER = (
+    (r"swin\.", "model."),
+    (r"(?=(embeddings|encoder)\.)", "model."),
+    *((rf"hidden_states_norms\.stage{i + 1}\.", f"hidden_states_norms.{i}.") for i in range(4)),
 )
 
 
@@ -177,5 +184,6 @@ TABLES = PartTables(
         ),
         HuggingFaceBackbone("swin", read, write),
         unread_norm,
+        spellings_in={MaskFormerConfig: IN_MASKFORMER},
     ),
 )

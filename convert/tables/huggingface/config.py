@@ -1,41 +1,90 @@
 """Hugging Face's config.json and preprocessor_config.json, in both directions."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from m2f_jax.config import (
-    Mask2FormerConfig,
-    ModelConfig,
-    PixelDecoderConfig,
-    Task,
-    TransformerDecoderConfig,
-    VideoMask2FormerConfig,
-)
+from m2f_jax.config import Mask2FormerConfig, MaskFormerConfig, ModelConfig, Task
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import Label
-from m2f_jax.plain import type_of
 
-from ..origins import HuggingFaceBackbone
-from ..parts import BACKBONES, find_part
+from . import mask2former, maskformer
+from .backbones import write_backbone
 from .json_fields import about, check_fields, field
 
 CONFIG = "config.json"
 NO_OBJECT_WEIGHT = 0.1
 UNLIMITED = 10**6  # transformers has no shortest edge without a longest one
-REQUIRED = {  # fields whose other values mean another network
-    "common_stride": 4,
-    "pre_norm": False,
-    "enforce_input_projection": False,
-    "activation_function": "relu",
-    "feature_strides": [4, 8, 16, 32],
-}
 REQUIRED_OF_PROCESSOR = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+
+
+class HuggingFaceModel(NamedTuple):
+    """A kind of model at Hugging Face.
+
+    Attributes:
+        config_class: of our config.
+        model_type: what transformers calls this kind.
+        architecture: the name of the class there.
+        processor: the name of the class of its image processor.
+        read: returns our config for one of theirs.
+        write: returns the fields of its decoders, given our config.
+        count_queries: returns the number of queries of one of theirs.
+    """
+
+    config_class: type[ModelConfig]
+    model_type: str
+    architecture: str
+    processor: str
+    read: Callable[[Mapping[str, Any], tuple[Label, ...], Task, str], ModelConfig]
+    write: Callable[[Any], dict[str, Any]]
+    count_queries: Callable[[Mapping[str, Any], str], int]
+
+
+MODELS = (
+    HuggingFaceModel(
+        Mask2FormerConfig,
+        "mask2former",
+        "Mask2FormerForUniversalSegmentation",
+        "Mask2FormerImageProcessor",
+        mask2former.read,
+        mask2former.write,
+        mask2former.count_queries,
+    ),
+    HuggingFaceModel(
+        MaskFormerConfig,
+        "maskformer",
+        "MaskFormerForInstanceSegmentation",
+        "MaskFormerImageProcessor",
+        maskformer.read,
+        maskformer.write,
+        maskformer.count_queries,
+    ),
+)
+
+
+def model_named(model_type: Any) -> HuggingFaceModel | None:
+    """Returns the kind of model that transformers calls so; None for what isn't known here."""
+    return next((model for model in MODELS if model.model_type == model_type), None)
+
+
+def model_of(config: ModelConfig) -> HuggingFaceModel:
+    """Returns the kind of a model of ours.
+
+    Raises:
+        ValueError: transformers has no such kind.
+    """
+    for model in MODELS:
+        if isinstance(config, model.config_class):
+            return model
+    kind = type(config).__name__.removesuffix("Config")
+    raise ValueError(
+        f"transformers has no class for a {kind}; this one stays in this package's format"
+    )
 
 
 def config_from_huggingface(
     values: Mapping[str, Any], labels: tuple[Label, ...], task: Task, where: str = CONFIG
-) -> Mask2FormerConfig:
+) -> ModelConfig:
     """Returns our config for one of theirs.
 
     Raises:
@@ -48,75 +97,13 @@ def config_from_huggingface(
             f"{where}: architectures names a video model, which transformers has no class for; "
             "open the authors' file of it with m2f_jax.VideoMask2Former"
         )
-    check_fields(values, REQUIRED, where)
-    backbone = read_backbone(values.get("backbone_config"), f"{where}: backbone_config")
-    dim, hidden_dim = (field(values, name, int, where) for name in ("feature_size", "hidden_dim"))
-    if dim != hidden_dim:
+    model = model_named(values.get("model_type"))
+    if model is None:
+        known = " or ".join(repr(model.model_type) for model in MODELS)
         raise ValueError(
-            f"{where}: feature_size {dim} and hidden_dim {hidden_dim} differ; only models where "
-            "they are equal are supported"
+            f"{where}: model_type is {values.get('model_type')!r:.80}; expected {known}"
         )
-    num_heads = field(values, "num_attention_heads", int, where)
-    sizes_of_pixel_decoder = {
-        "dim": dim,
-        "mask_dim": field(values, "mask_feature_size", int, where),
-        "num_layers": field(values, "encoder_layers", int, where),
-        "num_heads": num_heads,
-        "ffn_dim": field(values, "encoder_feedforward_dim", int, where, 1024),
-    }
-    sizes_of_decoder = {
-        "dim": dim,
-        "num_layers": field(values, "decoder_layers", int, where) - 1,
-        "num_heads": num_heads,
-        "ffn_dim": field(values, "dim_feedforward", int, where),
-        "num_queries": field(values, "num_queries", int, where),
-    }
-    with about(where):
-        return Mask2FormerConfig(
-            labels=labels,
-            task=task,
-            backbone=backbone,
-            pixel_decoder=PixelDecoderConfig(**sizes_of_pixel_decoder),
-            decoder=TransformerDecoderConfig(**sizes_of_decoder),
-        )
-
-
-def read_backbone(values: Any, where: str) -> Any:
-    """Returns our config for a `backbone_config`; one that states no kind is read as a Swin's.
-
-    Raises:
-        ValueError: it is missing or of an unknown kind, or its kind refuses it.
-    """
-    if not isinstance(values, Mapping):
-        problem = "is missing" if values is None else f"is {values!r:.80}"
-        raise ValueError(f"{where} {problem}; only backbones described there are supported")
-    known = {backbone.model_type: backbone for backbone in backbones()}
-    kind = values.get("model_type", next(iter(known)))
-    if not isinstance(kind, str) or kind not in known:
-        names = " or ".join(map(repr, known))
-        raise ValueError(
-            f"{where}: model_type is {kind!r:.80}; only models with {names} are supported"
-        )
-    return known[kind].read(values, where)
-
-
-def backbones() -> list[HuggingFaceBackbone]:
-    """Returns the kinds of backbone that can be described in JSON, the most usual one first."""
-    parts = [tables.huggingface for tables in BACKBONES.values() if tables.huggingface is not None]
-    return [part.backbone for part in parts if part.backbone is not None]
-
-
-def write_backbone(config: ModelConfig) -> dict[str, Any]:
-    """Returns a model's `backbone_config`.
-
-    Raises:
-        ValueError: transformers has no such backbone.
-    """
-    backbone: HuggingFaceBackbone | None = find_part(config, "backbone", "huggingface").backbone
-    if backbone is None:
-        kind = type(config.backbone).__name__
-        raise ValueError(f"Hugging Face's configuration has no fields for a backbone of {kind}")
-    return backbone.write(config.backbone)
+    return model.read(values, labels, task, where)
 
 
 def class_names(values: Mapping[str, Any], where: str = CONFIG) -> list[str]:
@@ -139,50 +126,14 @@ def config_to_huggingface(config: ModelConfig, dtype: str = "float32") -> dict[s
     Raises:
         ValueError: their configuration can't express the architecture; the message says which part.
     """
-    if isinstance(config, VideoMask2FormerConfig):
-        raise ValueError(
-            "transformers has no class for video models; this one stays in this package's format"
-        )
-    pixel, decoder = config.pixel_decoder, config.decoder
-    for part, cfg, kind, theirs in (
-        ("pixel_decoder", pixel, PixelDecoderConfig, "the deformable pixel decoder"),
-        ("decoder", decoder, TransformerDecoderConfig, "the masked-attention decoder"),
-    ):
-        if not isinstance(cfg, kind):
-            raise ValueError(
-                f"Hugging Face's configuration knows only {theirs}; this model's {part} is of the "
-                f"type {type_of(cfg)!r}, so it stays in this package's format"
-            )
-    assert isinstance(pixel, PixelDecoderConfig)
-    assert isinstance(decoder, TransformerDecoderConfig)
-    if not decoder.masked:
-        raise ValueError(
-            "Hugging Face's configuration knows only masked cross-attention; this model has "
-            "decoder.masked false, so it stays in this package's format"
-        )
-    if pixel.num_heads != decoder.num_heads or pixel.num_points != 4:
-        raise ValueError(
-            "Hugging Face's configuration has one number of heads for both decoders and always 4 "
-            f"points; this model has {pixel.num_heads} and {decoder.num_heads} heads and "
-            f"{pixel.num_points} points"
-        )
+    model = model_of(config)
     names = [label.name for label in config.labels]
     return {
-        "architectures": ["Mask2FormerForUniversalSegmentation"],
-        "model_type": "mask2former",
+        "architectures": [model.architecture],
+        "model_type": model.model_type,
+        **model.write(config),
         "backbone_config": write_backbone(config),
-        **REQUIRED,
-        "feature_size": pixel.dim,
-        "mask_feature_size": pixel.mask_dim,
-        "hidden_dim": decoder.dim,
-        "encoder_layers": pixel.num_layers,
-        "encoder_feedforward_dim": pixel.ffn_dim,
-        "num_attention_heads": decoder.num_heads,
-        "decoder_layers": decoder.num_layers + 1,
-        "dim_feedforward": decoder.ffn_dim,
-        "num_queries": decoder.num_queries,
         "no_object_weight": NO_OBJECT_WEIGHT,
-        "dropout": 0.0,
         "id2label": {str(k): name for k, name in enumerate(names)},
         "label2id": {name: k for k, name in enumerate(names)},
         "dtype": dtype,
@@ -230,7 +181,7 @@ def processor_from_huggingface(
         return dataclasses.replace(processor, **changes)
 
 
-def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:
+def processor_to_huggingface(processor: ImageProcessor, config: ModelConfig) -> dict[str, Any]:
     """Returns a preprocessor_config.json for transformers with the same size and statistics.
 
     transformers can't keep the native size up to a limit; it ignores the limit.
@@ -239,7 +190,7 @@ def processor_to_huggingface(processor: ImageProcessor) -> dict[str, Any]:
     if processor.shortest_edge is not None:
         size["shortest_edge"] = processor.shortest_edge
     return {
-        "image_processor_type": "Mask2FormerImageProcessor",
+        "image_processor_type": model_of(config).processor,
         "do_resize": processor.shortest_edge is not None,
         "size": size,
         "size_divisor": processor.size_divisor,

@@ -6,7 +6,7 @@ from m2f_jax.config import ModelConfig
 
 from ...files.formats import StoredTensor
 from ..parts import compose, find_part
-from ..rules import Table, joined
+from ..rules import Table, joined, placed
 from .config import NO_OBJECT_WEIGHT
 
 PLACES = {
@@ -28,6 +28,21 @@ def table_of(config: ModelConfig) -> Table:
         ValueError: transformers has no such part.
     """
     return joined([WHOLE, compose(config, "huggingface", PLACES)])
+
+
+def spellings_of(config: ModelConfig) -> tuple[tuple[str, str], ...]:
+    """Returns the spellings of the table's names that transformers has for such a model."""
+    return joined(
+        placed(
+            Table(
+                (),
+                spellings=find_part(config, role, "huggingface").spellings_in.get(type(config), ()),
+            ),
+            place,
+            "",
+        )
+        for role, place in PLACES.items()
+    ).spellings
 
 
 def extra_tensors(config: ModelConfig) -> dict[str, StoredTensor]:

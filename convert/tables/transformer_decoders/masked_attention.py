@@ -69,7 +69,7 @@ def infer(tensors: PartShapes, num_heads: int) -> TransformerDecoderConfig:
 TABLES = PartTables(
     authors=AuthorsPart(
         Table(AUTHORS_RULES, spellings=((r"static_query\.", "query_feat."),)),
-        mark="class_embed.weight",
+        mark="query_feat.weight",
         infer=infer,
     ),
     huggingface=HuggingFacePart(Table(HUGGING_FACE_RULES)),

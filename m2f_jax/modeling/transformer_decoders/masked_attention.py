@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from m2f_jax.config import TransformerDecoderConfig
+from m2f_jax.config import AnyDecoderConfig, TransformerDecoderConfig
 from m2f_jax.modeling.initializers import normal, torch_default, torch_default_bias
 from m2f_jax.modeling.layers import (
     MLP,
@@ -126,7 +126,7 @@ class PredictionHeads(nnx.Module):
 
     def __init__(
         self,
-        cfg: TransformerDecoderConfig,
+        cfg: AnyDecoderConfig,
         num_classes: int,
         mask_dim: int,
         *,
