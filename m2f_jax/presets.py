@@ -1,4 +1,4 @@
-"""The published Mask2Former models: architecture, test size and scores, as plain data.
+"""The published Mask2Formers and MaskFormers: architecture, test size and scores, as plain data.
 
 Facts from the authors' configuration files and model zoo; names from the Hugging Face hub.
 """
@@ -11,19 +11,31 @@ from typing import Literal
 
 from m2f_jax.config import (
     Mask2FormerConfig,
+    MaskFormerConfig,
+    MaskFormerPixelDecoderConfig,
     ModelConfig,
     ResNetConfig,
     SwinConfig,
     Task,
     TransformerDecoderConfig,
 )
-from m2f_jax.labels import ADE20K, CITYSCAPES, COCO, MAPILLARY_VISTAS, Label, things
+from m2f_jax.labels import (
+    ADE20K,
+    ADE20K_FULL,
+    CITYSCAPES,
+    COCO,
+    COCO_STUFF,
+    MAPILLARY_VISTAS,
+    Label,
+    things,
+)
 
-HUB_PREFIX = "facebook/mask2former-"  # before a preset's name: its repository on the hub
+HUB_PREFIX = "facebook/mask2former-"  # before a Mask2Former's name: its repository on the hub
+MASKFORMER_HUB_PREFIX = "facebook/"  # the same before a MaskFormer's
 LICENSE = "CC BY-NC 4.0"  # of the authors' weights, by both of their model zoos
 LICENSE_URL = "https://creativecommons.org/licenses/by-nc/4.0/"
 
-Architecture = Literal["mask2former"]
+Architecture = Literal["mask2former", "maskformer"]
 
 SWIN_TINY = SwinConfig()
 SWIN_SMALL = SwinConfig(depths=(2, 2, 18, 2))
@@ -35,6 +47,7 @@ SWIN_LARGE = SwinConfig(
 )
 RESNET50 = ResNetConfig()
 RESNET101 = ResNetConfig(depths=(3, 4, 23, 3))
+RESNET101C = ResNetConfig(depths=(3, 4, 23, 3), stem_dim=128, deeplab=True)
 _PARAMETERS = {  # of both decoders too, without what depends on classes and queries
     RESNET50: 43_898_240,
     RESNET101: 62_838_144,
@@ -43,9 +56,21 @@ _PARAMETERS = {  # of both decoders too, without what depends on classes and que
     SWIN_BASE: 106_832_184,
     SWIN_LARGE: 215_398_772,
 }
+_MASKFORMER_PARAMETERS = {  # the same of MaskFormers without encoder layers
+    RESNET50: 41_190_336,
+    RESNET101: 60_130_240,
+    RESNET101C: 60_253_632,
+    SWIN_TINY: 41_692_602,
+    SWIN_SMALL: 63_010_506,
+    SWIN_BASE: 101_764_984,
+    SWIN_LARGE: 211_511_220,
+}
+_ENCODER_LAYER = 1_315_072  # parameters
+_NARROWER_TOP = 4_128_768  # fewer in the FPN of a ResNet's, which starts from encoder layers
 _BACKBONES = {  # Swin-B was pretrained on ImageNet-1k, "base-IN21k" and Swin-L on ImageNet-21k
     "resnet50": RESNET50,
     "resnet101": RESNET101,
+    "resnet101c": RESNET101C,
     "swin-tiny": SWIN_TINY,
     "swin-small": SWIN_SMALL,
     "swin-base": SWIN_BASE,
@@ -77,7 +102,9 @@ DATA_SETS: Mapping[str, DataSet] = {  # by what presets' names have
         cities={"frankfurt": 267, "lindau": 59, "munster": 174},
     ),
     "ade": DataSet(title="ADE20K", validation_images=2000),
+    "ade-full": DataSet(title="ADE20K, all classes", validation_images=2000),
     "mapillary-vistas": DataSet(title="Mapillary Vistas", validation_images=2000),
+    "coco-stuff": DataSet(title="COCO-Stuff 10k", validation_images=1000),
 }
 
 
@@ -86,8 +113,8 @@ class Preset:
     """A published model: its architecture, and how it was tested.
 
     Images were resized to `shortest_edge`, or to less where the other edge would have exceeded
-    `longest_edge`. A query took part in a panoptic map if its score exceeded
-    `object_mask_threshold`.
+    `longest_edge`, and padded to multiples of `size_divisor`. A query took part in a panoptic map
+    if its score exceeded `object_mask_threshold`.
 
     Attributes:
         architecture: which of the authors' networks it is.
@@ -95,6 +122,7 @@ class Preset:
         config: the network, with its classes and its task.
         shortest_edge: in pixels.
         longest_edge: in pixels.
+        size_divisor: in pixels.
         object_mask_threshold: from 0 to 1.
         parameters: how many numbers were trained.
         scores: the authors', in percent, on the validation images at that single scale: "PQ", "AP"
@@ -108,6 +136,7 @@ class Preset:
     config: ModelConfig
     shortest_edge: int
     longest_edge: int
+    size_divisor: int = 32
     object_mask_threshold: float
     parameters: int
     scores: Mapping[str, float]
@@ -116,12 +145,12 @@ class Preset:
 
 
 def preset(name: str) -> Preset:
-    """The published model of this name, with or without "facebook/mask2former-" before it.
+    """The published model of this name, or of this repository on the hub.
 
     Raises:
         ValueError: no such model; the message says which names come close.
     """
-    short = name.removeprefix(HUB_PREFIX)
+    short = name.removeprefix(HUB_PREFIX).removeprefix(MASKFORMER_HUB_PREFIX)
     if short not in PRESETS:
         close = difflib.get_close_matches(short, PRESETS, n=3)
         hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(PRESETS)}"
@@ -152,12 +181,13 @@ def nearest_preset(config: ModelConfig) -> Preset | None:
     """The published model of the same classes that is most like it; None if there's none.
 
     It tells how a model of its kind is tested: on ADE20K the size depends on backbone and task. The
-    kind of backbone counts most, then its width, then the task.
+    kind of model counts most, then that of its backbone, then the backbone's width, then the task.
     """
 
-    def distance(preset: Preset) -> tuple[bool, int, bool]:
+    def distance(preset: Preset) -> tuple[bool, bool, int, bool]:
         other = preset.config
         return (
+            type(other) is not type(config),
             type(other.backbone) is not type(config.backbone),
             abs(other.backbone.channels[0] - config.backbone.channels[0]),
             other.task != config.task,
@@ -207,6 +237,56 @@ def _is_on_hub(backbone: str, data_set: str, task: Task) -> bool:
         return False
     return (backbone, data_set, task) != ("swin-base-IN21k", "cityscapes", "instance")
 
+
+def _maskformers(
+    data_set: str,
+    suffix: str,
+    task: Task,
+    labels: tuple[Label, ...],
+    test_size: tuple[int, int],
+    rows: Mapping[str, tuple[str, float]],
+) -> dict[str, Preset]:
+    """The presets of one table of MaskFormer's model zoo; `suffix` ends their names.
+
+    A row has the file's digits, then the main score.
+    """
+    presets = {}
+    for backbone, (digits, score) in rows.items():
+        name = f"maskformer-{backbone}-{suffix}"
+        cfg = _BACKBONES[backbone]
+        layers = 6 if task == "panoptic" and isinstance(cfg, ResNetConfig) else 0
+        is_on_hub = not layers and cfg != RESNET101C and name not in _MASKFORMERS_NOT_ON_HUB
+        presets[name] = Preset(
+            architecture="maskformer",
+            data_set=data_set,
+            config=MaskFormerConfig(
+                labels=labels,
+                task=task,
+                backbone=cfg,
+                pixel_decoder=MaskFormerPixelDecoderConfig(encoder_layers=layers),
+            ),
+            shortest_edge=test_size[0],
+            longest_edge=test_size[1],
+            size_divisor=1 if data_set == "coco" else 32,  # the authors' 0
+            object_mask_threshold=0.7 if data_set == "ade" else 0.8,
+            parameters=_MASKFORMER_PARAMETERS[cfg]
+            + layers * _ENCODER_LAYER
+            - bool(layers) * _NARROWER_TOP
+            + 257 * (len(labels) + 1)
+            + 256 * 100,
+            scores={"PQ" if task == "panoptic" else "mIoU": score},
+            file=f"model_final_{digits}.pkl",
+            hub=MASKFORMER_HUB_PREFIX + name if is_on_hub else None,
+        )
+    return presets
+
+
+# No public trace of these repositories was found, though transformers could hold such models.
+_MASKFORMERS_NOT_ON_HUB = (
+    "maskformer-resnet101-ade20k-full",
+    "maskformer-resnet50-coco-stuff",
+    "maskformer-resnet101-coco-stuff",
+)
 
 PRESETS: Mapping[str, Preset] = {
     **_table(
@@ -342,5 +422,90 @@ PRESETS: Mapping[str, Preset] = {
         (2048, 2048),
         ("mIoU",),
         {"resnet50": ("6c66d0", 57.4), "swin-large": ("90ee2d", 63.2)},
+    ),
+    **_maskformers(
+        "ade",
+        "ade",
+        "semantic",
+        ADE20K,
+        (512, 2048),
+        {
+            "resnet50": ("d8dbeb", 44.5),
+            "resnet101": ("1aeb94", 45.5),
+            "resnet101c": ("b432ea", 46.0),
+            "swin-tiny": ("8657a5", 46.7),
+            "swin-small": ("528157", 49.8),
+        },
+    ),
+    **_maskformers(
+        "ade",
+        "ade",
+        "semantic",
+        ADE20K,
+        (640, 2560),
+        {"swin-base": ("45388b", 52.7), "swin-large": ("aefa3b", 54.1)},
+    ),
+    **_maskformers(
+        "ade",
+        "ade-panoptic",
+        "panoptic",
+        ADE20K,
+        (640, 2560),
+        {"resnet50": ("7aa977", 34.7), "resnet101": ("0b3cc8", 35.7)},
+    ),
+    **_maskformers(
+        "ade-full",
+        "ade20k-full",
+        "semantic",
+        ADE20K_FULL,
+        (512, 2048),
+        {
+            "resnet50": ("f4e3f6", 16.0),
+            "resnet101": ("88df33", 16.8),
+            "resnet101c": ("75d34e", 17.4),
+        },
+    ),
+    **_maskformers(
+        "cityscapes",
+        "cityscapes",
+        "semantic",
+        CITYSCAPES,
+        (1024, 2048),
+        {"resnet101": ("38c00c", 78.5), "resnet101c": ("4f8ff9", 79.7)},
+    ),
+    **_maskformers(
+        "coco",
+        "coco",
+        "panoptic",
+        COCO,
+        (800, 1333),
+        {
+            "resnet50": ("6f60dc", 46.5),
+            "resnet101": ("57b049", 47.6),
+            "swin-tiny": ("539394", 47.7),
+            "swin-small": ("5bf6b1", 49.7),
+            "swin-base": ("4b7f49", 51.8),
+            "swin-large": ("7505c4", 52.7),
+        },
+    ),
+    **_maskformers(
+        "coco-stuff",
+        "coco-stuff",
+        "semantic",
+        COCO_STUFF,
+        (640, 2560),
+        {
+            "resnet50": ("cb03eb", 37.1),
+            "resnet101": ("eb19bb", 38.1),
+            "resnet101c": ("bffd25", 38.0),
+        },
+    ),
+    **_maskformers(
+        "mapillary-vistas",
+        "vistas",
+        "semantic",
+        MAPILLARY_VISTAS,
+        (2048, 2048),
+        {"resnet50": ("f3fc73", 53.1)},
     ),
 }

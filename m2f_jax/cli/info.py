@@ -14,6 +14,9 @@ from m2f_jax.cli.models import origin_of
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.config import (
     FPNPixelDecoderConfig,
+    MaskFormerConfig,
+    MaskFormerDecoderConfig,
+    MaskFormerPixelDecoderConfig,
     ModelConfig,
     PixelDecoderConfig,
     ResNetConfig,
@@ -104,9 +107,12 @@ def describe(config: ModelConfig, processor: ImageProcessor) -> dict[str, Any]:
         "semantic": ["semantic"],
         "panoptic": ["panoptic", "instance", "semantic"],
     }
+    can_do = tasks[config.task]
+    if isinstance(config, MaskFormerConfig) and config.task == "panoptic":
+        can_do.remove("instance")  # for which it has no inference
     return {
         "task": config.task,
-        "can do": tasks[config.task],
+        "can do": can_do,
         "backbone": describe_part(config.backbone),
         "pixel decoder": describe_part(config.pixel_decoder),
         "Transformer decoder": describe_part(config.decoder),
@@ -140,6 +146,14 @@ def describe_part(cfg: Any) -> str:
             return f"{cfg.num_layers} deformable layers, width {cfg.dim}"
         case FPNPixelDecoderConfig():
             return f"FPN, width {cfg.dim}"
+        case MaskFormerPixelDecoderConfig():
+            encoder = f"{cfg.encoder_layers} encoder layers and " if cfg.encoder_layers else ""
+            return f"{encoder}FPN, width {cfg.fpn_dim}, queries' map {cfg.dim}"
+        case MaskFormerDecoderConfig():
+            return (
+                f"{cfg.num_layers} layers of plain cross-attention, {cfg.num_queries} queries, "
+                f"width {cfg.dim}"
+            )
         case TransformerDecoderConfig():
             attention = "" if cfg.masked else ", plain cross-attention"
             sizes = f"{cfg.num_layers} layers, {cfg.num_queries} queries, width {cfg.dim}"

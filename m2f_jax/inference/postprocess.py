@@ -443,7 +443,7 @@ class Panoptic(NamedTuple):
     scores: Float[Array, "Q"]
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="inside_masks")
 @_in_full_precision
 def panoptic_map(
     class_logits: Float[Array, "Q K1"],
@@ -452,13 +452,16 @@ def panoptic_map(
     is_thing: Bool[Array, "K"],
     object_mask_threshold: Float[Array, ""],
     overlap_threshold: Float[Array, ""],
+    *,
+    inside_masks: bool = True,
 ) -> Panoptic:
     """Returns a panoptic map: the authors' `panoptic_inference`.
 
     Queries whose best class is an object with a score above `object_mask_threshold` compete for
-    each pixel by score x mask probability. A segment is what its query owns with a probability of
-    at least 0.5; it is dropped if the query owns less than `overlap_threshold` of its own mask.
-    Segments of one stuff class share an id; ids count from 1 in the order of the queries.
+    each pixel by score x mask probability. A segment is what its query owns, of Mask2Former
+    (`inside_masks`) only with a probability of at least 0.5; it is dropped if the query owns less
+    than `overlap_threshold` of its own mask. Segments of one stuff class share an id; ids count
+    from 1 in the order of the queries.
     """
     num_classes = is_thing.shape[0]
     probs = jax.nn.softmax(class_logits, axis=-1)
@@ -476,8 +479,9 @@ def panoptic_map(
             owner = bid.argmax(axis=0)
             owned = (queries == owner) & inside
             mask = (jax.nn.sigmoid(logits) >= 0.5) & inside
-            areas = [x.sum(axis=(1, 2)) for x in (owned, mask, owned & mask)]
-            return owner, (owned & mask).any(axis=0), areas
+            segment = owned & mask if inside_masks else owned
+            areas = [x.sum(axis=(1, 2)) for x in (owned, mask, segment)]
+            return owner, segment.any(axis=0), areas
 
         owner, visible, areas = jax.lax.map(block, blocks)
         return *(jax.lax.collapse(x, 0, 2) for x in (owner, visible)), [x.sum(0) for x in areas]
@@ -488,7 +492,7 @@ def panoptic_map(
     owner, visible = (side_by_side(x, len(way.inside_columns)) for x in (owner, visible))
     owned_area, mask_area, segment_area = (area.sum(axis=0) for area in areas)
     ratio = owned_area / jnp.maximum(mask_area, 1)
-    valid = kept & (segment_area > 0) & (ratio >= overlap_threshold)
+    valid = kept & (segment_area > 0) & (mask_area > 0) & (ratio >= overlap_threshold)
 
     thing = is_thing[jnp.minimum(labels, num_classes - 1)]
     same_stuff = valid & valid[:, None] & (labels == labels[:, None])

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from m2f_jax.bounds import Between, check_bounds
-from m2f_jax.config import MODEL_TYPE, ModelConfig
+from m2f_jax.config import MODEL_TYPE, MaskFormerConfig, ModelConfig
 from m2f_jax.files import read_json, write_json
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.preprocess import (
@@ -60,6 +60,8 @@ class ImageProcessor:
         thing_classes: class indices of things; None says that all are.
         object_mask_threshold: the least score of a query in a panoptic map.
         overlap_threshold: the least fraction of its mask that a panoptic segment must win.
+        segments_inside_masks: a panoptic segment holds only pixels inside of its query's mask, as
+            in Mask2Former, instead of all that the query wins, as in MaskFormer.
         resize_scores: compute semantic scores at the padded size and resize them, as the authors do
             for models trained for nothing else, instead of resizing mask logits.
     """
@@ -72,6 +74,7 @@ class ImageProcessor:
     thing_classes: Annotated[tuple[int, ...] | None, Between(0)] = None
     object_mask_threshold: Annotated[float, Between(0, 1)] = 0.8
     overlap_threshold: Annotated[float, Between(0, 1)] = 0.8
+    segments_inside_masks: bool = True
     resize_scores: bool = False
 
     def __post_init__(self):
@@ -83,7 +86,11 @@ class ImageProcessor:
     @classmethod
     def for_model(cls, config: ModelConfig) -> "ImageProcessor":
         """Returns the authors' test settings for such a model; if none, images keep their size."""
-        own = cls(thing_classes=config.thing_classes, resize_scores=config.task == "semantic")
+        own = cls(
+            thing_classes=config.thing_classes,
+            segments_inside_masks=not isinstance(config, MaskFormerConfig),
+            resize_scores=config.task == "semantic",
+        )
         preset = nearest_preset(config)
         if preset is None:
             return own
@@ -91,6 +98,7 @@ class ImageProcessor:
             own,
             shortest_edge=preset.shortest_edge,
             longest_edge=preset.longest_edge,
+            size_divisor=preset.size_divisor,
             object_mask_threshold=preset.object_mask_threshold,
         )
 
@@ -327,6 +335,7 @@ class ImageProcessor:
             is_thing,
             jnp.float32(self.object_mask_threshold),
             jnp.float32(self.overlap_threshold),
+            inside_masks=self.segments_inside_masks,
         )
 
     def post_process_semantic_segmentation(

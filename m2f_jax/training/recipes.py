@@ -78,6 +78,8 @@ def recipe(name: str) -> Recipe:
     published = preset(name)
     size = published.shortest_edge, published.longest_edge
     config = published.config
+    if not isinstance(config, Mask2FormerConfig):
+        raise ValueError(f"there is no recipe for {name}; take that of a Mask2Former")
     train = TrainConfig(model=config, steps=90_000)
     if "-coco-" in name:
         # 50 epochs, of Swin-L 100, with two drops of the learning rate near the end.
@@ -149,4 +151,7 @@ STREETS = Recipe(
     max_segments=40,
     test_size=(256, 1024),
 )
-RECIPES = ("streets", *PRESETS)
+RECIPES = (
+    "streets",
+    *(name for name, x in PRESETS.items() if isinstance(x.config, Mask2FormerConfig)),
+)

@@ -77,7 +77,9 @@ def naive(predictions, size):
     return probs, padded, resize(crop(padded, size.resized), size.original)
 
 
-def naive_panoptic(probs, logits, thing_classes, score_threshold, overlap_threshold):
+def naive_panoptic(
+    probs, logits, thing_classes, score_threshold, overlap_threshold, inside_masks=True
+):
     """The map, its segments (id, class, score) and where float32 may differ."""
     segment_map = np.zeros(logits.shape[1:], int)
     segments, of_stuff = [], {}
@@ -91,8 +93,10 @@ def naive_panoptic(probs, logits, thing_classes, score_threshold, overlap_thresh
     for i, query in enumerate(kept):
         label = labels[query]
         inside = masks[i] >= 0.5
-        visible = (owner == i) & inside
-        if not visible.any() or (owner == i).sum() / inside.sum() < overlap_threshold:
+        visible = (owner == i) & inside if inside_masks else owner == i
+        if not visible.any() or not inside.any():
+            continue
+        if (owner == i).sum() / inside.sum() < overlap_threshold:
             continue
         if label in of_stuff:
             segment_map[visible] = of_stuff[label]
@@ -102,7 +106,7 @@ def naive_panoptic(probs, logits, thing_classes, score_threshold, overlap_thresh
         if label not in thing_classes:
             of_stuff[label] = len(segments)
     best = np.sort(bids, axis=0)
-    unclear = (abs(masks - 0.5) < 1e-4).any(axis=0)
+    unclear = inside_masks & (abs(masks - 0.5) < 1e-4).any(axis=0)
     if len(kept) > 1:
         unclear |= best[-1] - best[-2] < 1e-4
     return segment_map, segments, unclear

@@ -23,7 +23,11 @@ def images(batch=2, height=40, width=50):
 
 # --- Presets -------------------------------------------------------------------------------------
 
-ARCHITECTURES = {(p.config.backbone, p.config.decoder): name for name, p in PRESETS.items()}
+ARCHITECTURES = {
+    (p.config.backbone, p.config.decoder): name
+    for name, p in PRESETS.items()
+    if p.architecture == "mask2former"
+}
 PARAMETERS = {"tiny": 47_403_139, "large": 215_503_485}  # with 8 classes, and 100 and 200 queries
 
 

@@ -45,7 +45,7 @@ def test_ablations_survive_json(tmp_path):
     assert recipe(str(path)) == maskformer
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [x for x in PRESETS if PRESETS[x].architecture == "mask2former"])
 def test_published_models_are_trained_as_published(name):
     ours, published = recipe(name), PRESETS[name]
     assert ours.batch_size == 16
