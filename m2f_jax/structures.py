@@ -36,14 +36,14 @@ class LayerPredictions(NamedTuple):
 
     class_logits: Float[Array, "L B Q K"]
     mask_embeddings: Float[Array, "L B Q E"]
-    per_pixel: Float[Array, "*L B H W E"]  # without L where all predictions share them
+    per_pixel: Float[Array, "*batch H W E"]  # [*L, B, *T]; without L where all share them
 
 
 class Targets(NamedTuple):
-    """What the images show: M masks and their classes, of which some only fill up."""
+    """What images or clips show: M masks and their classes, of which some only fill up."""
 
     labels: Int[Array | np.ndarray, "B M"]  # class indices; anything in range where not valid
-    masks: Bool[Array | np.ndarray, "B M H W"]  # on the padded input, False in its padding
+    masks: Bool[Array | np.ndarray, "B M *T H W"]  # on the padded input, False in its padding
     valid: Bool[Array | np.ndarray, "B M"]  # False for what fills up
 
 

@@ -28,6 +28,7 @@ from m2f_jax.labels import numbered
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
+from m2f_jax.modeling.video_mask2former import VideoMask2Former
 from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
 from tests.toys import registered
 
@@ -171,6 +172,44 @@ class Golden(GoldenFolder):
         return np.unpackbits(packed, axis=1, count=height * width).reshape(-1, height, width) == 1
 
 
+class GoldenVideo(GoldenFolder):
+    """One clip of three frames; the arrays of network.npz have the frames first."""
+
+    @functools.cached_property
+    def model(self) -> VideoMask2Former:
+        return VideoMask2Former.from_pretrained(self.folder / "model_final.pkl")
+
+    @property
+    def frames(self) -> list[np.ndarray]:
+        return list(np.moveaxis(self.network["frames"], 1, -1))
+
+    def clip(self, name: str) -> np.ndarray:
+        return np.moveaxis(self.network[name], 1, -1)[None]
+
+    @property
+    def pyramid(self) -> FeaturePyramid:
+        features = tuple(self.clip(f"pixel_decoder_{i}") for i in range(3))
+        return FeaturePyramid(features, self.clip("mask_features"))
+
+    @property
+    def predictions(self) -> list[Predictions]:
+        names = ("class_logits", "mask_logits")
+        return list(map(Predictions, *(self.network[name] for name in names)))
+
+    @property
+    def size(self) -> ImageSize:
+        settings = self.settings
+        return ImageSize(
+            *(tuple(settings[name]) for name in ("padded_size", "frame_size", "output_size"))
+        )
+
+    @functools.cached_property
+    def our_predictions(self) -> list[Predictions]:
+        batch = ImageProcessor().video_batch(self.frames)
+        model = functools.partial(self.model, all_layers=True)
+        return compile_and_call(model, batch.pixel_values)
+
+
 load_golden = functools.cache(Golden)  # so models are loaded once, and compiled once per shape
 NAMES = ("tiny_w4_aligned", "tiny_w7_odd", "tiny_batch2", "r50_tiny")
 MASKFORMERS = ("maskformer_swin", "maskformer_r50_fpn", "maskformer_r50")
@@ -185,6 +224,12 @@ def golden(request) -> Golden:
 def stages(request) -> Stages:
     name, _, prefix = request.param.partition(" ")
     return load_golden(name).stages(prefix)
+
+
+@pytest.fixture(scope="session")
+def video() -> GoldenVideo:
+    """The golden model of clips."""
+    return GoldenVideo("video_tiny")
 
 
 @pytest.fixture

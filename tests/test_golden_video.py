@@ -8,55 +8,11 @@ import pytest
 
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.transformer_decoders.masked_attention import key_positions
-from m2f_jax.modeling.video_mask2former import VideoMask2Former
-from m2f_jax.structures import FeaturePyramid, ImageSize, Predictions
-from tests.conftest import GoldenFolder, compile_and_call
+from m2f_jax.structures import Predictions
+from tests.conftest import compile_and_call
 from tests.test_golden import BACKBONE, MASK_LOGITS, PIXEL_DECODER, SCORES, close, close_predictions
 
 pytestmark = pytest.mark.optimized
-
-
-class GoldenVideo(GoldenFolder):
-    """One clip of three frames; the arrays of network.npz have the frames first."""
-
-    @functools.cached_property
-    def model(self) -> VideoMask2Former:
-        return VideoMask2Former.from_pretrained(self.folder / "model_final.pkl")
-
-    @property
-    def frames(self) -> list[np.ndarray]:
-        return list(np.moveaxis(self.network["frames"], 1, -1))
-
-    def clip(self, name: str) -> np.ndarray:
-        return np.moveaxis(self.network[name], 1, -1)[None]
-
-    @property
-    def pyramid(self) -> FeaturePyramid:
-        features = tuple(self.clip(f"pixel_decoder_{i}") for i in range(3))
-        return FeaturePyramid(features, self.clip("mask_features"))
-
-    @property
-    def predictions(self) -> list[Predictions]:
-        names = ("class_logits", "mask_logits")
-        return list(map(Predictions, *(self.network[name] for name in names)))
-
-    @property
-    def size(self) -> ImageSize:
-        settings = self.settings
-        return ImageSize(
-            *(tuple(settings[name]) for name in ("padded_size", "frame_size", "output_size"))
-        )
-
-    @functools.cached_property
-    def our_predictions(self) -> list[Predictions]:
-        batch = ImageProcessor().video_batch(self.frames)
-        model = functools.partial(self.model, all_layers=True)
-        return compile_and_call(model, batch.pixel_values)
-
-
-@pytest.fixture(scope="module")
-def video() -> GoldenVideo:
-    return GoldenVideo("video_tiny")
 
 
 def test_backbone_and_pixel_decoder_take_frames_one_by_one(video):

@@ -3,7 +3,9 @@
 Of Mask2Former at random points, of MaskFormer (Cheng et al., NeurIPS 2021, Sec. 3.3) over whole
 masks.
 
-A loss is a weighted sum of `terms`.
+A loss is a weighted sum of `terms`. Of clips, an object is matched once, by all its masks, and its
+mask losses are summed over the frames, of which each has its own points; so they grow with their
+number, as the authors' do.
 
 The numbers are those of the authors' `SetCriterion` and `HungarianMatcher` on one device, whatever
 the number of devices that a batch is spread over. On several, theirs divide each device's sums of
@@ -11,11 +13,12 @@ mask and dice losses by the targets per device, of all images, and average the g
 as ours. Their class loss is each device's own weighted mean, averaged over devices; ours is the
 weighted mean over all images.
 
-Axes: L predictions (of each layer, and Mask2Former's of the learned queries), B images, Q queries,
-K classes and "no object", M targets.
+Axes: L predictions (of each layer, and Mask2Former's of the learned queries), B images or clips, T
+frames of a clip, Q queries, K classes and "no object", M targets.
 """
 
 import functools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -27,6 +30,7 @@ from jaxtyping import Array, Bool, Float, Int
 from m2f_jax.ops.resize import nearest_taps, resize_bilinear
 from m2f_jax.structures import LayerPredictions, Predictions, Targets
 from m2f_jax.training.config import LossConfig, TrainConfig
+from m2f_jax.training.losses.clips import frames_as_images
 from m2f_jax.training.losses.matching import match, matching_costs
 from m2f_jax.training.losses.pairs import LossPoints, choose_points, pair_sums
 from m2f_jax.training.losses.terms import BatchTerm, PairTerm, weighted_terms
@@ -117,11 +121,11 @@ def compute(
     )
     assignment, non_finite_costs = match(costs, valid)
 
-    chosen = choose_points(mask_embeddings, per_pixel, assignment, config, mask_key, points)
+    images = frames_as_images(mask_embeddings, per_pixel, masks, assignment)
+    embeddings, pixels, _, queries = images
+    chosen = choose_points(embeddings, pixels, queries, config, mask_key, points)
     of_pairs = {name: term.function for name, term in terms if isinstance(term, PairTerm)}
-    sums: Any = pair_sums(
-        tuple(of_pairs.values()), mask_embeddings, per_pixel, masks, assignment, chosen
-    )
+    sums: Any = pair_sums(tuple(of_pairs.values()), *images, chosen)
     num_masks = jnp.maximum(valid.sum(), 1).astype(jnp.float32)
     values = {name: x.sum(axis=1) / num_masks for name, x in zip(of_pairs, sums, strict=True)}
     for name, term in terms:
@@ -143,16 +147,16 @@ def factor(predictions: tuple[Predictions, ...]) -> LayerPredictions:
 
 
 def masks_at_size(
-    masks: Bool[Array, "B M H W"], size: tuple[int, int]
-) -> Float[Array, "B M {size[0]} {size[1]}"]:
+    masks: Bool[Array, "B M *T H W"], size: tuple[int, int]
+) -> Float[Array, "B M *T {size[0]} {size[1]}"]:
     """Samples the masks at the centres of all pixels of a map of this size."""
-    maps = jax.lax.collapse(masks, 0, 2)[..., None].astype(jnp.float32)
-    return resize_bilinear(maps, size).reshape(*masks.shape[:2], *size)
+    maps = jax.lax.collapse(masks, 0, masks.ndim - 2)[..., None].astype(jnp.float32)
+    return resize_bilinear(maps, size).reshape(*masks.shape[:-2], *size)
 
 
 def nearest_masks(
-    masks: Bool[Array, "B M H W"], size: tuple[int, int]
-) -> Bool[Array, "B M {size[0]} {size[1]}"]:
+    masks: Bool[Array, "B M *T H W"], size: tuple[int, int]
+) -> Bool[Array, "B M *T {size[0]} {size[1]}"]:
     """Takes the masks at the nearest pixel of each pixel of a map of this size."""
     rows, columns = map(nearest_taps, masks.shape[-2:], size)
     return masks[..., rows[:, None], columns]
@@ -169,9 +173,12 @@ def check_shapes(
     Raises:
         ValueError: they don't; the message has both shapes.
     """
+    labels, masks, valid = (jnp.shape(x) for x in targets)
+    frames = masks[2:-2]
     if isinstance(predictions, LayerPredictions):
-        num_predictions = len(predictions.class_logits)
-        *_, batch, height, width, _ = predictions.per_pixel.shape
+        num_predictions, batch, *_ = predictions.class_logits.shape
+        *_, height, width, _ = predictions.per_pixel.shape
+        found = predictions.per_pixel.shape[-3 - len(frames) : -3]
     else:
         if not predictions or isinstance(predictions, Predictions):
             found = "one Predictions" if predictions else "empty"
@@ -180,25 +187,28 @@ def check_shapes(
         if len(shapes) > 1:
             raise ValueError(f"predictions differ in shape: {sorted(shapes)}")
         num_predictions = len(predictions)
-        [((batch, *_), (*_, height, width))] = shapes
-    labels, masks, valid = (jnp.shape(x) for x in targets)
+        [((batch, *_), (_, _, *found, height, width))] = shapes
     expected = batch, labels[-1]
-    size = tuple(-(-x // 4) for x in masks[2:])
-    if labels != expected or valid != expected or masks[:2] != expected or size != (height, width):
+    size = tuple(-(-x // 4) for x in masks[-2:])
+    if (
+        (labels, masks[:2], valid) != (expected,) * 3
+        or size != (height, width)
+        or tuple(found) != frames
+    ):
         raise ValueError(
             f"targets has labels {labels}, masks {masks}, valid {valid}; expected [B, M], "
-            f"[B, M, H, W], [B, M] with B = {batch} and H x W the input of mask logits at stride "
-            f"4, {height} x {width}"
+            f"[B, M, H, W] or of clips [B, M, T, H, W], [B, M] with B = {batch} and H x W the "
+            f"input of mask logits at stride 4, {height} x {width}"
         )
     if points is not None:
         if config.num_points is None:
             raise ValueError("points are given, but LossConfig.num_points is None: whole masks")
-        layers = num_predictions, batch
+        images = num_predictions, batch * math.prod(frames), labels[1]
         num_extra = config.num_points - config.num_uncertain
         expected = (
-            (*layers, config.num_points, 2),
-            (*layers, labels[1], config.num_candidates, 2),
-            (*layers, labels[1], num_extra, 2),
+            (num_predictions, batch, config.num_points, 2),
+            (*images, config.num_candidates, 2),
+            (*images, num_extra, 2),
         )
         found = tuple(jnp.shape(x) for x in points)
         if found != expected:

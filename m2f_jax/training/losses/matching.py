@@ -5,16 +5,17 @@ Axes: L predictions (of the learned queries and of each layer), B images, Q quer
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.modeling.transformer_decoders.masked_attention import mask_logits
+from m2f_jax.modeling.transformer_decoders.masked_attention import frame_logits, mask_logits
 from m2f_jax.ops.assignment import linear_sum_assignment
-from m2f_jax.ops.sampling import sample
 from m2f_jax.structures import LayerPredictions, Predictions
 from m2f_jax.training.config import LossConfig
+from m2f_jax.training.losses.clips import sample_frames
 from m2f_jax.training.losses.pixels import PIXEL_LOSSES
 
 
@@ -22,9 +23,18 @@ def mask_maps(
     mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "*#L B H W E"]
 ) -> Float[Array, "*L B Q H W"]:
     """Computes `mask_logits`, with products at full precision where embeddings are float32."""
+    return full_precision(mask_logits, mask_embeddings, per_pixel)
+
+
+def full_precision(
+    product: Callable[[jax.Array, jax.Array], jax.Array],
+    mask_embeddings: jax.Array,
+    per_pixel: jax.Array,
+) -> jax.Array:
+    """Computes a product of embeddings, at full precision where they are float32."""
     precision = "highest" if per_pixel.dtype == jnp.float32 else None
     with jax.default_matmul_precision(precision):
-        return mask_logits(mask_embeddings, per_pixel)
+        return product(mask_embeddings, per_pixel)
 
 
 def dice_loss(
@@ -43,21 +53,22 @@ def dice_loss(
 def image_costs(
     predictions: Predictions,
     labels: Int[Array, "M"],
-    masks: Bool[Array, "H W M"] | Float[Array, "H W M"],
+    masks: Bool[Array, "*T H W M"] | Float[Array, "*T H W M"],
     points: Float[Array, "P 2"] | None,
     *,
     config: LossConfig,
 ) -> Float[Array, "M Q"]:
-    """Returns the cost of each target and query of one image.
+    """Returns the cost of each target and query of one image or clip.
 
-    All pairs share the points, so masks are sampled once and costs are matrix products.
+    All pairs share the points, so masks are sampled once and costs are matrix products. All frames
+    of a clip share them too, and their samples are one set: the dice loss is of all frames at once.
     """
     probs = jax.nn.softmax(predictions.class_logits, axis=-1)
     class_cost = -jnp.take(probs, labels, axis=-1).T
 
-    mask_logits = sample(jnp.moveaxis(predictions.mask_logits, 0, -1), points)
+    mask_logits = sample_frames(jnp.moveaxis(predictions.mask_logits, 0, -1), points)
     mask_probs = jax.nn.sigmoid(mask_logits)
-    there = sample(masks, points).T
+    there = sample_frames(masks, points).T
     outside, added = PIXEL_LOSSES[config.mask_term](mask_logits)
     # One product serves the loss of masks and dice.
     inside, product = jnp.split(
@@ -77,7 +88,7 @@ def image_costs(
 def matching_costs(
     predictions: LayerPredictions,
     labels: Int[Array, "B M"],
-    masks: Bool[Array, "B M H W"] | Float[Array, "B M H W"],
+    masks: Bool[Array, "B M *T H W"] | Float[Array, "B M *T H W"],
     points: Float[Array, "L B P 2"] | None,
     *,
     config: LossConfig,
@@ -102,10 +113,10 @@ def matching_costs(
 
     def of_prediction(prediction):
         class_logits, mask_embeddings, points, own = prediction
-        maps = mask_maps(mask_embeddings, per_pixel if own is None else own)
+        maps = full_precision(frame_logits, mask_embeddings, per_pixel if own is None else own)
         return jax.vmap(of_image)(Predictions(class_logits, maps), labels, rows, points)
 
-    own = per_pixel if per_pixel.ndim > mask_embeddings.ndim else None
+    own = per_pixel if per_pixel.ndim > masks.ndim else None
     return jax.lax.map(of_prediction, (class_logits, mask_embeddings, points, own))
 
 

@@ -32,9 +32,9 @@ class LossPoints(NamedTuple):
     Every target needs points, also one without a query; those are never read.
     """
 
-    matching: Float[Array, "L B P 2"]
-    candidates: Float[Array, "L B M C 2"]  # C = num_candidates
-    extra: Float[Array, "L B M R 2"]  # R = num_points - num_uncertain
+    matching: Float[Array, "L B P 2"]  # of a clip, those of all its frames
+    candidates: Float[Array, "L B*T M C 2"]  # C = num_candidates; of each frame its own
+    extra: Float[Array, "L B*T M R 2"]  # R = num_points - num_uncertain
 
 
 class Pair(NamedTuple):

@@ -53,7 +53,12 @@ def class_loss(
     assignment: Int[Array, "L B M"],
     config: LossConfig,
 ) -> Float[Array, "L"]:
-    """Returns the weighted mean of all queries' cross-entropy; the unmatched are "no object"."""
+    """Returns the weighted mean of all queries' cross-entropy; the unmatched are "no object".
+
+    A query of a clip is of its object's class also if the object has left before the last frame.
+    The authors' code takes classes from the last frame, where such an object is "no object" while
+    its masks are still learned.
+    """
     *_, num_queries, num_classes = predictions.class_logits.shape
     no_object = num_classes - 1
     query = jnp.where(assignment < 0, num_queries, assignment)

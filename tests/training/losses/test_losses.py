@@ -96,22 +96,24 @@ def test_losses_of_the_authors_predictions(golden, run):
     indirect=True,
 )
 def test_gradients(golden, run):
+    check_gradients(golden.model, golden.stages().pixel_values, golden_case(golden), run)
+
+
+def check_gradients(model, pixel_values, case, run):
     """By every parameter, through the whole model, in the authors' names and layouts."""
-    case = golden_case(golden)
 
     def total(arrays):
-        predictions = training_network(fill(golden.model, arrays), pixel_values)
+        predictions = training_network(fill(model, arrays), jnp.asarray(pixel_values))
         losses = loss(predictions, case.targets, case.config, key=KEY, points=case.points)
         return losses.total, losses
 
-    pixel_values = jnp.asarray(golden.stages().pixel_values)
-    arrays = {name: value[...] for name, value in parameters(golden.model).items()}
+    arrays = {name: value[...] for name, value in parameters(model).items()}
     (_, losses), gradients = run(jax.value_and_grad(total, has_aux=True), arrays)
     check_losses(losses, case, 1e-4)
 
     ours = {name: StoredTensor.of(np.asarray(x)) for name, x in gradients.items()}
     theirs = {}
-    for rule in rules.expand(authors.table_of(golden.model.config).rules, arrays):
+    for rule in rules.expand(authors.table_of(model.config).rules, arrays):
         theirs |= {name: tensor.read() for name, tensor in rules.save(rule, ours).items()}
     norms = np.array([np.linalg.norm(theirs[name]) for name in case.grad_names], np.float32)
     # Seven biases have none: the norm behind them subtracts it, and leaves the largest's rounding.

@@ -1,0 +1,70 @@
+"""The losses of clips are the authors', for their points."""
+
+import functools
+import types
+
+import numpy as np
+import pytest
+
+from m2f_jax.structures import Predictions, Targets
+from m2f_jax.training import LossConfig, LossPoints, loss
+from tests.training.losses.test_losses import KEY, check_gradients, check_losses
+
+
+@pytest.fixture(scope="module")
+def case(video):
+    """What loss.npz holds, laid out as `loss` takes it, with one more target that fills up."""
+    stored = dict(np.load(video.folder / "loss.npz"))
+    config = LossConfig(num_points=video.settings["loss"]["num_points"])
+    frames, (height, width) = video.settings["frames"], video.settings["frame_size"]
+    layers, count = video.settings["num_predictions"], len(stored["target_labels_0"])
+    labels = np.append(stored["target_labels_0"], 0)[None]
+    masks = np.zeros((1, count + 1, frames, *video.settings["padded_size"]), bool)
+    unpacked = np.unpackbits(stored["target_masks_0"], axis=1, count=frames * height * width)
+    masks[0, :count, :, :height, :width] = unpacked.reshape(count, frames, height, width)
+    assert not masks[0, :count, -1].any(axis=(1, 2)).all()  # one has left by the last frame
+    assignment = np.full((layers, 1, count + 1), -1, np.int32)
+
+    def of_frames(points):
+        """From a row for every pair and frame, in the order of queries, to [L, T, M, points, 2]."""
+        result = np.zeros((layers, frames, count + 1, *points.shape[2:]), np.float32)
+        for layer in range(layers):
+            rows = points[layer].reshape(count, frames, *points.shape[2:])
+            result[layer][:, stored[f"match_target_p{layer}_0"]] = rows.swapaxes(0, 1)
+        return result
+
+    for layer in range(layers):
+        matched = stored[f"match_target_p{layer}_0"]
+        assignment[layer, 0, matched] = stored[f"match_query_p{layer}_0"]
+    return types.SimpleNamespace(
+        config=config,
+        targets=Targets(labels, masks, np.arange(count + 1)[None] < count),
+        points=LossPoints(
+            stored["matcher_points"],
+            of_frames(stored["candidate_points"]),
+            of_frames(stored["random_points"]),
+        ),
+        assignment=assignment,
+        stored=stored,
+        grad_names=video.settings["grad_names"],
+    )
+
+
+def test_losses_of_the_authors_predictions(video, case, run):
+    of_case = functools.partial(loss, config=case.config, key=KEY)
+    predictions = tuple(video.predictions)
+    losses = run(lambda x: of_case(x, case.targets, points=case.points), predictions)
+    check_losses(losses, case, 1e-6)
+
+
+def test_gradients(video, case, run):
+    check_gradients(video.model, video.clip("pixel_values"), case, run)
+
+
+def test_targets_of_images_are_refused(video, case):
+    targets = case.targets._replace(masks=case.targets.masks[:, :, 0])
+    with pytest.raises(ValueError, match=r"of clips \[B, M, T, H, W\]"):
+        loss(tuple(video.predictions), targets, case.config, key=KEY)
+    fewer = tuple(Predictions(x.class_logits, x.mask_logits[:, :, :2]) for x in video.predictions)
+    with pytest.raises(ValueError, match=r"of clips \[B, M, T, H, W\]"):
+        loss(fewer, case.targets, case.config, key=KEY)
