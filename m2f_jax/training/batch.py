@@ -3,7 +3,7 @@
 A hundred masks of 1024 x 1024 are 100 MB per image. A map of regions and a table of the regions of
 each segment are 2 MB, and the device makes the masks of them.
 
-Axes: B images, M segments, R regions.
+Axes: B images or clips, T frames of a clip, M segments, R regions.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,14 @@ OVERLAPS = 1024
 
 
 class TrainBatch(NamedTuple):
-    """Images and their segments, of the same shapes in every batch; numpy, or on the device."""
+    """Images and their segments, of the same shapes in every batch; numpy, or on the device.
 
-    pixel_values: UInt8[np.ndarray | Array, "B H W 3"]  # RGB, not normalised
-    regions: UInt16[np.ndarray | Array, "B H W"]  # a number below R; 0 is part of no segment
+    Of clips, regions are numbered through all frames, and a segment has its regions in each of
+    them, or none where it isn't to be seen.
+    """
+
+    pixel_values: UInt8[np.ndarray | Array, "B *T H W 3"]  # RGB, not normalised
+    regions: UInt16[np.ndarray | Array, "B *T H W"]  # a number below R; 0 is part of no segment
     members: Bool[np.ndarray | Array, "B M R"]  # which regions make up a segment
     labels: Int32[np.ndarray | Array, "B M"]  # class index; 0 where there is no segment
     valid: Bool[np.ndarray | Array, "B M"]  # where there is a segment
@@ -37,8 +41,8 @@ def unpack(
     batch: TrainBatch,
     mean: tuple[float, ...] = ImageProcessor.mean,
     std: tuple[float, ...] = ImageProcessor.std,
-) -> tuple[Float[Array, "B H W 3"], Targets]:
-    """Returns normalised images in float32 and the masks of their segments.
+) -> tuple[Float[Array, "B *T H W 3"], Targets]:
+    """Returns normalised images or clips in float32 and the masks of their segments.
 
     Args:
         batch: uint8 images and regions.

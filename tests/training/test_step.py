@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.config import FPNPixelDecoderConfig
-from m2f_jax.training.batch import OVERLAPS, TrainBatch
+from m2f_jax.config import FPNPixelDecoderConfig, VideoMask2FormerConfig
+from m2f_jax.modeling.parameters import abstract_model, fill, parameters
+from m2f_jax.training.batch import OVERLAPS, TrainBatch, unpack
 from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
 from m2f_jax.training.initialize import initialize
 from m2f_jax.training.partitioning import Partitioner
@@ -234,3 +235,27 @@ def test_large_parameters_are_sharded():
     assert tuple(partitioner.sharding((64,)).spec) == ()
     whole = dataclasses.replace(partitioner, shard_parameters=False)
     assert tuple(whole.sharding((192, 576)).spec) == ()
+
+
+def test_a_step_on_clips(micro):
+    """Two frames of one clip, in the second of which one of the objects has moved."""
+    parts = {name: getattr(MICRO, name) for name in ("backbone", "pixel_decoder", "decoder")}
+    config = VideoMask2FormerConfig(labels=MICRO.labels, **parts)
+    model = fill(abstract_model(config), {k: x[...] for k, x in parameters(micro).items()})
+    frames = make_batch(2)
+    members = frames.members[:1].copy()
+    members[0, 0, 3] = True  # the first object's region in the second frame
+    regions = frames.regions[None].copy()
+    regions[0, 1][regions[0, 1] == 1] = 3
+    of_clip = TrainBatch(frames.pixel_values[None], regions, members, *(x[:1] for x in frames[3:]))
+    pixel_values, targets = unpack(of_clip)
+    assert pixel_values.shape == (1, 2, *SIZE, 3)
+    for frame in range(2):
+        whole = unpack(jax.tree.map(lambda x: x[frame : frame + 1], frames))[1].masks  # noqa: B023
+        np.testing.assert_array_equal(targets.masks[:, :, frame], whole)
+
+    state = TrainState.of(model, make_config(config), Partitioner.over(jax.devices()[:1]))
+    # What it computes is the losses and gradients of clips, which have tests of their own.
+    losses, gradient = jax.eval_shape(mean_gradient, state, of_clip, jax.random.key(0))
+    assert losses.terms["mask"].shape == (2,)
+    assert jax.tree.map(jnp.shape, gradient) == jax.tree.map(jnp.shape, state.parameters)
