@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,29 +104,34 @@ def check_coco(content: Any, where: str, invalid: Invalid = "refuse") -> CocoFil
         objects=objects,
         panoptic=panoptic,
     )
-    return dataclasses.replace(file, categories=distinct(file))
+    return dataclasses.replace(file, categories=distinct(file.categories, file.used, where))
 
 
-def distinct(file: CocoFile) -> tuple[Label, ...]:
+def distinct(categories: Sequence[Label], used: set[int], where: str) -> tuple[Label, ...]:
     """The categories, without unused ones whose name another one has.
+
+    Args:
+        categories: of a file.
+        used: the ids of those that have objects.
+        where: the file.
 
     Raises:
         ValueError: two categories that are used share a name.
     """
-    counts = Counter(label.name for label in file.categories)
-    used, dropped = file.used, []
+    counts = Counter(label.name for label in categories)
+    dropped = []
     for name in (name for name, count in counts.items() if count > 1):
-        ids = [label.id for label in file.categories if label.name == name]
+        ids = [label.id for label in categories if label.name == name]
         kept = [id_ for id_ in ids if id_ in used] or ids[:1]
         if len(kept) > 1:
             raise ValueError(
-                f"{file.where}: the categories {kept[0]} and {kept[1]} are both called "
+                f"{where}: the categories {kept[0]} and {kept[1]} are both called "
                 f"{name!r:.60} and have objects; rename one, or give its objects to the other"
             )
         dropped += [id_ for id_ in ids if id_ not in kept]
         logger.warning(
             "%s: the categories %s are all called %.60r; %s is used, the others have no objects "
             "and are passed over",
-            *(file.where, ", ".join(map(str, ids)), name, kept[0]),
+            *(where, ", ".join(map(str, ids)), name, kept[0]),
         )
-    return tuple(label for label in file.categories if label.id not in dropped)
+    return tuple(label for label in categories if label.id not in dropped)

@@ -16,6 +16,10 @@ MAX_PIXELS = 2**30
 MAX_CATEGORY = 2**31 - 1
 MAX_TEXT = 4096  # bytes of an id, which may be the path of a file
 
+COCO_LISTS = ("images", "categories", "annotations")
+VIDEO_LISTS = ("videos", "categories", "annotations")
+FORMATS = {COCO_LISTS: "COCO's format", VIDEO_LISTS: "YouTubeVIS's format"}
+
 
 class CocoFileImage(NamedTuple):
     """An entry of "images"."""
@@ -26,22 +30,26 @@ class CocoFileImage(NamedTuple):
     size: Size
 
 
-def list_of(content: Any, name: str, where: str) -> Sequence[Any]:
+def list_of(
+    content: Any, name: str, where: str, lists: tuple[str, ...] = COCO_LISTS
+) -> Sequence[Any]:
     """One of the lists of a file.
+
+    Args:
+        content: of the file.
+        name: of the list.
+        where: the file, for messages.
+        lists: those that such a file has, a key of `FORMATS`.
 
     Raises:
         ValueError: the file has no such list.
     """
+    *others, last = lists
+    format_, listed = FORMATS[lists], f"the lists {', '.join(others)} and {last}"
     if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{where} holds {shown(content)}; COCO's format is an object with the lists images, "
-            "categories and annotations"
-        )
+        raise ValueError(f"{where} holds {shown(content)}; {format_} is an object with {listed}")
     if name not in content:
-        raise ValueError(
-            f"{where} has no {name!r}; COCO's format has the lists images, categories and "
-            "annotations"
-        )
+        raise ValueError(f"{where} has no {name!r}; {format_} has {listed}")
     if not isinstance(content[name], list | tuple):
         raise ValueError(f"{where}: {name} is {shown(content[name])}, not a list")
     return content[name]
@@ -62,14 +70,24 @@ def check_images(entries: Sequence[Any], where: str) -> list[CocoFileImage]:
     images = []
     for number, entry in enumerate(entries):
         place = f"{where}[{number}] (id {entry['id']!r})"
-        size = tuple(check_side(entry, name, place) for name in ("height", "width"))
-        if size[0] * size[1] > MAX_PIXELS:
-            raise ValueError(f"{place}: {size[0]} x {size[1]} is more than {MAX_PIXELS} pixels")
+        size = check_size(entry, place)
         name = entry.get("file_name")
         if "file_name" in entry:
             check_file_name(name, place)
-        images.append(CocoFileImage(entry["id"], name, (size[0], size[1])))
+        images.append(CocoFileImage(entry["id"], name, size))
     return images
+
+
+def check_size(entry: Mapping[str, Any], where: str) -> Size:
+    """The height and width of an entry.
+
+    Raises:
+        ValueError: one is missing or isn't a number of pixels, or there are too many pixels.
+    """
+    height, width = (check_side(entry, name, where) for name in ("height", "width"))
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"{where}: {height} x {width} is more than {MAX_PIXELS} pixels")
+    return height, width
 
 
 def check_side(entry: Mapping[str, Any], name: str, where: str) -> int:

@@ -2,16 +2,22 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from m2f_jax.datasets.coco_format.faults import EntryError, Faults, Invalid
 from m2f_jax.datasets.coco_format.lists import CocoFileImage, ImageId, check_file_name
-from m2f_jax.datasets.coco_format.outlines import Outline, encloses_nothing, outline_of
+from m2f_jax.datasets.coco_format.outlines import (
+    Outline,
+    check_encoded,
+    encloses_nothing,
+    outline_of,
+)
 from m2f_jax.datasets.coco_format.values import is_flag, is_number, is_whole, shown
 from m2f_jax.labels import Label
-from m2f_jax.rle import check_counts
 
 MAX_SEGMENT = 2**24 - 1  # red + 256 green + 65536 blue
+
+Owner = TypeVar("Owner")
 
 logger = logging.getLogger("m2f_jax")
 
@@ -62,23 +68,16 @@ def check_objects(
         except EntryError as fault:
             faulty[number] = fault
             objects.append(None)
-    encoded = [
-        (number, found.outline, images[found.image_id].size)
-        for number, found in enumerate(objects)
-        if found is not None and isinstance(found.outline, bytes)
+    outlines, broken = check_encoded(
+        [found and found.outline for found in objects],
+        [(0, 0) if found is None else images[found.image_id].size for found in objects],
+    )
+    objects = [
+        found if found is None or outline is None else found._replace(outline=outline)
+        for found, outline in zip(objects, outlines, strict=True)
     ]
-    counts, broken = check_counts([x[1] for x in encoded], [x[2] for x in encoded])
-    for index, (number, outline, _) in enumerate(encoded):
-        found = objects[number]
-        assert found is not None
-        if index in broken:
-            faulty[number] = EntryError("broken run lengths", broken[index])
-        elif counts[index] != outline:
-            objects[number] = found._replace(outline=counts[index])
-    faults = Faults(where, "correct the file, or leave such objects out with --invalid skip")
-    for number in sorted(faulty):
-        faults.add(named(entries[number], number), faulty[number])
-    faults.skip() if invalid == "skip" else faults.refuse()
+    faulty |= broken
+    tell(faulty, entries, where, invalid)
     kept = tuple(x for n, x in enumerate(objects) if x is not None and n not in faulty)
     if flat := [x for x in kept if encloses_nothing(x.outline)]:
         logger.warning(
@@ -86,6 +85,24 @@ def check_objects(
             *(where, len(flat), flat[0].id),
         )
     return kept
+
+
+def tell(faulty: Mapping[int, EntryError], entries: Sequence[Any], where: str, invalid: Invalid):
+    """Refuses a file for annotations that can't be used, or logs that they are left out.
+
+    Args:
+        faulty: what is wrong, by the annotation's place in the list.
+        entries: all annotations.
+        where: the file.
+        invalid: which of both.
+
+    Raises:
+        ValueError: there are such, and they aren't to be skipped.
+    """
+    faults = Faults(where, "correct the file, or leave such objects out with --invalid skip")
+    for number in sorted(faulty):
+        faults.add(named(entries[number], number), faulty[number])
+    faults.skip() if invalid == "skip" else faults.refuse()
 
 
 def named(entry: Mapping[str, Any], number: int) -> str:
@@ -103,12 +120,10 @@ def object_of(
     Raises:
         EntryError: it can't be used.
     """
-    image, category_id = known_image(entry, images), known_category(entry, categories)
-    iscrowd, area = entry.get("iscrowd", 0), entry.get("area")
-    if not is_flag(iscrowd):
-        raise EntryError("iscrowd", f"iscrowd is {shown(iscrowd)}; it must be the number 0 or 1")
-    if "area" in entry and not (is_number(area) and 0 <= area <= 1e18):
-        raise EntryError("area", f"area is {shown(area)}; it must be a number of pixels")
+    image, category_id = known_owner(entry, images), known_category(entry, categories)
+    iscrowd, area = crowd_flag(entry), entry.get("area")
+    if "area" in entry:
+        check_area(area, "area")
     segmentation = entry.get("segmentation")
     if segmentation in (None, [], {}, "") and "bbox" in entry:
         raise EntryError(
@@ -121,25 +136,51 @@ def object_of(
         raise EntryError("no outline", "it has no segmentation")
     outline = outline_of(segmentation, image.size)
     area = None if area is None else float(area)
-    return CocoObject(entry.get("id"), image.id, category_id, outline, area, bool(iscrowd))
+    return CocoObject(entry.get("id"), image.id, category_id, outline, area, iscrowd)
 
 
-def known_image(entry: Mapping[str, Any], images: Mapping[ImageId, CocoFileImage]) -> CocoFileImage:
-    """The image of an annotation.
+def crowd_flag(entry: Mapping[str, Any]) -> bool:
+    """Whether an annotation is of a group.
 
     Raises:
-        EntryError: it isn't among the images.
+        EntryError: its iscrowd isn't 0 or 1.
     """
-    image_id = entry.get("image_id")
-    image = images.get(image_id) if is_whole(image_id) or isinstance(image_id, str) else None
-    if image is None:
-        if "image_id" not in entry:
-            raise EntryError("unknown image", "it has no image_id")
+    iscrowd = entry.get("iscrowd", 0)
+    if not is_flag(iscrowd):
+        raise EntryError("iscrowd", f"iscrowd is {shown(iscrowd)}; it must be the number 0 or 1")
+    return bool(iscrowd)
+
+
+def check_area(area: Any, name: str):
+    """Refuses what isn't a number of pixels.
+
+    Raises:
+        EntryError: naming the field.
+    """
+    if not (is_number(area) and 0 <= area <= 1e18):
+        raise EntryError(name, f"{name} is {shown(area)}; it must be a number of pixels")
+
+
+def known_owner(
+    entry: Mapping[str, Any],
+    owners: Mapping[ImageId, Owner],
+    kind: Literal["image", "video"] = "image",
+) -> Owner:
+    """The image or video of an annotation.
+
+    Raises:
+        EntryError: it isn't among them.
+    """
+    key = f"{kind}_id"
+    id_ = entry.get(key)
+    owner = owners.get(id_) if is_whole(id_) or isinstance(id_, str) else None
+    if owner is None:
+        if key not in entry:
+            raise EntryError(f"unknown {kind}", f"it has no {key}")
         raise EntryError(
-            "unknown image",
-            f"image_id is {shown(image_id)}, which isn't the id of one of the images",
+            f"unknown {kind}", f"{key} is {shown(id_)}, which isn't the id of one of the {kind}s"
         )
-    return image
+    return owner
 
 
 def known_category(entry: Mapping[str, Any], categories: Mapping[int, Label]) -> int:
@@ -175,7 +216,7 @@ def check_panoptic(
     faults = Faults(where, "write the file and its PNGs anew from the same data")
     for number, entry in enumerate(entries):
         try:
-            image = known_image(entry, images)
+            image = known_owner(entry, images)
             if image.id in found:
                 raise EntryError("second annotation", f"image {image.id!r} has another one")
             found[image.id] = panoptic_entry_of(entry, categories)

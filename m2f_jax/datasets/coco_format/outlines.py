@@ -4,7 +4,7 @@ pycocotools crashes, or takes all memory, where coordinates aren't numbers or li
 draws only what was checked here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pycocotools.mask as coco_mask
 
 from m2f_jax.datasets.coco_format.faults import EntryError
 from m2f_jax.datasets.coco_format.values import shown
-from m2f_jax.rle import counts_of
+from m2f_jax.rle import check_counts, counts_of
 from m2f_jax.structures import Size
 
 Outline = list[Any] | bytes
@@ -58,6 +58,27 @@ def outline_of(segmentation: Any, size: Size) -> Outline:
             "are in pixels: multiply them by the image's width and height",
         )
     return segmentation
+
+
+def check_encoded(
+    outlines: Sequence[Outline | None], sizes: Sequence[Size]
+) -> tuple[list[Outline | None], dict[int, EntryError]]:
+    """Checks those outlines that are compressed counts, all at once.
+
+    Args:
+        outlines: what `outline_of` returned; None where there is none.
+        sizes: height and width of each one's image.
+
+    Returns:
+        The outlines, with counts as `check_counts` returns them, and what is wrong, by index.
+    """
+    encoded = {i: outline for i, outline in enumerate(outlines) if isinstance(outline, bytes)}
+    counts, broken = check_counts([*encoded.values()], [sizes[i] for i in encoded])
+    places, checked = [*encoded], list(outlines)
+    for i, sound in zip(places, counts, strict=True):
+        checked[i] = sound
+    faults = {places[k]: EntryError("broken run lengths", text) for k, text in broken.items()}
+    return checked, faults
 
 
 def box_of(polygon: Any, size: Size) -> tuple[int | float, ...]:
