@@ -10,9 +10,9 @@ Axes: T overlaps, R recalls, K categories, by id.
 import itertools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -23,9 +23,10 @@ from m2f_jax.rle import encode_rle, sound_counts
 
 from ...whole_files import save_arrays, saved_arrays
 from .annotations import CocoAnnotations
-from .tool import BACKENDS, Backend, Detection, precision_and_recall, tool
+from .tool import BACKENDS, Backend, Curves, Detection, precision_and_recall, tool
 
-FORMAT = "CocoMaskAP 1"  # what a file holds, and the version of its layout
+Result = TypeVar("Result", bound="CocoMaskAPResult")
+Metric = TypeVar("Metric", bound="CocoMaskAP")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +42,14 @@ class CocoMaskAPResult:
     """COCO's twelve numbers, as fractions; NaN, where the official tool prints -1, without objects.
 
     Attributes:
+        small: side in pixels of a square as large as the largest small objects.
+        large: of one as large as the smallest large objects.
         ap: mean over ten overlaps, 0.5 to 0.95, of the average precision.
         ap50: average precision at the overlap 0.5.
         ap75: at 0.75.
-        aps: as `ap`, for small objects, at most 32 x 32 pixels in area.
+        aps: as `ap`, for small objects.
         apm: for medium ones.
-        apl: for large ones, at least 96 x 96 pixels in area.
+        apl: for large ones.
         ar1: mean recall with one detection per image and category.
         ar10: with ten.
         ar100: with a hundred.
@@ -57,6 +60,8 @@ class CocoMaskAPResult:
         precision: the curves behind `ap`, at the recalls 0, 0.01, ..., 1.
     """
 
+    small: ClassVar[int] = 32
+    large: ClassVar[int] = 96
     ap: float
     ap50: float
     ap75: float
@@ -74,11 +79,11 @@ class CocoMaskAPResult:
 
     @classmethod
     def of(
-        cls,
+        cls: type[Result],
         names: Sequence[str],
         precision: Float[np.ndarray, "T R K areas=4 limits=3"],
         recall: Float[np.ndarray, "T K areas=4 limits=3"],
-    ) -> "CocoMaskAPResult":
+    ) -> Result:
         """The means that the official tool prints, of the arrays that it computes."""
         curves = precision[..., 0, 2]
         ap, aps, apm, apl = (_mean(precision[..., area, 2]) for area in range(4))
@@ -121,6 +126,11 @@ class CocoMaskAPResult:
 class CocoMaskAP:
     """Mask AP over any number of images: `add` each one, then ask for the `result`."""
 
+    kind: ClassVar[str] = "image"
+    format: ClassVar[str] = "CocoMaskAP 1"
+    """What a file holds, and the version of its layout."""
+    result_type: ClassVar[type[CocoMaskAPResult]] = CocoMaskAPResult
+
     def __init__(
         self,
         annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
@@ -148,7 +158,7 @@ class CocoMaskAP:
             )
         tool(backend)
         if not isinstance(annotations, CocoAnnotations):
-            annotations = CocoAnnotations.of(annotations)
+            annotations = self.annotations_of(annotations)
         self.annotations = annotations
         self.backend: Backend = backend
         self.images: Literal["all", "added"] = images
@@ -157,10 +167,15 @@ class CocoMaskAP:
     def __len__(self) -> int:
         return len(self._detections)
 
+    @staticmethod
+    def annotations_of(source: str | os.PathLike | Mapping[str, Any]) -> CocoAnnotations:
+        """Reads the ground truth."""
+        return CocoAnnotations.of(source)
+
     def add(
         self,
         image_id: ImageId,
-        masks: np.ndarray | Sequence[Mapping[str, Any]],
+        masks: np.ndarray | Sequence[Any],
         category_ids: ArrayLike,
         scores: ArrayLike,
     ):
@@ -178,10 +193,10 @@ class CocoMaskAP:
             ValueError: the image or a category isn't in the annotations, the image was added
                 before, a size doesn't fit, or a score isn't a number. Nothing was added.
         """
-        where = f"image {image_id}: "
+        where = f"{self.kind} {image_id}: "
         if image_id not in self.annotations.sizes:
             raise ValueError(
-                f"{where}the annotations have no image of this id; theirs are "
+                f"{where}the annotations have no {self.kind} of this id; theirs are "
                 f"{list(self.annotations.sizes)[:5]} and so on"
             )
         if image_id in self._detections:
@@ -199,22 +214,26 @@ class CocoMaskAP:
                 f"{where}the annotations have no categories {unknown}; theirs are "
                 f"{list(self.annotations.names)}. Class indices have to be turned into ids"
             )
-        size = self.annotations.sizes[image_id]
-        if isinstance(masks, np.ndarray):
-            if masks.dtype != bool or masks.shape[1:] != size:
-                raise ValueError(
-                    f"{where}the masks are {masks.dtype} of the shape {masks.shape}; they must be "
-                    f"bool [{len(masks)}, {size[0]}, {size[1]}]"
-                )
-            counts = [encode_rle(mask)["counts"] for mask in masks]
-        else:
-            try:
-                counts = [text.decode() for text in sound_counts(masks, size)]
-            except ValueError as error:
-                raise ValueError(f"{where}{error}") from error
+        try:
+            counts = self.counts_of(masks, self.annotations.sizes[image_id])
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from error
         self._detections[image_id] = list(
             map(Detection, categories.tolist(), values.tolist(), counts)
         )
+
+    @staticmethod
+    def counts_of(masks: Any, size: tuple[int, ...]) -> list[str]:
+        """Returns the masks of an image of this size as compressed run lengths.
+
+        Raises:
+            ValueError: a size or an encoding isn't right.
+        """
+        height, width = size
+        if not isinstance(masks, np.ndarray):
+            return [text.decode() for text in sound_counts(masks, (height, width))]
+        check_masks(masks, size)
+        return [encode_rle(mask)["counts"] for mask in masks]
 
     def merge(self, other: "CocoMaskAP"):
         """Takes over the detections of another metric, such as another process's.
@@ -230,16 +249,18 @@ class CocoMaskAP:
                 f"metrics of different annotations or settings can't be merged: {ours}, {theirs}"
             )
         if doubled := [image for image in other._detections if image in self._detections]:
-            raise ValueError(f"both metrics have the images {doubled[:5]}")
+            raise ValueError(f"both metrics have the {self.kind}s {doubled[:5]}")
         self._detections |= other._detections
 
     def result(self) -> CocoMaskAPResult:
         """The numbers for all detections so far."""
         evaluated = self._detections if self.images == "added" else self.annotations.sizes
-        precision, recall = precision_and_recall(
-            self.backend, self.annotations, self._detections, evaluated
-        )
-        return CocoMaskAPResult.of(list(self.annotations.names.values()), precision, recall)
+        precision, recall = self._curves(evaluated)
+        names = list(self.annotations.names.values())
+        return self.result_type.of(names, precision, recall)
+
+    def _curves(self, evaluated: Container[ImageId]) -> Curves:
+        return precision_and_recall(self.backend, self.annotations, self._detections, evaluated)
 
     def save(self, path: str | os.PathLike):
         """Writes the detections into one .npz file, which is complete or not there at all.
@@ -250,7 +271,7 @@ class CocoMaskAP:
         detections = [detection for image in images for detection in self._detections[image]]
         save_arrays(
             path,
-            FORMAT,
+            self.format,
             annotations=self.annotations.path or "",
             digest=self.annotations.digest,
             backend=self.backend,
@@ -264,10 +285,10 @@ class CocoMaskAP:
 
     @classmethod
     def load(
-        cls,
+        cls: type[Metric],
         path: str | os.PathLike,
         annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations | None = None,
-    ) -> "CocoMaskAP":
+    ) -> Metric:
         """Reads what `save` wrote.
 
         Args:
@@ -277,7 +298,7 @@ class CocoMaskAP:
         Raises:
             ValueError: the file is broken or of another kind, or the annotations are others.
         """
-        with saved_arrays(path, FORMAT) as arrays:
+        with saved_arrays(path, cls.format) as arrays:
             saved = {name: array.tolist() for name, array in arrays.items()}
             counts = saved["counts"].decode().split()
             columns = zip(saved["category_ids"], saved["scores"], counts, strict=True)
@@ -293,6 +314,19 @@ class CocoMaskAP:
         for image, length in lengths.items():
             metric._detections[ids[image]] = list(itertools.islice(detections, length))
         return metric
+
+
+def check_masks(masks: np.ndarray, size: tuple[int, ...]):
+    """Refuses masks of another type or size.
+
+    Raises:
+        ValueError: with both.
+    """
+    if masks.dtype != bool or masks.shape[1:] != size:
+        raise ValueError(
+            f"the masks are {masks.dtype} of the shape {masks.shape}; they must be bool "
+            f"{[len(masks), *size]}"
+        )
 
 
 def _mean(values: Float[np.ndarray, "..."]) -> float:

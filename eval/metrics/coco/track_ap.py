@@ -1,0 +1,88 @@
+"""Average precision of tracks in videos, by YouTubeVIS's rules.
+
+They are COCO's for other overlaps: of two tracks, the sum of all frames' intersections by the sum
+of their unions. pycocotools matches and counts, as for images.
+"""
+
+import os
+from collections.abc import Container, Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from m2f_jax.datasets.coco_format.lists import ImageId
+from m2f_jax.rle import encode_rle, sound_counts
+
+from .annotations import CocoAnnotations
+from .mask_ap import CocoMaskAP, CocoMaskAPResult, check_masks
+from .tool import Backend, Curves, joined, track_precision_and_recall
+
+
+class TrackAPResult(CocoMaskAPResult):
+    """The twelve numbers of YouTubeVIS; an object's area is its mean over the frames it is in."""
+
+    small: ClassVar[int] = 128
+    large: ClassVar[int] = 256
+
+
+class TrackAP(CocoMaskAP):
+    """Track AP over any number of videos: `add` each one, then ask for the `result`.
+
+    The numbers are those of YouTubeVIS's own evaluation. Of a video of T frames, the masks to add
+    are bool [N, T, height, width]; or N lists, each of T run-length encodings or None.
+    """
+
+    kind: ClassVar[str] = "video"
+    format: ClassVar[str] = "TrackAP 1"
+    result_type: ClassVar[type[CocoMaskAPResult]] = TrackAPResult
+
+    def __init__(
+        self,
+        annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
+        backend: Backend = "pycocotools",
+        images: Literal["all", "added"] = "all",
+    ):
+        """A metric without detections.
+
+        Args:
+            annotations: the file of the ground truth, its content, or `CocoAnnotations.of_videos`.
+            backend: "pycocotools", the only one that can compare tracks.
+            images: which videos to evaluate: all of the file, where one that was never added counts
+                as one without detections, or those that were added.
+
+        Raises:
+            ValueError: the annotations aren't sound, or it is another backend.
+        """
+        if backend != "pycocotools":
+            raise ValueError(f"tracks are compared by pycocotools only, not by {backend}")
+        super().__init__(annotations, backend, images)
+
+    @staticmethod
+    def annotations_of(source: str | os.PathLike | Mapping[str, Any]) -> CocoAnnotations:
+        """Reads the ground truth."""
+        return CocoAnnotations.of_videos(source)
+
+    @staticmethod
+    def counts_of(masks: Any, size: tuple[int, ...]) -> list[str]:
+        """Returns the tracks of a video of this length and size as compressed run lengths.
+
+        Raises:
+            ValueError: a length, a size or an encoding isn't right.
+        """
+        length, height, width = size
+        if isinstance(masks, np.ndarray):
+            check_masks(masks, size)
+            return [
+                joined([encode_rle(x)["counts"] if x.any() else None for x in track])
+                for track in masks
+            ]
+        counts = []
+        for track in masks:
+            if len(track) != length:
+                raise ValueError(f"a track has {len(track)} frames, the video {length}")
+            sound = iter(sound_counts([x for x in track if x is not None], (height, width)))
+            counts.append(joined([None if x is None else next(sound).decode() for x in track]))
+        return counts
+
+    def _curves(self, evaluated: Container[ImageId]) -> Curves:
+        return track_precision_and_recall(self.annotations, self._detections, evaluated)
