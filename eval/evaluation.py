@@ -22,12 +22,13 @@ import numpy as np
 from m2f_jax.config import Task
 from m2f_jax.datasets.cityscapes import CityscapesDataset
 from m2f_jax.datasets.dataset import Dataset
+from m2f_jax.datasets.ytvis import Video, YtvisDataset
 from m2f_jax.files import write_json
-from m2f_jax.images import read_image
 from m2f_jax.inference.digest import digest_of_model
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.processor import FOR_EVALUATION
-from m2f_jax.inference.segmenter import Prepared, Segmenter
+from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.inference.video_segmenter import VideoSegmenter
 from m2f_jax.labels import Label
 
 from .instances_on_device import count_instances, region_input
@@ -91,8 +92,8 @@ class EvaluationError(ValueError):
 
 
 def evaluate(
-    segmenter: Segmenter,
-    dataset: Dataset,
+    segmenter: Segmenter | VideoSegmenter,
+    dataset: Dataset | YtvisDataset,
     *,
     task: Task | None = None,
     out: str | os.PathLike | None = None,
@@ -109,7 +110,8 @@ def evaluate(
 
     Args:
         segmenter: the model. Its classes are matched with the data set's by name.
-        dataset: what `m2f_jax.datasets.opening.open_dataset` returns, or a data set of your own.
+        dataset: what `m2f_jax.datasets.opening.open_dataset` returns, or a data set of your own; of
+            videos, what `m2f_jax.datasets.ytvis.ytvis_dataset` returns.
         task: "instance", "panoptic" or "semantic"; by default what the data set was opened for.
         out: a folder for results.json and for the images' tables, from which an interrupted
             evaluation continues.
@@ -200,7 +202,7 @@ def evaluate(
 
 
 def checked_evaluation(
-    dataset: Dataset,
+    dataset: Dataset | YtvisDataset,
     task: Task,
     labels: Sequence[Label],
     limit: int | None = None,
@@ -218,7 +220,7 @@ def checked_evaluation(
     return evaluation, files
 
 
-def export_folder(export: Path, dataset: Dataset, task: Task) -> Path:
+def export_folder(export: Path, dataset: Dataset | YtvisDataset, task: Task) -> Path:
     """Where predictions in the official format of a task are written, image by image.
 
     Raises:
@@ -231,7 +233,7 @@ def export_folder(export: Path, dataset: Dataset, task: Task) -> Path:
         )
     if task == "panoptic" and isinstance(dataset, CityscapesDataset):
         return export / f"cityscapes_panoptic_{dataset.split}"  # as the official script has it
-    if task == "panoptic" or (task == "instance" and dataset.rules == "coco"):
+    if task == "panoptic" or (task == "instance" and dataset.rules in ("coco", "youtubevis")):
         return export / "predictions"
     return export
 
@@ -246,11 +248,11 @@ def finish_export(folder: Path, evaluation: Evaluation, count: int):
     file, names = folder.with_name(f"{folder.name}.json"), [x.name for x in dataset.images[:count]]
     if evaluation.task == "panoptic":
         finish_panoptic(file, folder, names, dataset.categories)
-    elif evaluation.task == "instance" and dataset.rules == "coco":
+    elif evaluation.task == "instance" and dataset.rules in ("coco", "youtubevis"):
         finish_results(file, folder, names)
 
 
-def files_of(dataset: Dataset, task: Task, count: int) -> list[Path]:
+def files_of(dataset: Dataset | YtvisDataset, task: Task, count: int) -> list[Path]:
     """The files of the first images, without repetition.
 
     Raises:
@@ -296,7 +298,7 @@ def tables_of(folder: Path, settings: Mapping[str, Any]) -> Path:
     return tables
 
 
-def digest_of_segmenter(segmenter: Segmenter) -> str:
+def digest_of_segmenter(segmenter: Segmenter | VideoSegmenter) -> str:
     """Returns a digest of everything that decides a result: model and processor."""
     model = digest_of_model(segmenter.config, segmenter.parameters)
     text = f"{model} {segmenter.processor!r}"
@@ -318,7 +320,7 @@ def table_of(tables: Path, image: Any) -> Path:
 
 
 def measure_all(
-    segmenter: Segmenter,
+    segmenter: Segmenter | VideoSegmenter,
     evaluation: Evaluation,
     indices: Sequence[int],
     tables: Path,
@@ -334,9 +336,11 @@ def measure_all(
         # On a CPU, masks are counted faster where they are.
         on_device = countable and evaluation.export is None and jax.default_backend() != "cpu"
 
-    def read(index: int) -> tuple[Prepared, Any]:
-        image = read_image(evaluation.dataset.images[index].image)
-        truth, prepared = evaluation.truth(index), segmenter.prepare(image)
+    def read(index: int) -> tuple[Any, Any]:
+        item: Any = evaluation.dataset.images[index]
+        source: Any = item.frames if isinstance(item, Video) else item.image
+        prepared: Any = segmenter.prepare(source)
+        truth = evaluation.truth(index)
         if on_device:
             assert isinstance(truth, Regions)
             extra = region_input(truth, prepared.canvas)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from m2f_jax.config import Mask2FormerConfig, Task
+from m2f_jax.config import ModelConfig, Task
 from m2f_jax.datasets.coco import CocoDataset
 from m2f_jax.datasets.dataset import Dataset
+from m2f_jax.datasets.ytvis import YtvisDataset
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.presets import DATA_SETS, PRESETS, Preset, name_of
 
@@ -41,9 +42,9 @@ class Published:
 
 
 def published_scores(
-    config: Mask2FormerConfig,
+    config: ModelConfig,
     processor: ImageProcessor,
-    dataset: Dataset,
+    dataset: Dataset | YtvisDataset,
     task: Task,
     count: int,
     source: str | None = None,
@@ -83,7 +84,7 @@ def published_scores(
     return Published(model=name, problem=f"the published {theirs} of {name} {problem}")
 
 
-def different_data(preset: Preset, dataset: Dataset, task: Task, count: int) -> str:
+def different_data(preset: Preset, dataset: Dataset | YtvisDataset, task: Task, count: int) -> str:
     """In what the images or the metric differ from those of the published scores; "" if they don't.
 
     Data sets are told apart by their rules, the number of images and, of Cityscapes, the cities.
@@ -102,7 +103,7 @@ def different_data(preset: Preset, dataset: Dataset, task: Task, count: int) -> 
     return ""
 
 
-def different_test(config: Mask2FormerConfig, processor: ImageProcessor) -> str:
+def different_test(config: ModelConfig, processor: ImageProcessor) -> str:
     """In what a processor's settings differ from the authors'; "" if they don't."""
     theirs = ImageProcessor.for_model(config)
     differences = [
@@ -116,7 +117,7 @@ def different_test(config: Mask2FormerConfig, processor: ImageProcessor) -> str:
     return f"was measured with {', '.join(differences)}" if differences else ""
 
 
-def things_of(processor: ImageProcessor, config: Mask2FormerConfig) -> tuple[int, ...]:
+def things_of(processor: ImageProcessor, config: ModelConfig) -> tuple[int, ...]:
     """The class indices of things."""
     named = processor.thing_classes
     return tuple(range(config.num_classes)) if named is None else named

@@ -7,7 +7,7 @@ import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,8 +21,13 @@ from m2f_jax.datasets.dataset import (
     PanopticTruth,
 )
 from m2f_jax.datasets.examples import Segments
+from m2f_jax.datasets.ytvis import YtvisDataset
 from m2f_jax.inference.processor import FOR_EVALUATION, ImageProcessor
-from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.inference.results import (
+    InstanceSegmentation,
+    PanopticSegmentation,
+    VideoInstanceSegmentation,
+)
 from m2f_jax.labels import Label
 from m2f_jax.masks import mask_box
 from m2f_jax.rle import encode_rle
@@ -31,6 +36,7 @@ from .instances_on_device import CountedInstances
 from .metrics.cityscapes_ids import panoptic_ground_truth
 from .metrics.coco.annotations import CocoAnnotations
 from .metrics.coco.mask_ap import CocoMaskAP
+from .metrics.coco.track_ap import TrackAP
 from .metrics.instances.cityscapes_ap import CityscapesInstanceAP
 from .metrics.instances.region_tables import Regions
 from .metrics.panoptic.panoptic_quality import PanopticQuality
@@ -252,9 +258,51 @@ class SemanticEvaluation:
         return SemanticIoU.load(path)
 
 
-_ANNOTATIONS: collections.deque[tuple[Dataset, CocoAnnotations]] = collections.deque(maxlen=4)
+@dataclass(frozen=True, eq=False)
+class TrackEvaluation:
+    """Track AP of videos.
 
-Evaluation = InstanceEvaluation | PanopticEvaluation | SemanticEvaluation
+    Attributes:
+        dataset: the ground truth.
+        labels: the category of each of the model's classes.
+        export: a folder for the predictions in YouTubeVIS's format.
+    """
+
+    task: ClassVar[Task] = "instance"
+    dataset: YtvisDataset
+    labels: tuple[Label, ...]
+    export: Path | None = None
+
+    def truth(self, index: int) -> None:
+        """Returns nothing, since all objects are in memory."""
+
+    def measure(self, index: int, truth: None, segmentation: VideoInstanceSegmentation) -> TrackAP:
+        """Returns the metric of one video's tracks."""
+        video, tracks = self.dataset.images[index], segmentation.to_rle()
+        if self.export is not None:
+            export_entry(self.export, video.name, segmentation.to_ytvis(self.labels, video.id))
+        ids = ids_of(self.labels)[segmentation.labels]
+        return self.count(index, truth, InstancePrediction(tracks, ids, segmentation.scores))
+
+    def count(self, index: int, truth: None, prediction: InstancePrediction) -> TrackAP:
+        """Returns the metric of one video's prediction in the data set's ids."""
+        del truth
+        metric = self.empty()
+        metric.add(self.dataset.images[index].id, *prediction)
+        return metric
+
+    def empty(self) -> TrackAP:
+        """Returns a metric without videos."""
+        return TrackAP(coco_annotations(self.dataset), images="added")
+
+    def load(self, path: Path) -> TrackAP:
+        """Reads a metric that was saved."""
+        return TrackAP.load(path, coco_annotations(self.dataset))
+
+
+_ANNOTATIONS: collections.deque[tuple[Any, CocoAnnotations]] = collections.deque(maxlen=4)
+
+Evaluation = InstanceEvaluation | PanopticEvaluation | SemanticEvaluation | TrackEvaluation
 EVALUATIONS = {
     "instance": InstanceEvaluation,
     "panoptic": PanopticEvaluation,
@@ -263,17 +311,21 @@ EVALUATIONS = {
 
 
 def evaluation_of(
-    dataset: Dataset,
+    dataset: Dataset | YtvisDataset,
     task: Task,
     labels: Sequence[Label] | None = None,
     export: Path | None = None,
 ) -> Evaluation:
     """The evaluation of a task, by default of predictions in the data set's own categories."""
     labels = tuple(dataset.categories if labels is None else labels)
+    if isinstance(dataset, YtvisDataset):
+        return TrackEvaluation(dataset, labels, export)
     return EVALUATIONS[task](dataset, labels, export)
 
 
-def matched_labels(labels: Sequence[Label], dataset: Dataset, task: Task) -> tuple[Label, ...]:
+def matched_labels(
+    labels: Sequence[Label], dataset: Dataset | YtvisDataset, task: Task
+) -> tuple[Label, ...]:
     """The category of each class of a model: by its name, whose spelling must agree.
 
     For the instance task, stuff is as in the model, which never predicts it.
@@ -303,7 +355,7 @@ def ids_of(labels: Sequence[Label]) -> np.ndarray:
     return np.array([label.id for label in labels], int)
 
 
-def coco_annotations(dataset: Dataset) -> CocoAnnotations:
+def coco_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:
     """The objects of a data set in COCO's format, made once for each of the last few data sets.
 
     Raises:
@@ -317,8 +369,10 @@ def coco_annotations(dataset: Dataset) -> CocoAnnotations:
     return annotations
 
 
-def read_annotations(dataset: Dataset) -> CocoAnnotations:
+def read_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:
     """The objects of a data set in COCO's format."""
+    if isinstance(dataset, YtvisDataset):
+        return CocoAnnotations.of_videos(dataset.file)
     if isinstance(dataset, CocoDataset) and not dataset.panoptic:
         return CocoAnnotations.of(dataset.file)
     images, objects = [], []

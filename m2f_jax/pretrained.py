@@ -83,6 +83,7 @@ def load(
     labels: Classes | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
+    kind: type[Model] | None = None,
 ) -> Pretrained:
     """Opens a trained model: its checkpoint is read once for the model and for its processor.
 
@@ -96,6 +97,8 @@ def load(
             none, and is known only by the name of a published one.
         revision: branch, tag or commit on the hub.
         token: for private repositories on the hub; by default the one you logged in with.
+        kind: the class that the model must be of, such as `VideoMask2Former`, of which an authors'
+            file doesn't tell; by default any, and an authors' file of no known name is of images.
 
     Returns:
         The model, its processor, its labels and a segmenter. Parameters are read from the file when
@@ -106,7 +109,13 @@ def load(
         ValueError: `source` isn't a model, is damaged, or doesn't fit; `labels` are more or fewer
             than its classes; or the dtype isn't supported.
     """
-    checkpoint = open_checkpoint(source, revision=revision, token=token, labels=labels)
+    checkpoint = open_checkpoint(
+        source,
+        revision=revision,
+        token=token,
+        labels=labels,
+        kind=None if kind is None else kind.config_class,
+    )
     return Pretrained(checkpoint, dtype)
 
 
@@ -119,8 +128,8 @@ def load_kind(
     token: str | bool | None = None,
 ) -> Kind:
     """Returns what `kind.from_pretrained` says: a model of that class, or ValueError."""
-    checkpoint = open_checkpoint(source, revision=revision, token=token, kind=kind.config_class)
-    return typing.cast(Kind, Pretrained(checkpoint, dtype).model)
+    opened = load(source, dtype, revision=revision, token=token, kind=kind)
+    return typing.cast(Kind, opened.model)
 
 
 CLASS_HEAD = "decoder.heads.class_head."

@@ -147,11 +147,7 @@ def image_of(entry: Any, name_of: Callable[[Any], str | None], keys: Sequence[st
     Raises:
         EntryError: it can't be used.
     """
-    if not isinstance(entry, Mapping):
-        raise EntryError("no object", f"it is {shown(entry)}, not an object")
-    if missing := set(keys) - set(entry):
-        boxes = "; boxes alone can't be scored as masks" if "bbox" in entry else ""
-        raise EntryError("incomplete", f"it has no {', '.join(sorted(missing))}{boxes}")
+    check_keys(entry, keys)
     image_id = entry["image_id"]
     if not is_whole(image_id) and not isinstance(image_id, str):
         raise EntryError("image_id", f"image_id is {shown(image_id)}; it must be an image's id")
@@ -166,18 +162,42 @@ def image_of(entry: Any, name_of: Callable[[Any], str | None], keys: Sequence[st
     return name
 
 
+def check_keys(entry: Any, keys: Sequence[str]):
+    """Refuses what isn't an object with these keys.
+
+    Raises:
+        EntryError: it isn't.
+    """
+    if not isinstance(entry, Mapping):
+        raise EntryError("no object", f"it is {shown(entry)}, not an object")
+    if missing := set(keys) - set(entry):
+        boxes = "; boxes alone can't be scored as masks" if "bbox" in entry else ""
+        raise EntryError("incomplete", f"it has no {', '.join(sorted(missing))}{boxes}")
+
+
+def score_of(entry: Mapping[str, Any]) -> float:
+    """Returns the score of an entry; NaN if it has none.
+
+    Raises:
+        EntryError: it isn't a finite number.
+    """
+    score = entry.get("score", math.nan)
+    if "score" in entry and not (is_number(score) and abs(score) <= LARGEST):
+        raise EntryError("score", f"score is {shown(score)}; it must be a finite number")
+    return float(score)
+
+
 def result_of(number: int, entry: Mapping[str, Any], size: Size) -> Result:
     """Returns an entry about an image of this size; its compressed counts aren't checked yet.
 
     Raises:
         EntryError: it can't be used.
     """
-    category_id, score = entry["category_id"], entry.get("score", math.nan)
+    category_id = entry["category_id"]
     if not is_whole(category_id) or abs(category_id) > MAX_CATEGORY:
         raise EntryError(
             "category_id", f"category_id is {shown(category_id)}; it must be a category's id"
         )
-    if "score" in entry and not (is_number(score) and abs(score) <= LARGEST):
-        raise EntryError("score", f"score is {shown(score)}; it must be a finite number")
+    score = score_of(entry)
     counts = outline_counts(outline_of(entry["segmentation"], size), size)
-    return Result(number, int(category_id), float(score), counts)
+    return Result(number, int(category_id), score, counts)

@@ -17,9 +17,12 @@ THREADS = 4  # PIL and numpy let go of the interpreter while they work
 
 
 class InstancePrediction(NamedTuple):
-    """One image's instances: bool masks [N, H, W] or RLEs, category ids, scores."""
+    """One image's instances: bool masks [N, H, W] or RLEs, category ids, scores.
 
-    masks: np.ndarray | list[dict[str, Any]]
+    Of a video, a mask is a list with an RLE or None for each frame.
+    """
+
+    masks: np.ndarray | list[Any]
     labels: np.ndarray
     scores: np.ndarray
 

@@ -59,9 +59,10 @@ def numbers(result: CocoMaskAPResult) -> Markup:
     ]
     return section(
         "COCO's numbers",
-        "Average precision (AP) and average recall (AR) in percent, as pycocotools prints them. "
-        "Small objects have an area of at most 32 x 32 pixels, large ones of at least 96 x 96; "
-        "detections are the most that count in an image, of each class.",
+        "Average precision (AP) and average recall (AR) in percent, as the official tool prints "
+        f"them. Small objects have an area of at most {result.small} x {result.small} pixels, "
+        f"large ones of at least {result.large} x {result.large}; detections are the most that "
+        f"count in {result.unit}, of each class.",
         table(["number", "overlap", "area", "detections", "%"], rows),
     )
 

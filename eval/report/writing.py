@@ -7,6 +7,7 @@ from typing import Any
 from m2f_jax.files import replacing
 
 from ..metrics.coco.mask_ap import CocoMaskAPResult
+from ..metrics.coco.track_ap import TrackAPResult
 from ..metrics.instances.report_data import InstanceAPResult
 from ..metrics.panoptic.panoptic_quality import PanopticQualityResult
 from ..metrics.semantic.scores import SemanticIoUResult
@@ -36,6 +37,7 @@ __all__ = [
 CONTENTS: dict[type, tuple[Callable[[Any], dict[str, float]], Callable[[Any], list]]] = {
     InstanceAPResult: (instance_headline, instance_sections),
     CocoMaskAPResult: (coco_headline, coco_sections),
+    TrackAPResult: (coco_headline, coco_sections),
     PanopticQualityResult: (panoptic_headline, panoptic_sections),
     SemanticIoUResult: (semantic_headline, semantic_sections),
 }

@@ -188,15 +188,13 @@ class EvalOptions:
     """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
     one in this package."""
     limit: Annotated[int | None, Between(1)] = None
-    """Only the first so many images."""
+    """Only the first so many images or videos."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write results.json and report.html."""
     export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write the predictions in the data set's format, for other tools to score."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
-    batch_size: Annotated[int, Between(1, 4096)] = 1
-    """Images that each device computes at a time, where neighbours have the same size."""
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images and maps of ids."""
     labels: LabelsName = None
@@ -208,7 +206,15 @@ class EvalOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalCityscapes(EvalOptions):
+class EvalImages(EvalOptions):
+    """What every data set of images takes besides."""
+
+    batch_size: Annotated[int, Between(1, 4096)] = 1
+    """Images that each device computes at a time, where neighbours have the same size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalCityscapes(EvalImages):
     """Score a model, or predictions in files, on a Cityscapes tree.
 
     Every image's counts are kept as they are finished: run the same command again after an
@@ -230,7 +236,7 @@ InvalidObjects = Literal["refuse", "skip"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalCoco(EvalOptions):
+class EvalCoco(EvalImages):
     """Score a model, or predictions in files, on COCO or on your own data in COCO's format.
 
     Classes are matched by name. Every image's results are kept as they are finished, as for
@@ -255,7 +261,7 @@ class EvalCoco(EvalOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalFolder(EvalOptions):
+class EvalFolder(EvalImages):
     """Score a model on your own data, in any form that m2f train accepts.
 
     That is a folder with val/, which has images/ and annotations.json (COCO's format), or images/,
@@ -315,6 +321,28 @@ class EvalCocoStuff(EvalFolder):
     layout: ClassVar[str | None] = "coco-stuff"
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvalYtvis(EvalOptions):
+    """Score a video model, or results in a file, on YouTubeVIS or videos in its format: track AP.
+
+    Classes are matched by name. A video goes through the network as a whole. Every video's results
+    are kept as they are finished, as for Cityscapes.
+    """
+
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT|JSON")]
+    """The folder with valid.json or valid/instances.json, and valid/JPEGImages; or an annotation
+    file. The labels of the published valid and test aren't public."""
+    frames: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FRAMES")] = None
+    """The folder that the file_names in the file are relative to; by default JPEGImages in the
+    folder of its name beside it."""
+    predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Instead of a model: a JSON file of results in YouTubeVIS's format."""
+    split: str = "valid"
+    """The split, where ROOT is named."""
+    invalid: InvalidObjects = "refuse"
+    """As of m2f eval coco."""
+
+
 @dataclass(frozen=True)
 class Eval:
     """Score a model on a data set."""
@@ -327,6 +355,7 @@ class Eval:
         | Annotated[EvalAde20kFull, tyro.conf.subcommand("ade20k-full", prefix_name=False)]
         | Annotated[EvalMapillary, tyro.conf.subcommand("mapillary", prefix_name=False)]
         | Annotated[EvalCocoStuff, tyro.conf.subcommand("coco-stuff", prefix_name=False)]
+        | Annotated[EvalYtvis, tyro.conf.subcommand("ytvis", prefix_name=False)]
     )
 
 

@@ -9,7 +9,16 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from m2f_jax.cli.arguments import DEFAULT_MODEL, Eval, EvalCityscapes, EvalCoco, EvalFolder
+from m2f_jax.cli.arguments import (
+    DEFAULT_MODEL,
+    Eval,
+    EvalCityscapes,
+    EvalCoco,
+    EvalFolder,
+    EvalImages,
+    EvalOptions,
+    EvalYtvis,
+)
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.environment.processes import join_processes
 from m2f_jax.cli.terminal.console import terminal
@@ -19,11 +28,13 @@ from m2f_jax.config import Task
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import open_dataset
+from m2f_jax.datasets.ytvis import YtvisDataset, ytvis_dataset
 from m2f_jax.eval.evaluation import Evaluated, EvaluationError, evaluate
 from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.predictions.cityscapes import find_predictions
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.files import PredictionFiles, measure_files
+from m2f_jax.eval.predictions.ytvis_results import TrackResults
 from m2f_jax.eval.published import Published
 from m2f_jax.eval.report.writing import (
     Picture,
@@ -34,9 +45,11 @@ from m2f_jax.eval.report.writing import (
 from m2f_jax.eval.scores import headline_scores
 from m2f_jax.eval.tasks import evaluation_of
 from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.inference.video_segmenter import VideoSegmenter
+from m2f_jax.modeling.video_mask2former import VideoMask2Former
 from m2f_jax.pretrained import load
 
-Command = EvalCityscapes | EvalCoco | EvalFolder
+Command = EvalCityscapes | EvalCoco | EvalFolder | EvalYtvis
 
 
 def run(command: Eval) -> int:
@@ -49,6 +62,8 @@ def run(command: Eval) -> int:
     check_source(data)
     if isinstance(data, EvalCoco):
         return run_coco(data, console)
+    if isinstance(data, EvalYtvis):
+        return run_ytvis(data, console)
     return run_cityscapes(data, console)
 
 
@@ -95,7 +110,28 @@ def run_folder(command: EvalFolder, console: Console) -> int:
     return score_model(command, segmenter, dataset, task, console)
 
 
-def check_source(command: EvalCityscapes | EvalCoco):
+def run_ytvis(command: EvalYtvis, console: Console) -> int:
+    """`m2f eval ytvis`."""
+    frames = None if command.frames is None else Path(command.frames)
+    dataset = ytvis_dataset(Path(command.data), command.split, frames, command.invalid)
+    if command.predictions is not None:
+        files = TrackResults.find(Path(command.predictions), dataset)
+        return score_files(command, dataset, "instance", files, console)
+    if command.model is None:
+        raise ValueError("name a model of videos with --model, or results with --predictions")
+    opened = load(
+        command.model,
+        dtype_of(command),
+        labels=command.labels,
+        revision=command.revision,
+        kind=VideoMask2Former,
+    )
+    assert isinstance(opened.model, VideoMask2Former)
+    segmenter = VideoSegmenter(opened.model, opened.processor)
+    return score_model(command, segmenter, dataset, "instance", console)
+
+
+def check_source(command: EvalCityscapes | EvalCoco | EvalYtvis):
     """Raises a ValueError unless there is one thing to score."""
     if command.model is not None and command.predictions is not None:
         raise ValueError("name either --model or --predictions, not both")
@@ -106,8 +142,8 @@ def check_source(command: EvalCityscapes | EvalCoco):
 
 
 def score_files(
-    command: EvalCityscapes | EvalCoco,
-    dataset: Dataset,
+    command: EvalCityscapes | EvalCoco | EvalYtvis,
+    dataset: Dataset | YtvisDataset,
     task: Task,
     files: PredictionFiles,
     console: Console,
@@ -116,7 +152,7 @@ def score_files(
     items = dataset.images[: command.limit]
     evaluation = evaluation_of(dataset, task)
     metric: Any = evaluation.empty()  # and all parts are of its kind
-    with ImageProgress("scoring", len(items), console) as progress:
+    with ImageProgress("scoring", len(items), console, unit_of(dataset)) as progress:
         for part in measure_files(evaluation, items, files):
             metric.merge(part)
             progress.advance()
@@ -136,19 +172,31 @@ def score_files(
     return show(command.out, evaluated, console, pictures)
 
 
-def segmenter_of(command: Command) -> Segmenter:
+def dtype_of(command: EvalOptions) -> str:
+    """The computation's."""
+    return command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+
+
+def segmenter_of(command: EvalImages) -> Segmenter:
     """The model to score, on all devices of this process."""
-    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     opened = load(
-        command.model or DEFAULT_MODEL, dtype, labels=command.labels, revision=command.revision
+        command.model or DEFAULT_MODEL,
+        dtype_of(command),
+        labels=command.labels,
+        revision=command.revision,
     )
     return Segmenter(opened.model, opened.processor, jax.local_devices(), command.batch_size)
 
 
+def unit_of(dataset: Dataset | YtvisDataset) -> str:
+    """What is evaluated by itself, in messages."""
+    return "video" if isinstance(dataset, YtvisDataset) else "image"
+
+
 def score_model(
     command: Command,
-    segmenter: Segmenter,
-    dataset: Dataset,
+    segmenter: Segmenter | VideoSegmenter,
+    dataset: Dataset | YtvisDataset,
     task: Task,
     console: Console,
 ) -> int:
@@ -158,8 +206,10 @@ def score_model(
 
         def start(todo: int, ours: int):
             if todo < ours:
-                console.print(f"{ours - todo} of {ours} images are done already")
-            bar.append(stack.enter_context(ImageProgress("evaluating", todo, console)))
+                console.print(f"{ours - todo} of {ours} {unit_of(dataset)}s are done already")
+            bar.append(
+                stack.enter_context(ImageProgress("evaluating", todo, console, unit_of(dataset)))
+            )
 
         def advance(item: Any, error: Exception | None):
             if error is not None:
@@ -193,7 +243,7 @@ def score_model(
     if jax.process_index() != 0:
         return 0
     result, pictures = evaluated.result, tuple
-    if isinstance(result, InstanceAPResult):
+    if isinstance(result, InstanceAPResult) and isinstance(segmenter, Segmenter):
         items = dataset.images[: command.limit]
         pictures = functools.partial(worst_pictures, segmenter, items, result)
     return show(command.out, evaluated, console, pictures)

@@ -5,7 +5,6 @@ panoptic file names for every image a PNG whose red + 256 green + 65536 blue is 
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Int
 from m2f_jax.config import Task
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.coco_format.file import CocoFile, read_coco_file
+from m2f_jax.datasets.coco_format.lists import name_of_id
 from m2f_jax.datasets.coco_format.objects import CocoObject, CocoSegment
 from m2f_jax.datasets.coco_format.outlines import outline_counts
 from m2f_jax.datasets.dataset import PanopticTruth, check_same_size, class_indices
@@ -25,8 +25,6 @@ from m2f_jax.images import image_size, read_ids, read_image
 from m2f_jax.labels import Label
 from m2f_jax.rle import decode_rle
 from m2f_jax.structures import Size
-
-LONGEST_NAME = 200  # bytes, of the 255 that most disks take
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,7 @@ class CocoImage:
     @property
     def name(self) -> str:
         """The id as a file name; different ids have different names."""
-        name = f"{self.id}".replace("%", "%25").replace("/", "%2F")
-        if len(name.encode()) <= LONGEST_NAME:
-            return name
-        return f"{name[:40]}%{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
+        return name_of_id(self.id)
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,8 +100,8 @@ class Dataset(TrainingSet, Protocol):
         title: what it is, such as its folder and split, for reports.
         categories: all classes of the ground truth, with the ids that predictions have in files.
             A model's classes are matched with them by name.
-        rules: whose metrics are used: "cityscapes" (instance AP, PQ and mIoU with iIoU) or "coco"
-            (mask AP, PQ and mIoU).
+        rules: whose metrics are used: "cityscapes" (instance AP, PQ and mIoU with iIoU), "coco"
+            (mask AP, PQ and mIoU) or "youtubevis" (track AP).
         images: the image of every example.
     """
 
@@ -112,7 +112,7 @@ class Dataset(TrainingSet, Protocol):
     def categories(self) -> tuple[Label, ...]: ...
 
     @property
-    def rules(self) -> Literal["cityscapes", "coco"]: ...
+    def rules(self) -> Literal["cityscapes", "coco", "youtubevis"]: ...
 
     @property
     def images(self) -> Sequence[Any]: ...

@@ -235,6 +235,33 @@ class VideoInstanceSegmentation:
             packed_masks=tuple(self.packed_masks[i] for i in kept),
         )
 
+    def to_rle(self) -> list[list[dict[str, Any] | None]]:
+        """Returns each instance's masks as COCO run-length encodings; None where they are empty."""
+        return [
+            [
+                encode_rle(unpack_masks([frame], self.size)[0]) if frame.any() else None
+                for frame in packed
+            ]
+            for packed in self.packed_masks
+        ]
+
+    def to_ytvis(self, labels: Sequence[Label], video_id: int | str) -> list[dict[str, Any]]:
+        """Returns the instances as entries of a results file of YouTubeVIS.
+
+        Args:
+            labels: the classes, in the order of the class indices.
+            video_id: the video's id in the data set.
+        """
+        return [
+            {
+                "video_id": video_id,
+                "category_id": labels[label].id,
+                "score": float(score),
+                "segmentations": track,
+            }
+            for score, label, track in zip(self.scores, self.labels, self.to_rle(), strict=True)
+        ]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from m2f_jax.config import Task
 from m2f_jax.images import ImageSource, read_image
@@ -441,10 +441,19 @@ def predict(
     sizes: Int[Array, "B 2"],
 ) -> Predictions:
     """Returns predictions for padded images; `sizes` are those of the images in their corners."""
+    return nnx.merge(graph, parameters)(normalized(mean, std, pixels, sizes))
+
+
+def normalized(
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    pixels: UInt8[Array, "B H W 3"],
+    sizes: Int[Array, "B 2"],
+) -> Float[Array, "B H W 3"]:
+    """Returns normalised RGB, 0 in what pads the images."""
     _, height, width, _ = pixels.shape
     inside_rows = jnp.arange(height) < sizes[:, :1]
     inside_columns = jnp.arange(width) < sizes[:, 1:]
     values = pixels.astype(jnp.float32) - np.asarray(mean, np.float32)
     values = values / np.asarray(std, np.float32)
-    values = jnp.where(inside_rows[:, :, None, None] & inside_columns[:, None, :, None], values, 0)
-    return nnx.merge(graph, parameters)(values)
+    return jnp.where(inside_rows[:, :, None, None] & inside_columns[:, None, :, None], values, 0)

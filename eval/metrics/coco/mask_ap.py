@@ -42,6 +42,7 @@ class CocoMaskAPResult:
     """COCO's twelve numbers, as fractions; NaN, where the official tool prints -1, without objects.
 
     Attributes:
+        unit: what is evaluated by itself.
         small: side in pixels of a square as large as the largest small objects.
         large: of one as large as the smallest large objects.
         ap: mean over ten overlaps, 0.5 to 0.95, of the average precision.
@@ -60,6 +61,7 @@ class CocoMaskAPResult:
         precision: the curves behind `ap`, at the recalls 0, 0.01, ..., 1.
     """
 
+    unit: ClassVar[str] = "an image"
     small: ClassVar[int] = 32
     large: ClassVar[int] = 96
     ap: float

@@ -21,6 +21,7 @@ from .tool import Backend, Curves, joined, track_precision_and_recall
 class TrackAPResult(CocoMaskAPResult):
     """The twelve numbers of YouTubeVIS; an object's area is its mean over the frames it is in."""
 
+    unit: ClassVar[str] = "a video"
     small: ClassVar[int] = 128
     large: ClassVar[int] = 256
 

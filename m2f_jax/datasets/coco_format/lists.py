@@ -1,5 +1,6 @@
 """The lists of images and categories in a file of COCO's format, and ids that are unique."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -14,11 +15,20 @@ ImageId = int | str
 MAX_SIDE = 10**6  # pixels
 MAX_PIXELS = 2**30
 MAX_CATEGORY = 2**31 - 1
+LONGEST_NAME = 200  # bytes, of the 255 that most disks take
 MAX_TEXT = 4096  # bytes of an id, which may be the path of a file
 
 COCO_LISTS = ("images", "categories", "annotations")
 VIDEO_LISTS = ("videos", "categories", "annotations")
 FORMATS = {COCO_LISTS: "COCO's format", VIDEO_LISTS: "YouTubeVIS's format"}
+
+
+def name_of_id(id_: ImageId) -> str:
+    """Returns an id as a file name; different ids have different names."""
+    name = f"{id_}".replace("%", "%25").replace("/", "%2F")
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    return f"{name[:40]}%{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
 
 
 class CocoFileImage(NamedTuple):
