@@ -19,7 +19,7 @@ LabelsName = Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")]
 
 @dataclass(frozen=True)
 class Predict:
-    """Segment images: one overlay picture each, and the results as JSON.
+    """Segment images: one overlay picture each, and the results as JSON. Or with --video a video.
 
     Writes into the output folder: overlays/, results/ (one JSON per image), predictions.json (all
     that results/ holds, in COCO's format for results or panoptic results), images.json (their ids,
@@ -28,6 +28,11 @@ class Predict:
     Interrupted, it goes on where it stopped when run again. Results stay where image and model are
     the same; an image that has changed is done anew, and other images are added to those that are
     there. Another model or other settings are refused.
+
+    Of a video, it writes predictions.json (YouTubeVIS's format for results), videos.json,
+    categories.json and annotated.mp4, or for a folder of frames PNGs in annotated/, with one color
+    for an object through time. A long video is cut into clips that overlap, and what two clips show
+    in the frames they share is joined where it agrees.
     """
 
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE...")]
@@ -44,7 +49,8 @@ class Predict:
     threshold: Annotated[float, Between(0, 1)] = 0.5
     """The least score of an instance that is kept; 0 keeps the best --top-k."""
     top_k: Annotated[int | None, Between(1, 1_000_000)] = None
-    """How many instances of an image are kept at most, also above 100; by default 100."""
+    """How many instances of an image are kept at most, also above 100; by default 100, of a clip
+    10."""
     boxes: bool = False
     """Give instances in predictions.json a bbox beside the mask, as some viewers want it.
     pycocotools then takes the boxes' areas for the instances', which changes APs, APm and APl."""
@@ -74,6 +80,13 @@ class Predict:
     ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
+    video: Annotated[str | None, tyro.conf.arg(metavar="FILE|FOLDER")] = None
+    """Instead of images: a video file, or the folder of a video's frames, which are taken in the
+    order of their names. Needs a model of videos."""
+    clip_length: Annotated[int, Between(1, 100_000), tyro.conf.arg(metavar="N")] = 36
+    """The most frames of a video that go through the network at once; memory grows with them."""
+    clip_overlap: Annotated[int, Between(1, 100_000), tyro.conf.arg(metavar="N")] = 6
+    """Frames that neighbouring clips have in common at least."""
     overwrite: bool = False
     """Remove the results that the output folder holds, and start anew."""
 

@@ -27,10 +27,11 @@ from m2f_jax.cli.predicting.folder import (
 )
 from m2f_jax.cli.predicting.layout import file_stem, image_ids
 from m2f_jax.cli.predicting.planning import Job, make_plan
+from m2f_jax.cli.predicting.video import run_video
 from m2f_jax.cli.predicting.writing import WriteError, Writer, id_dtype
 from m2f_jax.cli.terminal.console import error_text, terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
-from m2f_jax.config import Task
+from m2f_jax.config import Task, VideoMask2FormerConfig
 from m2f_jax.image_files import check_regular
 from m2f_jax.images import count_pages, read_image
 from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
@@ -44,6 +45,8 @@ TOP_K = 100  # instances of an image, as COCO counts them
 def run(command: Predict) -> int:
     """Segments every image; returns 1 if one of them, or a part of the input, failed."""
     console = terminal()
+    if command.video is not None:
+        return run_video(command, command.video, console)
     if not command.images:
         raise ValueError("no images were named; see m2f predict --help")
     out = Path(command.out)
@@ -111,6 +114,11 @@ def open_checkpoint(command: Predict) -> Model:
 
     dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
     opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
+    if isinstance(opened.config, VideoMask2FormerConfig):
+        raise ValueError(
+            f"{command.model} is a model of videos; give it a video with --video, or choose a "
+            "model of images"
+        )
     processor = opened.processor
     task = command.task or opened.config.task
     if command.native or command.tile is not None:

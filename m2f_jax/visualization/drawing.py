@@ -28,6 +28,7 @@ def draw_instances(
     class_names: Sequence[str],
     *,
     show_scores: bool = True,
+    colors: UInt8[np.ndarray, "N 3"] | None = None,
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws every instance filled, outlined and labelled "class score" over the image.
 
@@ -38,6 +39,7 @@ def draw_instances(
         segmentation: its instances.
         class_names: the names of the classes, by class index.
         show_scores: False leaves the scores out, as of a ground truth, which has none.
+        colors: of the instances; by default they differ from their neighbours and the image.
 
     Raises:
         ValueError: the image isn't uint8 RGB, or the segmentation has another size.
@@ -56,7 +58,7 @@ def draw_instances(
         )
         for i in np.argsort(-scores, kind="stable").tolist()
     }
-    colors = thing_colors(image, boxes)
+    colors = thing_colors(image, boxes) if colors is None else colors
     picture = paint(image, owners, colors, thing_opacities(areas, image))
     return add_labels(picture, owners, colors, things=captions, stuff={})
 

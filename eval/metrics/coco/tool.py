@@ -2,7 +2,7 @@
 
 Of videos, where masks are tracks, it is pycocotools with another comparison of masks.
 
-Axes: T overlaps, R recalls, K categories, by id; D detections, G objects.
+Axes: T overlaps, R recalls, K categories, by id.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from m2f_jax.datasets.coco_format.lists import ImageId
+from m2f_jax.rle import track_overlaps
 
 from .annotations import CocoAnnotations, mean_area
 
@@ -115,40 +116,16 @@ class TrackEvaluation(COCOeval):
         self.params.areaRng = [list(bounds) for bounds in TRACK_AREAS]
 
     def computeIoU(self, imgId: Any, catId: Any) -> Any:  # noqa: N802, N803 - pycocotools' names
-        """Returns the overlaps of a video's best detections of a category with its objects."""
+        """Returns the overlaps of a video's best detections of a category with its objects.
+
+        Groups are no exception, as in YouTubeVIS's own evaluation.
+        """
         found, truth = self._dts[imgId, catId], self._gts[imgId, catId]
         if not found and not truth:
             return []
         order = np.argsort([-x["score"] for x in found], kind="mergesort")
         best = [found[i]["segmentation"] for i in order[: self.params.maxDets[-1]]]
         return track_overlaps(best, [x["segmentation"] for x in truth])
-
-
-def track_overlaps(
-    found: Sequence[Sequence[dict[str, Any] | None]],
-    truth: Sequence[Sequence[dict[str, Any] | None]],
-) -> Float[np.ndarray, "D G"]:
-    """Returns the sums of all frames' intersections by those of their unions; 0 without any.
-
-    As in YouTubeVIS's own evaluation, groups are no exception.
-    """
-    common = np.zeros((len(found), len(truth)))
-    areas = np.zeros(len(found)), np.zeros(len(truth))
-    for frame in range(max(map(len, [*found, *truth]), default=0)):
-        seen = [[i for i, x in enumerate(tracks) if x[frame]] for tracks in (found, truth)]
-        masks: list[Any] = [
-            [tracks[i][frame] for i in places]
-            for tracks, places in zip((found, truth), seen, strict=True)
-        ]
-        own: list[Any] = [coco_mask.area(x) if x else np.zeros(0) for x in masks]
-        for total, places, area in zip(areas, seen, own, strict=True):
-            total[places] += area
-        if masks[0] and masks[1]:
-            # By the rule for groups, the tool divides intersections by the detections' areas.
-            shares = np.array(coco_mask.iou(masks[0], masks[1], [1] * len(masks[1])))
-            common[np.ix_(*seen)] += np.round(shares * own[0][:, None])
-    union = areas[0][:, None] + areas[1] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
 def curves(

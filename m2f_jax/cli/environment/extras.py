@@ -1,6 +1,7 @@
 """Packages that only some commands need, and which extra of this package brings them."""
 
 EXTRAS = {
+    "av": "video",
     "filelock": "train",
     "grain": "train",
     "optax": "train",

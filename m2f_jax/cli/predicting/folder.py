@@ -125,7 +125,7 @@ def check_settings(out: Path, record: Any, settings: Mapping[str, Any]):
 
 def describe_change(key: str, there: Any, now: Any) -> str:
     """Returns what has changed, with both values if they are short."""
-    if key in ("weights", "labels", "processor"):
+    if key in ("weights", "labels", "processor", "video"):
         return f"other {key}"
     return f"{key} {there!s:.40} there, {now!s:.40} now"
 

@@ -1,0 +1,183 @@
+"""Long videos in clips that overlap, and their instances joined by what two clips both show."""
+
+import collections
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from scipy.optimize import linear_sum_assignment
+
+from m2f_jax.inference.results import InstanceSegmentation, VideoInstanceSegmentation
+from m2f_jax.rle import Encoding, decode_rle, sound_counts, track_overlaps
+
+SAME = 0.5  # tracks with more of their union in common are of one object, as are parts in tiles
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Neighbouring frames, of which the first ones may have been in the clip before.
+
+    Attributes:
+        start: the first frame's number in the video.
+        frames: the frames.
+        shared: how many of them the clips before had.
+    """
+
+    start: int
+    frames: list[Any]
+    shared: int
+
+
+def clips_of(frames: Iterable[Any], length: int, overlap: int) -> Iterator[Clip]:
+    """Yields clips of `length` frames, of which neighbours share `overlap` or more.
+
+    The last clip begins earlier where it would be shorter than the others, so that all but a short
+    video's only one are of one length. At most `length` frames are held at a time.
+
+    Raises:
+        ValueError: the overlap isn't less than the length.
+    """
+    if not 0 <= overlap < length:
+        raise ValueError(f"clips of {length} frames can't overlap by {overlap}")
+    window: collections.deque[Any] = collections.deque(maxlen=length)
+    count = done = 0
+    for count, frame in enumerate(frames, 1):
+        window.append(frame)
+        if count == (done + length - overlap if done else length):
+            start = count - len(window)
+            yield Clip(start, list(window), done - start if done else 0)
+            done = count
+    if count > done:
+        start = count - len(window)
+        yield Clip(start, list(window), done - start if done else 0)
+
+
+@dataclass(frozen=True)
+class ClipInstances:
+    """The instances of a clip.
+
+    Attributes:
+        size: height and width of the frames.
+        scores: of each.
+        labels: the class index of each.
+        counts: the compressed run lengths of each in every frame; "" where it isn't seen.
+    """
+
+    size: tuple[int, ...]
+    scores: tuple[float, ...]
+    labels: tuple[int, ...]
+    counts: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self):
+        if not len(self.scores) == len(self.labels) == len(self.counts):
+            raise ValueError("scores, labels and counts must be equally many")
+        height, width = self.size
+        sound_counts([x for masks in self.masks for x in masks if x is not None], (height, width))
+
+    @classmethod
+    def of(cls, found: VideoInstanceSegmentation) -> "ClipInstances":
+        """Returns what a model found in a clip."""
+        return cls(
+            size=found.size,
+            scores=tuple(found.scores.tolist()),
+            labels=tuple(found.labels.tolist()),
+            counts=tuple(
+                tuple("" if mask is None else mask["counts"] for mask in masks)
+                for masks in found.to_rle()
+            ),
+        )
+
+    @property
+    def masks(self) -> list[list[Encoding | None]]:
+        """The encodings of each in every frame; None where it isn't seen."""
+        return [
+            [{"size": [*self.size], "counts": x} if x else None for x in counts]
+            for counts in self.counts
+        ]
+
+    def frame(self, number: int) -> tuple[InstanceSegmentation, Int[np.ndarray, "seen"]]:
+        """Returns the instances that are seen in a frame, and the place of each among all."""
+        height, width = self.size
+        seen = [i for i, counts in enumerate(self.counts) if counts[number]]
+        masks = [decode_rle(self.counts[i][number].encode(), (height, width)) for i in seen]
+        places = np.array(seen, int)
+        segmentation = InstanceSegmentation.from_masks(
+            scores=np.array(self.scores, np.float32)[places],
+            labels=np.array(self.labels, int)[places],
+            masks=np.array(masks, bool).reshape(-1, height, width),
+            queries=places,
+        )
+        return segmentation, places
+
+
+@dataclass
+class JoinedTrack:
+    """An object of a whole video.
+
+    Attributes:
+        label: the class index.
+        masks: by the number of the frame; None or missing where it isn't seen.
+        scores: of each clip that it was in, times the frames that it added.
+        frames: how many these are.
+    """
+
+    label: int
+    masks: dict[int, Encoding | None] = field(default_factory=dict)
+    scores: float = 0.0
+    frames: int = 0
+
+    @property
+    def score(self) -> float:
+        """The mean over the clips, each as often as it has frames that were not in one before."""
+        return self.scores / self.frames
+
+
+class TrackJoiner:
+    """Joins the instances of clips to tracks.
+
+    A track goes on in the next clip with the instance of its class whose masks have the most in
+    common with its own in the shared frames, more than half of their union over all of these; each
+    has at most one (`linear_sum_assignment`, by the sum of the overlaps). What has no partner ends,
+    or begins. In shared frames, what the earlier clip shows stays.
+
+    Attributes:
+        tracks: of all clips so far; their places don't change.
+    """
+
+    def __init__(self):
+        self.tracks: list[JoinedTrack] = []
+        self.open: list[int] = []  # the tracks of the last clip
+
+    def add(self, clip: Clip, found: ClipInstances) -> list[int]:
+        """Takes the instances of the next clip.
+
+        Returns:
+            The track of each instance, by its place in `tracks`.
+        """
+        masks = found.masks
+        earlier = [
+            [self.tracks[i].masks.get(clip.start + t) for t in range(clip.shared)]
+            for i in self.open
+        ]
+        overlaps = track_overlaps(earlier, [x[: clip.shared] for x in masks])
+        same = [[self.tracks[i].label == label for label in found.labels] for i in self.open]
+        overlaps *= np.array(same, bool).reshape(overlaps.shape)
+        rows, columns = linear_sum_assignment(np.where(overlaps > SAME, overlaps, 0), maximize=True)
+        partners = {
+            column: self.open[row]
+            for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+            if overlaps[row, column] > SAME
+        }
+        places = []
+        for column, (score, label) in enumerate(zip(found.scores, found.labels, strict=True)):
+            place = partners.get(column, len(self.tracks))
+            if place == len(self.tracks):
+                self.tracks.append(JoinedTrack(label))
+            track, new = self.tracks[place], range(clip.shared, len(clip.frames))
+            track.masks |= {clip.start + t: masks[column][t] for t in new}
+            track.scores, track.frames = track.scores + score * len(new), track.frames + len(new)
+            places.append(place)
+        self.open = places
+        return places
