@@ -199,8 +199,8 @@ def _tensors_to_keep(
     return {name: checkpoint.tensors[name] for name in kept}
 
 
-def save_model(model: Model, folder: str | os.PathLike):
-    """Does what `Model.save_pretrained` says."""
+def checkpoint_of(model: Model, processor: ImageProcessor | None = None) -> Checkpoint:
+    """Returns a model in memory as an open checkpoint; by default tested as the authors do."""
     arrays = {name: value[...] for name, value in parameters(model).items()}
     tensors = {
         name: StoredTensor(
@@ -208,6 +208,9 @@ def save_model(model: Model, folder: str | os.PathLike):
         )
         for name, array in arrays.items()
     }
-    save_checkpoint(
-        Checkpoint(model.config, ImageProcessor.for_model(model.config), tensors), Path(folder)
-    )
+    return Checkpoint(model.config, processor or ImageProcessor.for_model(model.config), tensors)
+
+
+def save_model(model: Model, folder: str | os.PathLike):
+    """Does what `Model.save_pretrained` says."""
+    save_checkpoint(checkpoint_of(model), Path(folder))

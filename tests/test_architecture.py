@@ -116,6 +116,15 @@ MAY_IMPORT = {
         "eval.published",
         "eval.whole_files",
     ),
+    "publishing": (
+        *BOTTOM,
+        "presets",
+        "modeling",
+        "inference.processor",
+        "convert",
+        "pretrained",
+        "eval.evaluation",
+    ),
     "cli": (
         *BOTTOM,
         "presets",
@@ -128,13 +137,15 @@ MAY_IMPORT = {
         "pretrained",
         "training",
         "eval",
+        "publishing",
     ),
     "m2f_jax": (*BOTTOM, "presets", "modeling", "inference", "pretrained"),  # the public names
 }
-# The one exception: `from_pretrained` and `save_pretrained`, where users look for them, import what
-# they are aliases of.
+# The one exception: `from_pretrained`, `save_pretrained` and `push_to_hub`, where users look for
+# them, import what they are aliases of.
 ALIASES = {
     ("modeling.model", "pretrained"),
+    ("modeling.model", "publishing.push"),
     ("inference.processor", "pretrained"),
     ("inference.segmenter", "pretrained"),
 }

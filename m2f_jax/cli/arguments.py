@@ -176,6 +176,45 @@ class Models:
 
 
 @dataclass(frozen=True)
+class Push:
+    """Publish a model on the Hugging Face hub, with a model card.
+
+    The card tells what the model is, how it is used, its scores and how it was trained. Nothing in
+    the repository is replaced unless you say so.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """The model: a folder such as model/ of m2f train, a Hugging Face id or an authors' .pkl."""
+    repository: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OWNER/NAME")]
+    """Where to. It is made if it isn't there."""
+    format: Literal["both", "m2f_jax", "huggingface"] = "both"
+    """This package's, the one that transformers loads, or both: this package's at the top, and that
+    of transformers in a folder of its name."""
+    results: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
+    """results.json of m2f eval --model SOURCE --out, whose scores the card tells; they must be of
+    this model."""
+    recipe: Annotated[str | None, tyro.conf.arg(metavar="FILE")] = None
+    """train.json of m2f train; by default the one beside SOURCE, if there is one. Without the names
+    of your folders, it is uploaded too."""
+    license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
+    """By the hub's name for it, such as apache-2.0 or cc-by-nc-4.0. What started from published
+    weights is bound by theirs."""
+    datasets: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID...")] = ()
+    """The hub's names of the data sets that the model was trained on."""
+    private: bool = False
+    """Make a private repository."""
+    overwrite: bool = False
+    """Replace a model that is in the repository; it stays in the repository's history."""
+    dry_run: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Write what would be uploaded into a new or empty folder, and upload nothing."""
+    labels: LabelsName = None
+    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
+    file with a name per line or, in .json, COCO's categories."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+
+
+@dataclass(frozen=True)
 class Processes:
     """Several processes that share the work, perhaps on several machines."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import tyro
 
 from m2f_jax.bounds import check_bounds
-from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Models, Predict, Streets, Train
+from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Models, Predict, Push, Streets, Train
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.environment.extras import missing_extra
 from m2f_jax.cli.terminal.console import error_text, printable
@@ -28,6 +28,7 @@ COMMANDS = {
     "export": Export,
     "info": Info,
     "models": Models,
+    "push": Push,
     "streets": Streets,
 }
 

@@ -77,6 +77,58 @@ class Model(nnx.Module):
 
         save_model(self, folder)
 
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        processor: Any = None,
+        format: Literal["both", "m2f_jax", "huggingface"] = "both",
+        results: Sequence[str | os.PathLike] = (),
+        recipe: str | os.PathLike | None = None,
+        license: str | None = None,
+        datasets: Sequence[str] = (),
+        private: bool = False,
+        overwrite: bool = False,
+        token: str | bool | None = None,
+        dry_run: str | os.PathLike | None = None,
+    ) -> str:
+        """Uploads the model to the Hugging Face hub in one commit, with a model card.
+
+        Args:
+            repository: OWNER/NAME, which is made if it isn't there.
+            processor: the `ImageProcessor`; by default with the authors' test settings.
+            format: "m2f_jax" for `load`, "huggingface" for transformers, or both, with that of
+                transformers in a folder of its name.
+            results: files results.json of `m2f eval`, whose scores the card tells.
+            recipe: the train.json of `m2f train`, which is uploaded too.
+            license: by the hub's name for it, such as "apache-2.0".
+            datasets: the hub's names of the data sets that it was trained on.
+            private: make a private repository.
+            overwrite: replace a model that is there; it stays in the repository's history.
+            token: by default the one you logged in with.
+            dry_run: a new or empty folder to write instead of uploading.
+
+        Returns:
+            The address of the commit, or the folder of `dry_run`.
+
+        Raises:
+            FileExistsError: the repository holds a model, or the folder something.
+            ValueError: results are of another model, or transformers can't express this one.
+            PermissionError: the hub doesn't know you, or you may not write there.
+            ConnectionError: the hub can't be reached, or refuses for another reason.
+        """
+        from m2f_jax.pretrained import checkpoint_of
+        from m2f_jax.publishing.push import publication_of, push
+
+        return push(
+            checkpoint_of(self, processor),
+            publication_of(repository, format, results, recipe, license, datasets),
+            private=private,
+            overwrite=overwrite,
+            token=token,
+            dry_run=dry_run,
+        )
+
     @overload
     def __call__(
         self, pixel_values: Float[Array, "B H W 3"], *, all_layers: Literal[False] = False
