@@ -126,8 +126,8 @@ def test_published_models_are_listed(capsys):
         (["ResNet", "cityscapes", "instance"], ["resnet50-cityscapes-instance",
                                                 "resnet101-cityscapes-instance"]),
         (["Vistas", "semantic", "swin"], ["swin-large-mapillary-vistas-semantic"]),
-        (["ADE20K", "panoptic", "50"], ["resnet50-ade-panoptic",  # and no file with a 50 in it
-                                        "maskformer-resnet50-ade-panoptic"]),
+        (["ADE20K", "semantic", "50"], ["resnet50-ade-semantic",  # and no file with a 50 in it
+                                        "maskformer-resnet50-ade"]),
         (["dfa862"], ["swin-large-cityscapes-instance"]),
         (["model_final_dfa862.pkl"], ["swin-large-cityscapes-instance"]),
         (["facebook/mask2former-swin-large-ade-panoptic"], ["swin-large-ade-panoptic"]),
