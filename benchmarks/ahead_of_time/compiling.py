@@ -16,6 +16,7 @@ from measuring.programs import Program, abstract_parameters, forward_of
 from measuring.tables import Table, publish, say
 
 from m2f_jax.bounds import Between
+from m2f_jax.config import ModelConfig, VideoMask2FormerConfig
 from m2f_jax.modeling.model import MIN_SIZE
 from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.presets import preset
@@ -26,6 +27,7 @@ from m2f_jax.training.partitioning import DATA, Partitioner
 from m2f_jax.training.recipes import recipe
 
 DTYPE = "bfloat16"
+TRAINING_FRAMES = 2  # of a clip, in the authors' recipes
 Name = Literal["inference", "training"]
 
 
@@ -40,7 +42,9 @@ class Options(Reported):
     size: Annotated[tuple[int, int], Between(MIN_SIZE)] = (1024, 2048)
     """Of inference."""
     batch: Count = 1
-    """Images of inference."""
+    """Images of inference, or clips of a video model."""
+    frames: Count = 5
+    """Frames of a clip at inference; a training step takes two, as the authors' does."""
     train_size: Annotated[tuple[int, int], Between(MIN_SIZE)] = (512, 1024)
     """Of a training step."""
     train_batch: Count = 1
@@ -75,12 +79,16 @@ def place(shapes: Any, partitioner: Partitioner) -> Any:
 
 def inference(options: Options, partitioner: Partitioner) -> tuple[jax.stages.Wrapped, Any]:
     """Returns the network and the shapes of its arguments, as inference stores them."""
-    graph, parameters = abstract_parameters(
-        abstract_model(preset(options.model).config, DTYPE), DTYPE
-    )
-    images = jax.ShapeDtypeStruct((options.batch, *options.size, 3), jnp.float32)
-
+    config = preset(options.model).config
+    graph, parameters = abstract_parameters(abstract_model(config, DTYPE), DTYPE)
+    frames = clip_axis(config, options.frames)
+    images = jax.ShapeDtypeStruct((options.batch, *frames, *options.size, 3), jnp.float32)
     return forward_of(graph), place((parameters, images), partitioner)
+
+
+def clip_axis(config: ModelConfig, frames: int) -> tuple[int, ...]:
+    """Returns the sizes of the axes between batch and height: of clips, the number of frames."""
+    return (frames,) if isinstance(config, VideoMask2FormerConfig) else ()
 
 
 def training(options: Options, partitioner: Partitioner) -> tuple[jax.stages.Wrapped, Any]:
@@ -107,10 +115,11 @@ def training(options: Options, partitioner: Partitioner) -> tuple[jax.stages.Wra
     parameters = nnx.as_pure(state)
     optimizer = jax.eval_shape(make_optimizer(config).init, parameters)
     batch, size, segments = options.train_batch, options.train_size, settings.max_segments
+    frames = clip_axis(config.model, TRAINING_FRAMES)
     array: Any = jax.ShapeDtypeStruct
     batches = TrainBatch(
-        pixel_values=array((batch, *size, 3), np.uint8),
-        regions=array((batch, *size), np.uint16),
+        pixel_values=array((batch, *frames, *size, 3), np.uint8),
+        regions=array((batch, *frames, *size), np.uint16),
         members=array((batch, segments, segments + 1 + OVERLAPS), bool),
         labels=array((batch, segments), np.int32),
         valid=array((batch, segments), bool),

@@ -12,7 +12,7 @@ from measuring.images import draw_images
 from measuring.programs import forward_of
 from measuring.timing import Call
 
-from m2f_jax import FeaturePyramid, ImageProcessor, ImageSize, Mask2Former, Predictions, Segmenter
+from m2f_jax import FeaturePyramid, ImageProcessor, ImageSize, Predictions, Segmenter, load
 from peers.on_jax import OnJax
 
 ENLARGED = 1.25  # images that are resized, compared with the network's input
@@ -37,7 +37,7 @@ class Network(OnJax):
         super().__init__(options.device, "tensorfloat32" if options.tf32 else "highest")
         self.options = options
         with jax.default_device(self.device):
-            self.model = Mask2Former.from_pretrained(folder, options.dtype)
+            self.model = load(folder, options.dtype).model
         jax.block_until_ready(nnx.state(self.model))
         self.functions: dict[str, tuple[Callable[..., Any], Any]] = {}
         self.processor = ImageProcessor(

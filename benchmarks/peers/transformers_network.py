@@ -8,16 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from measuring.timing import Call
-from transformers import Mask2FormerForUniversalSegmentation
+from transformers import AutoModelForUniversalSegmentation
 
 from peers.on_torch import OnTorch
 
 if importlib.util.find_spec("torchvision"):
-    from transformers import Mask2FormerImageProcessor as Processor
+    from transformers import Mask2FormerImageProcessor, MaskFormerImageProcessor
 else:
     from transformers.models.mask2former.image_processing_pil_mask2former import (
-        Mask2FormerImageProcessorPil as Processor,
+        Mask2FormerImageProcessorPil as Mask2FormerImageProcessor,
     )
+    from transformers.models.maskformer.image_processing_pil_maskformer import (
+        MaskFormerImageProcessorPil as MaskFormerImageProcessor,
+    )
+PROCESSORS: dict[str, Any] = {
+    "mask2former": Mask2FormerImageProcessor,
+    "maskformer": MaskFormerImageProcessor,
+}
 
 
 class Network(OnTorch):
@@ -27,9 +34,10 @@ class Network(OnTorch):
         super().__init__(options.device, options.threads, tf32=options.tf32)
         self.dtype, self.compile = getattr(torch, options.dtype), options.compile
         height, width = options.size
-        self.processor: Any = Processor(size={"height": height, "width": width})
-        model: Any = Mask2FormerForUniversalSegmentation.from_pretrained(folder, dtype=self.dtype)
+        model: Any = AutoModelForUniversalSegmentation.from_pretrained(folder, dtype=self.dtype)
         self.model = model.eval().to(self.device)
+        self.kind: str = model.config.model_type
+        self.processor = PROCESSORS[self.kind](size={"height": height, "width": width})
         self.wait()
 
     def maps(self, maps: Any) -> torch.Tensor:
@@ -50,10 +58,16 @@ class Network(OnTorch):
         return logits[0].float().cpu().numpy(), logits[1].float().cpu().numpy()
 
     def stages(self, pixel_values: Any, features: Any, pyramid: Any, per_pixel: Any) -> Any:
-        """Returns a call for each stage, given tensors as the stage before it makes them."""
+        """Returns a call for each stage, given tensors as the stage before it makes them.
+
+        Of a MaskFormer, only the backbone: what comes after it is divided in another way.
+        """
         model = self.model.model
+        backbone = {"backbone": self.call(model.pixel_level_module.encoder, pixel_values)}
+        if self.kind == "maskformer":
+            return backbone
         return {
-            "backbone": self.call(model.pixel_level_module.encoder, pixel_values),
+            **backbone,
             "pixel decoder": self.call(
                 model.pixel_level_module.decoder, features, output_hidden_states=False
             ),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 
 HUGGING_FACE = "huggingface"  # the folder of transformers' format, below that of ours
 NOISE = {  # standard deviations for what is drawn so alike that it would hardly count
@@ -16,7 +16,7 @@ NOISE = {  # standard deviations for what is drawn so alike that it would hardly
 }
 
 
-def save_random_weights(config: Mask2FormerConfig, folder: Path, *, noisy: bool = True):
+def save_random_weights(config: ModelConfig, folder: Path, *, noisy: bool = True):
     """Writes a fresh model in both formats, ours and that of transformers.
 
     As the authors draw it, all queries sample the same points with equal weights, and windows have
