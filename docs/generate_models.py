@@ -6,19 +6,13 @@ import sys
 from pathlib import Path
 
 from m2f_jax.cli.models import digits_of
-from m2f_jax.presets import (
-    DATA_SETS,
-    HUB_PREFIX,
-    LICENSE,
-    LICENSE_URL,
-    MASKFORMER_HUB_PREFIX,
-    PRESETS,
-    Preset,
-)
+from m2f_jax.presets import DATA_SETS, HUB_PREFIX, LICENSE, LICENSE_URL, PRESETS, Preset
 
 PAGE = Path(__file__).with_name("models.md")
-ZOO = "https://github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md"
-MASKFORMER_ZOO = "https://github.com/facebookresearch/MaskFormer/blob/main/MODEL_ZOO.md"
+ZOOS = {
+    "Mask2Former": "https://github.com/facebookresearch/Mask2Former/blob/main/MODEL_ZOO.md",
+    "MaskFormer": "https://github.com/facebookresearch/MaskFormer/blob/main/MODEL_ZOO.md",
+}
 METRICS = ("PQ", "AP", "AP50", "mIoU")
 COLUMNS = ("model", "classes", "queries", "parameters", "size", *METRICS, "hub", "file")
 INTRODUCTION = f"""\
@@ -26,16 +20,16 @@ INTRODUCTION = f"""\
 
 <!-- Written by docs/generate_models.py; change m2f_jax/presets.py and run it again. -->
 
-The {len(PRESETS)} published Mask2Former and MaskFormer models for images that are known here. \
-`m2f models cityscapes resnet` lists those that these words fit, and `m2f info NAME` shows a \
-model's architecture, parameters and classes without fetching it. `m2f train` takes the name \
-itself, as a recipe.
+The {len(PRESETS)} published models that are known here. `m2f models cityscapes resnet` lists \
+those that these words fit: backbone, data set, task, architecture (mask2former, maskformer or \
+video_mask2former) or file. `m2f info NAME` shows a model's architecture, parameters and classes \
+without fetching it. `m2f train` takes the name itself, as a recipe.
 
 **Where they are.** Models with a link in the column "hub" are on the Hugging Face hub: wherever a \
-command or `from_pretrained` takes a `SOURCE`, put `{HUB_PREFIX}` before the name, and before that \
-of a MaskFormer `{MASKFORMER_HUB_PREFIX}`. All are in the authors' model zoos of \
-[Mask2Former]({ZOO}) and [MaskFormer]({MASKFORMER_ZOO}), as `model_final_` and the digits in the \
-column "file"; give the downloaded `.pkl` as `SOURCE`.
+command or `from_pretrained` takes a `SOURCE`, give the id that the link ends with, such as \
+`{HUB_PREFIX}swin-tiny-coco-instance`. All are in the authors' model zoos (\
+{", ".join(f"[{name}]({url})" for name, url in ZOOS.items())}), as `model_final_` and the digits \
+in the column "file"; give the downloaded `.pkl` as `SOURCE`.
 
 **Scores** are the authors', in percent, on the validation images at a single scale: PQ \
 (panoptic), AP and AP50 of masks (instance) and mIoU (semantic), as far as their model zoo reports \

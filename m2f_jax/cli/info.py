@@ -27,7 +27,7 @@ from m2f_jax.inference.export.running import is_exported, read_program
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.model import forward
 from m2f_jax.modeling.parameters import abstract_model, trained_shapes
-from m2f_jax.plain import to_plain
+from m2f_jax.plain import to_plain, type_of
 from m2f_jax.presets import DATA_SETS, HUB_PREFIX, PRESETS, Preset, name_of
 from m2f_jax.pretrained import load
 
@@ -111,6 +111,7 @@ def describe(config: ModelConfig, processor: ImageProcessor) -> dict[str, Any]:
     if isinstance(config, MaskFormerConfig) and config.task == "panoptic":
         can_do.remove("instance")  # for which it has no inference
     return {
+        "architecture": type_of(config),
         "task": config.task,
         "can do": can_do,
         "backbone": describe_part(config.backbone),

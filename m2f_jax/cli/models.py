@@ -7,7 +7,7 @@ from rich.table import Table
 
 from m2f_jax.cli.arguments import Models
 from m2f_jax.cli.terminal.console import terminal
-from m2f_jax.presets import DATA_SETS, HUB_PREFIX, LICENSE, MASKFORMER_HUB_PREFIX, PRESETS, Preset
+from m2f_jax.presets import DATA_SETS, LICENSE, PRESETS, Preset
 
 COLUMNS = ("PQ", "AP", "mIoU")  # AP50 is in the JSON, which need not fit into 80 columns
 
@@ -36,8 +36,7 @@ def run(command: Models) -> int:
     console.print(table_of(found))
     console.print(
         "\nin percent; at shortest/longest edge; M: millions of parameters\n"
-        f"hub: {HUB_PREFIX} and the name is on the Hugging Face hub, of a\n"
-        f"     MaskFormer {MASKFORMER_HUB_PREFIX} and the name\n"
+        "hub: is on the Hugging Face hub, as m2f info NAME says\n"
         "file: model_final_ and these digits and .pkl is in the authors' model zoos\n"
         f"licence of the weights: {LICENSE}"
     )

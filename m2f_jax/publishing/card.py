@@ -11,12 +11,17 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from m2f_jax.config import ModelConfig
 from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.modeling.kinds import class_of
 from m2f_jax.modeling.parameters import trained_shapes
 from m2f_jax.plain import type_of
 from m2f_jax.presets import LICENSE, PRESETS, name_of
 from m2f_jax.publishing.records import Measured, TrainingRun
 
 Format = Literal["both", "m2f_jax", "huggingface"]
+CLASSES = {  # of transformers, by architecture
+    "mask2former": "Mask2FormerForUniversalSegmentation",
+    "maskformer": "MaskFormerForInstanceSegmentation",
+}
 TRANSFORMERS = "transformers"  # the folder of that library's files, beside ours
 METRIC_TYPES = {"mIoU": "mean_iou", "AP": "mask_ap", "AP50": "mask_ap50", "AP75": "mask_ap75"}
 
@@ -50,6 +55,7 @@ def model_card(
     """Returns the card, with metadata as the hub wants them and a text for people."""
     run = publication.run
     published = None if run is None or run.start is None else name_of(run.start)
+    architecture = type_of(config) or type(config).__name__
     backbone = type_of(config.backbone) or type(config.backbone).__name__
     data = ModelCardData(
         base_model=PRESETS[published].hub if published else None,
@@ -59,7 +65,7 @@ def model_card(
         license=publication.license,
         model_name=publication.repository.rpartition("/")[2],
         pipeline_tag="image-segmentation",
-        tags=["mask2former", "jax", f"{config.task}-segmentation", backbone],
+        tags=[architecture, "jax", f"{config.task}-segmentation", backbone],
     )
     place = f'"{publication.repository}"'
     if publication.format == "both":
@@ -73,6 +79,8 @@ def model_card(
         place=place,
         name=data.model_name,
         config=config,
+        kind=class_of(config).__name__,
+        their_class=CLASSES.get(architecture),
         processor=processor,
         backbone=backbone,
         millions=sum(map(math.prod, trained_shapes(config).values())) / 1e6,

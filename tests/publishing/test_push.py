@@ -18,7 +18,14 @@ from huggingface_hub import ModelCard
 from m2f_jax.eval.evaluation import Evaluated, digest_of_segmenter
 from m2f_jax.eval.published import Published
 
-from m2f_jax import ImageProcessor, Mask2Former, Segmenter, load
+from m2f_jax import (
+    ImageProcessor,
+    Mask2Former,
+    Segmenter,
+    VideoMask2Former,
+    VideoMask2FormerConfig,
+    load,
+)
 from m2f_jax.cli import main
 from m2f_jax.cli.training.settings import Settings
 from m2f_jax.files import write_json
@@ -198,7 +205,7 @@ def test_a_folder_with_everything(model, tmp_path):
     assert f'm2f_jax.load("{REPOSITORY}")' in text
     assert f'from_pretrained("{REPOSITORY}", subfolder="transformers")' in text
     assert "368750 steps of 16 images in crops of 1024 x 1024, learning rate 0.0001" in text
-    assert "weights of the authors of Mask2Former under CC BY-NC 4.0" in text
+    assert "weights of its authors under CC BY-NC 4.0" in text
     assert "`class 0`, `class 1`" in text
     assert "shorter side of 64 pixels, at most 128 on" in text
     kept = json.loads((tmp_path / "out" / "train.json").read_text())
@@ -228,6 +235,19 @@ def test_what_transformers_cannot_express(micro, tmp_path):
     assert not (tmp_path / "out").exists()
     folder = micro.push_to_hub(REPOSITORY, format="m2f_jax", dry_run=tmp_path / "out")
     assert_same(load(folder).model, micro)
+
+
+def test_the_card_of_a_video_model(tmp_path):
+    parts = {name: getattr(MICRO, name) for name in ("labels", "backbone", "pixel_decoder")}
+    config = VideoMask2FormerConfig(**parts, decoder=MICRO.decoder)
+    model = VideoMask2Former(config, rngs=nnx.Rngs(0))
+    folder = model.push_to_hub(REPOSITORY, format="m2f_jax", dry_run=tmp_path / "out")
+    assert_same(VideoMask2Former.from_pretrained(folder), model)
+    card = ModelCard.load(tmp_path / "out" / "README.md")
+    assert "video_mask2former" in card.data.tags
+    assert "\nVideoMask2Former for instance segmentation: " in card.text
+    line = f'\nmodel = m2f_jax.VideoMask2Former.from_pretrained("{REPOSITORY}")\n'
+    assert line in card.text
 
 
 @pytest.mark.torch
