@@ -97,7 +97,7 @@ def data_of(title: str, published: Any) -> tuple[str, str]:
     name = at(published, "model")
     if name in PRESETS and at(published, "scores"):
         return DATA_SETS[PRESETS[name].data_set].title, "val"
-    return path.stem or "data", split
+    return path.name.removesuffix(".json") or "data", split
 
 
 @dataclass(frozen=True, kw_only=True)

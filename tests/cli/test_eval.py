@@ -110,6 +110,11 @@ def test_a_published_model_has_its_score_beside_the_measured_one(
     assert results["published"]["differences"]["AP"] == ap - 43.7
     assert results["images"] == COUNT
     assert "published 43.7" in (out / "report.html").read_text()
+    push = ["push", str(folder), "somebody/model", "--results", str(out / "results.json")]
+    assert main([*push, "--dry-run", str(tmp_path / "card"), "--format", "m2f_jax"]) == 0
+    assert f"| `Cityscapes, val` | {COUNT} | instance | AP | {ap:.1f} | float32 |" in (
+        (tmp_path / "card" / "README.md").read_text()
+    )
     assert evaluate(root, "--model", folder, "--limit", 2) == 0
     assert f"{name} is of the 3 validation images of Cityscapes, and this is of 2" in (
         capsys.readouterr().out

@@ -31,6 +31,8 @@ from m2f_jax.cli.training.settings import Settings
 from m2f_jax.files import write_json
 from m2f_jax.modeling.parameters import parameters
 from m2f_jax.publishing import upload
+from m2f_jax.publishing.card import rows_of
+from m2f_jax.publishing.records import Measured, data_of
 from m2f_jax.training.recipes import recipe
 from tests.conftest import MICRO
 
@@ -318,6 +320,16 @@ def test_a_hub_out_of_reach(hub, model):
         model.push_to_hub(REPOSITORY, format="m2f_jax")
 
 
+def test_a_hub_that_is_switched_off(model, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    huggingface_hub.close_session()  # which knows the setting from before
+    try:
+        with pytest.raises(ConnectionError, match=r"switched off \(HF_HUB_OFFLINE\); unset it"):
+            model.push_to_hub(REPOSITORY, format="m2f_jax")
+    finally:
+        huggingface_hub.close_session()
+
+
 @pytest.mark.parametrize("name", ["street-model", "a/b/c", "a/two words", "", "somebody/.."])
 def test_what_is_no_repository(model, tmp_path, name):
     with pytest.raises(ValueError, match=re.escape(repr(name))):
@@ -360,6 +372,26 @@ def test_recipes_that_are_something_else(model, tmp_path, content):
     (tmp_path / "train.json").write_text(content)
     with pytest.raises(ValueError, match=r"is no train.json of m2f train: it doesn't tell "):
         model.push_to_hub(REPOSITORY, recipe=tmp_path / "train.json", dry_run=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("/home/ann/coco/annotations/instances_val2017.json", "`instances_val2017`"),
+        ("/home/ann/streets.v2/val", "`streets.v2, val`"),
+        ("/home/ann, bob/ADE, val (annotations)", "`ADE, val (annotations)`"),
+        ("/", "`data`"),
+    ],
+)
+def test_folders_are_not_told(title, name):
+    measured = Measured(
+        **dict.fromkeys(("dtype", "digest"), "x"),
+        **dict(zip(("data", "split"), data_of(title, None), strict=True)),
+        task="instance",
+        images=1,
+        scores={"AP": 1.0},
+    )
+    assert [row["data"] for row in rows_of(measured)] == [name]
 
 
 def test_results_beside_published_scores_name_the_data_set(model, tmp_path):
