@@ -69,7 +69,8 @@ def make_page() -> str:
     head = [f"| {' | '.join(COLUMNS)} |", f"|---{'|--:' * (len(COLUMNS) - 1)}|"]
     for key, data_set in DATA_SETS.items():
         rows = [row_of(name, preset) for name, preset in PRESETS.items() if preset.data_set == key]
-        parts.append("\n".join([f"\n## {data_set.title}\n", *head, *rows]) + "\n")
+        if rows:
+            parts.append("\n".join([f"\n## {data_set.title}\n", *head, *rows]) + "\n")
     return "".join(parts)
 
 

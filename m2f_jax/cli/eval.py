@@ -25,6 +25,7 @@ from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.cli.terminal.scores import print_scores
 from m2f_jax.config import Task
+from m2f_jax.datasets.cityscapes import CityscapesDataset
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import open_dataset
@@ -71,6 +72,7 @@ def run_cityscapes(command: EvalCityscapes, console: Console) -> int:
     """`m2f eval cityscapes`."""
     task = command.task
     dataset = open_dataset(Path(command.root), command.split, task, layout="cityscapes")
+    assert isinstance(dataset, CityscapesDataset)
     if command.predictions is not None:
         names = {item.name for item in dataset.images}
         items = dataset.images[: command.limit]
