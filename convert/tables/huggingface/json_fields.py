@@ -26,7 +26,7 @@ def field(values: Mapping[str, Any], key: str, kind: Any, where: str, default: A
         ValueError: the field is missing or of another type; the message names it.
     """
     if key not in values and default is NEEDED:
-        raise ValueError(f"{where} lacks the field {key}; is it a Mask2Former's?")
+        raise ValueError(f"{where} lacks the field {key}; is it a Mask2Former's or a MaskFormer's?")
     return from_plain(kind, values[key], f"{where}: {key}") if key in values else default
 
 
