@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from m2f_jax.modeling.parts import register_backbone, register_decoder, register_pixel_decoder
     from m2f_jax.modeling.video_mask2former import VideoMask2Former
     from m2f_jax.presets import PRESETS, Preset, preset
-    from m2f_jax.pretrained import Pretrained, load
+    from m2f_jax.pretrained import Pretrained, load, load_for_training
     from m2f_jax.structures import Batch, FeaturePyramid, ImageSize, Predictions
 
 _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait for JAX
@@ -68,7 +68,7 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
     "modeling.parts": ("register_backbone", "register_decoder", "register_pixel_decoder"),
     "modeling.video_mask2former": ("VideoMask2Former",),
     "presets": ("PRESETS", "Preset", "preset"),
-    "pretrained": ("Pretrained", "load"),
+    "pretrained": ("Pretrained", "load", "load_for_training"),
     "structures": ("Batch", "FeaturePyramid", "ImageSize", "Predictions"),
 }
 
@@ -88,7 +88,7 @@ __all__ = [  # noqa: RUF022 - one line per module, as above
     "register_backbone", "register_decoder", "register_pixel_decoder",
     "VideoMask2Former",
     "PRESETS", "Preset", "preset",
-    "Pretrained", "load",
+    "Pretrained", "load", "load_for_training",
     "Batch", "FeaturePyramid", "ImageSize", "Predictions",
 ]  # fmt: skip
 

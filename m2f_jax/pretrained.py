@@ -3,16 +3,19 @@
 The one module of the package that imports the converter.
 """
 
+import dataclasses
 import functools
+import logging
 import os
 import typing
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from m2f_jax.config import ModelConfig
+from m2f_jax.config import ModelConfig, Task
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
 from m2f_jax.convert.files.class_names import Classes
 from m2f_jax.convert.files.formats import StoredTensor
@@ -28,6 +31,8 @@ from m2f_jax.modeling.parameters import (
     parameters,
     stored_dtype,
 )
+
+logger = logging.getLogger("m2f_jax")
 
 DTYPES = ("float32", "bfloat16")
 Kind = typing.TypeVar("Kind", bound=Model)
@@ -157,18 +162,63 @@ def start_from(
 
     Returns:
         The model, and the names of the parameters that start afresh: of a trained model, the
-        head of classes if they differ; of a backbone alone, all the others, of which the norms of
-        its outputs are called `backbone.norms`.
+        head of classes if they differ, and the queries if there are more of them (of fewer, the
+        first are kept); of a backbone alone, all the others, of which the norms of its outputs are
+        called `backbone.norms`.
 
     Raises:
         FileNotFoundError: `source` is no file, folder or reachable repository.
         ValueError: the trained model has another architecture.
     """
-    shapes = parameter_shapes(config)
     tensors = open_backbone(source, config, revision=revision)
     if tensors is None:
-        tensors = _tensors_to_keep(source, config, revision)
-    fresh = [name for name in shapes if name not in tensors]
+        checkpoint = open_checkpoint(source, revision=revision)
+        tensors = _tensors_to_keep(checkpoint, config, source)
+    return _filled_up(tensors, config, seed, dtype)
+
+
+def load_for_training(
+    source: str | os.PathLike,
+    labels: Sequence[Label],
+    task: Task | None = None,
+    *,
+    seed: int = 0,
+    dtype: str | jnp.dtype = "float32",
+    revision: str | None = None,
+    token: str | bool | None = None,
+) -> tuple[Model, list[str]]:
+    """Returns a trained model to be trained further, for these classes.
+
+    All parameters are kept, in float32; but if the classes have other names, or the same in another
+    order, the head of classes starts afresh.
+
+    Args:
+        source: as for `m2f_jax.load`.
+        labels: the classes to learn, such as the `labels` of a data set.
+        task: what to learn; by default what the model was trained for.
+        seed: of the parameters that start afresh.
+        dtype: of the computation.
+        revision: as for `m2f_jax.load`.
+        token: as for `m2f_jax.load`.
+
+    Returns:
+        The model, and the names of the parameters that start afresh.
+
+    Raises:
+        FileNotFoundError: `source` is no file, folder or reachable repository.
+        ValueError: `source` isn't a trained model, or is damaged.
+    """
+    checkpoint = open_checkpoint(source, revision=revision, token=token)
+    trained = checkpoint.config
+    config = dataclasses.replace(trained, labels=tuple(labels), task=task or trained.task)
+    return _filled_up(_tensors_to_keep(checkpoint, config, source), config, seed, dtype)
+
+
+def _filled_up(
+    tensors: Mapping[str, StoredTensor], config: ModelConfig, seed: int, dtype: str | jnp.dtype
+) -> tuple[Model, list[str]]:
+    """Returns a model with these float32 parameters and others drawn, and the names of those."""
+    fresh = [name for name in parameter_shapes(config) if name not in tensors]
     arrays = {name: jnp.asarray(x.read(), jnp.float32) for name, x in tensors.items()}
     if fresh:
         drawn = parameters(class_of(config)(config, rngs=nnx.Rngs(seed)))
@@ -177,26 +227,53 @@ def start_from(
 
 
 def _tensors_to_keep(
-    source: str | os.PathLike, config: ModelConfig, revision: str | None
+    checkpoint: Checkpoint, config: ModelConfig, source: str | os.PathLike
 ) -> dict[str, StoredTensor]:
-    """Returns the tensors of a trained model, without its class head for other classes.
+    """Returns the tensors of a trained model that one of `config` has, too.
+
+    Not the class head if the classes differ. Of more queries than `config` has, the first ones.
 
     Raises:
         ValueError: its architecture isn't that of `config`.
     """
-    checkpoint = open_checkpoint(source, revision=revision)
     shapes = parameter_shapes(config)
     same_classes = [x.name for x in checkpoint.config.labels] == [x.name for x in config.labels]
-    kept = [name for name in shapes if same_classes or not name.startswith(CLASS_HEAD)]
-    for name in sorted(kept):
-        there = checkpoint.tensors[name].shape if name in checkpoint.tensors else None
-        if there != shapes[name]:
+    queries = checkpoint.config.decoder.num_queries, config.decoder.num_queries
+    if queries[0] > queries[1]:
+        logger.warning("%s has %d queries, of which the first %d are kept", source, *queries)
+    kept = {}
+    for name in sorted(shapes):
+        if name.startswith(CLASS_HEAD) and not same_classes:
+            continue
+        tensor = checkpoint.tensors.get(name)
+        if tensor is not None and _is_of_queries(name, tensor.shape, shapes[name], queries):
+            if queries[0] > queries[1]:
+                kept[name] = _first(tensor, queries[1])
+            continue
+        if tensor is None or tensor.shape != shapes[name]:
             raise ValueError(
                 f"{source} can't be trained by this recipe: {name} is "
-                f"{'missing' if there is None else list(there)}, and the recipe's is "
+                f"{'missing' if tensor is None else list(tensor.shape)}, and the recipe's is "
                 f"{list(shapes[name])}; choose the recipe of the same architecture"
             )
-    return {name: checkpoint.tensors[name] for name in kept}
+        kept[name] = tensor
+    return kept
+
+
+def _is_of_queries(
+    name: str, there: tuple[int, ...], here: tuple[int, ...], queries: tuple[int, int]
+) -> bool:
+    """Whether a parameter of two models differs because their numbers of queries do."""
+    counts = there[:1] + here[:1]
+    in_decoder = name.startswith("decoder.") and there[1:] == here[1:]
+    return in_decoder and there != here and counts == queries
+
+
+def _first(tensor: StoredTensor, count: int) -> StoredTensor:
+    """Returns the first rows of a tensor."""
+    return StoredTensor(
+        (count, *tensor.shape[1:]), tensor.dtype, lambda: np.asarray(tensor.read())[:count]
+    )
 
 
 def checkpoint_of(model: Model, processor: ImageProcessor | None = None) -> Checkpoint:

@@ -420,20 +420,23 @@ class Train:
     Interrupted in any way, it goes on where it stopped when run again.
     """
 
-    recipe: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RECIPE")]
-    """A published model's name (such as swin-tiny-coco-instance, for its architecture and the
-    authors' settings), "streets" for the small model that comes with this package, or a .json file
-    of your own (a train.json holds one under "settings")."""
     data: Annotated[str, tyro.conf.arg(metavar="ROOT")]
     """The folder of a published data set (Cityscapes, COCO, ADE20K, Mapillary Vistas, COCO-Stuff),
     or your own: train/ and val/, each with images/ and annotations.json (COCO's format) or with
     images/, ids/ and labels.json."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")]
     """The output folder."""
+    recipe: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[RECIPE]")] = None
+    """A published model's name (such as swin-tiny-coco-instance, for its architecture and the
+    authors' settings), "streets" for the small model that comes with this package, or a .json file
+    of your own (a train.json holds one under "settings"). Without one, the model that --from names
+    is fine-tuned: its architecture, 2000 steps of 4 crops of 512x512."""
     from_: Annotated[str | None, tyro.conf.arg(name="from", metavar="SOURCE")] = None
     """Start from a trained model: a folder, a Hugging Face id or an authors' .pkl file; where the
-    classes differ, their heads start afresh. Or from a Swin or ResNet trained on ImageNet, such as
+    classes differ, their head starts afresh. Or from a Swin or ResNet trained on ImageNet, such as
     microsoft/swin-tiny-patch4-window7-224 or R-50.pkl; then everything but the backbone does."""
+    task: TaskName | None = None
+    """What to learn; by default what the recipe's or the trained model is for."""
     invalid: InvalidObjects = "refuse"
     """Objects of COCO's format that can't be used, such as outlines without points: list them and
     stop, or skip them and say how many there are."""

@@ -1,7 +1,6 @@
 """`m2f train`: from a recipe and a folder of images to a model."""
 
 import contextlib
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -13,14 +12,19 @@ from m2f_jax.cli.environment.processes import join_processes
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.training.data import TrainingData, check_data, find_data
 from m2f_jax.cli.training.report import Run
-from m2f_jax.cli.training.settings import Settings, check_machine, with_overrides
+from m2f_jax.cli.training.settings import (
+    Settings,
+    check_machine,
+    chosen_recipe,
+    with_overrides,
+)
 from m2f_jax.datasets.checked_files import CheckedFiles
 from m2f_jax.modeling.model import Model
 from m2f_jax.pretrained import start_from
-from m2f_jax.training.data import DataConfig, batches
+from m2f_jax.training.data import batches
 from m2f_jax.training.initialize import initialize
 from m2f_jax.training.partitioning import Partitioner
-from m2f_jax.training.recipes import Recipe, recipe
+from m2f_jax.training.recipes import Recipe
 from m2f_jax.training.running.checkpoints import Checkpoints, check_space
 from m2f_jax.training.running.loop import Intervals
 from m2f_jax.training.running.loop import run as run_loop
@@ -34,16 +38,10 @@ def run(command: Train) -> int:
     """Trains, or goes on training."""
     join_processes(command.processes)
     console = terminal(quiet=jax.process_index() > 0)
-    chosen = with_overrides(recipe(command.recipe), command)
+    chosen = with_overrides(chosen_recipe(command), command)
     check_machine(chosen, command)
     data = find_data(Path(command.data), chosen.train.model.task, None, command.invalid)
-    chosen = dataclasses.replace(
-        chosen,
-        train=dataclasses.replace(
-            chosen.train,
-            model=dataclasses.replace(chosen.train.model, labels=tuple(data.examples.labels)),
-        ),
-    )
+    chosen = chosen.with_classes(data.examples.labels)
     if jax.process_index() > 0:
         return train(chosen, data, command, console)
     out = Path(command.out)
@@ -86,18 +84,15 @@ def train(chosen: Recipe, data: TrainingData, command: Train, console: Console) 
     state = TrainState.of(model, chosen.train, partitioner)
     check_space(out / "checkpoints", state)
     checkpoints = Checkpoints(out / "checkpoints")
-    config = DataConfig(
-        augmentation=chosen.augmentation,
-        batch_size=chosen.batch_size,
-        max_segments=chosen.max_segments,
-        keep_empty=chosen.keep_empty,
-        seed=command.seed,
-    )
     place = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     with (
         contextlib.closing(checkpoints),
         batches(
-            examples, config, threads=command.threads, workers=command.workers, **place
+            examples,
+            chosen.data(command.seed),
+            threads=command.threads,
+            workers=command.workers,
+            **place,
         ) as stream,
     ):
         if checkpoints.latest is not None:
@@ -139,5 +134,8 @@ def first_model(chosen: Recipe, command: Train, console: Console) -> Model:
             "so do the norms of its outputs"
         )
     elif fresh:
-        console.print(f"{command.from_} has other classes; these start afresh: {', '.join(fresh)}")
+        console.print(
+            f"{command.from_} has other classes or queries; these start afresh, all else is kept: "
+            f"{', '.join(fresh)}"
+        )
     return model

@@ -37,11 +37,19 @@ def check_ranges(values: Any, *names: str):
 
 
 class Window(NamedTuple):
-    """The place of a crop in a resized image: the size of the whole, and the crop's corner."""
+    """The place of a crop in a resized image.
+
+    Attributes:
+        resized: the size of the whole.
+        top: of the crop.
+        left: of the crop.
+        most: the crop's size, if it is less than the augmentation's; the rest is filled.
+    """
 
     resized: Size
     top: int
     left: int
+    most: Size | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,52 @@ class RandomCrop:
             for have, want in zip(resized, size, strict=True)
         )
         return Window(resized, top, left)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomPart:
+    """Half of all images whole, of the others a part; each resized to a random scale.
+
+    As DETR's and MaskFormer's recipes for COCO, but that an image is resized once, not twice.
+
+    Attributes:
+        shortest_edges: lengths in pixels, one of which the shorter side gets in the end.
+        longest_edge: the greatest length of the longer side.
+        first_edges: lengths, one of which the shorter side of the whole has when a part is taken.
+        sides: the least and the greatest side of a part of that.
+    """
+
+    shortest_edges: Annotated[tuple[int, ...], SIDE]
+    longest_edge: Annotated[int, SIDE]
+    first_edges: Annotated[tuple[int, ...], SIDE]
+    sides: Annotated[tuple[int, int], SIDE]
+
+    def __post_init__(self):
+        check_ranges(self, "sides")
+        if not self.shortest_edges or not self.first_edges:
+            raise ValueError(
+                "RandomPart: shortest_edges and first_edges need at least one length each"
+            )
+
+    def draw(self, image_size: Size, size: Size, rng: np.random.Generator) -> Window:
+        """Draws the place of a crop of at most `size`."""
+        edge = self.shortest_edges[rng.integers(len(self.shortest_edges))]
+        if rng.random() < 0.5:
+            return Window(resized_size(image_size, edge, self.longest_edge), 0, 0)
+        first_edge = self.first_edges[rng.integers(len(self.first_edges))]
+        whole = resized_size(image_size, first_edge, None)
+        least, greatest = self.sides
+        part = [int(rng.integers(min(least, x), min(greatest, x) + 1)) for x in whole]
+        corner = [int(rng.integers(x - y + 1)) for x, y in zip(whole, part, strict=True)]
+        most = resized_size((part[0], part[1]), edge, self.longest_edge)
+        scales = [x / y for x, y in zip(most, part, strict=True)]
+        height, width = (round(x * scale) for x, scale in zip(whole, scales, strict=True))
+        top, left = (
+            min(round(x * scale), side - length)
+            for x, scale, side, length in zip(corner, scales, (height, width), most, strict=True)
+        )
+        visible = min(most[0], size[0]), min(most[1], size[1])
+        return Window((height, width), top, left, visible)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +205,7 @@ class Augmentation:
     """
 
     size: Annotated[Size, SIDE]
-    crop: RandomCrop | LargeScaleJitter
+    crop: RandomCrop | LargeScaleJitter | RandomPart
     colours: ColorJitter | None = None
     flip: Annotated[float, Between(0, 1)] = 0.5
 
@@ -169,11 +223,12 @@ class Augmentation:
         """Returns the changed example; beside a small image it is grey and has no segment."""
         image, segments = example
         window = self.crop.draw(image.shape[:2], self.size, rng)
+        size = window.most or self.size
         mirrored = rng.random() < self.flip
-        image = crop_image(image, window, self.size)
+        image = crop_image(image, window, size)
         if self.colours is not None:
             image = self.colours(image, rng)
-        regions = crop_map(segments.regions, window, self.size)
+        regions = crop_map(segments.regions, window, size)
         if mirrored:
             image, regions = image[:, ::-1], regions[:, ::-1]
         missing = [want - have for want, have in zip(self.size, regions.shape, strict=True)]
@@ -184,9 +239,12 @@ class Augmentation:
         return Example(image, Segments(regions, segments.members, segments.labels))
 
 
-def random_crops(size: Size, edge: int, longest_edge: int) -> Augmentation:
-    """Returns the authors' recipe: resize to 0.5 to 2 times an edge, crop, and change colors."""
-    edges = tuple(int(0.1 * tenths * edge) for tenths in range(5, 21))
+def random_crops(size: Size, edge: int, longest_edge: int, *, largest: float = 2.0) -> Augmentation:
+    """Returns the authors' recipe: resize to 0.5 to 2 times an edge, crop, and change colors.
+
+    `largest` is the greatest scale.
+    """
+    edges = tuple(int(0.1 * tenths * edge) for tenths in range(5, round(10 * largest) + 1))
     return Augmentation(
         size=size,
         crop=RandomCrop(shortest_edges=edges, longest_edge=longest_edge),
@@ -199,6 +257,16 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
     "ade20k": random_crops((512, 512), 512, 2048),
     "ade20k-large": random_crops((640, 640), 640, 2560),
     "coco": Augmentation(size=(1024, 1024), crop=LargeScaleJitter(scales=(0.1, 2.0))),
+    "coco-maskformer": Augmentation(
+        size=(1333, 1333),
+        crop=RandomPart(
+            shortest_edges=tuple(range(480, 801, 32)),
+            longest_edge=1333,
+            first_edges=(400, 500, 600),
+            sides=(384, 600),
+        ),
+    ),
+    "coco-stuff-10k": random_crops((640, 640), 640, 2560, largest=1.5),
 }
 """The authors' recipes, by data set; on ADE20K, Swin-B and Swin-L were trained on larger crops."""
 
@@ -207,7 +275,7 @@ def crop_image(
     image: UInt8[np.ndarray, "_ _ 3"], window: Window, size: Size
 ) -> UInt8[np.ndarray, "_ _ 3"]:
     """Returns the image's window, at most `size`, resized by PIL's bilinear filter."""
-    (have_y, have_x), ((height, width), top, left) = image.shape[:2], window
+    (have_y, have_x), ((height, width), top, left, _) = image.shape[:2], window
     rows, columns = min(size[0], height - top), min(size[1], width - left)
     box = (
         left * have_x / width,

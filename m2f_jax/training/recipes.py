@@ -1,32 +1,37 @@
-"""The recipes by which the published models were trained, and that of the model in the package.
+"""The recipes of the published models and of the model in the package, and one to fine-tune any.
 
-Facts from the authors' configuration files: batches of 16, AdamW with a learning rate of 1e-4, and
-what differs between data sets.
+Facts from the authors' configuration files; `training.config` has what they share.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.config import (
     Mask2FormerConfig,
+    MaskFormerConfig,
+    ModelConfig,
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
 )
 from m2f_jax.files import read_json
-from m2f_jax.labels import CITYSCAPES
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.labels import CITYSCAPES, Label
 from m2f_jax.plain import from_plain
-from m2f_jax.presets import PRESETS, RESNET101, SWIN_LARGE, preset
+from m2f_jax.presets import PRESETS, RESNET101, SWIN_LARGE, Preset, preset
 from m2f_jax.training.augment import (
     AUGMENTATIONS,
     Augmentation,
     ColorJitter,
+    LargeScaleJitter,
     RandomCrop,
     random_crops,
 )
-from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig
+from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig, optimizer_of
+from m2f_jax.training.data import DataConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,30 @@ class Recipe:
         if self.test_size is not None and len(self.test_size) != 2:
             raise ValueError(f"Recipe: test_size is two lengths, not {self.test_size}")
 
+    def with_classes(self, labels: Sequence[Label]) -> "Recipe":
+        """Returns the recipe for other classes."""
+        model = dataclasses.replace(self.train.model, labels=tuple(labels))
+        return dataclasses.replace(self, train=dataclasses.replace(self.train, model=model))
+
+    def data(self, seed: int = 0) -> DataConfig:
+        """Returns the settings of its batches."""
+        return DataConfig(
+            augmentation=self.augmentation,
+            batch_size=self.batch_size,
+            max_segments=self.max_segments,
+            keep_empty=self.keep_empty,
+            seed=seed,
+        )
+
+    def processor(self) -> ImageProcessor:
+        """Returns how images are prepared for the model when it is used."""
+        shortest, longest = self.test_size or (None, None)
+        return dataclasses.replace(
+            ImageProcessor.for_model(self.train.model),
+            shortest_edge=shortest,
+            longest_edge=longest,
+        )
+
 
 def recipe(name: str) -> Recipe:
     """Returns the recipe of a published model or of "streets", or reads one from a file.
@@ -76,15 +105,19 @@ def recipe(name: str) -> Recipe:
     if name == "streets":
         return STREETS
     published = preset(name)
+    if isinstance(published.config, MaskFormerConfig):
+        return _of_maskformer(published)
+    return _of_mask2former(published)
+
+
+def _of_mask2former(published: Preset) -> Recipe:
+    config, data_set = published.config, published.data_set
     size = published.shortest_edge, published.longest_edge
-    config = published.config
-    if not isinstance(config, Mask2FormerConfig):
-        raise ValueError(f"there is no recipe for {name}; take that of a Mask2Former")
     train = TrainConfig(model=config, steps=90_000)
-    if "-coco-" in name:
+    if data_set == "coco":
         # 50 epochs, of Swin-L 100, with two drops of the learning rate near the end.
         steps = 737_500 if config.backbone == SWIN_LARGE else 368_750
-        optimizer = OptimizerConfig(milestones=(0.888889, 0.962963), warmup_steps=10)
+        optimizer = OptimizerConfig(milestones=(0.888889, 0.962963))
         train = dataclasses.replace(train, steps=steps, optimizer=optimizer)
         return Recipe(
             train=train,
@@ -92,7 +125,7 @@ def recipe(name: str) -> Recipe:
             keep_empty=config.task == "panoptic",
             test_size=size,
         )
-    if "-ade-" in name:
+    if data_set == "ade":
         short = config.task == "semantic" and config.backbone == RESNET101
         return Recipe(
             train=train if short else dataclasses.replace(train, steps=160_000),
@@ -100,7 +133,7 @@ def recipe(name: str) -> Recipe:
             keep_empty=config.task != "semantic",
             test_size=size,
         )
-    if "-mapillary-vistas-" in name:
+    if data_set == "mapillary-vistas":
         return Recipe(
             train=dataclasses.replace(train, steps=300_000),
             augmentation=random_crops((1024, 1024), 2048, 4 * 2048),
@@ -112,6 +145,58 @@ def recipe(name: str) -> Recipe:
         augmentation=AUGMENTATIONS["cityscapes"],
         keep_empty=config.task != "semantic",
         test_size=size,
+    )
+
+
+def _of_maskformer(published: Preset) -> Recipe:
+    """The authors' settings; on COCO, images are padded to one size instead of each batch's own."""
+    config, data_set = published.config, published.data_set
+    steps, batch_size, milestones = 160_000, 16, ()
+    augmentation = AUGMENTATIONS["ade20k-large" if published.shortest_edge == 640 else "ade20k"]
+    if data_set == "cityscapes":
+        steps, augmentation = 90_000, AUGMENTATIONS["cityscapes"]
+    elif data_set == "coco":
+        steps, batch_size, milestones = 554_400, 64, (2 / 3,)
+        augmentation = AUGMENTATIONS["coco-maskformer"]
+    elif data_set == "coco-stuff-10k":
+        steps, batch_size, augmentation = 60_000, 32, AUGMENTATIONS["coco-stuff-10k"]
+    elif data_set == "mapillary-vistas":
+        steps, augmentation = 300_000, random_crops((1280, 1280), 2048, 4 * 2048)
+    elif data_set == "ade-full":
+        steps = 200_000
+    elif config.task == "panoptic":
+        steps = 720_000
+    optimizer = dataclasses.replace(optimizer_of(config), milestones=milestones)
+    return Recipe(
+        train=TrainConfig(model=config, steps=steps, optimizer=optimizer),
+        augmentation=augmentation,
+        batch_size=batch_size,
+        keep_empty=config.task == "panoptic",
+        test_size=(published.shortest_edge, published.longest_edge),
+    )
+
+
+def fine_tuning(
+    model: ModelConfig, *, steps: int = 2000, size: tuple[int, int] = (512, 512)
+) -> Recipe:
+    """Returns a recipe by which a trained model learns other classes from some hundred images.
+
+    The loss and the optimizer are those of its kind of model, with batches of 4. Images are resized
+    to 0.5 to 2 times what fits into a crop, and to what fits when the model is used.
+
+    Args:
+        model: the trained model's config with the classes to learn.
+        steps: of which the learning rate rises over the first twentieth.
+        size: of the crops, height and width in pixels.
+    """
+    optimizer = dataclasses.replace(optimizer_of(model), warmup_steps=steps // 20, warmup_start=0.0)
+    return Recipe(
+        train=TrainConfig(model=model, steps=steps, optimizer=optimizer),
+        augmentation=Augmentation(
+            size=size, crop=LargeScaleJitter(scales=(0.5, 2.0)), colours=ColorJitter()
+        ),
+        batch_size=4,
+        test_size=(min(size), max(size)),
     )
 
 
@@ -151,7 +236,4 @@ STREETS = Recipe(
     max_segments=40,
     test_size=(256, 1024),
 )
-RECIPES = (
-    "streets",
-    *(name for name, x in PRESETS.items() if isinstance(x.config, Mask2FormerConfig)),
-)
+RECIPES = ("streets", *PRESETS)

@@ -1,6 +1,5 @@
 """What a training run tells and leaves: the terminal, the log, pictures and models."""
 
-import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,7 +71,7 @@ class Run:
 
     def evaluate(self, step: int, model: Model):
         """Scores the model, keeps it, and keeps it as the best if it is."""
-        processor = self.processor(model)
+        processor = self.chosen.processor()
         if self.first:
             save(model, processor, self.out / "model")
         images = self.held_out.images[: self.evaluate_images] if self.held_out else ()
@@ -114,13 +113,6 @@ class Run:
         else:
             self.segmenter.set_parameters(model)
         return self.segmenter
-
-    def processor(self, model: Model) -> ImageProcessor:
-        """How images are prepared for the model."""
-        shortest, longest = self.chosen.test_size or (None, None)
-        return dataclasses.replace(
-            ImageProcessor.for_model(model.config), shortest_edge=shortest, longest_edge=longest
-        )
 
 
 def best_score(out: Path, name: str) -> float | None:

@@ -14,7 +14,8 @@ from m2f_jax.cli.arguments import Train, parse_size
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.files import read_json, write_json
 from m2f_jax.plain import from_plain, to_plain
-from m2f_jax.training.recipes import Recipe
+from m2f_jax.pretrained import load
+from m2f_jax.training.recipes import Recipe, fine_tuning, recipe
 
 SETTINGS_FILE = "train.json"
 FROM = ("from", "from_")  # a field's name in JSON and in Python, where the word is taken
@@ -26,7 +27,7 @@ class Settings:
     """Everything that decides the result of a training run.
 
     Attributes:
-        recipe: the name or the file that the command named.
+        recipe: the name or the file that the command named; None if it named none.
         data: the folder.
         from_: the model to start from.
         seed: of fresh parameters, the order of the images and their changes.
@@ -34,7 +35,7 @@ class Settings:
         invalid: what became of annotations that can't be used.
     """
 
-    recipe: str
+    recipe: str | None
     data: str
     from_: str | None
     seed: Annotated[int, Between(0, 2**32 - 1)]
@@ -99,6 +100,39 @@ def difference(there: Any, now: Any, where: str = "") -> str:
             if there.get(name) != now.get(name):
                 return difference(there.get(name), now.get(name), f"{where}.{name}".lstrip("."))
     return f"{where} was {there}, and is {now}"
+
+
+def chosen_recipe(command: Train) -> Recipe:
+    """The recipe that the command names, or the one to fine-tune the model that it starts from.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: there is no such recipe; or none is named, and no trained model either.
+    """
+    if command.recipe is not None:
+        chosen = recipe(command.recipe)
+    elif command.from_ is None:
+        raise ValueError(
+            "name a RECIPE, such as swin-tiny-coco-instance; or with --from a trained model, to "
+            "fine-tune it on your classes"
+        )
+    else:
+        try:
+            model = load(command.from_, revision=command.revision).config
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; without a RECIPE, --from has to be a trained model"
+            ) from error
+        settings: dict[str, Any] = {}
+        if command.size is not None:
+            settings["size"] = parse_size(command.size)
+        if command.steps is not None:
+            settings["steps"] = command.steps
+        chosen = fine_tuning(model, **settings)
+    if command.task is None:
+        return chosen
+    model = dataclasses.replace(chosen.train.model, task=command.task)
+    return dataclasses.replace(chosen, train=dataclasses.replace(chosen.train, model=model))
 
 
 def with_overrides(chosen: Recipe, command: Train) -> Recipe:

@@ -164,8 +164,9 @@ def make_pair(
 
     To those, logits come from their map resized, as in MaskFormer, if it has another size.
     """
+    height, width = mask.shape
     if points is None and mask.shape != logit_map.shape:
-        logits = enlarge_bilinear(finite(logit_map), mask.shape).ravel()
+        logits = enlarge_bilinear(finite(logit_map), (height, width)).ravel()
     else:
         logits = finite(sample_map(logit_map, points))
     return Pair(logits, sample_map(mask, points), logit_map, mask, points)

@@ -14,14 +14,18 @@ import scipy.optimize
 from m2f_jax.convert.files.formats import StoredTensor
 from m2f_jax.convert.tables import authors, rules
 
+from m2f_jax.config import MaskFormerConfig
+from m2f_jax.labels import numbered
 from m2f_jax.modeling.model import training_network
 from m2f_jax.modeling.parameters import fill, parameters
 from m2f_jax.structures import Predictions, Targets
 from m2f_jax.training import LossConfig, LossPoints, loss
-from m2f_jax.training.losses.criterion import factor
-from m2f_jax.training.losses.matching import match
+from m2f_jax.training.config import loss_of
+from m2f_jax.training.losses.criterion import factor, nearest_masks
+from m2f_jax.training.losses.matching import match, matching_costs
 from m2f_jax.training.losses.pairs import BLOCK, block_sums, choose_points, pair_sums
 from m2f_jax.training.losses.terms import mask_cross_entropy, mask_dice
+from tests.conftest import MASKFORMERS, NAMES
 
 SMALL = LossConfig(num_points=40)
 KEY = jax.random.key(0)
@@ -35,46 +39,58 @@ def golden_case(golden):
     """What loss.npz holds, laid out as `loss` takes it, with one more target that fills up."""
     stored = dict(np.load(golden.folder / "loss.npz"))
     settings, sizes = golden.settings["loss"], golden.settings["image_sizes"]
-    config = LossConfig(num_points=settings["num_points"])
+    if golden.name in MASKFORMERS:
+        config = loss_of(MaskFormerConfig(labels=numbered(1), task="semantic"))
+    else:
+        config = LossConfig(num_points=settings["num_points"])
     layers, images = golden.settings["num_predictions"], len(sizes)
     counts = [len(stored[f"target_labels_{i}"]) for i in range(images)]
     most = max(counts) + 1
     labels, valid = np.zeros((images, most), np.int32), np.zeros((images, most), bool)
     masks = np.zeros((images, most, *golden.settings["padded_size"]), bool)
     assignment = np.full((layers, images, most), -1, np.int32)
-    candidates = np.zeros((layers, images, most, config.num_candidates, 2), np.float32)
-    extra = np.zeros((*candidates.shape[:3], stored["random_points"].shape[2], 2), np.float32)
     for i, ((height, width), count) in enumerate(zip(sizes, counts, strict=True)):
         labels[i, :count], valid[i, :count] = stored[f"target_labels_{i}"], True
         packed = stored[f"target_masks_{i}"]
         unpacked = np.unpackbits(packed, axis=1, count=height * width)
         masks[i, :count, :height, :width] = unpacked.reshape(-1, height, width)
-        first = sum(counts[:i])
         for layer in range(layers):
             matched = stored[f"match_target_p{layer}_{i}"]
             assignment[layer, i, matched] = stored[f"match_query_p{layer}_{i}"]
-            pairs = slice(first, first + count)  # theirs are in the order of queries
-            candidates[layer, i, matched] = stored["candidate_points"][layer, pairs]
-            extra[layer, i, matched] = stored["random_points"][layer, pairs]
     return types.SimpleNamespace(
         config=config,
         targets=Targets(labels, masks, valid),
-        points=LossPoints(stored["matcher_points"], candidates, extra),
+        points=golden_points(stored, config, counts, most) if config.num_points else None,
         assignment=assignment,
         stored=stored,
         grad_names=golden.settings["grad_names"],
     )
 
 
+def golden_points(stored, config, counts, most):
+    """The points of loss.npz, by target; theirs are in the order of queries."""
+    layers = len(stored["candidate_points"])
+    candidates = np.zeros((layers, len(counts), most, config.num_candidates, 2), np.float32)
+    extra = np.zeros((*candidates.shape[:3], stored["random_points"].shape[2], 2), np.float32)
+    for i, count in enumerate(counts):
+        pairs = slice(sum(counts[:i]), sum(counts[:i]) + count)
+        for layer in range(layers):
+            matched = stored[f"match_target_p{layer}_{i}"]
+            candidates[layer, i, matched] = stored["candidate_points"][layer, pairs]
+            extra[layer, i, matched] = stored["random_points"][layer, pairs]
+    return LossPoints(stored["matcher_points"], candidates, extra)
+
+
 def check_losses(losses, case, tolerance):
     np.testing.assert_array_equal(losses.assignment, case.assignment)
     close(losses.terms["class"], case.stored["loss_ce"], tolerance)
-    close(losses.terms["mask"], case.stored["loss_mask"], tolerance)
+    close(losses.terms[case.config.mask_term], case.stored["loss_mask"], tolerance)
     close(losses.terms["dice"], case.stored["loss_dice"], tolerance)
     close(losses.total, case.stored["total"][0], tolerance)
     assert losses.non_finite_costs == 0
 
 
+@pytest.mark.parametrize("golden", [*NAMES, *MASKFORMERS], indirect=True)
 def test_losses_of_the_authors_predictions(golden, run):
     case = golden_case(golden)
     of_case = functools.partial(loss, config=case.config, key=KEY)
@@ -85,6 +101,24 @@ def test_losses_of_the_authors_predictions(golden, run):
     check_losses(losses, case, 1e-6)
 
 
+@pytest.mark.parametrize("golden", MASKFORMERS, indirect=True)
+def test_costs_of_whole_masks_are_the_authors(golden, run):
+    """At the predictions' size, of which maskformer_r50's isn't a quarter of the images'."""
+    case = golden_case(golden)
+    predictions = golden.stages().predictions
+    size = predictions[0].mask_logits.shape[2:]
+
+    def costs(labels, masks):
+        masks = nearest_masks(masks, size)
+        return matching_costs(factor(predictions), labels, masks, None, config=case.config)
+
+    ours = run(costs, *map(jnp.asarray, case.targets[:2]))
+    for layer, image in np.ndindex(*ours.shape[:2]):
+        theirs = case.stored[f"cost_p{layer}_{image}"]
+        found = np.asarray(ours[layer, image, : theirs.shape[1]]).T
+        np.testing.assert_allclose(found, theirs, rtol=1e-6, atol=1e-6 * abs(theirs).max())
+
+
 @pytest.mark.parametrize(
     "golden",
     [
@@ -92,6 +126,9 @@ def test_losses_of_the_authors_predictions(golden, run):
         pytest.param("tiny_w7_odd", marks=pytest.mark.slow),
         pytest.param("tiny_batch2", marks=pytest.mark.slow),
         pytest.param("r50_tiny", marks=pytest.mark.slow),
+        "maskformer_swin",
+        pytest.param("maskformer_r50_fpn", marks=pytest.mark.slow),
+        pytest.param("maskformer_r50", marks=pytest.mark.slow),
     ],
     indirect=True,
 )
