@@ -1,11 +1,13 @@
-"""Trains Mask2Former and what it changed about MaskFormer, each for as many steps, and scores both.
+"""Trains Mask2Former, MaskFormer and what lies between, each for as many steps, and scores them.
 
     python benchmarks/ablations.py --data streets --steps 2000
     python benchmarks/ablations.py --data streets --steps 200 --variants mask2former maskformer
 
 Each variant is a recipe of `m2f train` that differs from that of the model in the package by fields
 of its configuration: `masked` of the Transformer decoder, the kind of the pixel decoder, and
-`num_points` of the losses. All see the same batches, and parameters that they share begin alike.
+`num_points` of the losses. "maskformer" is the first paper's own model of that size, with its
+decoders and its loss, but without dropout and with the optimizer of the others. All see the same
+batches, and parameters that they share begin alike.
 Each is trained in a process of its own, one after another, with nothing compiled before.
 """
 
@@ -27,11 +29,18 @@ from measuring.tables import Table, publish
 from safetensors import safe_open
 
 from m2f_jax.bounds import Between
-from m2f_jax.config import FPNPixelDecoderConfig
+from m2f_jax.config import (
+    FPNPixelDecoderConfig,
+    MaskFormerConfig,
+    MaskFormerDecoderConfig,
+    MaskFormerPixelDecoderConfig,
+    TransformerDecoderConfig,
+)
 from m2f_jax.files import read_json, write_json
 from m2f_jax.plain import to_plain
 from m2f_jax.training import TrainConfig
 from m2f_jax.training.augment import RandomCrop
+from m2f_jax.training.config import loss_of
 from m2f_jax.training.recipes import STREETS, Recipe
 
 Change = Callable[[TrainConfig], TrainConfig]
@@ -59,13 +68,40 @@ def on_whole_masks(train: TrainConfig) -> TrainConfig:
     return dataclasses.replace(train, loss=dataclasses.replace(train.loss, num_points=None))
 
 
-Variant = Literal["mask2former", "plain-attention", "fpn", "whole-masks", "maskformer"]
+def as_maskformer(train: TrainConfig) -> TrainConfig:
+    """Returns one of a MaskFormer on the same backbone, with its own loss.
+
+    Its decoders have the widths, heads, layers and queries of the others', and drop nothing either.
+    """
+    model, pixel, decoder = train.model, train.model.pixel_decoder, train.model.decoder
+    assert isinstance(decoder, TransformerDecoderConfig)
+    config = MaskFormerConfig(
+        labels=model.labels,
+        task=model.task,
+        backbone=model.backbone,
+        pixel_decoder=MaskFormerPixelDecoderConfig(
+            dim=pixel.dim, fpn_dim=pixel.dim, mask_dim=pixel.mask_dim
+        ),
+        decoder=MaskFormerDecoderConfig(
+            dim=decoder.dim,
+            num_layers=decoder.num_layers,
+            num_heads=decoder.num_heads,
+            ffn_dim=decoder.ffn_dim,
+            num_queries=decoder.num_queries,
+            dropout=0.0,
+        ),
+    )
+    return dataclasses.replace(train, model=config, loss=loss_of(config))
+
+
+Variant = Literal["mask2former", "plain-attention", "fpn", "whole-masks", "all-three", "maskformer"]
 VARIANTS: Mapping[Variant, tuple[str, tuple[Change, ...]]] = {
     "mask2former": ("Mask2Former", ()),
     "plain-attention": ("without masked attention", (without_masks,)),
     "fpn": ("FPN pixel decoder", (with_fpn,)),
     "whole-masks": ("whole-mask loss", (on_whole_masks,)),
-    "maskformer": ("all three (MaskFormer's design)", (without_masks, with_fpn, on_whole_masks)),
+    "all-three": ("all three", (without_masks, with_fpn, on_whole_masks)),
+    "maskformer": ("MaskFormer", (as_maskformer,)),
 }
 
 
@@ -100,7 +136,7 @@ def changed(recipe: Recipe, changes: Sequence[Change]) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Reported):
-    """Train Mask2Former and what it changed about MaskFormer for as many steps, and score both."""
+    """Train Mask2Former, MaskFormer and what lies between for as many steps, and score them."""
 
     data: Annotated[Path, tyro.conf.arg(metavar="ROOT")]
     """A Cityscapes tree with train and val; where nothing is, streets are drawn into it."""

@@ -8,12 +8,12 @@ import argparse
 from pathlib import Path
 
 import jax
+from m2f_jax.eval.evaluation import evaluate
 from PIL import Image
 
 from m2f_jax import Segmenter, load_for_training
 from m2f_jax.datasets.checking import check_examples, with_segments
 from m2f_jax.datasets.opening import open_dataset
-from m2f_jax.eval.evaluation import evaluate
 from m2f_jax.images import read_image
 from m2f_jax.training import TrainState, train_step
 from m2f_jax.training.data import batches

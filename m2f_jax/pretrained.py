@@ -137,7 +137,7 @@ def load_kind(
     return typing.cast(Kind, opened.model)
 
 
-CLASS_HEAD = "decoder.heads.class_head."
+CLASS_HEAD = ".class_head."  # in the names of a decoder's parameters that depend on the classes
 
 
 def start_from(
@@ -243,7 +243,7 @@ def _tensors_to_keep(
         logger.warning("%s has %d queries, of which the first %d are kept", source, *queries)
     kept = {}
     for name in sorted(shapes):
-        if name.startswith(CLASS_HEAD) and not same_classes:
+        if CLASS_HEAD in name and not same_classes:
             continue
         tensor = checkpoint.tensors.get(name)
         if tensor is not None and _is_of_queries(name, tensor.shape, shapes[name], queries):

@@ -3,9 +3,8 @@
 import ast
 import dataclasses
 import json
-import os
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -47,23 +46,24 @@ def write_own_data(folder: Path):
     (folder / "annotations.json").write_text(json.dumps(values))
 
 
-def test_fine_tuning(tmp_path):
-    write_own_data(tmp_path / "data")
+def test_fine_tuning(toys, tmp_path, monkeypatch, capsys):
+    """It trains, saves, evaluates and predicts."""
+    for split in ("train", "val"):
+        write_own_data(tmp_path / "data" / split)
     source, out = tmp_path / "source", tmp_path / "out"
-    initialize(dataclasses.replace(MICRO, labels=numbered(3))).save_pretrained(source)
-    settings = ["--steps", "2", "--batch-size", "2", "--size", "64", "64", "--points", "16"]
-    found = subprocess.run(
-        [sys.executable, "examples/finetune.py", tmp_path / "data", out, source, *settings],
-        env=os.environ | {"XLA_FLAGS": "--xla_backend_optimization_level=0"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stderr
-    assert "2 images, 1 classes; fresh: decoder.heads.class_head.bias" in found.stdout
+    initialize(dataclasses.replace(MICRO, labels=numbered(3), **toys)).save_pretrained(source)
+    arguments = [tmp_path / "data", out, source, "--steps", 2, "--size", 64, 64]
+    monkeypatch.setattr(sys, "argv", ["finetune.py", *map(str, arguments)])
+    runpy.run_path(str(ROOT / "examples" / "finetune.py"), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "2 images, 1 classes; fresh: decoder.class_head.bias" in said
+    assert "step 2: loss" in said
+    assert "AP50 " in said
     model = Mask2Former.from_pretrained(out)
     assert [label.name for label in model.config.labels] == ["bright square"]
+    with Image.open(out / "example.png") as picture:
+        assert picture.size == (64, 64)
+    assert len((ROOT / "examples" / "finetune.py").read_text().splitlines()) < 60
 
 
 def test_evaluation_from_python(tmp_path, monkeypatch, capsys):

@@ -266,7 +266,7 @@ AUGMENTATIONS: Mapping[str, Augmentation] = {
             sides=(384, 600),
         ),
     ),
-    "coco-stuff-10k": random_crops((640, 640), 640, 2560, largest=1.5),
+    "coco-stuff": random_crops((640, 640), 640, 2560, largest=1.5),
 }
 """The authors' recipes, by data set; on ADE20K, Swin-B and Swin-L were trained on larger crops."""
 

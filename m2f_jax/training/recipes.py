@@ -158,8 +158,8 @@ def _of_maskformer(published: Preset) -> Recipe:
     elif data_set == "coco":
         steps, batch_size, milestones = 554_400, 64, (2 / 3,)
         augmentation = AUGMENTATIONS["coco-maskformer"]
-    elif data_set == "coco-stuff-10k":
-        steps, batch_size, augmentation = 60_000, 32, AUGMENTATIONS["coco-stuff-10k"]
+    elif data_set == "coco-stuff":
+        steps, batch_size, augmentation = 60_000, 32, AUGMENTATIONS["coco-stuff"]
     elif data_set == "mapillary-vistas":
         steps, augmentation = 300_000, random_crops((1280, 1280), 2048, 4 * 2048)
     elif data_set == "ade-full":

@@ -8,7 +8,12 @@ import ablations
 import pytest
 
 from m2f_jax.cli import main
-from m2f_jax.config import FPNPixelDecoderConfig, Mask2FormerConfig, PixelDecoderConfig
+from m2f_jax.config import (
+    FPNPixelDecoderConfig,
+    MaskFormerConfig,
+    MaskFormerPixelDecoderConfig,
+    PixelDecoderConfig,
+)
 from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.training import LossConfig, TrainConfig
 from m2f_jax.training.recipes import recipe
@@ -39,9 +44,8 @@ def test_ablations(micro_config, monkeypatch, tmp_path, capsys):
     )
     [row] = json.loads(report.read_text())["rows"]
     assert row["variant"] in capsys.readouterr().out
-    assert row["variant"] == "all three (MaskFormer's design)"
-    saved = Mask2FormerConfig.load(out / "maskformer" / "run" / "model" / "config.json")
-    assert isinstance(saved.pixel_decoder, FPNPixelDecoderConfig)
+    assert row["variant"] == "MaskFormer"
+    saved = MaskFormerConfig.load(out / "maskformer" / "run" / "model" / "config.json")
     assert row["parameters"] == sum(map(math.prod, parameter_shapes(saved).values()))
     assert min(row["steps/s"], row["memory, GiB"], row["loss"]) > 0
     assert all(0 <= row[name] <= 100 for name in ("PQ", "AP", "mIoU"))
@@ -52,18 +56,20 @@ def test_ablations_differ_in_what_they_say():
     changed = {name: ablations.changed(base, x) for name, (_, x) in ablations.VARIANTS.items()}
     designs = {
         name: (
-            recipe.train.model.decoder.masked,
+            getattr(recipe.train.model.decoder, "masked", None),
             type(recipe.train.model.pixel_decoder),
             recipe.train.loss.num_points,
+            recipe.train.loss.pixels,
         )
         for name, recipe in changed.items()
     }
     assert designs == {
-        "mask2former": (True, PixelDecoderConfig, 512),
-        "plain-attention": (False, PixelDecoderConfig, 512),
-        "fpn": (True, FPNPixelDecoderConfig, 512),
-        "whole-masks": (True, PixelDecoderConfig, None),
-        "maskformer": (False, FPNPixelDecoderConfig, None),
+        "mask2former": (True, PixelDecoderConfig, 512, "predictions"),
+        "plain-attention": (False, PixelDecoderConfig, 512, "predictions"),
+        "fpn": (True, FPNPixelDecoderConfig, 512, "predictions"),
+        "whole-masks": (True, PixelDecoderConfig, None, "predictions"),
+        "all-three": (False, FPNPixelDecoderConfig, None, "predictions"),
+        "maskformer": (None, MaskFormerPixelDecoderConfig, None, "images"),
     }
     assert changed["mask2former"] == base
     assert base.augmentation == ablations.STREETS.augmentation

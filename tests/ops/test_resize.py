@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.ops.resize import bilinear_band, bilinear_taps, resize_bilinear, resize_rows
+from m2f_jax.ops.resize import (
+    bilinear_band,
+    bilinear_taps,
+    enlarge_bilinear,
+    nearest_taps,
+    resize_bilinear,
+    resize_rows,
+)
 
 pytestmark = pytest.mark.optimized
 
@@ -49,6 +56,23 @@ def test_equals_pytorch(source, target):
     ).permute(0, 2, 3, 1)
     ours = jax.jit(resize_bilinear, static_argnums=1)(x, target)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.torch
+def test_nearest_equals_pytorch():
+    import torch
+
+    for source, target in ((64, 16), (58, 15), (77, 20), (5, 11), (1333, 334), (3, 3)):
+        rows = torch.arange(source, dtype=torch.float32)[None, None]
+        theirs = torch.nn.functional.interpolate(rows, target, mode="nearest")[0, 0]
+        np.testing.assert_array_equal(nearest_taps(source, target), theirs)
+
+
+@pytest.mark.parametrize(("source", "target"), [((8, 12), (32, 48)), ((15, 20), (58, 77))])
+def test_enlarging_by_products_is_the_same(source, target):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=source), jnp.float32)
+    plain = resize_bilinear(x[None, ..., None], target)[0, ..., 0]
+    np.testing.assert_allclose(enlarge_bilinear(x, target), plain, rtol=0, atol=1e-6)
 
 
 def dense(band, columns):

@@ -17,6 +17,7 @@ from m2f_jax.training.augment import (
     ColorJitter,
     LargeScaleJitter,
     RandomCrop,
+    RandomPart,
     Window,
     change_colors,
     crop_image,
@@ -134,11 +135,36 @@ def test_large_scale_jitter_covers_its_scales():
     assert 102 <= widths.min() < 130
     assert 2000 < widths.max() <= 2048
     assert abs(widths.mean() / 1024 - 1.05) < 0.1
-    for (height, width), top, left in windows:
+    for (height, width), top, left, _ in windows:
         assert abs(height / width - 0.75) < 0.01
         assert 0 <= top <= max(height - 1024, 0)
         assert 0 <= left <= max(width - 1024, 0)
         assert width > 1024 or (top, left) == (0, 0)
+
+
+def test_half_of_the_images_are_parts_of_them():
+    """DETR's sizes; a part is where it would be if the image had been resized before it was cut."""
+    crop = RandomPart(
+        shortest_edges=(480, 800), longest_edge=1333, first_edges=(400, 600), sides=(384, 600)
+    )
+    rng = np.random.default_rng(0)
+    windows = [crop.draw((480, 640), (1333, 1333), rng) for _ in range(400)]
+    whole = [w.resized for w in windows if w.most is None]
+    assert set(whole) == {(480, 640), (800, 1067)}
+    assert 170 < len(whole) < 230
+    parts = [w for w in windows if w.most is not None]
+    assert {min(w.most) for w in parts} == {480, 800}
+    for (height, width), top, left, (rows, columns) in parts:
+        assert 0 <= top <= height - rows
+        assert 0 <= left <= width - columns
+        first = 400 / 480, 600 / 480
+        sides = [[480 * x * rows / height, 640 * x * columns / width] for x in first]
+        assert any(min(s) > 383 and max(s) < 601 for s in sides)
+    assert len({w.top / w.resized[0] for w in parts}) > 100
+    assert max(w.left / w.resized[1] for w in parts) > 0.4
+    example = Augmentation(size=(1333, 1333), crop=crop, flip=0.0)(painted(), rng)
+    assert (example.image[-1] == GREY).all()
+    assert not example.segments.regions[-1].any()
 
 
 @pytest.mark.parametrize(
@@ -235,3 +261,5 @@ def test_recipes_are_the_authors():
     assert AUGMENTATIONS["cityscapes"].size == (512, 1024)
     assert random_crops((512, 512), 512, 2048).crop.shortest_edges[:3] == (256, 307, 358)
     assert AUGMENTATIONS["coco"].colours is None
+    assert AUGMENTATIONS["coco-stuff"].crop.shortest_edges[::5] == (320, 640, 960)
+    assert len(AUGMENTATIONS["coco-maskformer"].crop.shortest_edges) == 11

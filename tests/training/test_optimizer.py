@@ -85,6 +85,10 @@ def test_drops_and_warm_up():
     assert [float(rates(step)) for step in (0, 5, 10, 49, 60, 90)] == pytest.approx(
         [0, 0.5e-4, 1e-4, 1e-4, 1e-5, 1e-6]
     )
+    rates = learning_rates(OptimizerConfig(warmup_steps=4, warmup_start=0.2, power=0.0), 100)
+    assert [float(rates(step)) for step in (0, 1, 4, 9)] == pytest.approx(
+        [0.2e-4, 0.4e-4, 1e-4, 1e-4]
+    )
 
 
 @pytest.mark.parametrize(

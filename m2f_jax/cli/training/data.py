@@ -76,7 +76,7 @@ def check_task(dataset: Dataset, task: Task):
     if task == "panoptic" and isinstance(dataset, CocoDataset) and not dataset.panoptic:
         raise ValueError(
             f"{dataset.annotations} has objects; a panoptic recipe needs a panoptic file, in which "
-            "stuff has segments, too. Put one in its place, or take a recipe for instances"
+            "stuff has segments, too. Put one in its place, or learn instances (--task instance)"
         )
 
 

@@ -33,7 +33,7 @@ from tests.training.test_step import make_config
 @pytest.fixture
 def documented(monkeypatch):
     """What the page's snippet defines; what it adds to the table goes again."""
-    for name in ("focal", "z"):
+    for name in ("brier", "z"):
         monkeypatch.setitem(TERMS, name, None)
     [section] = re.findall(
         r"## Adding a loss\n(.*?)\n## ", (ROOT / "docs/train.md").read_text(), re.S
@@ -55,10 +55,10 @@ def test_a_term_of_ones_own(documented, toys, tmp_path):
     log.close()
     checkpoints.close()
     first, second = map(json.loads, (tmp_path / LOG_FILE).read_text().splitlines())
-    names = ["class", "mask", "dice", "focal", "z"]
+    names = ["class", "mask", "dice", "brier", "z"]
     assert [name for name in first if name.endswith(" loss")] == [f"{name} loss" for name in names]
     for entry in (first, second):
-        assert 0 < entry["focal loss"] < entry["mask loss"]
+        assert 0 < entry["brier loss"] < entry["mask loss"]
         assert entry["z loss"] > 0
 
 
@@ -88,9 +88,9 @@ def test_gradients_pass_through_the_whole_map_of_a_pair(monkeypatch):
 
 def test_configs_in_json(documented):
     config = documented["config"]
-    assert config.loss.weights == {"class": 2, "mask": 5, "dice": 5, "focal": 20, "z": 0.001}
+    assert config.loss.weights == {"class": 2, "mask": 5, "dice": 5, "brier": 20, "z": 0.001}
     values = json.loads(json.dumps(dataclasses.asdict(config)))
-    assert values["loss"]["extra_terms"][0] == {"name": "focal", "weight": 20}
+    assert values["loss"]["extra_terms"][0] == {"name": "brier", "weight": 20}
     assert from_plain(TrainConfig, values, "") == config
     del values["loss"]["extra_terms"]  # written before there were any
     assert from_plain(TrainConfig, values, "").loss == LossConfig()

@@ -59,6 +59,9 @@ def golden_case(golden):
             assignment[layer, i, matched] = stored[f"match_query_p{layer}_{i}"]
     return types.SimpleNamespace(
         config=config,
+        predictions=tuple(
+            map(Predictions, *(golden.network[f"{x}_logits"] for x in ("class", "mask")))
+        ),
         targets=Targets(labels, masks, valid),
         points=golden_points(stored, config, counts, most) if config.num_points else None,
         assignment=assignment,
@@ -96,7 +99,7 @@ def test_losses_of_the_authors_predictions(golden, run):
     of_case = functools.partial(loss, config=case.config, key=KEY)
     losses = run(
         lambda predictions: of_case(predictions, case.targets, points=case.points),
-        golden.stages().predictions,
+        case.predictions,
     )
     check_losses(losses, case, 1e-6)
 
@@ -105,7 +108,7 @@ def test_losses_of_the_authors_predictions(golden, run):
 def test_costs_of_whole_masks_are_the_authors(golden, run):
     """At the predictions' size, of which maskformer_r50's isn't a quarter of the images'."""
     case = golden_case(golden)
-    predictions = golden.stages().predictions
+    predictions = case.predictions
     size = predictions[0].mask_logits.shape[2:]
 
     def costs(labels, masks):
@@ -133,7 +136,8 @@ def test_costs_of_whole_masks_are_the_authors(golden, run):
     indirect=True,
 )
 def test_gradients(golden, run):
-    check_gradients(golden.model, golden.stages().pixel_values, golden_case(golden), run)
+    pixel_values = np.moveaxis(golden.network["pixel_values"], 1, -1)
+    check_gradients(golden.model, pixel_values, golden_case(golden), run)
 
 
 def check_gradients(model, pixel_values, case, run):
@@ -152,14 +156,16 @@ def check_gradients(model, pixel_values, case, run):
     theirs = {}
     for rule in rules.expand(authors.table_of(model.config).rules, arrays):
         theirs |= {name: tensor.read() for name, tensor in rules.save(rule, ours).items()}
-    norms = np.array([np.linalg.norm(theirs[name]) for name in case.grad_names], np.float32)
+    spellings = authors.spellings(case.grad_names)
+    found = {name: theirs[rules.respell(name, spellings)] for name in case.grad_names}
+    norms = np.array([np.linalg.norm(x) for x in found.values()], np.float32)
     # Seven biases have none: the norm behind them subtracts it, and leaves the largest's rounding.
     noise = 1e-6 * norms.max()
     np.testing.assert_allclose(norms, case.stored["grad_norms"], rtol=1e-4, atol=noise)
     for name, expected in case.stored.items():
         if name.startswith("grad:"):
-            found = theirs[name.removeprefix("grad:")]
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+            ours = found[name.removeprefix("grad:")]
+            np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
 
 
 # Random cases of one shape, so that `loss` compiles once: two predictions, two images of 32 x 48.
