@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args
 
-from m2f_jax.config import Task
+from m2f_jax.config import ModelConfig, Task
 from m2f_jax.files import write_json
 from m2f_jax.inference.processor import PROCESSOR_FILE
 from m2f_jax.modeling.parameters import parameter_shapes
@@ -34,6 +34,7 @@ def convert(
     labels: Classes | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
+    kind: type[ModelConfig] | None = None,
     overwrite: bool = False,
 ) -> Checkpoint:
     """Converts a checkpoint of any known kind, one tensor after another.
@@ -47,6 +48,7 @@ def convert(
         labels: as for `open_checkpoint`.
         revision: as for `open_checkpoint`.
         token: as for `open_checkpoint`.
+        kind: as for `open_checkpoint`.
         overwrite: replace a model that is there already.
 
     Returns:
@@ -68,7 +70,13 @@ def convert(
             "overwrite it on purpose"
         )
     checkpoint = open_checkpoint(
-        source, revision=revision, token=token, task=task, num_heads=num_heads, labels=labels
+        source,
+        revision=revision,
+        token=token,
+        task=task,
+        num_heads=num_heads,
+        labels=labels,
+        kind=kind,
     )
     if to == "m2f_jax":
         save_checkpoint(checkpoint, folder, keep_processor=False)

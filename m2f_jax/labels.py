@@ -28,10 +28,10 @@ def numbered(num_classes: int) -> tuple[Label, ...]:
 
 
 def published_labels(num_classes: int) -> tuple[Label, ...] | None:
-    """The label set of the published models with so many classes, or None where there is none.
+    """The label set of the published image models with so many classes; None where there is none.
 
-    Every published count is a different label set. A model trained on data of one's own may share
-    a count by chance.
+    Every one of their counts is a different label set. A model trained on data of one's own may
+    share a count by chance.
     """
     return _PUBLISHED.get(num_classes)
 
@@ -158,6 +158,24 @@ ADE20K_FULL = tuple(
         Path(__file__).with_name("ade20k_full.txt").read_text("utf-8").splitlines()
     )
 )
+
+# The 40 classes of each year of YouTubeVIS: things, in lists of their own.
+YOUTUBEVIS_2019 = _parse("""
+    1 *person; 2 *giant_panda; 3 *lizard; 4 *parrot; 5 *skateboard; 6 *sedan; 7 *ape; 8 *dog;
+    9 *snake; 10 *monkey; 11 *hand; 12 *rabbit; 13 *duck; 14 *cat; 15 *cow; 16 *fish; 17 *train;
+    18 *horse; 19 *turtle; 20 *bear; 21 *motorbike; 22 *giraffe; 23 *leopard; 24 *fox; 25 *deer;
+    26 *owl; 27 *surfboard; 28 *airplane; 29 *truck; 30 *zebra; 31 *tiger; 32 *elephant;
+    33 *snowboard; 34 *boat; 35 *shark; 36 *mouse; 37 *frog; 38 *eagle; 39 *earless_seal;
+    40 *tennis_racket
+""")
+YOUTUBEVIS_2021 = _parse("""
+    1 *airplane; 2 *bear; 3 *bird; 4 *boat; 5 *car; 6 *cat; 7 *cow; 8 *deer; 9 *dog; 10 *duck;
+    11 *earless_seal; 12 *elephant; 13 *fish; 14 *flying_disc; 15 *fox; 16 *frog; 17 *giant_panda;
+    18 *giraffe; 19 *horse; 20 *leopard; 21 *lizard; 22 *monkey; 23 *motorbike; 24 *mouse;
+    25 *parrot; 26 *person; 27 *rabbit; 28 *shark; 29 *skateboard; 30 *snake; 31 *snowboard;
+    32 *squirrel; 33 *surfboard; 34 *tennis_racket; 35 *tiger; 36 *train; 37 *truck; 38 *turtle;
+    39 *whale; 40 *zebra
+""")
 
 _PUBLISHED = {
     len(labels): labels

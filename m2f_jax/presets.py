@@ -18,6 +18,7 @@ from m2f_jax.config import (
     SwinConfig,
     Task,
     TransformerDecoderConfig,
+    VideoMask2FormerConfig,
 )
 from m2f_jax.labels import (
     ADE20K,
@@ -26,6 +27,8 @@ from m2f_jax.labels import (
     COCO,
     COCO_STUFF,
     MAPILLARY_VISTAS,
+    YOUTUBEVIS_2019,
+    YOUTUBEVIS_2021,
     Label,
     things,
 )
@@ -35,7 +38,7 @@ MASKFORMER_HUB_PREFIX = "facebook/"  # the same before a MaskFormer's
 LICENSE = "CC BY-NC 4.0"  # of the authors' weights, by both of their model zoos
 LICENSE_URL = "https://creativecommons.org/licenses/by-nc/4.0/"
 
-Architecture = Literal["mask2former", "maskformer"]
+Architecture = Literal["mask2former", "maskformer", "video_mask2former"]
 
 SWIN_TINY = SwinConfig()
 SWIN_SMALL = SwinConfig(depths=(2, 2, 18, 2))
@@ -85,7 +88,7 @@ class DataSet:
 
     Attributes:
         title: what it is called.
-        validation_images: how many images the published scores are of.
+        validation_images: how many images, or videos, the published scores are of.
         cities: how many of them are of each city, by what their names begin with; of Cityscapes.
     """
 
@@ -105,6 +108,8 @@ DATA_SETS: Mapping[str, DataSet] = {  # by what presets' names have
     "ade-full": DataSet(title="ADE20K, all classes", validation_images=2000),
     "mapillary-vistas": DataSet(title="Mapillary Vistas", validation_images=2000),
     "coco-stuff": DataSet(title="COCO-Stuff 10k", validation_images=1000),
+    "youtubevis-2019": DataSet(title="YouTubeVIS 2019", validation_images=302),
+    "youtubevis-2021": DataSet(title="YouTubeVIS 2021", validation_images=421),
 }
 
 
@@ -204,17 +209,20 @@ def _table(
     test_size: tuple[int, int],
     metrics: tuple[str, ...],
     rows: Mapping[str, tuple[str, *tuple[float, ...]]],
+    architecture: Literal["mask2former", "video_mask2former"] = "mask2former",
 ) -> dict[str, Preset]:
     """The presets of one table of the model zoo; a row has the file's digits, then the scores."""
+    of_videos = architecture == "video_mask2former"
+    kind = VideoMask2FormerConfig if of_videos else Mask2FormerConfig
     presets = {}
     for backbone, (digits, *scores) in rows.items():
         name = f"{backbone}-{data_set}-{task}"
         cfg = _BACKBONES[backbone]
         queries = 200 if backbone == "swin-large" and task != "semantic" else 100
         presets[name] = Preset(
-            architecture="mask2former",
+            architecture=architecture,
             data_set=data_set,
-            config=Mask2FormerConfig(
+            config=kind(
                 labels=labels,
                 task=task,
                 backbone=cfg,
@@ -233,7 +241,9 @@ def _table(
 
 def _is_on_hub(backbone: str, data_set: str, task: Task) -> bool:
     """Whether a public trace of the model's repository on the hub was found."""
-    if backbone.startswith("resnet") or (data_set, task) == ("ade", "instance"):
+    if backbone.startswith("resnet") or data_set.startswith("youtubevis"):
+        return False
+    if (data_set, task) == ("ade", "instance"):
         return False
     return (backbone, data_set, task) != ("swin-base-IN21k", "cityscapes", "instance")
 
@@ -507,5 +517,57 @@ PRESETS: Mapping[str, Preset] = {
         MAPILLARY_VISTAS,
         (2048, 2048),
         {"resnet50": ("f3fc73", 53.1)},
+    ),
+    **_table(
+        "youtubevis-2019",
+        "instance",
+        YOUTUBEVIS_2019,
+        (360, 1333),
+        ("AP",),
+        {
+            "resnet50": ("34112b", 46.4),
+            "resnet101": ("a34dca", 49.2),
+        },
+        "video_mask2former",
+    ),
+    **_table(
+        "youtubevis-2019",
+        "instance",
+        YOUTUBEVIS_2019,
+        (480, 1333),
+        ("AP",),
+        {
+            "swin-tiny": ("26fffe", 51.5),
+            "swin-small": ("4a5174", 54.3),
+            "swin-base-IN21k": ("221a8a", 59.5),
+            "swin-large": ("c5c739", 60.4),
+        },
+        "video_mask2former",
+    ),
+    **_table(
+        "youtubevis-2021",
+        "instance",
+        YOUTUBEVIS_2021,
+        (360, 1333),
+        ("AP",),
+        {
+            "resnet50": ("b8aae2", 40.6),
+            "resnet101": ("6efd7a", 42.4),
+            "swin-large": ("4da256", 52.6),
+        },
+        "video_mask2former",
+    ),
+    **_table(
+        "youtubevis-2021",
+        "instance",
+        YOUTUBEVIS_2021,
+        (480, 1333),
+        ("AP",),
+        {
+            "swin-tiny": ("965185", 45.9),
+            "swin-small": ("0dec91", 48.6),
+            "swin-base-IN21k": ("a9b925", 52.0),
+        },
+        "video_mask2former",
     ),
 }

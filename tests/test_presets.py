@@ -11,9 +11,10 @@ from m2f_jax.config import (
     ModelConfig,
     ResNetConfig,
     SwinConfig,
+    VideoMask2FormerConfig,
 )
 from m2f_jax.inference.processor import ImageProcessor
-from m2f_jax.labels import numbered, published_labels
+from m2f_jax.labels import YOUTUBEVIS_2019, YOUTUBEVIS_2021, numbered, published_labels
 from m2f_jax.modeling.parameters import trained_shapes
 from m2f_jax.presets import DATA_SETS, PRESETS, name_of, nearest_preset, preset
 
@@ -33,6 +34,12 @@ PUBLISHED = {  # data set and task: classes, backbones
     "ade-semantic": (150, ALL),
     "mapillary-vistas-panoptic": (65, LARGEST),
     "mapillary-vistas-semantic": (65, LARGEST),
+    "youtubevis-2019-instance": (40, NO_PLAIN_BASE),
+    "youtubevis-2021-instance": (40, NO_PLAIN_BASE),
+}
+OF_VIDEOS = {
+    "youtubevis-2019-instance": YOUTUBEVIS_2019,
+    "youtubevis-2021-instance": YOUTUBEVIS_2021,
 }
 PLAIN_SWINS = ("swin-tiny", "swin-small", "swin-base", "swin-large")
 THREE_RESNETS = (*RESNETS, "resnet101c")
@@ -45,7 +52,7 @@ PUBLISHED_MASKFORMERS = {  # the ends of names: task, classes, backbones
     "coco-stuff": ("semantic", 171, THREE_RESNETS),
     "vistas": ("semantic", 65, ("resnet50",)),
 }
-MASK2FORMERS = [name for name, x in PRESETS.items() if x.architecture == "mask2former"]
+MASK2FORMERS = [name for name, x in PRESETS.items() if x.architecture != "maskformer"]
 MASKFORMERS = [name for name, x in PRESETS.items() if x.architecture == "maskformer"]
 
 
@@ -54,7 +61,7 @@ def test_every_published_model_is_there():
         f"{backbone}-{data}" for data, (_, backbones) in PUBLISHED.items() for backbone in backbones
     }
     assert set(MASK2FORMERS) == names
-    assert len(names) == 47
+    assert len(names) == 59
     assert set(MASKFORMERS) == {
         f"maskformer-{backbone}-{data}"
         for data, (_, _, backbones) in PUBLISHED_MASKFORMERS.items()
@@ -108,7 +115,8 @@ def test_config_fits_the_name(name):
     kind, data = re.fullmatch(rf"({kinds})-(.+)", name).groups()
     assert config.task == data.rpartition("-")[2]
     assert config.num_classes == PUBLISHED[data][0]
-    assert config.labels == published_labels(config.num_classes)
+    assert config.labels == OF_VIDEOS.get(data, published_labels(config.num_classes))
+    assert isinstance(config, VideoMask2FormerConfig if data in OF_VIDEOS else Mask2FormerConfig)
     many = kind == "swin-large" and config.task != "semantic"
     assert config.decoder.num_queries == (200 if many else 100)
     if kind in RESNETS:
@@ -191,6 +199,26 @@ def test_only_mapillary_keeps_queries_of_any_score():
     }
 
 
+def test_videos():
+    """Test sizes and spot checks of scores; and both years have other classes of each number."""
+    videos = {name: x for name, x in PRESETS.items() if "-youtubevis-" in name}
+    smaller = {name for name, x in videos.items() if x.shortest_edge == 360}
+    assert {x.shortest_edge for x in videos.values()} == {360, 480}
+    assert smaller == {
+        *(name for name in videos if name.startswith("resnet")),
+        "swin-large-youtubevis-2021-instance",
+    }
+    assert PRESETS["resnet50-youtubevis-2019-instance"].scores == {"AP": 46.4}
+    assert PRESETS["swin-large-youtubevis-2021-instance"].scores == {"AP": 52.6}
+    years = list(OF_VIDEOS.values())
+    assert [len({label.name for label in labels}) for labels in years] == [40, 40]
+    assert [[label.id for label in labels] for labels in years] == [list(range(1, 41))] * 2
+    names = [[label.name for label in labels] for labels in years]
+    assert set(names[0]) - set(names[1]) == {"ape", "owl", "sedan", "hand", "eagle"}
+    assert not any(a == b for a, b in zip(*names, strict=True))
+    assert [x.index("giant_panda") for x in names] == [1, 16]
+
+
 def test_preset_by_either_name():
     name = "swin-large-cityscapes-instance"
     assert preset(name) is preset(f"facebook/mask2former-{name}") is PRESETS[name]
@@ -212,6 +240,7 @@ def test_unknown_name_shows_what_comes_close():
     [
         ("resnet50-coco-instance", 23_454_912, 6_035_904, 14_479_441),
         ("resnet101-coco-instance", 42_394_816, 6_035_904, 14_479_441),
+        ("swin-large-youtubevis-2019-instance", 195_201_204, 5_790_144, 14_520_361),
     ],
 )
 def test_numbers_of_trained_parameters_are_the_authors(name, backbone, pixel_decoder, decoder):
@@ -251,7 +280,6 @@ def test_numbers_of_a_maskformers_parameters(name, total, backbone, pixel_decode
         "swin-tiny-cityscapes-instance",
         "swin-small-cityscapes-panoptic",
         "swin-base-ade-semantic",
-        "swin-large-mapillary-vistas-panoptic",
         "maskformer-resnet101-ade-panoptic",
         "maskformer-swin-tiny-coco",
         "maskformer-swin-small-ade",
@@ -276,6 +304,7 @@ def test_names_and_where_the_weights_are():
         *(name for name in PRESETS if name.startswith("resnet") or "resnet101c" in name),
         *(f"maskformer-{x}-{y}" for x in RESNETS for y in ("coco", "ade-panoptic", "coco-stuff")),
         "maskformer-resnet101-ade20k-full",
+        *(name for name in PRESETS if "-youtubevis-" in name),
         "swin-large-ade-instance",
         "swin-base-IN21k-cityscapes-instance",
     }

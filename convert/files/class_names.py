@@ -14,6 +14,8 @@ from m2f_jax.labels import (
     COCO,
     COCO_STUFF,
     MAPILLARY_VISTAS,
+    YOUTUBEVIS_2019,
+    YOUTUBEVIS_2021,
     Label,
     numbered,
     things,
@@ -26,6 +28,8 @@ DATA_SETS = {
     "ade20k": ADE20K,
     "ade20k-full": ADE20K_FULL,
     "mapillary": MAPILLARY_VISTAS,
+    "youtubevis-2019": YOUTUBEVIS_2019,
+    "youtubevis-2021": YOUTUBEVIS_2021,
 }
 MAX_CLASSES = 65_535  # and ids: PNG maps have 16 bits
 FORMS = 'names, or objects such as {"id": 1, "name": "cat", "isthing": 1}'

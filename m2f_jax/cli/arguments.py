@@ -105,6 +105,9 @@ class Convert:
     """What the model was trained for, where the source doesn't say."""
     num_heads: Annotated[int | None, Between(1, 1024)] = None
     """Attention heads of an authors' file, which doesn't say; 8 by default."""
+    kind: Literal["mask2former", "video_mask2former"] | None = None
+    """Whether an authors' Mask2Former is of images or of videos, which its file doesn't say; by
+    default what a published name tells, else of images."""
     labels: LabelsName = None
     """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
     ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""

@@ -4,6 +4,7 @@ import time
 
 from m2f_jax.cli.arguments import Convert
 from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.config import MODELS
 from m2f_jax.convert import convert
 
 
@@ -18,6 +19,7 @@ def run(command: Convert) -> int:
         num_heads=command.num_heads,
         labels=command.labels,
         revision=command.revision,
+        kind=None if command.kind is None else MODELS[command.kind],
         overwrite=command.overwrite,
     )
     config, processor = checkpoint.config, checkpoint.processor

@@ -22,6 +22,7 @@ from m2f_jax.config import (
     ResNetConfig,
     SwinConfig,
     TransformerDecoderConfig,
+    VideoMask2FormerConfig,
 )
 from m2f_jax.inference.export.running import is_exported, read_program
 from m2f_jax.inference.processor import ImageProcessor
@@ -163,15 +164,16 @@ def describe_part(cfg: Any) -> str:
 
 
 def measure(config: ModelConfig, size: tuple[int, int]) -> dict[str, Any]:
-    """What XLA plans for one image of this size on the default device, in float32."""
+    """What XLA plans for an image of this size, or two frames, on the default device in float32."""
     model = abstract_model(config)
-    image = jax.ShapeDtypeStruct((1, *size, 3), np.float32)
+    clip = (2,) if isinstance(config, VideoMask2FormerConfig) else ()
+    image = jax.ShapeDtypeStruct((1, *clip, *size, 3), np.float32)
     memory = forward.lower(model, image, all_layers=False).compile().memory_analysis()
     if memory is None:
         raise ValueError(f"XLA reports no memory figures on {jax.default_backend()}")
     return {
         "device": jax.devices()[0].device_kind,
-        "image": list(size),
+        "clip" if clip else "image": [*clip, *size],
         "arguments (MiB)": round(memory.argument_size_in_bytes / MEBI, 1),
         "temporaries (MiB)": round(memory.temp_size_in_bytes / MEBI, 1),
         "results (MiB)": round(memory.output_size_in_bytes / MEBI, 1),

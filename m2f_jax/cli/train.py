@@ -18,6 +18,7 @@ from m2f_jax.cli.training.settings import (
     chosen_recipe,
     with_overrides,
 )
+from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.datasets.checked_files import CheckedFiles
 from m2f_jax.modeling.model import Model
 from m2f_jax.pretrained import start_from
@@ -39,6 +40,11 @@ def run(command: Train) -> int:
     join_processes(command.processes)
     console = terminal(quiet=jax.process_index() > 0)
     chosen = with_overrides(chosen_recipe(command), command)
+    if isinstance(chosen.train.model, VideoMask2FormerConfig):
+        raise ValueError(
+            f"{command.recipe} trains a model of videos, and m2f train reads images; "
+            "m2f_jax.training.train_step takes batches of clips"
+        )
     check_machine(chosen, command)
     data = find_data(Path(command.data), chosen.train.model.task, None, command.invalid)
     chosen = chosen.with_classes(data.examples.labels)

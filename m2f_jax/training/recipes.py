@@ -107,6 +107,8 @@ def recipe(name: str) -> Recipe:
     published = preset(name)
     if isinstance(published.config, MaskFormerConfig):
         return _of_maskformer(published)
+    if isinstance(published.config, VideoMask2FormerConfig):
+        return _of_video(published)
     return _of_mask2former(published)
 
 
@@ -145,6 +147,21 @@ def _of_mask2former(published: Preset) -> Recipe:
         augmentation=AUGMENTATIONS["cityscapes"],
         keep_empty=config.task != "semantic",
         test_size=size,
+    )
+
+
+def _of_video(published: Preset) -> Recipe:
+    """From a model of COCO's instances (`--from`); about eight epochs, with one drop."""
+    steps, drop = (6000, 4000) if published.data_set == "youtubevis-2019" else (8000, 5500)
+    crop = RandomCrop(shortest_edges=(360, 480), longest_edge=1333)
+    return Recipe(
+        train=TrainConfig(
+            model=published.config,
+            steps=steps,
+            optimizer=OptimizerConfig(milestones=(drop / steps,)),
+        ),
+        augmentation=Augmentation(size=(480, 864), crop=crop),
+        test_size=(published.shortest_edge, published.longest_edge),
     )
 
 

@@ -283,7 +283,8 @@ def test_published_models(name):
     theirs = {}
     for rule in rules.expand(authors_tables.table_of(config).rules, shapes):
         theirs |= rules.saved_shapes(rule, shapes)
-    assert authors_tables.infer_config(theirs, config.labels, config.task) == config
+    kind = type(config)
+    assert authors_tables.infer_config(theirs, config.labels, config.task, kind=kind) == config
     assert authors_tables.count_classes(theirs) == config.num_classes
     queries = config.decoder.num_queries
     assert authors_tables.count_queries(theirs) == queries

@@ -79,6 +79,8 @@ def test_published_models_are_trained_as_published(name):
         ("swin-large-ade-semantic", 160_000, (640, 640), ()),
         ("swin-large-mapillary-vistas-panoptic", 300_000, (1024, 1024), ()),
         ("swin-tiny-coco-instance", 368_750, (1024, 1024), (327_778, 355_092)),
+        ("swin-tiny-youtubevis-2019-instance", 6000, (480, 864), (4000,)),
+        ("resnet50-youtubevis-2021-instance", 8000, (480, 864), (5500,)),
         ("swin-large-coco-panoptic", 737_500, (1024, 1024), (655_556, 710_184)),
     ],
 )
