@@ -16,6 +16,7 @@ from m2f_jax.config import (
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
+    VideoMask2FormerConfig,
 )
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import ImageProcessor
