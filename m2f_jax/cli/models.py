@@ -48,7 +48,8 @@ def is_said(word: str, name: str, preset: Preset) -> bool:
 
     It is called by its backbone, data set, task and architecture.
     """
-    called = (name, preset.architecture, DATA_SETS[preset.data_set].title)
+    task, data_set = preset.config.task, DATA_SETS[preset.data_set].title
+    called = (name, preset.architecture, data_set, task)
     return any(word in text.lower() for text in called) or word in (
         preset.file,
         digits_of(preset),

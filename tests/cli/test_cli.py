@@ -127,7 +127,8 @@ def test_published_models_are_listed(capsys):
                                                 "resnet101-cityscapes-instance"]),
         (["Vistas", "semantic", "swin"], ["swin-large-mapillary-vistas-semantic"]),
         (["ADE20K", "semantic", "50"], ["resnet50-ade-semantic",  # and no file with a 50 in it
-                                        "maskformer-resnet50-ade"]),
+                                        "maskformer-resnet50-ade",
+                                        "maskformer-resnet50-ade20k-full"]),
         (["dfa862"], ["swin-large-cityscapes-instance"]),
         (["model_final_dfa862.pkl"], ["swin-large-cityscapes-instance"]),
         (["facebook/mask2former-swin-large-ade-panoptic"], ["swin-large-ade-panoptic"]),
