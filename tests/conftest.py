@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import m2f_jax
 from m2f_jax.config import (
@@ -22,9 +23,10 @@ from m2f_jax.config import (
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
+    VideoMask2FormerConfig,
 )
 from m2f_jax.inference.processor import ImageProcessor
-from m2f_jax.labels import numbered
+from m2f_jax.labels import Label, numbered
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
@@ -304,3 +306,16 @@ def window_attention_kernel(monkeypatch) -> ModuleType:
     monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
     return module
+
+
+VIDEO_LABELS = (Label(id=7, name="cat", is_thing=True), Label(id=3, name="dog", is_thing=True))
+
+
+@pytest.fixture(scope="session")
+def video_model(tmp_path_factory) -> Path:
+    """The folder of a tiny random model of videos."""
+    folder = tmp_path_factory.mktemp("video_model")
+    parts = {name: getattr(MICRO, name) for name in ("backbone", "pixel_decoder", "decoder")}
+    config = VideoMask2FormerConfig(labels=VIDEO_LABELS, **parts)
+    VideoMask2Former(config, rngs=nnx.Rngs(0)).save_pretrained(folder)
+    return folder

@@ -4,30 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from flax import nnx
 from PIL import Image
 
 from m2f_jax import ImageProcessor, VideoMask2Former
 from m2f_jax.cli import main
-from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.inference.video_segmenter import VideoSegmenter
-from m2f_jax.labels import Label
 from m2f_jax.rle import encode_rle
-from tests.conftest import MICRO
+from tests.conftest import VIDEO_LABELS as LABELS
 
 SIZE = (32, 64)
 LENGTH = 3
-LABELS = (Label(id=7, name="cat", is_thing=True), Label(id=3, name="dog", is_thing=True))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny random model of videos."""
-    folder = tmp_path_factory.mktemp("video_model")
-    parts = {name: getattr(MICRO, name) for name in ("backbone", "pixel_decoder", "decoder")}
-    config = VideoMask2FormerConfig(labels=LABELS, **parts)
-    VideoMask2Former(config, rngs=nnx.Rngs(0)).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -78,9 +64,9 @@ def results_of(root):
     ]
 
 
-def test_a_model_and_its_exported_results_score_the_same(root, model, tmp_path, capsys):
+def test_a_model_and_its_exported_results_score_the_same(root, video_model, tmp_path, capsys):
     out, export = tmp_path / "out", tmp_path / "export"
-    arguments = ["--model", model, "--out", out, "--export", export]
+    arguments = ["--model", video_model, "--out", out, "--export", export]
     assert evaluate(root, *arguments) == 0
     first = json.loads((out / "results.json").read_text())
     assert "128 x 128" in (out / "report.html").read_text()
@@ -96,10 +82,10 @@ def test_a_model_and_its_exported_results_score_the_same(root, model, tmp_path, 
     assert json.loads((again / "results.json").read_text())["official"] == first["official"]
 
 
-def test_the_segmenter_is_the_model_with_its_processor(root, model):
+def test_the_segmenter_is_the_model_with_its_processor(root, video_model):
     processor = ImageProcessor()
     frames = sorted((root / "valid" / "JPEGImages" / "v1").iterdir())
-    network = VideoMask2Former.from_pretrained(model)
+    network = VideoMask2Former.from_pretrained(video_model)
     batch = processor.video_batch(frames)
     [expected] = processor.post_process_video_instance_segmentation(
         network(batch.pixel_values), batch.sizes

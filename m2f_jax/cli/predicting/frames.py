@@ -5,7 +5,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -16,6 +16,7 @@ from m2f_jax.files import replacing
 from m2f_jax.images import read_image
 
 
+@runtime_checkable
 class Annotated(Protocol):
     """Where annotated frames go, in their order."""
 
@@ -24,6 +25,7 @@ class Annotated(Protocol):
         ...
 
 
+@runtime_checkable
 class Frames(Protocol):
     """A video to read.
 

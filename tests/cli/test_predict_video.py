@@ -1,0 +1,176 @@
+"""`m2f predict --video`: a video file and a folder of frames, in clips, as users meet it."""
+
+import json
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from m2f_jax.eval.predictions.ytvis_results import TrackResults
+from PIL import Image
+
+from m2f_jax.cli import main
+from m2f_jax.cli.predicting.video_file import AnnotatedFile, VideoFile
+from m2f_jax.datasets.ytvis import ytvis_dataset
+from tests.conftest import VIDEO_LABELS
+
+SIZE = (32, 64)
+LENGTH = 5
+
+
+def picture(t):
+    pixels = np.full((*SIZE, 3), 60, np.uint8)
+    pixels[8:24, 5 * t + 4 : 5 * t + 24] = (220, 80, 40)
+    return pixels
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "frames"
+    path.mkdir()
+    for t in range(LENGTH):
+        Image.fromarray(picture(t)).save(path / f"{t:03d}.png")
+    (path / "notes.txt").write_text("no frame")
+    return path
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "street.mp4"
+    with AnnotatedFile(path, Fraction(10)) as video:
+        for t in range(LENGTH):
+            video.write(picture(t))
+    return path
+
+
+def predict(video, *arguments, out):
+    options = ["--threshold", "0.2", "--clip-length", "3", "--clip-overlap", "1"]
+    named = ["--video", video, "--out", out, *arguments]
+    return main(["predict", *map(str, [*options, *named])])
+
+
+def read(out):
+    return json.loads((out / "predictions.json").read_text())
+
+
+def test_a_folder_of_frames(folder, video_model, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict(folder, "--model", video_model, out=out) == 0
+    said = capsys.readouterr().err
+    assert "5 frames in 2 clips of 3, which share 1 or more; objects were joined" in said
+    tracks = read(out)
+    assert tracks
+    assert [len(track["segmentations"]) for track in tracks] == [LENGTH] * len(tracks)
+    assert all(any(track["segmentations"]) for track in tracks)
+    scores = [track["score"] for track in tracks]
+    assert scores == sorted(scores, reverse=True)
+    names = [f"{t:03d}.png" for t in range(LENGTH)]
+    assert sorted(x.name for x in (out / "annotated").iterdir()) == names
+    with Image.open(out / "annotated" / "000.png") as drawn:
+        assert (np.asarray(drawn) != picture(0)).any()
+    [video] = json.loads((out / "videos.json").read_text())
+    assert video == {"id": "frames", "length": LENGTH, "height": 32, "width": 64} | {
+        "file_names": names
+    }
+    # With the ground truth's header around it, it is what m2f eval ytvis reads.
+    categories = [{"id": label.id, "name": label.name} for label in VIDEO_LABELS]
+    truth = tmp_path / "truth.json"
+    truth.write_text(json.dumps({"videos": [video], "categories": categories, "annotations": []}))
+    found = TrackResults.find(out, ytvis_dataset(truth)).predictions["frames"]
+    assert len(found.scores) == len(tracks)
+
+    before = (out / "predictions.json").stat().st_mtime_ns
+    assert predict(folder, "--model", video_model, out=out) == 0
+    assert "is done already" in capsys.readouterr().err
+    assert (out / "predictions.json").stat().st_mtime_ns == before
+    assert predict(folder, "--model", video_model, "--top-k", 3, out=out) == 1
+    assert "top_k 10 there, 3 now" in capsys.readouterr().err
+    (folder / "004.png").unlink()
+    assert predict(folder, "--model", video_model, out=out) == 1
+    assert "results of other settings (other video)" in capsys.readouterr().err
+
+
+def test_a_file_goes_on_where_it_stopped(file, video_model, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict(file, "--model", video_model, out=out) == 0
+    expected = read(out)
+    with av.open(str(out / "annotated.mp4")) as video:
+        assert video.streams.video[0].average_rate == 10
+        assert sum(1 for _ in video.decode(video=0)) == LENGTH
+    (out / "predictions.json").unlink()
+    (out / "annotated.mp4").unlink()
+    (out / "clips" / "00000002.json").unlink()
+    kept = out / "clips" / "00000000.json"
+    changed = json.loads(kept.read_text())
+    changed["scores"] = [0] * len(changed["scores"])  # to see that it is taken up
+    kept.write_text(json.dumps(changed))
+    assert predict(file, "--model", video_model, out=out) == 0
+    assert (out / "annotated.mp4").exists()
+    again = read(out)
+    assert again[0]["score"] < 0.8 * expected[0]["score"]
+    masks = [sorted(json.dumps(x["segmentations"]) for x in tracks) for tracks in (expected, again)]
+    assert masks[0] == masks[1]
+
+    (out / "predictions.json").unlink()
+    kept.write_text('{"size": [32, 64], "scores": [], "labels": [], "counts": [["1"]]}')
+    assert predict(file, "--model", video_model, out=out) == 1
+    assert f"{kept}: scores, labels and counts must be equally" in capsys.readouterr().err
+    assert predict(file, "--model", video_model, "--overwrite", out=out) == 0
+    assert read(out) == expected
+
+
+def test_frames_of_a_file(file, tmp_path):
+    video = VideoFile(file, upright=True)
+    assert (video.count, video.rate) == (LENGTH, 10)
+    for t, frame in enumerate(video):
+        assert abs(frame.astype(int) - picture(t)).mean() < 8  # as far as the codec goes
+    odd = tmp_path / "odd.mp4"
+    with AnnotatedFile(odd, Fraction(25)) as written:
+        written.write(picture(0)[:-1, :-1])
+    assert [frame.shape for frame in VideoFile(odd, upright=True)] == [(*SIZE, 3)]
+
+
+def test_what_cannot_be_segmented_is_refused(folder, file, video_model, tmp_path, capsys):
+    def refused(video, *arguments, out="out"):
+        assert predict(video, *arguments, out=tmp_path / out) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("m2f: ")
+        return error
+
+    assert "is no model of videos, which --video needs" in refused(folder)
+    assert "--tile is for images, not for a --video" in refused(folder, "--tile", 64)
+    assert "name images or a --video" in refused(folder, tmp_path / "a.jpg")
+    assert "--clip-overlap 3 must be less than --clip-length 3" in refused(
+        folder, "--clip-overlap", 3
+    )
+    assert "nowhere is missing; name a video file" in refused(tmp_path / "nowhere")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(file.read_bytes()[:300])
+    assert f"{broken} can't be read as a video" in refused(broken)
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    assert f"{text} can't be read as a video" in refused(text)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert f"{empty} holds no images" in refused(empty)
+    Image.fromarray(picture(0)[:20]).save(folder / "005.png")
+    model = ("--model", video_model)
+    error = refused(folder, *model, out="sizes")
+    assert "005.png is 20 x 64 (height x width), and the video's first frame 32 x 64" in error
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    assert "holds files that aren't of m2f predict" in refused(folder, *model, out="other")
+    arguments = ["predict", str(folder), "--model", str(video_model), "--out", str(tmp_path / "x")]
+    assert main(arguments) == 1
+    assert "is a model of videos; give it a video with --video" in capsys.readouterr().err
+
+
+def test_without_pyav_one_line_says_what_to_install(file, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    monkeypatch.delitem(sys.modules, "m2f_jax.cli.predicting.video_file")
+    assert predict(file, out=tmp_path / "out") == 1
+    message = "m2f: m2f predict needs av: pip install 'm2f-jax[video]'\n"
+    assert capsys.readouterr().err == message
+    assert predict(folder, out=tmp_path / "out") == 1
+    assert "is no model of videos" in capsys.readouterr().err
