@@ -13,6 +13,7 @@ from m2f_jax.datasets.ytvis import YtvisDataset
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.presets import DATA_SETS, PRESETS, Preset, name_of
 
+OWN_RULES = ("cityscapes", "youtubevis")  # of other data sets, COCO's
 METRICS = {"instance": ("AP", "AP50"), "panoptic": ("PQ",), "semantic": ("mIoU",)}
 
 
@@ -90,8 +91,10 @@ def different_data(preset: Preset, dataset: Dataset | YtvisDataset, task: Task, 
     Data sets are told apart by their rules, the number of images and, of Cityscapes, the cities.
     """
     data = DATA_SETS[preset.data_set]
-    theirs = f"is of the {data.validation_images} validation images of {data.title}"
-    if (preset.data_set == "cityscapes") != (dataset.rules == "cityscapes"):
+    rules = preset.data_set.partition("-")[0]
+    unit = "videos" if rules == "youtubevis" else "images"
+    theirs = f"is of the {data.validation_images} validation {unit} of {data.title}"
+    if dataset.rules != (rules if rules in OWN_RULES else "coco"):
         return f"{theirs}, and this was counted by the rules of another data set"
     if count != data.validation_images:
         return f"{theirs}, and this is of {count}"

@@ -1,6 +1,7 @@
 """`m2f predict --video`: a video file and a folder of frames, in clips, as users meet it."""
 
 import json
+import struct
 import sys
 from fractions import Fraction
 
@@ -129,6 +130,18 @@ def test_frames_of_a_file(file, tmp_path):
     with AnnotatedFile(odd, Fraction(25)) as written:
         written.write(picture(0)[:-1, :-1])
     assert [frame.shape for frame in VideoFile(odd, upright=True)] == [(*SIZE, 3)]
+
+
+def test_a_file_that_was_filmed_upright_is_turned(file):
+    data = bytearray(file.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # x' = -y, y' = x: the upper left corner goes to the right
+    data[matrix : matrix + 20] = struct.pack(">5i", 0, 1 << 16, 0, -1 << 16, 0)
+    file.write_bytes(data)
+    expected = np.rot90(picture(0), -1)
+    frame = next(iter(VideoFile(file, upright=True)))
+    assert frame.shape == expected.shape
+    assert abs(frame.astype(int) - expected).mean() < 8
+    assert next(iter(VideoFile(file, upright=False))).shape == (*SIZE, 3)
 
 
 def test_what_cannot_be_segmented_is_refused(folder, file, video_model, tmp_path, capsys):

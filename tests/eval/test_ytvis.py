@@ -4,11 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from m2f_jax.eval.published import published_scores
 from PIL import Image
 
 from m2f_jax import ImageProcessor, VideoMask2Former
 from m2f_jax.cli import main
+from m2f_jax.datasets.coco import coco_dataset
+from m2f_jax.datasets.ytvis import ytvis_dataset
 from m2f_jax.inference.video_segmenter import VideoSegmenter
+from m2f_jax.presets import PRESETS
 from m2f_jax.rle import encode_rle
 from tests.conftest import VIDEO_LABELS as LABELS
 
@@ -143,3 +147,18 @@ def test_what_cannot_be_scored_is_refused(root, tmp_path, capsys):
     assert "is missing; expected a file of" in refused(
         root, "--predictions", tmp_path / "none.json"
     )
+
+
+def test_published_scores_are_of_the_labels_that_nobody_has(root, tmp_path):
+    name = "resnet50-youtubevis-2019-instance"
+    config = PRESETS[name].config
+    processor = ImageProcessor.for_model(config)
+    dataset = ytvis_dataset(root)
+    found = published_scores(config, processor, dataset, "instance", 2, source=name)
+    assert "is of the 302 validation videos of YouTubeVIS 2019, and this is of 2" in found.problem
+    assert published_scores(config, processor, dataset, "instance", 302, source=name).scores
+    content = {"images": [], "categories": [], "annotations": []}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    images = coco_dataset(tmp_path / "coco.json", tmp_path, "instance")
+    found = published_scores(config, processor, images, "instance", 302, source=name)
+    assert "by the rules of another data set" in found.problem

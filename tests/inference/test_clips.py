@@ -91,6 +91,7 @@ def test_what_agrees_less_ends_and_begins():
     assert joiner.add(clip(6, 2), found((0, 0.8, [None, None, 5, 5]))) == [2]
     assert joiner.add(clip(8, 2), found()) == []
     assert joiner.add(clip(10, 2), found((0, 0.8, [5, 5, 5, 5]))) == [3]
+    assert joiner.add(clip(12, 2), found((1, 0.8, [5, 5, 5, 5]))) == [4]  # of another class
 
 
 def test_each_has_one_partner_and_all_together_the_best():
