@@ -330,10 +330,10 @@ def _parameter_shapes(config: ModelConfig, where: Path) -> dict[str, Shape]:
 
 
 def _no_deeper(config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
-    """Returns a config of one layer more than any that the weights may have, where it has more.
+    """Returns a config with at most one layer more than the weights have.
 
-    That layer's tensors are then missing, and are named at once: a model of hundreds of layers
-    would take a minute to lay out.
+    The tensors of that layer are then named as missing at once; to lay out a model of hundreds of
+    layers first would take a minute.
     """
     numbers = re.compile(r"(?<=\.)[0-9]{1,3}(?=\.)")
     deepest = 2 + max((int(x) for name in tensors for x in numbers.findall(name)), default=0)

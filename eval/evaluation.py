@@ -208,7 +208,7 @@ def checked_evaluation(
     limit: int | None = None,
     export: Path | None = None,
 ) -> tuple[Evaluation, list[Path]]:
-    """The evaluation of a model's classes and the files that it reads; pixels aren't read.
+    """Returns the evaluation of a model's classes and its files, checked but for their pixels.
 
     Raises:
         FileNotFoundError: files are missing.
@@ -242,7 +242,7 @@ def finish_export(folder: Path, evaluation: Evaluation, count: int):
     """Writes the JSON file of all images where the format has one.
 
     Raises:
-        FileNotFoundError: an image was exported once, and is gone.
+        FileNotFoundError: an image's entry was exported before and is gone.
     """
     dataset = evaluation.dataset
     file, names = folder.with_name(f"{folder.name}.json"), [x.name for x in dataset.images[:count]]
@@ -306,7 +306,7 @@ def digest_of_segmenter(segmenter: Segmenter | VideoSegmenter) -> str:
 
 
 def digest_of_files(paths: Sequence[Path]) -> str:
-    """A fingerprint of files by name, size and time of change."""
+    """Returns a fingerprint of files by name, size and time of change."""
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         status = os.stat(path)
@@ -387,7 +387,7 @@ def merged(evaluation: Evaluation, tables: Path, indices: Sequence[int]) -> Metr
 
 
 def to_bytes(metric: Metric) -> bytes:
-    """What `Metric.save` writes."""
+    """Returns what `Metric.save` writes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "metric.npz")
         metric.save(path)

@@ -25,7 +25,7 @@ def save_arrays(path: str | os.PathLike, format: str, **arrays: Any):
 
 @contextlib.contextmanager
 def saved_arrays(path: str | os.PathLike, format: str) -> Iterator[dict[str, np.ndarray]]:
-    """Gives what `save_arrays` wrote; any error within the block is one of a damaged file.
+    """Opens what `save_arrays` wrote; an error within the `with` block means a damaged file.
 
     Raises:
         FileNotFoundError: there is no such file.

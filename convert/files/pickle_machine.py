@@ -87,7 +87,7 @@ def key_of(value: Any) -> Any:
 
 
 def brief(value: Any) -> str:
-    """A value for a message: text as far as it is short, the kind of all else."""
+    """Returns a value as messages show it: short text as it is, and of all else the kind."""
     return f"{value[:80]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
 
 

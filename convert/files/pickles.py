@@ -273,7 +273,7 @@ def refer(reference: Any) -> Storage:
 
 
 def find_name(module: str, name: str) -> str:
-    """As `find`, for what is said of a storage in front of its numbers: names, and no calls."""
+    """As `find`, where a storage is described before its numbers: gives names and calls nothing."""
     found = find(module, name)
     if not isinstance(found, str):
         raise RefusedError(f"asks for {module}.{name} to describe a storage")
@@ -281,7 +281,7 @@ def find_name(module: str, name: str) -> str:
 
 
 def refer_whole(reference: Any) -> Storage:
-    """As `refer`, in PyTorch's old format, where a last entry would make it part of another."""
+    """As `refer`, in PyTorch's old format, whose last entry is None but for parts of another."""
     match reference:
         case (*first, None) if len(first) == 5:
             return refer(tuple(first))

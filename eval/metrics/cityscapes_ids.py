@@ -33,7 +33,7 @@ class SemanticClass:
 
 
 def _parse(text: str) -> tuple[SemanticClass, ...]:
-    """Classes from "category: name, name" entries between semicolons.
+    """Returns the classes in "category: name, name" entries between semicolons.
 
     A name may be followed by the mean area of its objects. Which classes are evaluated, the label
     ids of `CITYSCAPES` say: a class's id is its place.
@@ -76,7 +76,7 @@ def class_ids(instance_ids: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray
 
 
 def refuse_train_ids(confusion: Int[np.ndarray, "34 34"], side: str):
-    """Refuses predictions (columns) that look like train ids by their values and by their hits.
+    """Refuses predictions, the columns of a confusion table, that look like train ids.
 
     Raises:
         ValueError: only 0 to 18 are predicted, among them classes that are never evaluated, and

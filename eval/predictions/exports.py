@@ -48,7 +48,7 @@ def entries_of(folder: Path, names: Sequence[str]) -> Iterator[Any]:
     """Yields the entries that were kept.
 
     Raises:
-        FileNotFoundError: an image was exported once, and is gone.
+        FileNotFoundError: an image's entry was exported before and is gone.
     """
     for name in names:
         path = folder / f"{name}.json"

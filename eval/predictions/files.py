@@ -1,4 +1,4 @@
-"""Predictions in files: all are checked without their pixels first, then scored image by image.
+"""Scores predictions in files: first all are checked without their pixels, then image by image.
 
 There is one class per format; its `read` returns what an evaluation's `count` takes.
 """

@@ -1,4 +1,4 @@
-"""The files of predictions: one for each image, or named by another file; whole, and in size."""
+"""Finds files of predictions, one per image or named by another file; checks size and wholeness."""
 
 import os
 from collections.abc import Collection, Sequence

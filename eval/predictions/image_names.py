@@ -81,7 +81,7 @@ def one_of(text: str, images: Iterable[CocoImage]) -> str | None:
 
 
 def described(image: CocoImage | CocoFileImage) -> str:
-    """An image in messages."""
+    """Returns how messages name an image."""
     return f"{image.file_name!s:.100} (id {image.id})"
 
 

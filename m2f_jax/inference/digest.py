@@ -1,4 +1,4 @@
-"""Which model results are of."""
+"""The digest of a model, by which its results are told from those of others."""
 
 import hashlib
 import json

@@ -51,7 +51,7 @@ class Upsampling(NamedTuple):
 
 
 class ScoreUpsampling(NamedTuple):
-    """The plan of semantic-only models, whose class scores are computed at the padded size."""
+    """The plan of models for semantic maps alone: class scores are computed at the padded size."""
 
     upper_rows: Neighbours  # H of h: the upper of two padded rows that an output row lies between
     lower_rows: Neighbours
@@ -164,7 +164,7 @@ def _in_full_precision(function):
 def instances(
     class_logits: Float[Array, "Q K1"],
     mask_logits: Float[Array, "Q h w"],
-    way: Upsampling,
+    plan: Upsampling,
     threshold: Float[Array, ""],
     *,
     top_k: int,
@@ -177,9 +177,9 @@ def instances(
     probs, labels, queries = best_pairs(class_logits, top_k=top_k)
     top_k = len(probs)
     wanted = jnp.sum(probs >= threshold)
-    height, width = len(way.inside_rows), len(way.inside_columns)
+    height, width = len(plan.inside_rows), len(plan.inside_columns)
     at_once = min(top_k, INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
-    first_row, rows = rows_in_blocks(mask_logits.shape[1], way.rows)
+    first_row, rows = rows_in_blocks(mask_logits.shape[1], plan.rows)
 
     def add_chunk(i, state):
         mask_probs, packed = state
@@ -193,7 +193,7 @@ def instances(
             inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(1, 2))
             return inside, jnp.sum(masks, axis=(1, 2)), jnp.packbits(masks, axis=-1)
 
-        inside, areas, bits = over_strips(strip, mask_logits.shape[2], way.columns)
+        inside, areas, bits = over_strips(strip, mask_logits.shape[2], plan.columns)
         mean = inside.sum(axis=0) / (areas.sum(axis=0) + 1e-6)
         bits = side_by_side(bits, width // 8)
         return (
@@ -381,10 +381,10 @@ def _class_scores(
 @jax.jit
 @_in_full_precision
 def semantic_map(
-    class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: Upsampling
+    class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], plan: Upsampling
 ) -> Int[Array, "H W"]:
     """Returns every pixel's best class: the authors' `semantic_inference` at the output size."""
-    blocks = rows_in_blocks(mask_logits.shape[1], way.rows)
+    blocks = rows_in_blocks(mask_logits.shape[1], plan.rows)
 
     def strip(columns: Columns) -> Int[Array, "H C"]:
         def block(arrays) -> Int[Array, "R C"]:
@@ -394,22 +394,22 @@ def semantic_map(
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
-    strips = over_strips(strip, mask_logits.shape[2], way.columns)
-    return side_by_side(strips, len(way.columns.first))
+    strips = over_strips(strip, mask_logits.shape[2], plan.columns)
+    return side_by_side(strips, len(plan.columns.first))
 
 
 @jax.jit
 @_in_full_precision
 def semantic_map_from_scores(
-    class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], way: ScoreUpsampling
+    class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], plan: ScoreUpsampling
 ) -> Int[Array, "H W"]:
-    """Returns the same for semantic-only models, whose scores are computed at the padded size."""
-    rows = rows_in_blocks(mask_logits.shape[1], way.upper_rows, way.lower_rows)
-    blocks = (*rows, _blocks(way.lower_weight))
+    """Returns the same for models of semantic maps alone, from scores at the padded size."""
+    rows = rows_in_blocks(mask_logits.shape[1], plan.upper_rows, plan.lower_rows)
+    blocks = (*rows, _blocks(plan.lower_weight))
 
     def strip(output_columns: Columns) -> Int[Array, "H C"]:
         needed = output_columns.weights.shape[-1]
-        columns = _part_of(way.columns, mask_logits.shape[2], output_columns.first, needed)
+        columns = _part_of(plan.columns, mask_logits.shape[2], output_columns.first, needed)
 
         def block(arrays) -> Int[Array, "R C"]:
             first, *two_rows, weight = arrays
@@ -420,8 +420,8 @@ def semantic_map_from_scores(
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
-    strips = over_strips(strip, len(way.columns.first), way.output_columns)
-    return side_by_side(strips, len(way.output_columns.first))
+    strips = over_strips(strip, len(plan.columns.first), plan.output_columns)
+    return side_by_side(strips, len(plan.output_columns.first))
 
 
 def _part_of(columns: Neighbours, width: int, start: Int[Array, ""], count: int) -> Columns:
@@ -448,7 +448,7 @@ class Panoptic(NamedTuple):
 def panoptic_map(
     class_logits: Float[Array, "Q K1"],
     mask_logits: Float[Array, "Q h w"],
-    way: Upsampling,
+    plan: Upsampling,
     is_thing: Bool[Array, "K"],
     object_mask_threshold: Float[Array, ""],
     overlap_threshold: Float[Array, ""],
@@ -468,7 +468,7 @@ def panoptic_map(
     scores, labels = probs.max(axis=-1), probs.argmax(axis=-1)
     kept = (labels != num_classes) & (scores > object_mask_threshold)
     queries = jnp.arange(len(scores))[:, None, None]
-    blocks = (*rows_in_blocks(mask_logits.shape[1], way.rows), _blocks(way.inside_rows))
+    blocks = (*rows_in_blocks(mask_logits.shape[1], plan.rows), _blocks(plan.inside_rows))
 
     def strip(columns: Columns, inside_columns: Bool[Array, "C"]):
         def block(arrays):
@@ -487,9 +487,9 @@ def panoptic_map(
         return *(jax.lax.collapse(x, 0, 2) for x in (owner, visible)), [x.sum(0) for x in areas]
 
     owner, visible, areas = over_strips(
-        strip, mask_logits.shape[2], way.columns, way.inside_columns
+        strip, mask_logits.shape[2], plan.columns, plan.inside_columns
     )
-    owner, visible = (side_by_side(x, len(way.inside_columns)) for x in (owner, visible))
+    owner, visible = (side_by_side(x, len(plan.inside_columns)) for x in (owner, visible))
     owned_area, mask_area, segment_area = (area.sum(axis=0) for area in areas)
     ratio = owned_area / jnp.maximum(mask_area, 1)
     valid = kept & (segment_area > 0) & (mask_area > 0) & (ratio >= overlap_threshold)

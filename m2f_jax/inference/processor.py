@@ -215,8 +215,8 @@ class ImageProcessor:
         limit = jnp.float32(0 if threshold is None else threshold)
         results = []
         for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
-            way = postprocess.upsampling(masks.shape[1:], size, target)
-            found = postprocess.instances(classes, masks, way, limit, top_k=top_k)
+            plan = postprocess.upsampling(masks.shape[1:], size, target)
+            found = postprocess.instances(classes, masks, plan, limit, top_k=top_k)
             results.append(self.collect_instances(found, target, threshold))
         return results
 
@@ -316,8 +316,8 @@ class ImageProcessor:
         is_thing = self.is_thing(predictions.class_logits.shape[-1] - 1, thing_classes)
         results = []
         for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
-            way = postprocess.upsampling(masks.shape[1:], size, target)
-            found = self.compute_panoptic(classes, masks, way, is_thing)
+            plan = postprocess.upsampling(masks.shape[1:], size, target)
+            found = self.compute_panoptic(classes, masks, plan, is_thing)
             results.append(collect_panoptic(found, target, is_thing))
         return results
 
@@ -326,12 +326,12 @@ class ImageProcessor:
         things = self.thing_classes if thing_classes is None else thing_classes
         return np.ones(num_classes, bool) if things is None else np.isin(range(num_classes), things)
 
-    def compute_panoptic(self, class_logits, mask_logits, way, is_thing) -> postprocess.Panoptic:
+    def compute_panoptic(self, class_logits, mask_logits, plan, is_thing) -> postprocess.Panoptic:
         """Returns a panoptic map on the device, with this processor's thresholds."""
         return postprocess.panoptic_map(
             class_logits,
             mask_logits,
-            way,
+            plan,
             is_thing,
             jnp.float32(self.object_mask_threshold),
             jnp.float32(self.overlap_threshold),
@@ -347,22 +347,22 @@ class ImageProcessor:
         """Returns each image's class indices, int32 [height, width]."""
         results = []
         for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
-            way = self.score_way(masks.shape[1:], size, target)
-            results.append(collect_map(self.compute_semantic(classes, masks, way), target))
+            plan = self.score_plan(masks.shape[1:], size, target)
+            results.append(collect_map(self.compute_semantic(classes, masks, plan), target))
         return results
 
-    def score_way(
+    def score_plan(
         self, logits_size: Size, size: ImageSize, target: Size
     ) -> postprocess.Upsampling | postprocess.ScoreUpsampling:
         """Returns the upsampling plan of semantic scores."""
-        way_of = postprocess.score_upsampling if self.resize_scores else postprocess.upsampling
-        return way_of(logits_size, size, target)
+        plan_of = postprocess.score_upsampling if self.resize_scores else postprocess.upsampling
+        return plan_of(logits_size, size, target)
 
-    def compute_semantic(self, class_logits, mask_logits, way):
+    def compute_semantic(self, class_logits, mask_logits, plan):
         """Returns a semantic map on the device."""
         if self.resize_scores:
-            return postprocess.semantic_map_from_scores(class_logits, mask_logits, way)
-        return postprocess.semantic_map(class_logits, mask_logits, way)
+            return postprocess.semantic_map_from_scores(class_logits, mask_logits, plan)
+        return postprocess.semantic_map(class_logits, mask_logits, plan)
 
     def _each(self, predictions, sizes, target_sizes):
         if predictions.mask_logits.ndim != 4:

@@ -336,10 +336,10 @@ class Segmenter:
         [sizes] = self._spread(np.array([image.size.resized for image in filled]))
         predictions = self._predict(self.parameters, pixels, sizes)
         logits_size: Size = predictions.mask_logits.shape[2:]
-        way_of = self.processor.score_way if task == "semantic" else postprocess.upsampling
-        ways = [way_of(logits_size, image.size, image.target) for image in filled]
+        plan_of = self.processor.score_plan if task == "semantic" else postprocess.upsampling
+        plans = [plan_of(logits_size, image.size, image.target) for image in filled]
         extras = [image.extra for image in filled]
-        spread = [_stacked(x) for x in (ways, extras)]
+        spread = [_stacked(x) for x in (plans, extras)]
         limit = np.float32(0 if threshold is None else threshold)
         is_thing = self.processor.is_thing(self.config.num_classes)
         program = self._program(task, top_k, reduce)
@@ -382,15 +382,15 @@ class Segmenter:
             processor = self.processor
 
             def post_process(shared, image):
-                class_logits, mask_logits, way, extra = image
+                class_logits, mask_logits, plan, extra = image
                 is_thing, limit = shared
                 logits = class_logits, mask_logits
                 if task == "instance":
-                    found = postprocess.instances(*logits, way, limit, top_k=top_k)
+                    found = postprocess.instances(*logits, plan, limit, top_k=top_k)
                 elif task == "panoptic":
-                    found = processor.compute_panoptic(*logits, way, is_thing)
+                    found = processor.compute_panoptic(*logits, plan, is_thing)
                 else:
-                    found = processor.compute_semantic(*logits, way)
+                    found = processor.compute_semantic(*logits, plan)
                 return found if reduce is None else reduce(found, extra)
 
             self._programs[task, top_k, reduce] = self._per_device(

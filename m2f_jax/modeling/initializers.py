@@ -22,7 +22,7 @@ Initializer = Callable[..., jax.Array]  # of a key, a shape and a dtype, float32
 
 
 def initializer(draw: Draw) -> Initializer:
-    """Returns the initializer whose values `draw` takes from NumPy's generator."""
+    """Returns the initializer that draws values by `draw`, with a generator of NumPy's."""
 
     def initialize(key: jax.Array, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
         def on_host(seed: jax.typing.ArrayLike) -> np.ndarray:
@@ -38,7 +38,7 @@ def initializer(draw: Draw) -> Initializer:
 
 
 def constant(values: Callable[[Shape], np.ndarray]) -> Initializer:
-    """Returns the initializer that draws nothing."""
+    """Returns the initializer whose values depend on the shape alone."""
 
     def initialize(key: jax.Array, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
         def on_host() -> np.ndarray:
@@ -52,7 +52,7 @@ def constant(values: Callable[[Shape], np.ndarray]) -> Initializer:
 
 
 def uniform(bound_of: Callable[[Shape], float]) -> Initializer:
-    """Returns the uniform distribution between plus and minus a bound that the shape decides."""
+    """Returns the initializer that is uniform within plus and minus a bound, given the shape."""
 
     def draw(rng: np.random.Generator, shape: Shape) -> np.ndarray:
         values = rng.random(shape, np.float32)
@@ -93,7 +93,7 @@ kaiming_fan_out = initializer(
     )
 )
 
-# What PyTorch draws a layer's weights from if nobody says otherwise.
+# PyTorch's default for the weights of a layer.
 torch_default = uniform(lambda shape: math.sqrt(1 / fan_in(shape)))
 
 
@@ -103,7 +103,7 @@ def torch_default_bias(inputs: int) -> Initializer:
 
 
 def sampling_directions(num_heads: int, num_levels: int, num_points: int) -> Initializer:
-    """Each head looks in a direction of its own, with every point one pixel further."""
+    """Returns initial offsets: a direction of its own for each head, each point a pixel further."""
 
     def offsets(shape: Shape) -> np.ndarray:
         angle = np.arange(num_heads) * 2 * np.pi / num_heads

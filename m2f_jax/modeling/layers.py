@@ -22,8 +22,8 @@ from m2f_jax.modeling.initializers import (
 )
 
 GROUPS = 32  # of channels, for GroupNorm
-UNDECAYED = {"decay": False}  # metadata of parameters on which weight decay doesn't act
-EXACT = {"exact": True}  # metadata of parameters that stay in float32 whatever the others are in
+UNDECAYED = {"decay": False}  # metadata of parameters without weight decay
+EXACT = {"exact": True}  # metadata of parameters that stay in float32 in every model
 FROZEN = {**UNDECAYED, "frozen": True}  # and of those that aren't trained at all
 
 
@@ -34,11 +34,10 @@ def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """ReLU; on a CPU, written as a choice instead of a maximum.
+    """ReLU; on a CPU, written as a selection instead of a maximum.
 
-    XLA on a CPU would merge the maximum with the matrix products on both sides above some size,
-    and an MLP would take half as long again: it runs through a buffer of its own that it gets from
-    the system with every call. On a GPU the maximum is free, as a part of the first product.
+    XLA on a CPU merges a maximum with large matrix products around it, and an MLP takes half as
+    long again. On a GPU the maximum is free, as a part of the first product.
     """
     return jax.lax.platform_dependent(x, default=jax.nn.relu, cpu=lambda x: jnp.where(x <= 0, 0, x))
 
@@ -112,9 +111,8 @@ class MLP(nnx.Module):
     Without initializers, weights and biases are drawn as PyTorch does by default. `drop_rate` is of
     dropout after activations, where the call gets a key.
 
-    For the gradient, an activation's argument is kept and its result computed again, which is what
-    the next layer's weights need: keeping both would take 2 GiB more in a training step of Swin-L
-    on four crops of 512 x 1024.
+    For the gradient, an activation's argument is kept and its result recomputed: keeping both would
+    take 2 GiB more in a training step of Swin-L on four crops of 512 x 1024.
     """
 
     def __init__(
@@ -146,7 +144,7 @@ class MLP(nnx.Module):
         self, x: Float[Array, "*batch source"], *, drop_key: jax.Array | None = None
     ) -> Float[Array, "*batch target"]:
         batch = x.shape[:-1]
-        # Along one axis, as products have tokens, XLA on a CPU activates them in place.
+        # With a single axis of tokens, XLA on a CPU activates them in place.
         x = self.layers[0](x.reshape(-1, x.shape[-1]))
         for i, layer in enumerate(self.layers[1:]):
             x = jax.checkpoint(functools.partial(self._activate, layer))(x, folded(drop_key, i))
@@ -221,7 +219,7 @@ class Attention(nnx.Module):
 
 
 def split_heads(x: Float[Array, "B N C"], num_heads: int) -> Float[Array, "B H N D"]:
-    """Returns the heads apart, which lie side by side in the channels."""
+    """Splits channels into heads."""
     return einops.rearrange(x, "b n (h d) -> b h n d", h=num_heads)
 
 
@@ -236,8 +234,8 @@ def dot_product_attention(
 ) -> Float[Array, "B Q H D"]:
     """Softmax attention; logits and softmax in float32 at least.
 
-    They are computed again for the gradient: keeping them would take 1.4 GiB in a training step of
-    four crops of 512 x 1024.
+    The gradient recomputes them: keeping them would take 1.4 GiB in a training step of four crops
+    of 512 x 1024.
     """
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     logits = jnp.einsum("bhqd,bhnd->bhqn", queries, keys, preferred_element_type=wide)

@@ -187,7 +187,7 @@ def through_stages(
     drop_key: jax.Array | None = None,
     remat: bool = False,
 ) -> Any:
-    """Returns what `decode` makes of the feature pyramid, computed at the model's precision.
+    """Returns `decode` of the images' feature pyramid, all computed at the model's precision.
 
     Up to there, each frame of a clip is an image of its own.
     """

@@ -89,12 +89,12 @@ def cheapest(values: Float[Array, "N A B"], axis: int) -> tuple[Array, Array]:
 
 
 def take(values: Array, index: Int[Array, "N K"], default) -> Array:
-    """`values` [N, L] at each problem's indices, `default` where the index is L."""
+    """Returns `values` [N, L] at each problem's indices, or `default` where the index is L."""
     return jnp.take_along_axis(values, index, axis=1, mode="fill", fill_value=default)
 
 
 def put(values: Array, index: Int[Array, "N K"], new) -> Array:
-    """`values` [N, L] with `new` at each problem's indices; those equal to L are left out."""
+    """Returns `values` [N, L] with `new` at each problem's indices, but for indices equal to L."""
     new = jnp.broadcast_to(new, index.shape)
     return jax.vmap(lambda values, index, new: values.at[index].set(new, mode="drop"))(
         values, index, new
@@ -104,7 +104,7 @@ def put(values: Array, index: Int[Array, "N K"], new) -> Array:
 def bid(
     costs: Float[Array, "N M Q"], valid: Bool[Array, "N M"]
 ) -> tuple[Int[Array, "N M"], Float[Array, "N Q"], Int[Array, ""]]:
-    """Stage 1: queries of some targets, prices at which they are the cheapest, rounds."""
+    """Stage 1: returns queries of some targets, prices at which these are cheapest, and rounds."""
     num_problems, num_targets, num_queries = costs.shape
     queries = jnp.arange(num_queries)
 
@@ -138,7 +138,7 @@ def augment(
     query: Int[Array, "N M"],
     prices: Float[Array, "N Q"],
 ) -> tuple[Int[Array, "N M"], Int[Array, ""]]:
-    """Stage 2: queries of all valid targets, from what stage 1 found; and the steps it took."""
+    """Stage 2: returns the queries of all valid targets, given stage 1's results; and its steps."""
     num_problems, num_targets, num_queries = costs.shape
     targets, queries = jnp.arange(num_targets), jnp.arange(num_queries)
     shape = num_problems, num_queries

@@ -108,7 +108,7 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 
 def at_once(function: Callable) -> Callable:
-    """`function` of arrays with all points of all heads in one expression."""
+    """Lets `function` take all points of all heads at once, in one expression."""
 
     def compute(*arrays):
         return function(*arrays, points_at_once=arrays[2].shape[-1])
@@ -117,7 +117,7 @@ def at_once(function: Callable) -> Callable:
 
 
 def head_by_head(function: Callable) -> Callable:
-    """`function` of arrays whose second axis is the head, in a loop."""
+    """Calls `function` in a loop over the heads, the second axis of its arrays."""
 
     def compute(*arrays):
         def one_head(slices):
@@ -133,7 +133,7 @@ def head_by_head(function: Callable) -> Callable:
 def _places(
     sizes: Sizes, locations: Float[Array, "Q H L P 2"], points_at_once: int
 ) -> Iterator[tuple[Size, Index, list[tuple[Corner, Int[Array, "Q H p"]]]]]:
-    """Level by level, some points at a time: what is sampled there.
+    """Yields what is sampled, level by level and some points at a time.
 
     Yields:
         The size of the level; where the points stand in the arrays; their corners, each with its
@@ -174,7 +174,7 @@ def _forward_from_tables(
     locations: Float[Array, "Q H L P 2"],
     weights: Float[Array, "Q H L P"],
 ) -> Float[Array, "Q H D"]:
-    """`_forward` for a CPU, in two steps: where every corner is and what it counts; then the sums.
+    """`_forward` for a CPU: first tables of each corner's row and coefficient, then the sums.
 
     The first step runs over many points at a time and is compiled once, not for every point.
     """
@@ -204,8 +204,8 @@ def _forward_from_tables(
             result = result + take_rows(values, rows[corner, ..., point]) * coefficient
         return result
 
-    # In two parts, because XLA doesn't merge a sum into what joins two of them: merged with the
-    # reshape that follows, every channel would look into the tables again, four times as slow.
+    # In two parts, which XLA doesn't merge with the reshape that follows: merged, every channel
+    # would read the tables again, four times as slow.
     halves = zip(*(jnp.array_split(table, 2, axis=1) for table in tables), strict=True)
     return jnp.concatenate([sums(*half) for half in halves])
 
@@ -220,13 +220,13 @@ def _backward(
     dots: Callable[[Sequence[Array], Array], Sequence[Array]],
     points_at_once: int,
 ) -> tuple[Float[Array, "S H D"], Float[Array, "Q H L P 2"], Float[Array, "Q H L P"]]:
-    """The derivatives; corners are computed again, whole rows are scattered into float32.
+    """Returns the derivatives; corners are recomputed, and whole rows scattered into float32.
 
     `dots` multiplies each of some arrays with the gradient and sums over D.
     """
     dtype = jnp.promote_types(values.dtype, jnp.float32)
-    # The barrier makes XLA compute the corners again, which is cheap, instead of keeping them; and
-    # neither them nor zeros before the gradient is there.
+    # The barrier makes XLA recompute the corners, which is cheap, instead of keeping them, and
+    # allocate nothing before the gradient is there.
     values, locations, weights, gradient, zero = jax.lax.optimization_barrier(
         (values, locations, weights, gradient, jnp.zeros((), dtype))
     )
@@ -257,14 +257,14 @@ def _backward(
 def _dots(
     rows: Sequence[Float[Array, "Q H p D"]], gradient: Float[Array, "Q H 1 D"]
 ) -> list[Float[Array, "Q H p"]]:
-    """The products of every corner's row with its query's gradient."""
+    """Returns the dot products of every corner's row with its query's gradient."""
     return [(x * gradient).sum(-1) for x in rows]
 
 
 def _dots_in_one_reduction(
     rows: Sequence[Float[Array, "Q H p D"]], gradient: Float[Array, "Q H 1 D"]
 ) -> Sequence[Float[Array, "Q H p"]]:
-    """`_dots` for a CPU, where XLA gives each sum to a library that takes four times as long."""
+    """`_dots` for a CPU: for separate sums, XLA calls a library that takes four times as long."""
 
     def add(sums, terms):
         return tuple(a + b for a, b in zip(sums, terms, strict=True))

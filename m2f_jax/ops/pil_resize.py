@@ -32,8 +32,8 @@ class FilterTaps(NamedTuple):
 def filter_taps(source: int, target: int, padded: int) -> FilterTaps:
     """PIL's bilinear filter along an axis: a triangle, as wide as two samples of the coarser grid.
 
-    The last taps may lie beyond the source; their coefficients are zero. So are those of samples
-    from `target` up to `padded`, which makes these zero.
+    The last taps may lie beyond the source; their coefficients are zero. So are all coefficients of
+    samples from `target` up to `padded`, which are padding.
     """
     scale = source / target
     width = max(scale, 1.0)  # half of the triangle's base
@@ -70,7 +70,7 @@ def resize_as_pil(
 def _resize_axis(
     image: UInt8[Array, "H W C"], taps: FilterTaps, axis: int
 ) -> UInt8[Array, "_ _ C"]:
-    """One pass; the sum can't exceed 255 after rounding, for the coefficients' sum is about one."""
+    """Resizes one axis; a sum can't round to more than 255, as coefficients add up to about one."""
     coefficients = jnp.asarray(taps.coefficients)
     target, count = coefficients.shape
 

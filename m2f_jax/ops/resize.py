@@ -19,7 +19,7 @@ class Taps(NamedTuple):
 
 
 def bilinear_taps(source: int, target: int) -> Taps:
-    """How each of `target` samples along an axis lies between two of `source` samples."""
+    """Returns which two of `source` samples each of `target` samples along an axis lies between."""
     position = (np.arange(target) + 0.5) * (source / target) - 0.5
     position = np.clip(position, 0, source - 1)
     first = np.floor(position).astype(np.int32)
@@ -42,18 +42,18 @@ def nearest_taps(source: int, target: int) -> Int[np.ndarray, "target"]:
 
 
 class Band(NamedTuple):
-    """A matrix that is zero in each row but for neighbours from column `first` on, in float64."""
+    """A matrix in float64 whose rows have a few values side by side, from column `first` on."""
 
     first: Int[np.ndarray, "rows"]
     weights: Float[np.ndarray, "rows taps"]
 
     def rows(self, index: slice | Int[np.ndarray, "n"]) -> "Band":
-        """Some of the rows."""
+        """Returns some of the rows."""
         return Band(self.first[index], self.weights[index])
 
 
 def bilinear_band(source: int, target: int) -> Band:
-    """The resizing of an axis as a matrix, [target, source]."""
+    """Returns the matrix [target, source] that resizes an axis."""
     taps = bilinear_taps(source, target)
     weights = np.stack([1 - taps.weight, taps.weight], axis=1)
     at_the_end = taps.second == taps.first
@@ -64,7 +64,7 @@ def bilinear_band(source: int, target: int) -> Band:
 
 
 def resize_rows(band: Band, target: int) -> Band:
-    """The rows of a matrix resized: the product of a `bilinear_band` and the matrix."""
+    """Resizes the rows of a matrix: the product of a `bilinear_band` and the matrix."""
     taps = bilinear_taps(len(band.first), target)
     first, second = band.rows(taps.first), band.rows(taps.second)
     shift = (second.first - first.first)[:, None]
@@ -93,7 +93,7 @@ def enlarge_bilinear(
 def resize_bilinear(
     x: Float[Array, "B H W C"], size: tuple[int, int]
 ) -> Float[Array, "B {size[0]} {size[1]} C"]:
-    """Maps resized to `size` (height, width), in their own dtype."""
+    """Resizes maps to `size` (height, width), in their own dtype."""
     for axis in (1, 2):
         source, target = x.shape[axis], size[axis - 1]
         if source == target:

@@ -55,7 +55,7 @@ def bilinear_corners(
 def take_rows(
     rows: Float[Array, "N C"] | Bool[Array, "N C"], index: Int[Array, "*points"]
 ) -> Float[Array, "*points C"]:
-    """Rows by index in float32; every index must be in bounds."""
+    """Returns rows by index in float32; every index must be in bounds."""
     return (
         rows.at[index]
         .get(mode="promise_in_bounds")
@@ -68,7 +68,7 @@ def sample(
 ) -> Float[Array, "*points C"]:
     """Bilinear samples of one image at `points` (x, y) in [0, 1]; zero outside.
 
-    Without points, at the centre of every pixel, row by row, where they are the pixels themselves.
+    Without points, it returns the pixels themselves, row by row.
     """
     height, width, _ = image.shape
     rows = jax.lax.collapse(image, 0, 2)
@@ -86,7 +86,7 @@ def sample(
 def sample_map(
     image: Float[Array, "H W"] | Bool[Array, "H W"], points: Float[Array, "*points 2"] | None
 ) -> Float[Array, "*points"]:
-    """`sample` of one channel, as one gather: its derivative is one scatter instead of four."""
+    """Samples one channel in one gather, whose derivative is one scatter instead of four."""
     if points is None:
         return sample(image[..., None], None)[..., 0]
     height, width = image.shape

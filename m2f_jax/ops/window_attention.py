@@ -40,8 +40,8 @@ def window_attention(
 
     Args:
         qkv: queries, keys and values, one after another; in each the heads are side by side.
-        padding: what stands at the places that a map lacks, at its bottom and on its right, to be a
-            multiple of the window. They take part as any other.
+        padding: queries, keys and values of pixels that are added at the bottom and on the right,
+            so that windows fill the map. They take part like any other.
         bias: added to the logits, for each query and key.
         window_size: the side of a window, so that T is its square.
         shifted: windows begin half a window further down and to the right, and those at the end
@@ -85,9 +85,9 @@ def can_fuse(dtype: jnp.dtype, window_size: int, head_width: int) -> bool:
 
 @functools.cache
 def has_jax_triton() -> bool:
-    """Whether jax-triton is there, in a version that goes with JAX; says so if it doesn't.
+    """Returns whether jax-triton is installed in a version that works; warns of another version.
 
-    0.4 gives JAX a rule with an argument less than JAX 0.12 calls it with.
+    JAX 0.12 calls one of its rules with an argument more than the rule of 0.4 takes.
     """
     try:
         found = importlib.metadata.version("jax-triton")
@@ -205,7 +205,7 @@ def attend_within_windows(
     bias: Float[Array, "heads T T"],
     regions: Int[Array | np.ndarray, "N T"] | None,
 ) -> Float[Array, "B N heads T D"]:
-    """Each window by itself; tokens of different regions see each other with a logit less 100."""
+    """Attends within each window; logits between tokens of different regions are lowered by 100."""
     queries, keys, values = qkv
     wide = jnp.promote_types(qkv.dtype, jnp.float32)
     scale = queries.shape[-1] ** -0.5
@@ -219,10 +219,10 @@ def attend_within_windows(
 
 
 def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:
-    """The region of each token after the cyclic shift; only those of one region are neighbours.
+    """Returns the region of each token after the cyclic shift; only tokens of one are neighbours.
 
-    The wrapped-around rows and columns share their windows with others. As the authors have it, two
-    such tokens see each other with a logit lowered by 100.
+    Rows and columns that wrapped around share windows with others. As in the authors' code, logits
+    between such tokens are lowered by 100, not masked.
     """
 
     def bands(n: int) -> np.ndarray:

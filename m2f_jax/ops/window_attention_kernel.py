@@ -161,7 +161,7 @@ def _load(rows, offset, DIM: tl.constexpr):
 
 @triton.jit
 def _load_bias(bias, query, key, TOKENS: tl.constexpr, FULL: tl.constexpr):
-    """Rows beyond the window are of no meaning, columns beyond it minus infinity."""
+    """Loads a tile of the bias, which is minus infinity in columns beyond the window."""
     at = bias + tl.minimum(query, TOKENS - 1)[:, None] * TOKENS + key[None, :]
     if FULL:
         return tl.load(at).to(tl.float32)

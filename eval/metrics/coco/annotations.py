@@ -46,7 +46,7 @@ class CocoAnnotations:
     ) -> "CocoAnnotations":
         """Reads an annotation file, or its content.
 
-        Objects without an "area" have that of their mask, those without "iscrowd" are none.
+        An object without an "area" has that of its mask; one without "iscrowd" is no crowd.
 
         Args:
             source: the file, its content, or what was read from it.

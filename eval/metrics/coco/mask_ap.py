@@ -39,7 +39,7 @@ class CategoryAP:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CocoMaskAPResult:
-    """COCO's twelve numbers, as fractions; NaN, where the official tool prints -1, without objects.
+    """COCO's twelve numbers, as fractions; NaN without objects, where the official tool prints -1.
 
     Attributes:
         unit: what is evaluated by itself.

@@ -1,4 +1,4 @@
-"""Two panoptic maps of one image compared: which segments match, and what both sides must be like.
+"""Compares two panoptic maps of one image: checks both, and finds which segments match.
 
 Axes: G ground-truth segments, P predicted segments; the first row and column of a table are void.
 """
@@ -15,7 +15,7 @@ SegmentsInfo = Sequence[Mapping[str, Any]]
 
 
 class SegmentOutcomes(NamedTuple):
-    """What one image adds; plain tuples, so that images can be sorted by all they hold.
+    """The counts of one image, in plain tuples, by which images can be sorted.
 
     For each match and each segment without one: category id, kind (true positive, false positive,
     false negative) and, for a match, the pixels of intersection and union.

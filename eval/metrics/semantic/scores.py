@@ -77,7 +77,7 @@ class SemanticIoUResult:
 
 
 class ImageObjects(NamedTuple):
-    """The objects of one image; plain tuples, so that images can be sorted by all they hold."""
+    """The objects of one image, in plain tuples, by which images can be sorted."""
 
     image: str
     objects: tuple[tuple[int, int, int, int], ...]  # as `count_objects` gives them
@@ -88,7 +88,7 @@ def evaluate(
     confusion: Int[np.ndarray, "K K"],
     images: Iterable[ImageObjects] | None,
 ) -> SemanticIoUResult:
-    """All scores; None for the images if their objects aren't known."""
+    """Returns all scores; `images` is None if their objects aren't known."""
     by_class, by_category = _weighted_areas(classes, images or ())
     evaluated = np.array([row.evaluated for row in classes])
     per_class = {}

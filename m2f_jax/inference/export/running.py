@@ -117,7 +117,7 @@ class ExportedFile(NamedTuple):
 
 
 def read_program(path: Path) -> ExportedFile:
-    """Reads FILE, in memory of so many times its size; nothing is compared with the arrays' file.
+    """Reads FILE, in memory that its size bounds; nothing is compared with FILE.safetensors.
 
     Raises:
         FileNotFoundError: it is missing.

@@ -176,9 +176,9 @@ def whole_path(
         network, segmenter.parameters, jax.ShapeDtypeStruct((*size, 3), np.uint8)
     )
     logits_size: Size = shapes.mask_logits.shape[1:]
-    way_of = processor.score_way if task == "semantic" else postprocess.upsampling
-    way = way_of(logits_size, image_size, size)
-    leaves, tree = jax.tree.flatten_with_path((segmenter.parameters, {"upsampling": way}))
+    plan_of = processor.score_plan if task == "semantic" else postprocess.upsampling
+    plan = plan_of(logits_size, image_size, size)
+    leaves, tree = jax.tree.flatten_with_path((segmenter.parameters, {"upsampling": plan}))
     names = [jax.tree_util.keystr(path[1:], simple=True, separator=".") for path, _ in leaves]
     arrays = {name: np.asarray(x) for name, (_, x) in zip(names, leaves, strict=True)}
 

@@ -159,8 +159,8 @@ class ResNet(nnx.Module):
 
         Args:
             images: normalised RGB.
-            drop_key: without meaning here: ResNets have no stochastic depth.
-            remat: keep only every block's input for the gradient, and compute the rest again.
+            drop_key: ignored, since ResNets have no stochastic depth.
+            remat: for the gradient, keep each block's input only and recompute the rest.
         """
         del drop_key
         x = self.stem(images)

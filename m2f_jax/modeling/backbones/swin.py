@@ -21,13 +21,13 @@ PATCH_SIZE = 4
 
 
 def pad_to_multiple(x: Float[Array, "B H W C"], multiple: int) -> Float[Array, "B H2 W2 C"]:
-    """Zeros at the bottom and on the right, up to a multiple of `multiple`."""
+    """Pads with zeros at the bottom and on the right, to sides that are multiples of `multiple`."""
     _, height, width, _ = x.shape
     return jnp.pad(x, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)))
 
 
 def relative_position_index(window_size: int) -> Int[np.ndarray, "T T"]:
-    """For each query and key of a window, the row of the bias table that holds their offset."""
+    """Returns the row of the bias table for the offset of each query and key of a window."""
     y, x = np.divmod(np.arange(window_size**2), window_size)
     dy = y[:, None] - y + window_size - 1
     dx = x[:, None] - x + window_size - 1
@@ -37,10 +37,11 @@ def relative_position_index(window_size: int) -> Int[np.ndarray, "T T"]:
 def drop_path(
     key: jax.Array, rate: float, blocks: int, batch: int
 ) -> Float[Array, "{blocks} 2 {batch}"]:
-    """Stochastic depth's random factors: 0, or what keeps the mean, for each branch and image.
+    """Draws the factors of stochastic depth: 0, or the inverse probability of keeping a branch.
 
-    The probability of 0 rises evenly from 0 at the first block to `rate` at the last; the authors
-    drop both branches of a block, each by itself (Hugging Face only the attention's).
+    The probability of 0 rises evenly from 0 at the first block to `rate` at the last. As in the
+    authors' code, both branches of a block are dropped, each by itself (Hugging Face drops only
+    the attention's).
     """
     kept = 1 - jnp.linspace(0, rate, blocks)[:, None, None]
     return jax.random.bernoulli(key, kept, (blocks, 2, batch)) / kept
@@ -174,7 +175,7 @@ class SwinStage(nnx.Module):
 
 
 class SwinTransformer(nnx.Module):
-    """Four stages; each one's output is normalised for the pixel decoder only."""
+    """Four stages of blocks, and norms of their outputs, which only the pixel decoder reads."""
 
     def __init__(self, cfg: SwinConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.drop_path_rate = cfg.drop_path_rate
@@ -197,7 +198,7 @@ class SwinTransformer(nnx.Module):
         Args:
             images: normalised RGB.
             drop_key: of stochastic depth; without it, nothing is dropped.
-            remat: keep only every block's input for the gradient, and compute the rest again.
+            remat: for the gradient, keep each block's input only and recompute the rest.
         """
         x = self.patch_embedding(images)
         depths = [len(stage.blocks) for stage in self.stages]

@@ -44,7 +44,7 @@ class MSDeformAttn(nnx.Module):
     def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_heads, self.num_points = cfg.num_heads, cfg.num_points
         samples = cfg.num_heads * NUM_LEVELS * cfg.num_points
-        # Where to look and how much stays in float32: bfloat16 coordinates miss by half a pixel.
+        # Offsets and weights stay in float32: bfloat16 coordinates miss by half a pixel.
         exact = functools.partial(
             nnx.Linear,
             kernel_init=zeros,
@@ -70,10 +70,8 @@ class MSDeformAttn(nnx.Module):
     ) -> Float[Array, "B S C"]:
         batch, tokens, _ = queries.shape
         heads, points = self.num_heads, self.num_points
-        # The gradient would keep the queries in float32. A checkpoint keeps them as they are. It
-        # also has the gradients of its results computed as whole arrays before anything is made of
-        # them: otherwise XLA sums up a bias' gradient in the kernel that computes the softmax's,
-        # whose order of axes makes it ten times as slow: on an H100, 10 of the 133 ms of a step.
+        # With a checkpoint, the gradient keeps the queries in their own dtype, and XLA doesn't sum
+        # up the bias' gradient in the softmax's kernel, which is slow there (docs/performance.md).
         offsets, weights = jax.checkpoint(self.predict_samples)(queries)
         pixels = np.array([(width, height) for height, width in sizes], np.float32)
         pixels = np.tile(np.repeat(pixels, points, axis=0), (heads, 1))  # of every sample
@@ -88,7 +86,7 @@ class MSDeformAttn(nnx.Module):
     def predict_samples(
         self, queries: Float[Array, "B S C"]
     ) -> tuple[Float[Array, "B S _"], Float[Array, "B S _"]]:
-        """Offsets of the samples in pixels, and logits of their weights; in one product."""
+        """Predicts offsets of the samples in pixels and logits of their weights, in one product."""
         layers = self.sampling_offsets, self.attention_weights
         kernel = jnp.concatenate([layer.kernel[...] for layer in layers], axis=1)
         bias = jnp.concatenate(
@@ -197,7 +195,7 @@ class PixelDecoder(nnx.Module):
         drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
         remat: bool = False,
     ) -> FeaturePyramid:
-        """From features at strides 4, 8, 16, 32; `remat` as for the backbone."""
+        """Returns the pyramid of features at strides 4, 8, 16, 32; `remat` as for the backbone."""
         res2, *coarse = features
         maps = [
             projection(x)

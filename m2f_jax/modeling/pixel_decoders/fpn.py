@@ -23,9 +23,9 @@ NUM_LEVELS = 3
 def upsample_nearest(
     x: Float[Array, "B h w C"], size: tuple[int, int]
 ) -> Float[Array, "B {size[0]} {size[1]} C"]:
-    """Every pixel as 2 x 2 pixels, without the last row or column where `size` is odd.
+    """Doubles the sides by repeating pixels, without the last row or column where `size` is odd.
 
-    What PyTorch's nearest interpolation gives for n to 2 n and to 2 n - 1 pixels.
+    The same as PyTorch's nearest interpolation from n to 2 n or to 2 n - 1 pixels.
     """
     return x.repeat(2, axis=1).repeat(2, axis=2)[:, : size[0], : size[1]]
 
@@ -101,7 +101,7 @@ class FPNPixelDecoder(nnx.Module):
         drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
         remat: bool = False,
     ) -> FeaturePyramid:
-        """From features at strides 4, 8, 16, 32; `remat` as for the backbone."""
+        """Returns the pyramid of features at strides 4, 8, 16, 32; `remat` as for the backbone."""
         *finer, res5 = features
         levels = [jax.nn.relu(self.top(res5))]
         for step, x in zip(self.steps, reversed(finer), strict=True):

@@ -19,7 +19,7 @@ def bar(
     end: tuple[Number, Number, Number],
     width: Number,
 ) -> Polygon:
-    """A bar between two points as seen from anywhere, as pixels."""
+    """Returns the pixels of a bar between two points, which looks alike from all sides."""
     ends = view.project_plan([start, end])
     along = ends[1] - ends[0]
     across = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6) * width / 2
