@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax._src import compiler  # its options for all programs have no public name
 
 import m2f_jax
 from m2f_jax.config import (
@@ -57,22 +58,64 @@ def _compiled_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
+XLA_FLAGS = os.environ.get("XLA_FLAGS", "")
+
+
+@functools.cache
+def quick_options() -> dict[str, Any]:
+    """XLA's older way to write fused loops, which compiles a training step in 10 s, not in 18."""
+    options = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x).lower(0).compile(options)
+    except jax.errors.JaxRuntimeError:  # this XLA no longer has it
+        return {}
+    return options
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _options_of_all_programs():
+    """Programs that aren't optimized are compiled with `quick_options`, too."""
+    options, compile_options = quick_options(), compiler.get_compile_options
+
+    def get_compile_options(*arguments, env_options_overrides=None, **others):
+        if jax.config.read("jax_disable_most_optimizations"):
+            env_options_overrides = options | (env_options_overrides or {})
+        return compile_options(*arguments, env_options_overrides=env_options_overrides, **others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "get_compile_options", get_compile_options)
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _compiled_quickly(request):
+def _compiled_quickly(request, _options_of_all_programs):
     """Most of this suite's time is XLA's, half of it for programs that run once; as in JAX's own
     tests, they are optimized only in modules with the mark `optimized`: those that compare with
     references, or measure memory.
     """
     quickly = request.node.get_closest_marker("optimized") is None
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quickly))
+    os.environ["XLA_FLAGS"] = with_flags(XLA_FLAGS, quick_options() if quickly else {})
     jax.config.update("jax_disable_most_optimizations", quickly)
+
+
+def with_flags(flags: str, options: dict[str, Any]) -> str:
+    """The variable XLA_FLAGS for child processes, with more options."""
+    return " ".join([flags, *(f"--{name}={value}".lower() for name, value in options.items())])
+
+
+def with_devices(count: int) -> str:
+    """The variable XLA_FLAGS for child processes that take the CPU for so many devices."""
+    count_flag = {"xla_force_host_platform_device_count": count}
+    return with_flags(os.environ["XLA_FLAGS"], count_flag)
 
 
 def compile_and_call(function: Callable[..., Any], *arguments: Any) -> Any:
     """What `function` returns, compiled in half the time; in full precision unless it says so."""
     with jax.default_matmul_precision("highest"):
         lowered = jax.jit(function).lower(*arguments)
-    return lowered.compile({"xla_backend_optimization_level": 0})(*arguments)
+    options = {"xla_backend_optimization_level": 0, **quick_options()}
+    return lowered.compile(options)(*arguments)
 
 
 @dataclasses.dataclass(frozen=True)

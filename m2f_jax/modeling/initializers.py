@@ -7,6 +7,7 @@ PyTorch's layers where those say nothing. Which parameter has which is said wher
 NumPy draws: for every shape, JAX would compile a program of its own, 20 seconds in all for Swin-L.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -23,44 +24,52 @@ Initializer = Callable[..., jax.Array]  # of a key, a shape and a dtype, float32
 
 def initializer(draw: Draw) -> Initializer:
     """Returns the initializer that draws values by `draw`, with a generator of NumPy's."""
+    return functools.partial(_draw, draw)
 
-    def initialize(key: jax.Array, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
-        def on_host(seed: jax.typing.ArrayLike) -> np.ndarray:
-            return draw(np.random.default_rng(np.asarray(seed)), shape).astype(dtype)
 
-        seed = jax.random.key_data(key)
-        if isinstance(seed, Tracer):
-            result = jax.ShapeDtypeStruct(shape, dtype)
-            return jax.pure_callback(on_host, result, seed, vmap_method="sequential")
-        return jnp.asarray(on_host(seed))
+def _draw(draw: Draw, key: jax.Array, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
+    on_host = functools.partial(_draw_on_host, draw, shape, dtype)
+    seed = jax.random.key_data(key)
+    if isinstance(seed, Tracer):
+        result = jax.ShapeDtypeStruct(shape, dtype)
+        return jax.pure_callback(on_host, result, seed, vmap_method="sequential")
+    return jnp.asarray(on_host(seed))
 
-    return initialize
+
+def _draw_on_host(draw: Draw, shape: Shape, dtype: Any, seed: jax.typing.ArrayLike) -> np.ndarray:
+    return draw(np.random.default_rng(np.asarray(seed)), shape).astype(dtype)
 
 
 def constant(values: Callable[[Shape], np.ndarray]) -> Initializer:
     """Returns the initializer whose values depend on the shape alone."""
+    return functools.partial(_fill, values)
 
-    def initialize(key: jax.Array, shape: Shape, dtype: Any = jnp.float32) -> jax.Array:
-        def on_host() -> np.ndarray:
-            return values(shape).astype(dtype)
 
-        if isinstance(key, Tracer):  # perhaps of shapes alone, which may be larger than memory
-            return jax.pure_callback(on_host, jax.ShapeDtypeStruct(shape, dtype))
-        return jnp.asarray(on_host())
+def _fill(
+    values: Callable[[Shape], np.ndarray], key: jax.Array, shape: Shape, dtype: Any = jnp.float32
+) -> jax.Array:
+    if isinstance(key, Tracer):  # perhaps of shapes alone, which may be larger than memory
+        on_host = functools.partial(_values_on_host, values, shape, dtype)
+        return jax.pure_callback(on_host, jax.ShapeDtypeStruct(shape, dtype))
+    return jnp.asarray(_values_on_host(values, shape, dtype))
 
-    return initialize
+
+def _values_on_host(values: Callable[[Shape], np.ndarray], shape: Shape, dtype: Any) -> np.ndarray:
+    return values(shape).astype(dtype)
 
 
 def uniform(bound_of: Callable[[Shape], float]) -> Initializer:
     """Returns the initializer that is uniform within plus and minus a bound, given the shape."""
+    return initializer(functools.partial(_draw_uniform, bound_of))
 
-    def draw(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-        values = rng.random(shape, np.float32)
-        values -= 0.5
-        values *= 2 * bound_of(shape)
-        return values
 
-    return initializer(draw)
+def _draw_uniform(
+    bound_of: Callable[[Shape], float], rng: np.random.Generator, shape: Shape
+) -> np.ndarray:
+    values = rng.random(shape, np.float32)
+    values -= 0.5
+    values *= 2 * bound_of(shape)
+    return values
 
 
 def fan_in(shape: Shape) -> int:

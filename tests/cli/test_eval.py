@@ -24,7 +24,7 @@ from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.streets import street_scene
-from tests.conftest import GOLDEN, ROOT, load_golden
+from tests.conftest import GOLDEN, ROOT, load_golden, with_devices
 
 SIZE = (128, 256)
 COUNT = 3
@@ -202,8 +202,7 @@ def assert_same_tables(folder, other):
 def test_several_devices_give_the_same(root, model, tmp_path, start):
     one, eight = tmp_path / "one", tmp_path / "eight"
     assert evaluate(root, "--model", model, "--out", one) == 0
-    flags = "--xla_force_host_platform_device_count=8"
-    assert_ended(start(root, "--model", model, "--out", eight, XLA_FLAGS=flags))
+    assert_ended(start(root, "--model", model, "--out", eight, XLA_FLAGS=with_devices(8)))
     assert official(eight) == official(one)
     assert_same_tables(eight, one)
 

@@ -19,7 +19,7 @@ from m2f_jax.training.initialize import initialize
 from m2f_jax.training.partitioning import Partitioner
 from m2f_jax.training.state import TrainState
 from m2f_jax.training.step import mean_gradient, part_gradient, train_step
-from tests.conftest import MICRO, ROOT
+from tests.conftest import MICRO, ROOT, with_devices
 
 SIZE = (32, 64)
 NUM_SEGMENTS = 3
@@ -207,10 +207,9 @@ print(json.dumps(results))
 
 
 def test_one_device_and_eight_do_the_same():
-    flags = "--xla_force_host_platform_device_count=8"
     found = subprocess.run(
         [sys.executable, "-c", DEVICES],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"XLA_FLAGS": with_devices(8), "JAX_PLATFORMS": "cpu"},
         cwd=ROOT,
         capture_output=True,
         text=True,

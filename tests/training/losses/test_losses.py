@@ -25,7 +25,7 @@ from m2f_jax.training.losses.criterion import factor, nearest_masks
 from m2f_jax.training.losses.matching import match, matching_costs
 from m2f_jax.training.losses.pairs import BLOCK, block_sums, choose_points, pair_sums
 from m2f_jax.training.losses.terms import mask_cross_entropy, mask_dice
-from tests.conftest import MASKFORMERS, NAMES
+from tests.conftest import MASKFORMERS, NAMES, with_devices
 
 SMALL = LossConfig(num_points=40)
 KEY = jax.random.key(0)
@@ -487,7 +487,6 @@ def test_config_refuses_what_makes_no_sense():
         LossConfig(oversample_ratio=0.5)
 
 
-OPTIMIZE_LESS = "--xla_backend_optimization_level=0"
 DEVICES = """
 import jax, sys
 import numpy as np
@@ -523,8 +522,5 @@ for x, y in zip(one, eight, strict=True):
 
 
 def test_one_device_and_eight_agree():
-    environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8 " + OPTIMIZE_LESS
-    }
-    environment |= {"JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": with_devices(8), "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", DEVICES], check=True, env=environment)
