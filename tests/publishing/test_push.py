@@ -21,6 +21,10 @@ from m2f_jax.eval.published import Published
 from m2f_jax import (
     ImageProcessor,
     Mask2Former,
+    MaskFormer,
+    MaskFormerConfig,
+    MaskFormerDecoderConfig,
+    MaskFormerPixelDecoderConfig,
     Segmenter,
     VideoMask2Former,
     VideoMask2FormerConfig,
@@ -253,14 +257,25 @@ def test_the_card_of_a_video_model(tmp_path):
 
 
 @pytest.mark.torch
-def test_transformers_loads_its_half(model, tmp_path):
+@pytest.mark.parametrize("kind", [Mask2Former, MaskFormer])
+def test_transformers_loads_its_half(model, tmp_path, kind):
     import transformers
 
+    if kind is MaskFormer:
+        pixel_decoder = MaskFormerPixelDecoderConfig(dim=64, fpn_dim=64, mask_dim=8)
+        decoder = MaskFormerDecoderConfig(
+            dim=64, num_layers=1, num_heads=2, ffn_dim=8, num_queries=5
+        )
+        parts = {"backbone": MICRO.backbone, "pixel_decoder": pixel_decoder, "decoder": decoder}
+        config = MaskFormerConfig(labels=MICRO.labels, task="semantic", **parts)
+        model = MaskFormer(config, rngs=nnx.Rngs(0))
     folder = model.push_to_hub(REPOSITORY, processor=PROCESSOR, dry_run=tmp_path / "out")
     place = {"pretrained_model_name_or_path": folder, "subfolder": "transformers"}
-    kind = transformers.Mask2FormerForUniversalSegmentation
-    theirs, info = kind.from_pretrained(**place, output_loading_info=True)
-    assert not [name for key in ("missing_keys", "mismatched_keys") for name in info[key]]
+    card = Path(folder, "README.md").read_text()
+    [name] = re.findall(r"^from transformers import AutoImageProcessor, (\w+)$", card, re.MULTILINE)
+    theirs, info = getattr(transformers, name).from_pretrained(**place, output_loading_info=True)
+    lacking = [str(name) for key in ("missing_keys", "mismatched_keys") for name in info[key]]
+    assert all(name.endswith(".relative_position_index") for name in lacking)  # no parameter
     assert theirs.config.id2label == {0: "class 0", 1: "class 1"}
     assert transformers.AutoImageProcessor.from_pretrained(**place).size["shortest_edge"] == 64
 
