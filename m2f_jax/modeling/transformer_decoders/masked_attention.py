@@ -13,49 +13,26 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from m2f_jax.config import AnyDecoderConfig, TransformerDecoderConfig
-from m2f_jax.modeling.initializers import normal, torch_default, torch_default_bias
+from m2f_jax.config import TransformerDecoderConfig
+from m2f_jax.modeling.initializers import normal
 from m2f_jax.modeling.layers import (
-    MLP,
     UNDECAYED,
     Attention,
     feed_forward,
     layer_norm,
-    relu,
     sine_code,
     sine_positions,
 )
+from m2f_jax.modeling.transformer_decoders.heads import (
+    PredictionHeads,
+    QueryDecoder,
+    mask_logits,
+    tall,
+)
 from m2f_jax.ops.resize import resize_bilinear
-from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
+from m2f_jax.structures import FeaturePyramid
 
 NUM_LEVELS = 3
-
-
-def mask_logits(
-    mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "*#L B H W E"]
-) -> Float[Array, "*L B Q H W"]:
-    """The product of each query's embedding with each pixel's, in float32 (Sec. 3.1)."""
-    wide = jnp.promote_types(per_pixel.dtype, jnp.float32)
-    logits = jnp.einsum(
-        "...qe,...ne->...qn",
-        mask_embeddings,
-        jax.lax.collapse(per_pixel, -3, -1),
-        preferred_element_type=wide,
-    )
-    return logits.reshape(*logits.shape[:-1], *per_pixel.shape[-3:-1])
-
-
-def tall(maps: Float[Array, "B *T H W C"]) -> Float[Array, "B rows W C"]:
-    """Lays a clip's frames below one another; images stay as they are."""
-    return jax.lax.collapse(maps, 1, maps.ndim - 2)
-
-
-def frame_logits(
-    mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "B *T H W E"]
-) -> Float[Array, "..."]:
-    """The same for images, or for each frame of clips."""
-    logits = mask_logits(mask_embeddings, tall(per_pixel))
-    return logits.reshape(*logits.shape[:-2], *per_pixel.shape[1:-1])
 
 
 def resize_frames(
@@ -121,42 +98,7 @@ class TransformerDecoderLayer(nnx.Module):
         return self.norm3(queries + self.mlp(queries))
 
 
-class PredictionHeads(nnx.Module):
-    """Reads class logits and mask embeddings off the queries; all layers share it."""
-
-    def __init__(
-        self,
-        cfg: AnyDecoderConfig,
-        num_classes: int,
-        mask_dim: int,
-        *,
-        dtype: jnp.dtype,
-        rngs: nnx.Rngs,
-    ):
-        self.norm = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.class_head = nnx.Linear(
-            cfg.dim,
-            num_classes + 1,
-            kernel_init=torch_default,
-            bias_init=torch_default_bias(cfg.dim),
-            dtype=dtype,
-            rngs=rngs,
-        )
-        self.mask_head = MLP(
-            (cfg.dim, cfg.dim, cfg.dim, mask_dim), activation=relu, dtype=dtype, rngs=rngs
-        )
-
-    def __call__(
-        self, queries: Float[Array, "*L B Q C"]
-    ) -> tuple[Float[Array, "*L B Q K"], Float[Array, "*L B Q E"]]:
-        """Class logits in float32 and mask embeddings, of the queries of any number of layers."""
-        queries = self.norm(queries)
-        class_logits = self.class_head(queries)
-        wide = jnp.promote_types(class_logits.dtype, jnp.float32)
-        return class_logits.astype(wide), self.mask_head(queries)
-
-
-class TransformerDecoder(nnx.Module):
+class TransformerDecoder(QueryDecoder):
     """Learned queries, refined by L layers that look at strides 32, 16 and 8 in turn."""
 
     def __init__(
@@ -178,28 +120,12 @@ class TransformerDecoder(nnx.Module):
         )
         self.heads = PredictionHeads(cfg, num_classes, mask_dim, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self, pyramid: FeaturePyramid, *, all_layers: bool = False
-    ) -> Predictions | tuple[Predictions, ...]:
-        """The last layer's predictions, or those of the learned queries and of every layer."""
-        if all_layers:
-            layers = self.every_layer(pyramid)
-            masks = frame_logits(layers.mask_embeddings, pyramid.per_pixel)
-            return tuple(map(Predictions, layers.class_logits, masks))
-        class_logits, mask_embeddings = self.heads(self.refined_queries(pyramid)[-1])
-        return Predictions(class_logits, frame_logits(mask_embeddings, pyramid.per_pixel))
-
-    def every_layer(
+    def refined_queries(
         self,
         pyramid: FeaturePyramid,
         *,
         drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
-    ) -> LayerPredictions:
-        """The predictions of the learned queries and of every layer, all made at once."""
-        class_logits, mask_embeddings = self.heads(jnp.stack(self.refined_queries(pyramid)))
-        return LayerPredictions(class_logits, mask_embeddings, pyramid.per_pixel)
-
-    def refined_queries(self, pyramid: FeaturePyramid) -> list[Float[Array, "B Q C"]]:
+    ) -> list[Float[Array, "B Q C"]]:
         """The learned queries, and what each layer makes of them.
 
         A layer's attention mask is predicted at the resolution that the layer looks at. Resizing is

@@ -20,8 +20,8 @@ from m2f_jax.modeling.layers import (
     layer_norm,
     sine_positions,
 )
-from m2f_jax.modeling.transformer_decoders.masked_attention import PredictionHeads, mask_logits
-from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
+from m2f_jax.modeling.transformer_decoders.heads import PredictionHeads, QueryDecoder
+from m2f_jax.structures import FeaturePyramid
 
 
 class MaskFormerDecoderLayer(nnx.Module):
@@ -63,7 +63,7 @@ class MaskFormerDecoderLayer(nnx.Module):
         return self.norm3(queries + dropout(y, self.drop_rate, folded(drop_key, 5)))
 
 
-class MaskFormerDecoder(nnx.Module):
+class MaskFormerDecoder(QueryDecoder):
     """Queries of zeros, told apart by their positions alone, which L layers refine."""
 
     def __init__(
@@ -82,27 +82,8 @@ class MaskFormerDecoder(nnx.Module):
         )
         self.heads = PredictionHeads(cfg, num_classes, mask_dim, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self, pyramid: FeaturePyramid, *, all_layers: bool = False
-    ) -> Predictions | tuple[Predictions, ...]:
-        """The last layer's predictions, or those of every layer."""
-        if all_layers:
-            layers = self.every_layer(pyramid)
-            masks = mask_logits(layers.mask_embeddings, layers.per_pixel)
-            return tuple(map(Predictions, layers.class_logits, masks))
-        class_logits, mask_embeddings = self.heads(self.refined_queries(pyramid)[-1])
-        return Predictions(class_logits, mask_logits(mask_embeddings, pyramid.per_pixel))
-
-    def every_layer(
-        self, pyramid: FeaturePyramid, *, drop_key: jax.Array | None = None
-    ) -> LayerPredictions:
-        """The predictions of every layer, all made at once."""
-        queries = jnp.stack(self.refined_queries(pyramid, drop_key))
-        class_logits, mask_embeddings = self.heads(queries)
-        return LayerPredictions(class_logits, mask_embeddings, pyramid.per_pixel)
-
     def refined_queries(
-        self, pyramid: FeaturePyramid, drop_key: jax.Array | None = None
+        self, pyramid: FeaturePyramid, *, drop_key: jax.Array | None = None
     ) -> list[Float[Array, "B Q C"]]:
         """What each layer makes of the queries, which read the first map of the pyramid."""
         memory = pyramid.features[0]

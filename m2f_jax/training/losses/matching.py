@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from m2f_jax.modeling.transformer_decoders.masked_attention import frame_logits, mask_logits
+from m2f_jax.modeling.transformer_decoders.heads import frame_logits, mask_logits
 from m2f_jax.ops.assignment import linear_sum_assignment
 from m2f_jax.structures import LayerPredictions, Predictions
 from m2f_jax.training.config import LossConfig

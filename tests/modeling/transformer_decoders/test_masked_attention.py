@@ -11,10 +11,10 @@ from flax import nnx
 
 from m2f_jax.config import TransformerDecoderConfig
 from m2f_jax.modeling.layers import Attention, relu
+from m2f_jax.modeling.transformer_decoders.heads import mask_logits
 from m2f_jax.modeling.transformer_decoders.masked_attention import (
     TransformerDecoder,
     attention_mask,
-    mask_logits,
 )
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid
