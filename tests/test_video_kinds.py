@@ -57,7 +57,7 @@ def test_an_authors_file_is_of_videos_where_the_class_says_so(video, tmp_path):
 
 
 def test_no_form_for_transformers(folder, tmp_path):
-    with pytest.raises(ValueError, match="transformers has no class for video models"):
+    with pytest.raises(ValueError, match="transformers has no class for a VideoMask2Former"):
         convert(folder, tmp_path / "hf", "huggingface")
     assert not (tmp_path / "hf").exists()
 
@@ -128,7 +128,7 @@ def test_a_recipe_of_videos_is_refused_by_train(tmp_path, capsys):
 def test_info_tells_videos(capsys):
     assert main(["info", "resnet50-youtubevis-2021-instance", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["task"] == "instance, of videos"
+    assert facts["architecture"] == "video_mask2former"
     assert facts["config"]["type"] == "video_mask2former"
     assert facts["published scores (%)"] == {"AP": 40.6}
     assert main(["models", "youtubevis", "2021", "swin", "--json"]) == 0
