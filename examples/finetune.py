@@ -51,7 +51,7 @@ processor.save_pretrained(options.out)
 segmenter = Segmenter(model, processor)
 print(", ".join(f"{name} {x:.1f}" for name, x in evaluate(segmenter, val).scores.items()))
 image = read_image(val.images[0].image)
-found = segmenter(image, threshold=0.5)
+found = segmenter(image, "instance", threshold=0.5)
 Image.fromarray(draw_instances(image, found, [label.name for label in train.labels])).save(
     options.out / "example.png"
 )
