@@ -1,0 +1,1 @@
+"""Tests of instance AP by the rules of Cityscapes."""
