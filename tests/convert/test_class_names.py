@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from m2f_jax.convert import convert, open_checkpoint
-from m2f_jax.convert.files.class_names import read_labels
+from m2f_jax.convert.files.class_names import DATA_SETS, read_labels
 
 import m2f_jax
 from m2f_jax.labels import CITYSCAPES, numbered, things
@@ -36,7 +36,7 @@ def test_classes_that_a_file_does_not_name(authors, tmp_path, caplog):
     [record] = caplog.records
     said = record.getMessage()
     assert said.startswith(f"{path} doesn't name its 8 classes: they are called class 0")
-    assert "--labels cityscapes, coco, coco-stuff, ade20k, ade20k-full, mapillary or FILE" in said
+    assert f"--labels {', '.join(DATA_SETS)} or FILE" in said
     assert "\n" not in said
 
 
