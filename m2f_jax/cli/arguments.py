@@ -390,6 +390,8 @@ class EvalYtvis(EvalOptions):
     frames: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FRAMES")] = None
     """The folder that the file_names in the file are relative to; by default JPEGImages in the
     folder of its name beside it."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """The video model to run: a folder, or an authors' .pkl file."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Instead of a model: a JSON file of results in YouTubeVIS's format."""
     split: str = "valid"
