@@ -1,21 +1,32 @@
 """The command line, `m2f`: one module per subcommand, imported when it runs."""
 
+import os
 import sys
 from collections.abc import Sequence
 
 from m2f_jax.cli.terminal.interruption import INTERRUPTED, MESSAGE, ending_at_once
+
+NOT_READ = 141  # what shells say of a program that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `m2f` with the given arguments, by default the process's; returns the exit code.
 
     0: all went well. 1: something failed, and a line on standard error says what, where and what to
-    do. 2: the arguments are wrong. 130: it was interrupted.
+    do. 2: the arguments are wrong. 130: it was interrupted. 141: whoever reads what it prints, such
+    as `head`, has read enough.
     """
     try:
         with ending_at_once():
             from m2f_jax.cli.commands import run  # here, where an interruption may come
-        return run(arguments)
+        try:
+            return run(arguments)
+        finally:
+            sys.stdout.flush()  # here, where a reader that is gone is known
+    except BrokenPipeError:
+        # What is left in the buffer goes nowhere, or Python would say so at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_READ
     except KeyboardInterrupt:
         print(MESSAGE, file=sys.stderr)
         return INTERRUPTED

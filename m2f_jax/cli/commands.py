@@ -55,6 +55,8 @@ def run(arguments: Sequence[str] | None) -> int:
         with ending_at_once():
             module = importlib.import_module(f"m2f_jax.cli.{name}")
         return module.run(command)
+    except BrokenPipeError:
+        raise  # of what is printed, which `main` knows
     except (ValueError, OSError) as error:
         print(f"m2f: {printable(error_text(error))}", file=sys.stderr)
         return USER_ERROR

@@ -85,3 +85,15 @@ sys.exit(main(["predict", "nothing.png"]))
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.returncode == 130
     assert ran.stderr == "m2f: interrupted; run the same command again to go on\n"
+
+
+@pytest.mark.parametrize("arguments", [["models", "--json"], ["--help"]])
+def test_whoever_reads_the_output_may_stop(arguments):
+    """As `m2f models --json | head -1` does."""
+    code = f"import sys; from m2f_jax.cli import main; sys.exit(main({arguments}))"
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (ran.returncode, ran.stderr) == (141, "")
