@@ -3,11 +3,13 @@
 import functools
 import types
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from m2f_jax.structures import Predictions, Targets
 from m2f_jax.training import LossConfig, LossPoints, loss
+from m2f_jax.training.losses.clips import frames_as_images
 from tests.training.losses.test_losses import KEY, check_gradients, check_losses
 
 
@@ -68,3 +70,22 @@ def test_targets_of_images_are_refused(video, case):
     fewer = tuple(Predictions(x.class_logits, x.mask_logits[:, :, :2]) for x in video.predictions)
     with pytest.raises(ValueError, match=r"of clips \[B, M, T, H, W\]"):
         loss(fewer, case.targets, case.config, key=KEY)
+
+
+def test_frames_of_several_clips_are_images_in_order():
+    clips, frames = 2, 3
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(1, clips, 5, 4)).astype(np.float32)
+    per_pixel = rng.normal(size=(clips, frames, 2, 2, 4)).astype(np.float32)
+    masks = rng.random((clips, 6, frames, 8, 8)) < 0.5
+    assignment = rng.integers(5, size=(1, clips, 6))
+    for own in (per_pixel, per_pixel[None]):  # shared by all predictions, or not
+        arrays = map(jnp.asarray, (embeddings, own, masks, assignment))
+        images = list(map(np.asarray, frames_as_images(*arrays)))
+        for i, (clip, frame) in enumerate(np.ndindex(clips, frames)):
+            np.testing.assert_array_equal(images[0][:, i], embeddings[:, clip])
+            np.testing.assert_array_equal(
+                images[1][..., i, :, :, :], own[..., clip, frame, :, :, :]
+            )
+            np.testing.assert_array_equal(images[2][i], masks[clip, :, frame])
+            np.testing.assert_array_equal(images[3][:, i], assignment[:, clip])
