@@ -78,9 +78,10 @@ def open_checkpoint(
         num_heads: of the attention in both decoders of an authors' file, which doesn't say; 8 by
             default, as in every published model.
         labels: the classes, in place of those that the checkpoint names: "cityscapes", "coco",
-            "coco-stuff", "ade20k", "ade20k-full" or "mapillary", a file as `read_labels` takes, or
-            the labels themselves. An authors' file names none; unless it is a published one, its
-            classes are otherwise called "class 0", "class 1" and so on.
+            "coco-stuff", "ade20k", "ade20k-full", "mapillary", "youtubevis-2019" or
+            "youtubevis-2021", a file as `read_labels` takes, or the labels themselves. An authors'
+            file names none; unless it is a published one, its classes are otherwise called
+            "class 0", "class 1" and so on.
         kind: the config's class, if it may be of one only. An authors' file doesn't say whether it
             is a model of images or of videos: unless it is a published one, images by default.
 

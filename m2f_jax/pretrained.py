@@ -97,9 +97,10 @@ def load(
             model.safetensors or pytorch_model.bin), a Hugging Face hub id, or an authors' .pkl.
         dtype: "float32" or "bfloat16", of the computation and of the parameters.
         labels: the classes, in place of those that the checkpoint names: "cityscapes", "coco",
-            "coco-stuff", "ade20k", "ade20k-full" or "mapillary"; a file with a name per line, or
-            .json with a list of names or of COCO's categories; or labels. An authors' file names
-            none, and is known only by the name of a published one.
+            "coco-stuff", "ade20k", "ade20k-full", "mapillary", "youtubevis-2019" or
+            "youtubevis-2021"; a file with a name per line, or .json with a list of names or of
+            COCO's categories; or labels. An authors' file names none, and is known only by the
+            name of a published one.
         revision: branch, tag or commit on the hub.
         token: for private repositories on the hub; by default the one you logged in with.
         kind: the class that the model must be of, such as `VideoMask2Former`, of which an authors'

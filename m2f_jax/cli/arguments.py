@@ -77,7 +77,8 @@ class Predict:
     """Refuse larger images, of which a file of a few kilobytes may claim any number."""
     labels: LabelsName = None
     """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
+    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
+    .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     video: Annotated[str | None, tyro.conf.arg(metavar="FILE|FOLDER")] = None
@@ -110,7 +111,8 @@ class Convert:
     default what a published name tells, else of images."""
     labels: LabelsName = None
     """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
+    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
+    .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -141,7 +143,8 @@ class Export:
     """Keep images at their own size instead of the one that the model was tested at."""
     labels: LabelsName = None
     """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
+    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
+    .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     overwrite: bool = False
@@ -162,7 +165,8 @@ class Info:
     """Also compile for one image of this size here, and show the memory that it takes."""
     labels: LabelsName = None
     """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
+    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
+    .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
 
@@ -254,7 +258,8 @@ class EvalOptions:
     """Refuse larger images and maps of ids."""
     labels: LabelsName = None
     """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, or a file with a name per line or, in .json, COCO's categories."""
+    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
+    .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
     processes: SharedWork = Processes()
