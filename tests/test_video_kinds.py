@@ -9,6 +9,7 @@ from m2f_jax.convert import convert, open_checkpoint
 
 from m2f_jax import Mask2Former, VideoMask2Former
 from m2f_jax.cli import main
+from m2f_jax.cli.info import measure
 from m2f_jax.config import ModelConfig, VideoMask2FormerConfig
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
@@ -133,3 +134,7 @@ def test_info_tells_videos(capsys):
     assert facts["published scores (%)"] == {"AP": 40.6}
     assert main(["models", "youtubevis", "2021", "swin", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 4
+
+
+def test_memory_of_two_frames():
+    assert measure(CONFIG, (32, 64))["clip"] == [2, 32, 64]

@@ -165,14 +165,7 @@ class ImageProcessor:
             FileNotFoundError: the file of a frame is missing.
         """
         pixel_values, sizes = self(frames)
-        for number, size in enumerate(sizes):
-            if size != sizes[0]:
-                (height, width), (first_height, first_width) = size.original, sizes[0].original
-                raise ValueError(
-                    f"frame {number} is {height} x {width} (height x width), and frame 0 "
-                    f"{first_height} x {first_width}; the frames of a video have one size"
-                )
-        return Batch(pixel_values[None], sizes[:1])
+        return Batch(pixel_values[None], (size_of_frames(sizes),))
 
     def prepare(self, image: ImageSource) -> tuple[np.ndarray, ImageSize]:
         """Returns an image resized and padded: uint8 RGB [padded height, padded width, 3]."""
@@ -372,6 +365,23 @@ class ImageProcessor:
             )
         targets = _targets(predictions, sizes, target_sizes)
         return zip(predictions.class_logits, predictions.mask_logits, sizes, targets, strict=True)
+
+
+def size_of_frames(sizes: Sequence[ImageSize]) -> ImageSize:
+    """Returns the size that all frames of a video have.
+
+    Raises:
+        ValueError: one differs from the first; the message has its number, from 0.
+    """
+    first = sizes[0]
+    for number, size in enumerate(sizes):
+        if size != first:
+            (height, width), (first_height, first_width) = size.original, first.original
+            raise ValueError(
+                f"frame {number} is {height} x {width} (height x width), and frame 0 "
+                f"{first_height} x {first_width}; the frames of a video have one size"
+            )
+    return first
 
 
 def _targets(

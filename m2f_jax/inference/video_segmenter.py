@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, UInt8
 
 from m2f_jax.images import ImageSource
 from m2f_jax.inference.prefetching import Pending
-from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.processor import ImageProcessor, size_of_frames
 from m2f_jax.inference.results import VideoInstanceSegmentation
 from m2f_jax.inference.segmenter import normalized
 from m2f_jax.modeling.video_mask2former import VideoMask2Former
@@ -86,14 +86,7 @@ class VideoSegmenter:
         prepared = [self.processor.prepare(frame) for frame in frames]
         if not prepared:
             raise ValueError("a video needs at least one frame")
-        size = prepared[0][1]
-        for number, (_, other) in enumerate(prepared):
-            if other != size:
-                (height, width), (first_height, first_width) = other.original, size.original
-                raise ValueError(
-                    f"frame {number} is {height} x {width} (height x width), and frame 0 "
-                    f"{first_height} x {first_width}; the frames of a video have one size"
-                )
+        size = size_of_frames([size for _, size in prepared])
         return PreparedClip(np.stack([pixels for pixels, _ in prepared]), size)
 
     def submit(
