@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from m2f_jax.convert import convert, open_checkpoint
@@ -138,3 +139,11 @@ def test_info_tells_videos(capsys):
 
 def test_memory_of_two_frames():
     assert measure(CONFIG, (32, 64))["clip"] == [2, 32, 64]
+
+
+def test_a_published_model_in_bfloat16():
+    model = abstract_model(preset("resnet50-youtubevis-2019-instance").config, "bfloat16")
+    clips = jax.ShapeDtypeStruct((2, 3, 97, 131, 3), np.float32)
+    predictions = jax.eval_shape(lambda model, x: model(x), model, clips)
+    shapes = [(x.shape, x.dtype.name) for x in predictions]
+    assert shapes == [((2, 100, 41), "float32"), ((2, 100, 3, 25, 33), "float32")]
