@@ -342,7 +342,7 @@ def _no_deeper(config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> Mode
     def shallow(part: Any) -> Any:
         changes = {}
         for key, value in vars(part).items():
-            if key == "num_layers":
+            if key in ("num_layers", "encoder_layers"):
                 changes[key] = min(value, deepest)
             elif key == "depths":
                 changes[key] = tuple(min(depth, deepest) for depth in value)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pickle
+import shutil
 
 import pytest
 from m2f_jax.convert import open_checkpoint
@@ -14,16 +15,19 @@ from m2f_jax.convert.tables import rules
 from m2f_jax.convert.tables.huggingface import config as huggingface_config
 from m2f_jax.convert.tables.huggingface import tensors as huggingface
 
+from m2f_jax import Mask2Former
 from m2f_jax.config import Mask2FormerConfig, SwinConfig, VideoMask2FormerConfig
 from m2f_jax.labels import COCO, numbered
 from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.presets import PRESETS
+from tests.conftest import GOLDEN
 from tests.convert.conftest import (
     CONFIG,
     WEIGHTS,
     at_hugging_face,
     check_equal,
     check_same_model,
+    edit,
     read,
     read_file,
     respell,
@@ -150,6 +154,51 @@ def test_spellings_of_hugging_face(hugging_face, spelling):
     after = open_checkpoint(hugging_face)
     assert after.config == before.config
     check_equal(read(after.tensors), tensors)
+
+
+MASKFORMER_SPELLINGS = {
+    "newer, not twice": [(r"sem_seg_head\.(?=adapter|layer|mask)", "sem_seg_head.pixel_decoder.")],
+    "without a version": [
+        (r"sem_seg_head\.(?=adapter|layer|mask)", "sem_seg_head.pixel_decoder.pixel_decoder.")
+    ],
+    "projected in the pixel decoder": [(r"predictor\.input_proj", "pixel_decoder.input_proj")],
+}
+
+
+@pytest.mark.parametrize("spelling", MASKFORMER_SPELLINGS)
+def test_spellings_of_a_maskformer(tmp_path, spelling):
+    file = GOLDEN / "maskformer_swin" / "model_final.pkl"
+    path = tmp_path / "model_final.pkl"
+    arrays = respell(read_file(file), MASKFORMER_SPELLINGS[spelling])
+    path.write_bytes(pickle.dumps({"model": arrays}))
+    check_same_model(open_checkpoint(path), open_checkpoint(file))
+
+
+def test_older_names_of_encoder_layers(tmp_path):
+    file = GOLDEN / "maskformer_r50" / "model_final.pkl"
+    path = tmp_path / "model_final.pkl"
+    arrays = respell(read_file(file), [(r"sem_seg_head\.pixel_decoder\.", "sem_seg_head.")])
+    assert "sem_seg_head.transformer.encoder.layers.1.linear1.weight" in arrays
+    path.write_bytes(pickle.dumps({"model": arrays}))
+    check_same_model(open_checkpoint(path), open_checkpoint(file))
+
+
+def test_a_maskformer_as_in_transformers_memory(tmp_path):
+    source = GOLDEN / "maskformer_swin" / "hf"
+    folder = shutil.copytree(source, tmp_path / "hf")
+    layer = r"(decoder\.layers\.\d+)\."
+    spellings = [(rf"{layer}(\w+)\.out_proj", r"\1.\2.o_proj"), (rf"{layer}fc", r"\1.mlp.fc")]
+    write_file(folder / WEIGHTS, respell(read_file(folder / WEIGHTS), spellings))
+    backbone = json.loads((folder / CONFIG).read_text())["backbone_config"]
+    edit(folder / CONFIG, {"backbone_config": backbone | {"model_type": "maskformer-swin"}})
+    check_same_model(open_checkpoint(folder), open_checkpoint(source))
+
+
+def test_models_of_another_kind_are_refused_by_name():
+    message = "is a MaskFormer, not a Mask2Former; open it with m2f_jax.MaskFormer"
+    for source in ("hf", "model_final.pkl"):
+        with pytest.raises(ValueError, match=message):
+            Mask2Former.from_pretrained(GOLDEN / "maskformer_swin" / source)
 
 
 def test_two_spellings_at_once(hugging_face):
