@@ -391,3 +391,17 @@ def test_deeper_models_than_the_weights_are_not_laid_out(
     [config] = laid_out
     assert max(config.backbone.depths) < 8
     assert max(config.decoder.num_layers, config.pixel_decoder.num_layers) < 8
+
+
+def test_deeper_encoders_than_the_weights_are_not_laid_out(tmp_path, monkeypatch):
+    convert(GOLDEN / "maskformer_r50" / "model_final.pkl", tmp_path)
+    pixel_decoder = json.loads((tmp_path / CONFIG).read_text())["pixel_decoder"]
+    edit(tmp_path / CONFIG, {"pixel_decoder": pixel_decoder | {"encoder_layers": 200}})
+    laid_out = []
+    monkeypatch.setattr(
+        "m2f_jax.convert.reading.parameter_shapes",
+        lambda config: laid_out.append(config) or parameter_shapes(config),
+    )
+    with pytest.raises(ValueError, match=r"missing: pixel_decoder\.layers\.2\.attention"):
+        open_checkpoint(tmp_path)
+    assert laid_out[0].pixel_decoder.encoder_layers < 8
