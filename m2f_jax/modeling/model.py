@@ -142,7 +142,8 @@ class Model(nnx.Module):
 
         Args:
             pixel_values: float [B, H, W, 3], as `ImageProcessor` makes them.
-            all_layers: return one `Predictions` per layer instead, the learned queries' first.
+            all_layers: return one `Predictions` per layer instead; of Mask2Former, the learned
+                queries' first.
 
         Raises:
             ValueError: `pixel_values` has another layout, type or a side under 32.
