@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pickle
 import shutil
@@ -85,6 +86,28 @@ def test_published_models(name):
     assert authors_tables.count_queries(theirs) == queries
     guessed = guess_task(config.labels, queries, f"me/{name}", kind=type(config))
     assert guessed == config.task
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "digest"),
+    [
+        ("maskformer-resnet50-ade", 409, "703be6e484c4dd5a"),
+        ("maskformer-resnet50-coco", 481, "5392153236aa9486"),
+        ("maskformer-resnet101c-cityscapes", 674, "7d56d73e188d2405"),
+        ("maskformer-swin-base-ade", 477, "58e90511ae644d5d"),
+        ("maskformer-swin-large-coco", 477, "0770f7d44c88c8a9"),
+    ],
+)
+def test_names_and_shapes_are_those_of_the_authors_networks(name, count, digest):
+    """Of which a digest is kept, of all that isn't computed; the projection in one place."""
+    config = PRESETS[name].config
+    shapes = shapes_of(config)
+    theirs = {}
+    for rule in rules.expand(authors_tables.table_of(config).rules, shapes):
+        theirs |= rules.saved_shapes(rule, shapes)
+    lines = "\n".join(f"{tensor} {list(shape)}" for tensor, shape in sorted(theirs.items()))
+    assert len(theirs) == count
+    assert hashlib.sha256(lines.encode()).hexdigest()[:16] == digest
 
 
 @at_hugging_face
