@@ -124,7 +124,7 @@ def test_a_recipe_of_videos_is_refused_by_train(tmp_path, capsys):
     name = "swin-tiny-youtubevis-2019-instance"
     out = str(tmp_path / "out")
     assert main(["train", name, "--data", str(tmp_path), "--out", out]) == 1
-    assert f"{name} trains a model of videos, and m2f train reads" in capsys.readouterr().err
+    assert f"{name} is a model of videos, and m2f train reads" in capsys.readouterr().err
 
 
 def test_info_tells_videos(capsys):

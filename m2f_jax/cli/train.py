@@ -42,7 +42,7 @@ def run(command: Train) -> int:
     chosen = with_overrides(chosen_recipe(command), command)
     if isinstance(chosen.train.model, VideoMask2FormerConfig):
         raise ValueError(
-            f"{command.recipe} trains a model of videos, and m2f train reads images; "
+            f"{command.recipe or command.from_} is a model of videos, and m2f train reads images; "
             "m2f_jax.training.train_step takes batches of clips"
         )
     check_machine(chosen, command)
