@@ -23,8 +23,14 @@ from m2f_jax.training import LossConfig, LossPoints, loss
 from m2f_jax.training.config import loss_of
 from m2f_jax.training.losses.criterion import factor, nearest_masks
 from m2f_jax.training.losses.matching import match, matching_costs
-from m2f_jax.training.losses.pairs import BLOCK, block_sums, choose_points, pair_sums
-from m2f_jax.training.losses.terms import mask_cross_entropy, mask_dice
+from m2f_jax.training.losses.pairs import (
+    BLOCK,
+    block_sums,
+    choose_points,
+    make_pair,
+    pair_sums,
+)
+from m2f_jax.training.losses.terms import mask_cross_entropy, mask_dice, mask_focal
 from tests.conftest import MASKFORMERS, NAMES, with_devices
 
 SMALL = LossConfig(num_points=40)
@@ -373,6 +379,20 @@ def test_finite_for_huge_logits(predictions, targets, size, with_gradients):
     assert all_finite(gradients)
     assert losses.total > 1e29
     assert ((losses.assignment >= 0) == targets.valid).all()
+
+
+@pytest.mark.parametrize("size", [1e30, 3e38])
+def test_finite_for_huge_logits_that_are_enlarged(size):
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(np.where(rng.random((4, 6)) < 0.5, size, -size), jnp.float32)
+    mask = jnp.asarray(rng.random((16, 24)) < 0.5)
+
+    def total(logits):
+        pair = make_pair(logits, mask, None)
+        return mask_focal(pair) + mask_dice(pair)
+
+    assert all_finite(jax.value_and_grad(total)(logits))
+    assert total(logits) > 1e28
 
 
 def test_half_precision_is_computed_in_float32(predictions, targets, with_gradients):
