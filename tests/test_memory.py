@@ -107,7 +107,14 @@ def test_deformable_attention_keeps_no_queries_in_float32():
     assert (x.shape, "float32") not in found
 
 
-def test_no_mask_of_a_query_without_a_target_is_made(equations):
+@pytest.mark.parametrize(
+    "config",
+    [
+        LossConfig(num_points=64),
+        LossConfig(num_points=None, pixels="images", mask_term="focal"),  # one target at a time
+    ],
+)
+def test_no_mask_of_a_query_without_a_target_is_made(config, equations):
     layers, batch, queries, targets, side = 10, 1, 100, 20, 32
     predictions = LayerPredictions(
         array(layers, batch, queries, 5, dtype=jnp.float32),
@@ -121,7 +128,7 @@ def test_no_mask_of_a_query_without_a_target_is_made(equations):
     )
 
     def total(predictions, goal):
-        return loss(predictions, goal, LossConfig(num_points=64), key=jax.random.key(0)).total
+        return loss(predictions, goal, config, key=jax.random.key(0)).total
 
     jaxpr = jax.make_jaxpr(jax.grad(total))(predictions, goal)
     largest = max(x.aval.size for equation in equations(jaxpr) for x in equation.outvars)

@@ -474,8 +474,9 @@ class Train:
     """Steps from one line of the log to the next."""
     save_every: Annotated[int, Between(1)] = 1000
     """Steps from one checkpoint to the next."""
-    evaluate_every: Annotated[int, Between(1)] = 5000
-    """Steps from one evaluation to the next."""
+    evaluate_every: Annotated[int | None, Between(1)] = None
+    """Steps from one evaluation to the next; by default 5000, and without a RECIPE a quarter of
+    all."""
     evaluate_images: Annotated[int | None, Between(1)] = None
     """Evaluate on the first so many images only."""
     keep_empty_images: bool = False

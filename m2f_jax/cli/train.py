@@ -105,8 +105,11 @@ def train(chosen: Recipe, data: TrainingData, command: Train, console: Console) 
             state, position = checkpoints.restore(state)
             stream.set_state(position)
             console.print(f"going on after step {int(state.step)} of {chosen.train.steps}")
+        usual = 5000 if command.recipe is not None else max(1, chosen.train.steps // 4)
         intervals = Intervals(
-            log=command.log_every, save=command.save_every, evaluate=command.evaluate_every
+            log=command.log_every,
+            save=command.save_every,
+            evaluate=usual if command.evaluate_every is None else command.evaluate_every,
         )
         run_ = Run(out, chosen, data.held_out, command.evaluate_images, int(state.step), console)
         with contextlib.closing(run_):

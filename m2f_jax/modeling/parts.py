@@ -12,7 +12,7 @@ The contracts, where `cfg` is the part's frozen config dataclass:
 * Transformer decoder: `Module(cfg, num_classes, mask_dim, *, dtype, rngs)`, called with a
   `FeaturePyramid` as `decoder(pyramid, *, all_layers=False)`. Returns `Predictions`, or one per
   layer. Its method `every_layer(pyramid, *, drop_key=None)` returns `LayerPredictions`, for the
-  losses.
+  losses. What makes its class logits is called `class_head`: that starts afresh for other classes.
 """
 
 import dataclasses

@@ -51,7 +51,8 @@ def fine_tune(data, monkeypatch, capsys):
     """Runs the command but for its steps; returns its exit code, its words and the first state."""
     states = []
 
-    def no_steps(state, *_):
+    def no_steps(state, _stream, _key, intervals, *_):
+        assert intervals.evaluate == 500
         states.append(state)
         return dataclasses.replace(state, step=jnp.int32(state.config.steps))
 
