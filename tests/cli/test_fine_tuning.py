@@ -20,12 +20,10 @@ from tests.cli.test_train_refusals import write_split
 from tests.conftest import GOLDEN, MICRO
 
 HEAD = ["decoder.heads.class_head.bias", "decoder.heads.class_head.kernel"]
-SOURCES = {  # each is 80 kB or 1 MB
+SOURCES = {
     "ours": None,
-    "huggingface": GOLDEN / "tiny_w4_aligned" / "hf",
     "authors": GOLDEN / "tiny_w4_aligned" / "model_final.pkl",
     "maskformer, huggingface": GOLDEN / "maskformer_swin" / "hf",
-    "maskformer, authors": GOLDEN / "maskformer_swin" / "model_final.pkl",
 }
 
 
