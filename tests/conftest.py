@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import gc
 import importlib.util
 import json
 import os
@@ -97,6 +98,15 @@ def _compiled_quickly(request, _options_of_all_programs):
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(int(quickly))
     os.environ["XLA_FLAGS"] = with_flags(XLA_FLAGS, quick_options() if quickly else {})
     jax.config.update("jax_disable_most_optimizations", quickly)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _old_objects_are_let_be():
+    """Millions of objects outlive their module, in JAX's caches: a collection takes seconds, unless
+    it looks at the new ones alone.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def with_flags(flags: str, options: dict[str, Any]) -> str:
