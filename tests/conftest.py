@@ -42,6 +42,8 @@ TORCH = all(importlib.util.find_spec(name) for name in ("torch", "transformers")
 
 
 def pytest_collection_modifyitems(items):
+    slowest = ROOT / "tests" / "training"  # first, so that several workers end together
+    items.sort(key=lambda item: not item.path.is_relative_to(slowest))
     skip = pytest.mark.skip(reason="needs torch and transformers (pip install m2f-jax[torch])")
     for item in items:
         if not TORCH and item.get_closest_marker("torch"):
