@@ -73,7 +73,8 @@ def test_evaluation_from_python(tmp_path, monkeypatch, capsys):
     write_streets(tmp_path / "data", 1, (128, 256), seed=3, split="val")
     monkeypatch.chdir(tmp_path)
     exec(code, {})
-    scores, shape = capsys.readouterr().out.splitlines()
+    scores, published, shape = capsys.readouterr().out.splitlines()
     assert set(ast.literal_eval(scores)) == {"AP", "AP50"}
+    assert published == "{}"  # of an image in another size
     assert shape == "(8, 10)"
     assert (tmp_path / "report" / "results.json").is_file()
