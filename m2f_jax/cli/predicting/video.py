@@ -177,14 +177,27 @@ def found_in(out: Path, clip: Clip, segmenter: Any, settings: Mapping[str, Any])
     """
     path = out / "clips" / f"{clip.start:08d}.json"
     if path.exists():
-        found = from_plain(ClipInstances, read_json(path), str(path))
-        if any(len(counts) != len(clip.frames) for counts in found.counts):
-            raise ValueError(f"{path} is damaged; remove it, and run the same command again")
-        return found
+        return stored(path, clip, len(settings["labels"]))
     found = ClipInstances.of(
         segmenter(clip.frames, top_k=settings["top_k"], threshold=settings["threshold"])
     )
     write_json(path, to_plain(found), indent=None)
+    return found
+
+
+def stored(path: Path, clip: Clip, classes: int) -> ClipInstances:
+    """Reads the instances of a clip from the file of an earlier run.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    found = from_plain(ClipInstances, read_json(path), str(path))
+    if (
+        found.size != clip.frames[0].shape[:2]
+        or any(len(counts) != len(clip.frames) for counts in found.counts)
+        or not all(0 <= label < classes for label in found.labels)
+    ):
+        raise ValueError(f"{path} is of another clip; remove it, and run the same command again")
     return found
 
 
