@@ -132,8 +132,11 @@ def evaluate(
         EvaluationError: images can't be read or segmented. All others are done, and in their
             tables.
         FileNotFoundError: files of the data set are missing.
-        ValueError: the classes don't fit, or the processes evaluate different things.
+        ValueError: the classes don't fit, the model is of videos and the data of images or the
+            reverse, or the processes evaluate different things.
     """
+    if isinstance(dataset, YtvisDataset) != isinstance(segmenter, VideoSegmenter):
+        raise ValueError("videos are scored with a VideoSegmenter, and images with a Segmenter")
     task = task or dataset.task
     place = None if export is None else export_folder(Path(export), dataset, task)
     labels = segmenter.config.labels

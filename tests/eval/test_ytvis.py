@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from m2f_jax.eval import evaluate as score
 from m2f_jax.eval.published import published_scores
 from PIL import Image
 
@@ -59,6 +60,13 @@ def evaluate(root, *arguments):
     return main(["eval", "ytvis", str(root), *map(str, arguments)])
 
 
+def write_empty(folder):
+    """Writes an annotation file of images in COCO's format, of which there are none."""
+    path = folder / "coco.json"
+    path.write_text(json.dumps({"images": [], "categories": [], "annotations": []}))
+    return path
+
+
 def results_of(root):
     """The ground truth as results."""
     content = json.loads((root / "valid.json").read_text())
@@ -95,6 +103,8 @@ def test_the_segmenter_is_the_model_with_its_processor(root, video_model):
         network(batch.pixel_values), batch.sizes
     )
     segmenter = VideoSegmenter(network, processor)
+    with pytest.raises(ValueError, match="videos are scored with a VideoSegmenter, and images"):
+        score(segmenter, coco_dataset(write_empty(root), root, "instance"))
     found = segmenter(frames)
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
     assert (found.masks != expected.masks).mean() < 1e-3
@@ -157,8 +167,6 @@ def test_published_scores_are_of_the_labels_that_nobody_has(root, tmp_path):
     found = published_scores(config, processor, dataset, "instance", 2, source=name)
     assert "is of the 302 validation videos of YouTubeVIS 2019, and this is of 2" in found.problem
     assert published_scores(config, processor, dataset, "instance", 302, source=name).scores
-    content = {"images": [], "categories": [], "annotations": []}
-    (tmp_path / "coco.json").write_text(json.dumps(content))
-    images = coco_dataset(tmp_path / "coco.json", tmp_path, "instance")
+    images = coco_dataset(write_empty(tmp_path), tmp_path, "instance")
     found = published_scores(config, processor, images, "instance", 302, source=name)
     assert "by the rules of another data set" in found.problem
