@@ -14,6 +14,8 @@ from PIL import Image
 from m2f_jax.cli import main
 from m2f_jax.cli.predicting.video_file import AnnotatedFile, VideoFile
 from m2f_jax.datasets.ytvis import ytvis_dataset
+from m2f_jax.rle import encode_rle
+from m2f_jax.visualization.color import VIVID_COLORS
 from tests.conftest import VIDEO_LABELS
 
 SIZE = (32, 64)
@@ -119,6 +121,28 @@ def test_a_file_goes_on_where_it_stopped(file, video_model, tmp_path, capsys):
     assert f"{kept}: scores, labels and counts must be equally" in capsys.readouterr().err
     assert predict(file, "--model", video_model, "--overwrite", out=out) == 0
     assert read(out) == expected
+
+
+def test_an_object_has_one_color_through_time(folder, video_model, tmp_path):
+    out = tmp_path / "out"
+    assert predict(folder, "--model", video_model, out=out) == 0
+    (out / "predictions.json").unlink()
+    lefts = (2, 40)
+    for start, order in ((0, (0, 1)), (2, (1, 0))):
+        masks = [np.zeros(SIZE, bool) for _ in lefts]
+        for mask, left in zip(masks, lefts, strict=True):
+            mask[8:24, left : left + 16] = True
+        counts = [[encode_rle(masks[i])["counts"]] * 3 for i in order]
+        scores, labels = [0.5 + 0.2 * i for i in order], [0, 0]
+        content = {"size": SIZE, "scores": scores, "labels": labels, "counts": counts}
+        (out / "clips" / f"{start:08d}.json").write_text(json.dumps(content))
+    assert predict(folder, "--model", video_model, out=out) == 0
+    for t in range(LENGTH):
+        pixels = np.asarray(Image.open(out / "annotated" / f"{t:03d}.png"))
+        for color, left in zip(VIVID_COLORS, lefts, strict=False):
+            edge = pixels[23, left : left + 16]
+            assert (edge == color).all(axis=1).any()
+    assert [track["score"] for track in read(out)] == pytest.approx([0.7, 0.5])
 
 
 def test_frames_of_a_file(file, tmp_path):
