@@ -150,6 +150,14 @@ def test_frames_of_a_file(file, tmp_path):
     assert (video.count, video.rate) == (LENGTH, 10)
     for t, frame in enumerate(video):
         assert abs(frame.astype(int) - picture(t)).mean() < 8  # as far as the codec goes
+    other = tmp_path / "street.mkv"  # of a kind that doesn't say how many frames there are
+    with av.open(str(file)) as source, av.open(str(other), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    assert VideoFile(other, upright=True).count == LENGTH
     odd = tmp_path / "odd.mp4"
     with AnnotatedFile(odd, Fraction(25)) as written:
         written.write(picture(0)[:-1, :-1])

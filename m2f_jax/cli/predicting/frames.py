@@ -31,7 +31,7 @@ class Frames(Protocol):
 
     Attributes:
         path: of the file or folder.
-        count: how many frames there are; of a file, as it says, 0 if it doesn't.
+        count: how many frames there are, as far as is known before they are decoded.
         file_names: of the frames; none of a video file.
     """
 

@@ -33,8 +33,9 @@ class VideoFile:
         """
         check_regular(str(path))
         self.path, self.upright = path, upright
-        with self.opened() as (_, stream):
-            self.count: int = stream.frames
+        with self.opened() as (container, stream):
+            packets = (packet for packet in container.demux(stream) if packet.size)
+            self.count: int = stream.frames or sum(1 for _ in packets)  # not every kind says it
             self.rate = Fraction(stream.average_rate or 25)
 
     @contextlib.contextmanager
