@@ -90,9 +90,7 @@ def real_costs(rng: np.random.Generator, shape: tuple[int, int, int], *, alike: 
                 jnp.asarray(labels)[None],
                 jnp.asarray(masks)[None],
                 jnp.asarray(rng.random((1, 1, POINTS, 2)), jnp.float32),
-                class_weight=config.class_weight,
-                mask_weight=config.mask_weight,
-                dice_weight=config.dice_weight,
+                config=config,
             )[0, 0]
         )
     return np.stack(costs)

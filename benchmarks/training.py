@@ -37,7 +37,7 @@ from peers.batches import Settings, draw_batch
 from peers.weights import save_random_weights
 
 from m2f_jax.bounds import Between
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 
 SIDES = (OURS, THEIRS, OUR_POINTS)
 TOLERANCE = 1e-3  # of the first loss, relative, in float32 with the same points
@@ -76,7 +76,7 @@ def find_device(wanted: str | None) -> tuple[str, str]:
 
 def train(folder: Path, settings: Settings, name: str) -> Run:
     """Takes all steps of one side."""
-    num_classes = Mask2FormerConfig.load(folder / "config.json").num_classes
+    num_classes = ModelConfig.load(folder / "config.json").num_classes
     trainer = side(name, "Trainer")(folder, settings)
     losses, seconds = [], []
     for step in range(1, settings.steps + 1):
@@ -136,7 +136,7 @@ def list_losses(runs: Mapping[str, Sequence[Run]]) -> Table:
     return Table("losses", ["step", *SIDES], lines)
 
 
-def settle(options: Options) -> tuple[Mask2FormerConfig, Settings, str]:
+def settle(options: Options) -> tuple[ModelConfig, Settings, str]:
     """Returns the architecture, without drop path, the settings, and the device's name.
 
     The device is looked for in a process of its own, since it would be held by this one.

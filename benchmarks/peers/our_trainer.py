@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from measuring.timing import Call
 
-from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.config import ModelConfig
 from m2f_jax.pretrained import start_from
 from m2f_jax.training import TrainBatch, TrainConfig, TrainState, train_step
 from peers.batches import SEED, Scenes, Settings
@@ -19,7 +19,7 @@ class Trainer(OnJax):
 
     def __init__(self, folder: Path, settings: Settings):
         super().__init__(settings.device, "tensorfloat32" if settings.tf32 else None)
-        config = Mask2FormerConfig.load(folder / "config.json")
+        config = ModelConfig.load(folder / "config.json")
         model, _ = start_from(folder, config, SEED, settings.dtype)
         train = TrainConfig(
             model=config,

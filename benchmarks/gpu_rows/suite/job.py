@@ -13,6 +13,7 @@ from peers.weights import HUGGING_FACE
 from gpu_rows import WEIGHTS
 from m2f_jax.config import (
     Mask2FormerConfig,
+    ModelConfig,
     PixelDecoderConfig,
     SwinConfig,
     TransformerDecoderConfig,
@@ -34,7 +35,7 @@ Measuring = Generator[None, None, tuple[Figures, dict[str, Any]]]
 class Scale(NamedTuple):
     """How large everything is."""
 
-    config: Mask2FormerConfig
+    config: ModelConfig
     size: Size  # of the image that most rows are about
     batch: int  # of such images, in the row of batches
     small: Size  # of the images of the large batch

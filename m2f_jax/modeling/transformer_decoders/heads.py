@@ -37,7 +37,7 @@ def tall(maps: Float[Array, "B *T H W C"]) -> Float[Array, "B rows W C"]:
 def frame_logits(
     mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "B *T H W E"]
 ) -> Float[Array, "..."]:
-    """The same for images, or for each frame of clips."""
+    """The mask logits of images, or those of each frame of clips."""
     logits = mask_logits(mask_embeddings, tall(per_pixel))
     return logits.reshape(*logits.shape[:-2], *per_pixel.shape[1:-1])
 
