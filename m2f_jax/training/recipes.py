@@ -114,6 +114,7 @@ def recipe(name: str) -> Recipe:
 
 
 def _of_mask2former(published: Preset) -> Recipe:
+    """The authors' settings: batches of 16, and what differs between data sets."""
     config, data_set = published.config, published.data_set
     size = published.shortest_edge, published.longest_edge
     train = TrainConfig(model=config, steps=90_000)
