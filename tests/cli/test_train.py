@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
     The model is of toy parts, which are registered as long as these tests run.
     """
     folder = tmp_path_factory.mktemp("train")
-    write_streets(folder / "city", 5, (128, 256), 1, "train")
+    write_streets(folder / "city", 5, (128, 256), 1, "train", workers=2)
     write_streets(folder / "city", 2, (128, 256), 2, "val")
     with registered() as parts:
         model = Mask2FormerConfig(labels=CITYSCAPES, task="panoptic", **parts)

@@ -94,7 +94,7 @@ def test_segments_from_ids(dtype):
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("streets")
-    write_streets(folder, 4, (128, 256), seed=3, split="train")
+    write_streets(folder, 4, (128, 256), seed=3, split="train", workers=2)
     return folder
 
 
