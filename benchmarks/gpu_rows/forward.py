@@ -14,7 +14,7 @@ from measuring.timing import Call
 from gpu_rows.suite.job import Figures, Job, Measuring, describe_size, figure, time_call
 from gpu_rows.suite.kernel_times import kernel_times
 from gpu_rows.windows.forms import forms, patched
-from m2f_jax import Mask2Former
+from m2f_jax import Mask2Former, Model
 from m2f_jax.modeling.parameters import abstract_model
 from m2f_jax.structures import Size
 
@@ -28,7 +28,7 @@ class Part(NamedTuple):
     call: Call
 
 
-def parts_of(model: Mask2Former) -> dict[str, Any]:
+def parts_of(model: Model) -> dict[str, Any]:
     """Returns the network and its stages by name."""
     return {
         WHOLE: model,
