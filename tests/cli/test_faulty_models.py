@@ -80,7 +80,7 @@ FAULTY = {  # what makes it, and what is said of it
     "a doubled tuple": (pickled(b"})" + b"2\x86" * 60 + b"Ns"), "model.pkl has a tuple as a key"),
     "16 GB": (pickled(b"\x96" + struct.pack("<Q", 2**34)), "model.pkl is a pickle that is incompl"),
     "a bomb": (bomb, "model.pth has archive/data.pkl compressed"),
-    "a state dict": (state_dict, "model.pkl holds the weights of transformers' Mask2Former"),
+    "a state dict": (state_dict, "model.pkl holds the weights of transformers' model"),
     "layers": (hugging_face({"decoder_layers": 2 * 10**9}), "num_layers must be from 1 to 200"),
     "architectures": (hugging_face({"architectures": 1.5}), "architectures needs a list, not 1.5"),
     "brackets": (hugging_face(text='{"a":' * 10**5), "config.json is nested too deeply"),

@@ -59,7 +59,7 @@ def contents(folder):
     return {
         path.relative_to(folder): path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.parent.name in ("panoptic", "overlays")
+        if path.is_file() and path.parent.name in ("maps", "overlays")
     }
 
 
@@ -73,7 +73,7 @@ def test_predict_export_and_eval_agree(model, scene, tmp_path):
         assert main(["predict", str(image), "--model", str(source), "--out", str(out)]) == 0
     one, other = map(contents, predictions)
     assert one == other
-    [drawn] = predictions[0].glob("panoptic/*.png")
+    [drawn] = predictions[0].glob("maps/*.png")
     assert np.asarray(Image.open(drawn)).any()
 
     results = []
