@@ -48,6 +48,26 @@ model in the package](train.md#the-model-in-the-package), `streets`, is our own.
 """
 
 
+BASELINES = {  # MaskFormer's: the authors' file and its mIoU
+    "ade20k-150/per_pixel_baseline_R50_bs16_160k": ("1043f3", 39.2),
+    "ade20k-150/per_pixel_baseline_plus_R50_bs16_160k": ("833630", 41.9),
+    "ade20k-full-847/per_pixel_baseline_R50_bs16_200k": ("9f66a9", 12.4),
+    "ade20k-full-847/per_pixel_baseline_plus_R50_bs16_200k": ("4d31f2", 13.9),
+    "coco-stuff-10k-171/per_pixel_baseline_R50_bs32_60k": ("275ab0", 32.4),
+    "coco-stuff-10k-171/per_pixel_baseline_plus_R50_bs32_60k": ("1fa920", 34.2),
+}
+NOT_HERE = f"""
+## What isn't here
+
+Of the {len(PRESETS) + len(BASELINES)} models in both model zoos, {len(BASELINES)} don't load: \
+MaskFormer's baselines, which classify pixels. They have no queries with a class and a mask each, \
+so nothing else here would fit them. Their files are refused.
+
+| configuration | file | mIoU |
+|---|--:|--:|
+""" + "".join(f"| {name} | {file} | {miou} |\n" for name, (file, miou) in BASELINES.items())
+
+
 def row_of(name: str, preset: Preset) -> str:
     """A model's line of the table."""
     config = preset.config
@@ -72,7 +92,7 @@ def make_page() -> str:
         rows = [row_of(name, preset) for name, preset in PRESETS.items() if preset.data_set == key]
         if rows:
             parts.append("\n".join([f"\n## {data_set.title}\n", *head, *rows]) + "\n")
-    return "".join(parts)
+    return "".join([*parts, NOT_HERE])
 
 
 def main() -> int:

@@ -31,8 +31,8 @@ class PartShapes(NamedTuple):
             problem = "is missing" if shape is None else f"has the shape {list(shape)}"
             raise ValueError(
                 f"{self.place}{name} {problem}, unlike in the authors' MaskFormer and Mask2Former "
-                "on Swin or ResNet (another backbone or pixel decoder, or a backbone alone, isn't "
-                "supported)"
+                "on Swin or ResNet (another backbone or pixel decoder, a per-pixel baseline, or a "
+                "backbone alone, isn't supported)"
             )
         return shape
 
