@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         VideoInstanceSegmentation,
     )
     from m2f_jax.inference.segmenter import Segmenter
+    from m2f_jax.inference.video_segmenter import VideoSegmenter
     from m2f_jax.labels import Label
     from m2f_jax.modeling.mask2former import Mask2Former
     from m2f_jax.modeling.maskformer import MaskFormer
@@ -61,6 +62,7 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
         "VideoInstanceSegmentation",
     ),
     "inference.segmenter": ("Segmenter",),
+    "inference.video_segmenter": ("VideoSegmenter",),
     "labels": ("Label",),
     "modeling.mask2former": ("Mask2Former",),
     "modeling.maskformer": ("MaskFormer",),
@@ -81,6 +83,7 @@ __all__ = [  # noqa: RUF022 - one line per module, as above
     "FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor",
     "InstanceSegmentation", "PanopticSegmentation", "Segment", "VideoInstanceSegmentation",
     "Segmenter",
+    "VideoSegmenter",
     "Label",
     "Mask2Former",
     "MaskFormer",

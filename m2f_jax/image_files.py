@@ -4,6 +4,7 @@ Whatever Pillow raises becomes one error that names the file.
 """
 
 import contextlib
+import mimetypes
 import os
 import stat
 import struct
@@ -59,9 +60,14 @@ def image_errors(name: str) -> Iterator[None]:
     except ImageFileError:
         raise
     except Exception as error:  # decoders raise all kinds
+        kind, _ = mimetypes.guess_type(name)
+        remedy = (
+            "its name is that of a video: m2f predict --video, with a model of videos"
+            if kind and kind.startswith("video/")
+            else "is it damaged or of another kind? Save it again as PNG or JPEG"
+        )
         raise ImageFileError(
-            f"{name} can't be read as an image ({reason(error)}); is it damaged or of another "
-            "kind? Save it again as PNG or JPEG"
+            f"{name} can't be read as an image ({reason(error)}); {remedy}"
         ) from error
 
 

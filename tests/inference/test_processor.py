@@ -153,12 +153,13 @@ def test_images_of_unknown_range_are_refused(dtype, tmp_path):
         ("a.jpg", lambda data: data[: len(data) // 2], r"a\.jpg can't be read as an image"),
         ("a.png", lambda data: data[:20], r"a\.png can't be read as an image"),
         ("a.png", lambda _: b"not an image\n", r"a\.png can't be read as an image"),
+        ("a.mp4", lambda _: b"not an image\n", r"a\.mp4 can't .*video: m2f predict --video"),
         ("a.png", lambda _: b"", r"a\.png can't be read as an image"),
     ],
 )
 def test_damaged_files_are_refused_by_name(name, damage, message, tmp_path):
     path = tmp_path / name
-    Image.fromarray(np.tile(RGB, (20, 20, 1))).save(path)
+    Image.fromarray(np.tile(RGB, (20, 20, 1))).save(path, "JPEG" if name == "a.jpg" else "PNG")
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=message):
         read_image(path)
