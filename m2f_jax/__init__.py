@@ -1,4 +1,4 @@
-"""Mask2Former in JAX: instance, panoptic and semantic segmentation."""
+"""Mask2Former and MaskFormer in JAX: segmentation of images and of videos."""
 
 import importlib
 from typing import TYPE_CHECKING

@@ -11,7 +11,7 @@ from typing import Any
 class Between:
     """The bounds of a field's number, both included: `Annotated[int, Between(1, 4096)]`.
 
-    Of a tuple, they are those of each entry; None has none.
+    Each entry of a tuple must lie within them. None is always within.
     """
 
     low: int | float

@@ -22,7 +22,7 @@ Width = Annotated[int, Between(1, 65_536)]
 """The number of channels of a layer."""
 
 Config = TypeVar("Config", bound="ModelConfig")
-MODEL_TYPE = "m2f_jax"  # what tells our config.json from anybody else's
+MODEL_TYPE = "m2f_jax"  # marks a config.json as ours
 
 
 def check_heads(where: str, dim: int, num_heads: int):
@@ -108,7 +108,7 @@ class SwinConfig:
 class ResNetConfig:
     """A ResNet (He et al., CVPR 2016) of bottlenecks with frozen norms; the defaults are R50.
 
-    `stem_dim` is the width of what the first stage gets, `dim` that of its result. `deeplab` means
+    `stem_dim` is the input width of the first stage, `dim` its output width. `deeplab` selects
     detectron2's other form, R101c: three convolutions of 3 x 3 in the stem, and dilations of 1, 2,
     4 in the last stage.
     """
@@ -168,18 +168,17 @@ class FPNPixelDecoderConfig:
 class MaskFormerPixelDecoderConfig:
     """MaskFormer's pixel decoder: a feature pyramid, and one map for its Transformer decoder.
 
-    That map is of stride 32 and width `dim`: the backbone's, projected; or where there are
-    `encoder_layers`, as in the panoptic models on ResNets, what these make of it. They are plain
-    Transformer encoder layers of `num_heads` and `ffn_dim`, with `dropout` in training.
+    That map has stride 32 and width `dim`. It is the backbone's last map, projected. In the
+    panoptic models on ResNets, plain Transformer encoder layers then refine it.
 
     Attributes:
         dim: width of the map that the decoder reads.
         fpn_dim: width of the pyramid; equals `dim` where there are encoder layers.
         mask_dim: width of the per-pixel embeddings.
-        encoder_layers: published models have 0 or 6.
-        num_heads: of the encoder layers.
-        ffn_dim: of the encoder layers.
-        dropout: of the encoder layers.
+        encoder_layers: their number; published models have 0 or 6.
+        num_heads: attention heads of the encoder layers.
+        ffn_dim: hidden width of the encoder layers.
+        dropout: rate in the encoder layers, in training.
     """
 
     dim: Width = 256
@@ -240,7 +239,7 @@ class MaskFormerDecoderConfig:
         check_heads("MaskFormerDecoderConfig", self.dim, self.num_heads)
 
 
-# The first of each table is the default, also in files that were written without types.
+# The first entry of each table is the default, also for files written without types.
 BACKBONES: dict[str, type[AnyBackboneConfig]] = {"swin": SwinConfig, "resnet": ResNetConfig}
 PIXEL_DECODERS: dict[str, type[AnyPixelDecoderConfig]] = {
     "deformable": PixelDecoderConfig,
@@ -257,7 +256,7 @@ DECODERS: dict[str, type[AnyDecoderConfig]] = {
 class ModelConfig:
     """A whole model: its three parts, its classes and the task that it was trained for.
 
-    What all kinds of models have; take the config of one kind, such as `Mask2FormerConfig`.
+    The base class of the configs of all kinds; use one of those, such as `Mask2FormerConfig`.
 
     `labels` names the K classes in the order of the class logits; "no object" is not among them.
     """
@@ -319,7 +318,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls: type[Config], values: Any) -> Config:
-        """The inverse of `to_dict`; of `ModelConfig`, a config of the kind that `values` names.
+        """The inverse of `to_dict`; on `ModelConfig`, returns the kind that `values` names.
 
         Raises:
             ValueError: a field is missing, unknown or of the wrong type; or the model is of
@@ -370,9 +369,9 @@ class MaskFormerConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoMask2FormerConfig(ModelConfig):
-    """A Mask2Former of clips (Cheng et al., arXiv:2112.10764); the defaults are on Swin-T.
+    """A Mask2Former for clips (Cheng et al., arXiv:2112.10764); the defaults are on Swin-T.
 
-    Its parameters are those of a `Mask2FormerConfig` of the same parts.
+    The model has the same parameters as that of a `Mask2FormerConfig` with the same parts.
     """
 
     task: Task = "instance"

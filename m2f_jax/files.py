@@ -12,12 +12,12 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a path to write to; the file there takes the place of `path` once all went well.
+    """Yields a path to write to; that file replaces `path` once the `with` block has succeeded.
 
     Errors of the operating system, such as a full disk, name `path`.
     """
     path = Path(path)
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")  # of no longer a name
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")  # never too long a name
     try:
         yield unfinished
         unfinished.replace(path)
@@ -31,10 +31,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def naming(path: str | os.PathLike) -> Iterator[None]:
-    """Gives errors of the operating system that name no file, as of a full disk, this one's name.
+    """Adds this file's name to operating system errors that name none, such as of a full disk.
 
     Raises:
-        OSError: with its file.
+        OSError: the error, which now names a file.
     """
     try:
         yield
@@ -47,7 +47,7 @@ def naming(path: str | os.PathLike) -> Iterator[None]:
 def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2):
     """Writes a value as strict JSON, which has no NaN or Infinity: they become null.
 
-    The file appears when it is complete. Numbers of numpy become plain ones.
+    The file appears when it is complete. NumPy's numbers become plain ones.
     """
     text = json.dumps(finite(value), indent=indent, allow_nan=False, default=plain_number)
     with replacing(path) as unfinished:
@@ -55,7 +55,7 @@ def write_json(path: str | os.PathLike, value: Any, indent: int | None = 2):
 
 
 def finite(value: Any) -> Any:
-    """A JSON value in which what isn't a finite number became None."""
+    """Returns a JSON value with None in place of every number that isn't finite."""
     if isinstance(value, Mapping):
         return {key: finite(x) for key, x in value.items()}
     if isinstance(value, list | tuple):
@@ -66,7 +66,7 @@ def finite(value: Any) -> Any:
 
 
 def plain_number(value: Any) -> Any:
-    """A number of numpy as one of Python."""
+    """Returns a NumPy number as a Python number."""
     return finite(value.item())
 
 
@@ -81,9 +81,9 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def read_json_lines(path: str | os.PathLike) -> list[Any]:
-    """Returns the values of a file that has one on each line; none if there is no such file.
+    """Returns the values of a file with one JSON value per line; none if there is no such file.
 
-    A killed run may have left half a line at the end, which is passed over.
+    Half a line at the end, which a killed run may have left, is ignored.
 
     Raises:
         ValueError: as `parse_json`; the message names the line.
@@ -98,7 +98,7 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
 def parse_json(data: bytes | str, where: str | os.PathLike) -> Any:
     """Returns what JSON text means; a byte order mark before it is passed over.
 
-    NaN and Infinity, which other programs write, are floats: who takes a number checks it.
+    NaN and Infinity, which other programs write, become floats: whoever takes a number checks it.
 
     Args:
         data: the text.
@@ -119,7 +119,7 @@ def parse_json(data: bytes | str, where: str | os.PathLike) -> Any:
 
 
 def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object.
+    """Returns a JSON object from its keys and values.
 
     Raises:
         ValueError: a key is there twice.

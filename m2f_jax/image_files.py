@@ -14,13 +14,13 @@ from typing import BinaryIO
 
 from PIL import Image
 
-# The names that users find here.
+# Users find the limit here.
 from m2f_jax.pixel_limit import max_pixels as max_pixels
 from m2f_jax.pixel_limit import set_max_pixels as set_max_pixels
 
-LARGE = 2**25  # pixels; of larger images, one is decoded at a time
-REFUSED_KINDS = ("EPS",)  # a program, which Pillow has Ghostscript run
-LONGEST_REASON = 200  # characters of a message of Pillow's
+LARGE = 2**25  # pixels; larger images are decoded one at a time
+REFUSED_KINDS = ("EPS",)  # a program that Pillow would run in Ghostscript
+LONGEST_REASON = 200  # characters of a message by Pillow
 
 _one_at_a_time = threading.RLock()
 
@@ -39,8 +39,8 @@ def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Im
 
     Raises:
         FileNotFoundError: there is no such file, or it is a folder, a pipe or a device.
-        ImageFileError: it isn't an image, is damaged, empty or too large, or what Pillow does
-            within the block fails.
+        ImageFileError: it isn't an image, is damaged, empty or too large, or Pillow fails within
+            the block.
     """
     name = os.fspath(path)
     check_regular(name)
@@ -49,7 +49,7 @@ def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Im
         check_pixels(image.size, name, limit)
         with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
             yield image
-        check_pixels(image.size, name, limit)  # of icons, it is known once they are decoded
+        check_pixels(image.size, name, limit)  # an icon's is known once it is decoded
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def image_errors(name: str) -> Iterator[None]:
 
 
 def check_regular(name: str):
-    """Refuses what isn't a regular file: to read from a pipe may take for ever.
+    """Refuses what isn't a regular file: reading from a pipe may never end.
 
     Raises:
         FileNotFoundError: it is missing, or something else.
@@ -91,13 +91,13 @@ def check_regular(name: str):
 
 
 def identify(file: BinaryIO) -> Image.Image:
-    """Reads the header of an image, as `Image.open` does but for its limit of pixels.
+    """Reads the header of an image, as `Image.open` does, but without its limit of pixels.
 
-    Pillow isn't told the file's name: with it, it would map grey TIFFs into memory, and those that
-    lie on their side (EXIF) with height and width confused.
+    Pillow isn't told the file's name. With it, Pillow would map grey TIFFs into memory, and
+    confuse height and width of those that lie on their side (EXIF).
 
     Raises:
-        ValueError: no plugin of Pillow's knows it; also what these raise.
+        ValueError: no plugin of Pillow knows it. Errors of the plugins are passed on.
     """
     prefix = file.read(16)
     tried: set[str] = set(REFUSED_KINDS)

@@ -24,8 +24,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 BACK = {6: 8, 8: 6}  # what undoes a turn; the others undo themselves
-TURNED_BY_PILLOW = "TIFF"  # when it is decoded
-ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of PNG's texts
+TURNED_BY_PILLOW = "TIFF"  # turned upright by Pillow itself, as it is decoded
+ORIENTATION_KEYWORDS = (b"XML:com.adobe.xmp", b"Raw profile type")  # of texts in PNGs
 PNG_SIGNATURE_LENGTH = 8
 
 ImageSource = str | os.PathLike | Image.Image | UInt8[np.ndarray, "_ _ 3"]
@@ -111,18 +111,18 @@ def orientation(image: Image.Image) -> int:
 def read_ids(
     path: Path, encoding: Literal["grey", "rgb"] | None = None, *, max_pixels: int | None = None
 ) -> Int32[np.ndarray, "height width"]:
-    """A map of ids: a grey or palette PNG's values; of RGB, red + 256 green + 65536 blue.
+    """Reads a map of ids: grey or palette values, or red + 256 green + 65536 blue of an RGB image.
 
     Args:
         path: of the file.
-        encoding: the only form that is accepted; None for both. RGB may have alpha, which is
-            dropped, where it is the only form.
+        encoding: the only form that is accepted; None for both. With "rgb", the image may have an
+            alpha channel, which is dropped.
         max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
 
     Raises:
         FileNotFoundError: there is no such file, or it isn't a regular one.
-        ValueError: the file is damaged, too large, or isn't a map of whole numbers in this form; it
-            is named.
+        ValueError: the file is damaged, too large, or isn't a map of whole numbers in this form;
+            the message names it.
     """
     with open_image(path, max_pixels) as image:
         mode, ids = image.mode, np.asarray(image)
@@ -161,7 +161,7 @@ def image_size(path: Path, *, upright: bool = True, max_pixels: int | None = Non
 
 
 def verified_size(path: Path, *, max_pixels: int | None = None) -> Size:
-    """Height and width of an image as it is stored; the checksums of a PNG are compared.
+    """Height and width of an image as stored, after comparing the checksums of a PNG.
 
     Raises:
         FileNotFoundError: there is no such file, or it isn't a regular one.

@@ -30,8 +30,8 @@ def numbered(num_classes: int) -> tuple[Label, ...]:
 def published_labels(num_classes: int) -> tuple[Label, ...] | None:
     """The label set of the published image models with so many classes; None where there is none.
 
-    Every one of their counts is a different label set. A model trained on data of one's own may
-    share a count by chance.
+    No two of these label sets have the same number of classes. A model trained on other data may
+    have the same number by chance.
     """
     return _PUBLISHED.get(num_classes)
 
@@ -130,8 +130,8 @@ MAPILLARY_VISTAS = _parse("""
     64 Car Mount; 65 Ego Vehicle
 """)
 
-# The 171 classes of COCO-Stuff 10k: COCO's things, then 91 of stuff. In the maps that the authors'
-# script makes, a class has the number of its position; `id` is that of COCO-Stuff.
+# The 171 classes of COCO-Stuff 10k: COCO's things, then 91 of stuff. The maps that the authors'
+# script makes hold a class's position; `id` is COCO-Stuff's own number.
 COCO_STUFF = things(COCO) + _parse("""
     92 banner; 93 blanket; 94 branch; 95 bridge; 96 building-other; 97 bush; 98 cabinet; 99 cage;
     100 cardboard; 101 carpet; 102 ceiling-other; 103 ceiling-tile; 104 cloth; 105 clothes;
@@ -150,8 +150,8 @@ COCO_STUFF = things(COCO) + _parse("""
 """)
 
 # The 847 classes that the authors take from the full ADE20K, a name per line; `id` is the position,
-# as in the maps that their script makes. They are trained for semantic segmentation alone, so that
-# nothing says which ones are things.
+# as in the maps that their script makes. They are for semantic segmentation alone, so nothing says
+# which ones are things.
 ADE20K_FULL = tuple(
     Label(id=k, name=name, is_thing=False)
     for k, name in enumerate(

@@ -19,7 +19,7 @@ def mask_box(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int
 
 
 def packed_box(packed: UInt8[np.ndarray, "height bytes"]) -> tuple[int, int, int, int]:
-    """Returns the same for a mask that has eight pixels to a byte of a row."""
+    """Returns the box of a packed mask, whose rows have eight pixels to a byte."""
     rows = np.flatnonzero(packed.any(axis=1))
     if not rows.size:
         return 0, 0, 0, 0

@@ -1,6 +1,6 @@
-"""How many pixels an image may have; known without Pillow, which would slow `m2f --help` down."""
+"""How many pixels an image may have; apart from Pillow, which would slow `m2f --help` down."""
 
-MAX_PIXELS = 2**26  # 67 million; full-frame cameras have 61. Reading takes up to 16 bytes of each
+MAX_PIXELS = 2**26  # 67 million (full-frame cameras have 61); reading takes up to 16 bytes each
 MOST_PIXELS = 2**31 - 1
 
 _max_pixels = MAX_PIXELS
@@ -19,9 +19,9 @@ def set_max_pixels(count: int):
 
 
 def max_pixels() -> int:
-    """Returns how many pixels an image may have: `MAX_PIXELS`, unless that was set.
+    """Returns how many pixels an image may have: `MAX_PIXELS`, unless `set_max_pixels` changed it.
 
     A file of a few kilobytes may claim billions. Pillow's own limit, `Image.MAX_IMAGE_PIXELS`,
-    isn't looked at and isn't changed.
+    is neither read nor changed.
     """
     return _max_pixels

@@ -8,9 +8,9 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Literal
 
 TABLES: dict[Any, MutableMapping[str, Any]] = {}
-"""By the annotation of a field that holds one of several kinds: their classes by name.
+"""The classes that a field may hold, by name; one table for each annotation of such fields.
 
-The first of a table is the default, in files that were written before it had a second."""
+The first entry is the default for files that were written before there was a second."""
 
 
 def type_of(part: Any) -> str | None:
@@ -20,7 +20,7 @@ def type_of(part: Any) -> str | None:
 
 
 def to_plain(value: Any) -> Any:
-    """A dataclass as plain JSON values, with the `"type"` of every part in it."""
+    """Returns a dataclass as plain JSON values, with the `"type"` of every part in it."""
     if isinstance(value, tuple):
         return [to_plain(x) for x in value]
     if not dataclasses.is_dataclass(value):
@@ -31,7 +31,7 @@ def to_plain(value: Any) -> Any:
 
 
 def from_plain(kind: Any, value: Any, where: str) -> Any:
-    """Plain JSON values as `kind`: a dataclass, a part, a tuple of one kind, or a scalar.
+    """Turns plain JSON values into `kind`: a dataclass, a part, a tuple of one kind, or a scalar.
 
     Raises:
         ValueError: a value doesn't fit, or a part's type is unknown; the message names the field.
@@ -54,7 +54,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
         fields = {key: from_plain(hints[key], v, f"{where}.{key}") for key, v in value.items()}
         try:
             return typing.cast(type, kind)(**fields)
-        except ValueError as error:  # of its own checks, which don't know the file
+        except ValueError as error:  # of the class's own checks, which don't know the file
             raise ValueError(f"{where}: {error}") from error
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
@@ -80,7 +80,7 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
 
 
 def _part_from_plain(table: Mapping[str, Any], value: Any, where: str) -> Any:
-    """The config of one of the parts in `table`, by its type."""
+    """Returns the config of the part that the type names in `table`."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{where} needs an object, not {value!r:.80}")
     fields = dict(with_type(value, table))
@@ -91,9 +91,9 @@ def _part_from_plain(table: Mapping[str, Any], value: Any, where: str) -> Any:
 
 
 def with_type(values: Mapping[str, Any], table: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The JSON of a part with its type, which files of version 0.1 lack.
+    """Returns the JSON of a part with its type, which files of version 0.1 lack.
 
-    There, an FPN was told by the name of its width, `conv_dim`.
+    Those tell an FPN by the name of its width, `conv_dim`.
     """
     if "type" in values:
         return values
@@ -104,7 +104,7 @@ def with_type(values: Mapping[str, Any], table: Mapping[str, Any]) -> Mapping[st
 
 
 def _from_alternatives(kinds: Sequence[Any], value: Any, where: str) -> Any:
-    """A value of one of several kinds: None, or the dataclass that has its fields."""
+    """Turns a value into one of several kinds: None, or the dataclass that has its fields."""
     if value is None and types.NoneType in kinds:
         return None
     kinds = [kind for kind in kinds if kind is not types.NoneType]

@@ -34,8 +34,8 @@ from m2f_jax.labels import (
 )
 
 HUB_PREFIX = "facebook/mask2former-"  # before a Mask2Former's name: its repository on the hub
-MASKFORMER_HUB_PREFIX = "facebook/"  # the same before a MaskFormer's
-LICENSE = "CC BY-NC 4.0"  # of the authors' weights, by both of their model zoos
+MASKFORMER_HUB_PREFIX = "facebook/"  # before a MaskFormer's name
+LICENSE = "CC BY-NC 4.0"  # of the authors' weights, as both of their model zoos say
 LICENSE_URL = "https://creativecommons.org/licenses/by-nc/4.0/"
 
 Architecture = Literal["mask2former", "maskformer", "video_mask2former"]
@@ -51,7 +51,7 @@ SWIN_LARGE = SwinConfig(
 RESNET50 = ResNetConfig()
 RESNET101 = ResNetConfig(depths=(3, 4, 23, 3))
 RESNET101C = ResNetConfig(depths=(3, 4, 23, 3), stem_dim=128, deeplab=True)
-_PARAMETERS = {  # of both decoders too, without what depends on classes and queries
+_PARAMETERS = {  # with both decoders, but without what depends on classes and queries
     RESNET50: 43_898_240,
     RESNET101: 62_838_144,
     SWIN_TINY: 47_349_626,
@@ -59,7 +59,7 @@ _PARAMETERS = {  # of both decoders too, without what depends on classes and que
     SWIN_BASE: 106_832_184,
     SWIN_LARGE: 215_398_772,
 }
-_MASKFORMER_PARAMETERS = {  # the same of MaskFormers without encoder layers
+_MASKFORMER_PARAMETERS = {  # likewise, of MaskFormers without encoder layers
     RESNET50: 41_190_336,
     RESNET101: 60_130_240,
     RESNET101C: 60_253_632,
@@ -68,8 +68,8 @@ _MASKFORMER_PARAMETERS = {  # the same of MaskFormers without encoder layers
     SWIN_BASE: 101_764_984,
     SWIN_LARGE: 211_511_220,
 }
-_ENCODER_LAYER = 1_315_072  # parameters
-_NARROWER_TOP = 4_128_768  # fewer in the FPN of a ResNet's, which starts from encoder layers
+_ENCODER_LAYER = 1_315_072  # parameters of one
+_NARROWER_TOP = 4_128_768  # parameters that a ResNet's FPN lacks if it starts from encoder layers
 _BACKBONES = {  # Swin-B was pretrained on ImageNet-1k, "base-IN21k" and Swin-L on ImageNet-21k
     "resnet50": RESNET50,
     "resnet101": RESNET101,
@@ -88,8 +88,8 @@ class DataSet:
 
     Attributes:
         title: what it is called.
-        validation_images: how many images, or videos, the published scores are of.
-        cities: how many of them are of each city, by what their names begin with; of Cityscapes.
+        validation_images: the number of images or videos that the published scores are of.
+        cities: for Cityscapes, their number by city, with which their names begin.
     """
 
     title: str
@@ -97,7 +97,7 @@ class DataSet:
     cities: Mapping[str, int] = field(default_factory=dict)
 
 
-DATA_SETS: Mapping[str, DataSet] = {  # by what presets' names have
+DATA_SETS: Mapping[str, DataSet] = {  # by the word in the names of presets
     "coco": DataSet(title="COCO", validation_images=5000),
     "cityscapes": DataSet(
         title="Cityscapes",
@@ -150,7 +150,7 @@ class Preset:
 
 
 def preset(name: str) -> Preset:
-    """The published model of this name, or of this repository on the hub.
+    """Returns the published model of this name, or of this repository on the hub.
 
     Raises:
         ValueError: no such model; the message says which names come close.
@@ -164,10 +164,10 @@ def preset(name: str) -> Preset:
 
 
 def name_of(source: str) -> str | None:
-    """The name of the published model that a hub id or a path tells; None if it tells none.
+    """Returns the name of the published model that a hub id or a path means; None if none.
 
-    Its last part may be the authors' name, such as model_final_dfa862.pkl, or the model's own, such
-    as swin-tiny-coco-instance or mask2former-swin-tiny-coco-instance.pkl.
+    The last part of `source` may be the authors' name, such as model_final_dfa862.pkl, or the
+    model's own, such as swin-tiny-coco-instance or mask2former-swin-tiny-coco-instance.pkl.
     """
     last = PurePath(source).name
     for name, preset in PRESETS.items():
@@ -183,10 +183,10 @@ def _stem(file: str) -> str:
 
 
 def nearest_preset(config: ModelConfig) -> Preset | None:
-    """The published model of the same classes that is most like it; None if there's none.
+    """Returns the published model of the same classes that is most alike; None if there is none.
 
-    It tells how a model of its kind is tested: on ADE20K the size depends on backbone and task. The
-    kind of model counts most, then that of its backbone, then the backbone's width, then the task.
+    A new model is tested as that one was: on ADE20K the size depends on backbone and task. The kind
+    of model counts most, then the kind of backbone, then the backbone's width, then the task.
     """
 
     def distance(preset: Preset) -> tuple[bool, bool, int, bool]:

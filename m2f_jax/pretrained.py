@@ -99,12 +99,13 @@ def load(
         labels: the classes, in place of those that the checkpoint names: "cityscapes", "coco",
             "coco-stuff", "ade20k", "ade20k-full", "mapillary", "youtubevis-2019" or
             "youtubevis-2021"; a file with a name per line, or .json with a list of names or of
-            COCO's categories; or labels. An authors' file names none, and is known only by the
-            name of a published one.
+            COCO's categories; or `Label`s. An authors' file names no classes; they are known if it
+            has the name of a published file.
         revision: branch, tag or commit on the hub.
         token: for private repositories on the hub; by default the one you logged in with.
-        kind: the class that the model must be of, such as `VideoMask2Former`, of which an authors'
-            file doesn't tell; by default any, and an authors' file of no known name is of images.
+        kind: the class that the model must have, such as `VideoMask2Former`; by default any. An
+            authors' file doesn't say whether it is of images or of videos: by default it is of
+            images, unless it has the name of a published model of videos.
 
     Returns:
         The model, its processor, its labels and a segmenter. Parameters are read from the file when
@@ -133,7 +134,7 @@ def load_kind(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> Kind:
-    """Returns what `kind.from_pretrained` says: a model of that class, or ValueError."""
+    """Does what `kind.from_pretrained` says: returns a model of that class, or refuses."""
     opened = load(source, dtype, revision=revision, token=token, kind=kind)
     return typing.cast(Kind, opened.model)
 
@@ -162,10 +163,10 @@ def start_from(
         revision: as for `m2f_jax.load`.
 
     Returns:
-        The model, and the names of the parameters that start afresh: of a trained model, the
-        head of classes if they differ, and the queries if there are more of them (of fewer, the
-        first are kept); of a backbone alone, all the others, of which the norms of its outputs are
-        called `backbone.norms`.
+        The model, and the names of the parameters that start afresh. With a trained model, these
+        are the class head if the classes differ, and the queries if `config` has more of them (if
+        it has fewer, the first are kept). With a backbone alone, these are all others, among them
+        the norms of the backbone's outputs, `backbone.norms`.
 
     Raises:
         FileNotFoundError: `source` is no file, folder or reachable repository.
@@ -190,8 +191,8 @@ def load_for_training(
 ) -> tuple[Model, list[str]]:
     """Returns a trained model to be trained further, for these classes.
 
-    All parameters are kept, in float32; but if the classes have other names, or the same in another
-    order, the head of classes starts afresh.
+    All parameters are kept, in float32. Only the class head starts afresh, if the names of the
+    classes or their order differ.
 
     Args:
         source: as for `m2f_jax.load`.
@@ -218,7 +219,7 @@ def load_for_training(
 def _filled_up(
     tensors: Mapping[str, StoredTensor], config: ModelConfig, seed: int, dtype: str | jnp.dtype
 ) -> tuple[Model, list[str]]:
-    """Returns a model with these float32 parameters and others drawn, and the names of those."""
+    """Returns a model with these float32 parameters, and the names of those that were drawn."""
     fresh = [name for name in parameter_shapes(config) if name not in tensors]
     arrays = {name: jnp.asarray(x.read(), jnp.float32) for name, x in tensors.items()}
     if fresh:
@@ -230,9 +231,10 @@ def _filled_up(
 def _tensors_to_keep(
     checkpoint: Checkpoint, config: ModelConfig, source: str | os.PathLike
 ) -> dict[str, StoredTensor]:
-    """Returns the tensors of a trained model that one of `config` has, too.
+    """Returns the tensors of a trained model that a model of `config` starts from.
 
-    Not the class head if the classes differ. Of more queries than `config` has, the first ones.
+    The class head is left out if the classes differ. Of more queries than `config` has, the first
+    are kept.
 
     Raises:
         ValueError: its architecture isn't that of `config`.
@@ -278,7 +280,7 @@ def _first(tensor: StoredTensor, count: int) -> StoredTensor:
 
 
 def checkpoint_of(model: Model, processor: ImageProcessor | None = None) -> Checkpoint:
-    """Returns a model in memory as an open checkpoint; by default tested as the authors do."""
+    """Returns a model in memory as an open checkpoint, by default with the authors' processor."""
     arrays = {name: value[...] for name, value in parameters(model).items()}
     tensors = {
         name: StoredTensor(

@@ -1,9 +1,9 @@
 """COCO's run-length encodings of masks: written, checked and read.
 
 An encoding is `{"size": [height, width], "counts": ...}`. The counts are the lengths of runs down
-the columns, first of pixels outside of the mask: a list of numbers, or text that packs them. What
-other programs wrote is checked here before pycocotools sees it, which never ends or takes other
-memory where counts are cut short.
+the columns, beginning with pixels outside of the mask: a list of numbers, or text that packs them.
+What other programs wrote is checked here before pycocotools sees it: where counts are cut short,
+pycocotools never ends, or reads memory beyond them.
 
 Axes: P encodings, runs of all encodings one after another.
 """
@@ -36,7 +36,7 @@ def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
     """Returns a mask as COCO's compressed run lengths, the same as pycocotools' but faster.
 
     COCO's runs go down the columns. Where they start is found by comparing whole rows within the
-    mask's box, which is ten times as fast as laying the image out in columns.
+    mask's box, which is much faster than laying the image out in columns.
     """
     height, width = mask.shape
     left, top, right, bottom = mask_box(mask)
@@ -46,7 +46,7 @@ def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
     rows, columns = np.divmod(np.flatnonzero(changes), max(right - left, 1))
     starts = np.sort((columns + left) * height + rows + top)
     starts = starts[starts < height * width]
-    # An object that ends at the foot of a column and goes on at the head of the next: one run.
+    # What goes on from the foot of a column to the head of the next is one run.
     distinct = np.diff(starts, prepend=-1, append=-1) != 0
     starts = starts[distinct[1:] & distinct[:-1]]
     counts = compress(np.diff(starts, prepend=0, append=height * width).tolist(), mask.shape)
@@ -61,7 +61,7 @@ def compress(lengths: Sequence[int], size: Size) -> bytes:
 
 
 def decode_rle(counts: bytes, size: Size) -> Bool[np.ndarray, "height width"]:
-    """Returns the mask of compressed counts that were checked."""
+    """Returns the mask of checked compressed counts."""
     lengths = run_lengths([counts]).lengths
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(size[::-1]).T
 
@@ -117,7 +117,7 @@ def counts_of(rle: Any, size: Size) -> bytes:
 
 
 def wrong_sum(pixels: int, size: Size) -> str:
-    """What is wrong with run lengths that fill another number of pixels."""
+    """Says that run lengths don't add up to the number of pixels."""
     return (
         f"the run lengths add up to {pixels} pixels, the image has {size[0]} x {size[1]}; the mask "
         "is cut short or of another size"
@@ -162,7 +162,7 @@ def check_counts(
 
 
 def malformed(encoded: Sequence[bytes]) -> dict[int, str]:
-    """What is wrong with compressed counts as text, by index: characters, ends, large numbers."""
+    """Returns what is wrong with compressed counts as text, by their index."""
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     text = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)
     faults = {index: "the counts are empty" for index, one in enumerate(encoded) if not one}
@@ -210,7 +210,7 @@ def run_lengths(encoded: Sequence[bytes]) -> RunLengths:
 
 
 def joined(lengths: Int64[np.ndarray, "runs"]) -> list[int]:
-    """Run lengths of which none but the first is 0: what an empty run parts is one run."""
+    """Returns run lengths without later empty runs: what such a run parts becomes one run."""
     places = np.flatnonzero(lengths)
     inside = places % 2
     starts = np.flatnonzero(np.diff(inside, prepend=-1))
@@ -221,15 +221,15 @@ def joined(lengths: Int64[np.ndarray, "runs"]) -> list[int]:
 def track_overlaps(
     tracks: Sequence[Sequence[Encoding | None]], others: Sequence[Sequence[Encoding | None]]
 ) -> Float[np.ndarray, "tracks others"]:
-    """Returns how much tracks have in common: the sum of all frames' intersections by their unions.
+    """Returns the overlaps of tracks: their intersection over union, each summed over all frames.
 
     Args:
         tracks: each with a sound encoding for every frame, None where it has no mask.
         others: likewise.
 
     Returns:
-        For each of `tracks`, its overlap with each of `others`, as YouTubeVIS has it; 0 where both
-        are nowhere.
+        For each of `tracks`, its overlap with each of `others`, as YouTubeVIS defines it; 0 where
+        neither has a mask.
     """
     common = np.zeros((len(tracks), len(others)))
     areas = np.zeros(len(tracks)), np.zeros(len(others))
@@ -243,7 +243,7 @@ def track_overlaps(
         for total, places, area in zip(areas, seen, own, strict=True):
             total[places] += area
         if masks[0] and masks[1]:
-            # By the rule for groups, pycocotools divides intersections by the first ones' areas.
+            # By its rule for groups, pycocotools divides intersections by the first masks' areas.
             shares = np.array(coco_mask.iou(masks[0], masks[1], [1] * len(masks[1])))
             common[np.ix_(*seen)] += np.round(shares * own[0][:, None])
     union = areas[0][:, None] + areas[1] - common

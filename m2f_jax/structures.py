@@ -1,4 +1,4 @@
-"""What the stages hand to one another."""
+"""The data that the stages hand to one another."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Size = tuple[int, int]  # height, width
 class FeaturePyramid(NamedTuple):
     """What the pixel decoder computes: features for attention, embeddings for masks (Fig. 2).
 
-    Of a clip, every array has an axis of frames.
+    For clips, every array has an axis of T frames.
     """
 
     features: tuple[Float[Array, "B *T _ _ C"], ...]  # strides 32, 16, 8, in this order
@@ -28,10 +28,10 @@ class Predictions(NamedTuple):
 
 
 class LayerPredictions(NamedTuple):
-    """The predictions of the learned queries and of every layer, with masks yet to be multiplied.
+    """The predictions of the learned queries and of every layer, with masks as two factors.
 
-    A mask's logits are the products of its embedding with every pixel's. The losses need few of
-    them at a time; all of Swin-L for four crops of 512 x 1024 would be 1 GiB.
+    A mask's logits are the products of its embedding with every pixel's. The losses multiply a few
+    masks at a time: all masks of Swin-L for four crops of 512 x 1024 would take 1 GiB.
     """
 
     class_logits: Float[Array, "L B Q K"]
@@ -40,11 +40,11 @@ class LayerPredictions(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What images or clips show: M masks and their classes, of which some only fill up."""
+    """What images or clips show: M masks and their classes, some of which are padding."""
 
     labels: Int[Array | np.ndarray, "B M"]  # class indices; anything in range where not valid
     masks: Bool[Array | np.ndarray, "B M *T H W"]  # on the padded input, False in its padding
-    valid: Bool[Array | np.ndarray, "B M"]  # False for what fills up
+    valid: Bool[Array | np.ndarray, "B M"]  # False for padding
 
 
 @dataclass(frozen=True)
