@@ -1,7 +1,7 @@
 """Training: what is minimised, and how. Needs the extra `train`."""
 
 try:
-    import optax  # noqa: F401 - told at once, and with what helps
+    import optax  # noqa: F401 - if missing, said at once and with the remedy
 except ImportError as error:
     raise ImportError(
         "training needs more packages: pip install 'm2f-jax[train]'", name=error.name

@@ -56,11 +56,11 @@ class Window(NamedTuple):
 class RandomCrop:
     """A crop at a random place of the image, resized to a random scale.
 
-    As detectron2's ResizeShortestEdge and RandomCrop.
+    It does what detectron2's ResizeShortestEdge and RandomCrop do.
 
     Attributes:
         shortest_edges: lengths in pixels, one of which the shorter side gets.
-        longest_edge: the greatest length of the longer side, which comes first.
+        longest_edge: the greatest length of the longer side, which takes precedence.
     """
 
     shortest_edges: Annotated[tuple[int, ...], SIDE]
@@ -84,15 +84,15 @@ class RandomCrop:
 
 @dataclass(frozen=True, kw_only=True)
 class RandomPart:
-    """Half of all images whole, of the others a part; each resized to a random scale.
+    """The whole image or, with probability 1/2, a random part of it; resized to a random scale.
 
-    As DETR's and MaskFormer's recipes for COCO, but that an image is resized once, not twice.
+    The recipes of DETR and MaskFormer for COCO do so, but they resize an image twice, not once.
 
     Attributes:
         shortest_edges: lengths in pixels, one of which the shorter side gets in the end.
         longest_edge: the greatest length of the longer side.
-        first_edges: lengths, one of which the shorter side of the whole has when a part is taken.
-        sides: the least and the greatest side of a part of that.
+        first_edges: lengths, one of which the shorter side has before a part is taken.
+        sides: the least and the greatest side of the part, at that scale.
     """
 
     shortest_edges: Annotated[tuple[int, ...], SIDE]
@@ -161,7 +161,7 @@ class LargeScaleJitter:
 class ColorJitter:
     """Changes of color, each made with probability 1/2 (Liu et al., SSD, ECCV 2016).
 
-    First the brightness; then contrast, saturation, hue, or saturation, hue, contrast.
+    Brightness comes first, then contrast, saturation and hue, or saturation, hue and contrast.
 
     Attributes:
         brightness: the most that is added to RGB values of 0 to 255, or subtracted.
@@ -220,7 +220,7 @@ class Augmentation:
             )
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """Returns the changed example; beside a small image it is grey and has no segment."""
+        """Returns the changed example; beside a small image it is grey, without segments."""
         image, segments = example
         window = self.crop.draw(image.shape[:2], self.size, rng)
         size = window.most or self.size

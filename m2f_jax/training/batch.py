@@ -1,7 +1,7 @@
-"""The batch of a training step, packed for the way to the device, where it is unpacked.
+"""The batch of a training step, packed on the host and unpacked on the device.
 
 A hundred masks of 1024 x 1024 are 100 MB per image. A map of regions and a table of the regions of
-each segment are 2 MB, and the device makes the masks of them.
+each segment are 2 MB, from which the device makes the masks.
 
 Axes: B images or clips, T frames of a clip, M segments, R regions.
 """
@@ -25,8 +25,8 @@ OVERLAPS = 1024
 class TrainBatch(NamedTuple):
     """Images and their segments, of the same shapes in every batch; numpy, or on the device.
 
-    Of clips, regions are numbered through all frames, and a segment has its regions in each of
-    them, or none where it isn't to be seen.
+    In clips, regions are numbered across all frames, and a segment has regions in every frame that
+    shows it.
     """
 
     pixel_values: UInt8[np.ndarray | Array, "B *T H W 3"]  # RGB, not normalised

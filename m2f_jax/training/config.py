@@ -10,7 +10,7 @@ from m2f_jax.presets import preset
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraTerm:
-    """A line that you added to `losses.TERMS`, and its weight; 0 only logs it."""
+    """A term that you added to `losses.TERMS`, and its weight; with 0 it is only logged."""
 
     name: str
     weight: Annotated[float, Between(0)]
@@ -21,12 +21,12 @@ class ExtraTerm:
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """What the losses and the matching take, and its weights; the defaults are Mask2Former's.
+    """The points and weights of the losses and of the matching; the defaults are Mask2Former's.
 
-    Without a number of points they take whole masks, and the two ratios have no meaning. That is at
-    `pixels` of the predictions, at stride 4, to which targets are shrunk; or, as MaskFormer's, of
-    the images, to which predictions are resized. Matching then takes the predictions' pixels, and
-    of targets the nearest ones.
+    Without a number of points, whole masks are compared, and the two ratios have no meaning.
+    `pixels` says at which pixels: at those of the predictions, at stride 4, to which targets are
+    shrunk; or, as in MaskFormer, at those of the images, to which predictions are resized. In the
+    second case, matching still takes the predictions' pixels, and the targets' nearest ones.
 
     Raises:
         ValueError: a number is out of range, two terms have one name, or there are points and
@@ -36,14 +36,14 @@ class LossConfig:
     class_weight: Annotated[float, POSITIVE] = 2.0
     mask_weight: Annotated[float, POSITIVE] = 5.0
     dice_weight: Annotated[float, POSITIVE] = 5.0
-    no_object_weight: Annotated[float, POSITIVE] = 0.1  # of the class loss where no object is
+    no_object_weight: Annotated[float, POSITIVE] = 0.1  # of the class loss of "no object"
     # Points per matching and per mask; None for whole masks.
     num_points: Annotated[int | None, Between(1, 10_000_000)] = 12544
     oversample_ratio: Annotated[float, POSITIVE] = 3.0  # candidates per point
     # Points that are the most uncertain candidates.
     importance_sample_ratio: Annotated[float, POSITIVE] = 0.75
     pixels: Literal["predictions", "images"] = "predictions"  # of whole masks
-    mask_term: Literal["mask", "focal"] = "mask"  # which of `losses.TERMS` mask_weight is of
+    mask_term: Literal["mask", "focal"] = "mask"  # the term that mask_weight weighs
     extra_terms: tuple[ExtraTerm, ...] = ()  # of the loss, beside class, mask and dice
 
     def __post_init__(self):
@@ -99,7 +99,7 @@ class OptimizerConfig:
         milestones: fractions of the training run at which the learning rate falls to a tenth, as in
             the recipes for COCO; if there are any, `power` isn't used.
         warmup_steps: the learning rate rises linearly over so many steps.
-        warmup_start: which part of the learning rate that begins with.
+        warmup_start: the fraction of the learning rate at which the warm-up begins.
 
     Raises:
         ValueError: a number is out of range.

@@ -1,8 +1,8 @@
 """Endless batches of training data, read in parallel by Grain.
 
 A batch depends on its number alone. The order of images in an epoch follows from the seed and the
-epoch, and every random number of an image from the seed, the epoch and the place in it. So threads,
-worker processes, hosts and interruptions change nothing.
+epoch; the random numbers of an image follow from the seed, the epoch and the image's place in it.
+So threads, worker processes, hosts and interruptions change nothing.
 """
 
 import functools
@@ -96,7 +96,7 @@ class Batches:
         self.workers = workers
         self.step = 0
         self.reading: list[grain.DatasetIterator] = []  # one, or none when closed
-        weakref.finalize(self, close_all, self.reading)  # also when Python ends, or Grain complains
+        weakref.finalize(self, close_all, self.reading)  # also when Python ends
         self.restart()
 
     def restart(self):
@@ -215,7 +215,7 @@ def close_all(iterators: list[grain.DatasetIterator]):
 
 
 def start_worker(max_pixels: int, index: int, count: int):
-    """Has a worker read images up to the limit of the process that started it."""
+    """Gives a worker the limit of pixels of the process that started it."""
     del index, count
     set_max_pixels(max_pixels)
 

@@ -1,7 +1,7 @@
 """AdamW as the authors set it up: groups of parameters, schedule and clipping.
 
-Detectron2's `build_optimizer` in the authors' train_net.py, with PyTorch's AdamW. There,
-WEIGHT_DECAY_NORM and WEIGHT_DECAY_EMBED are 0, and Swin's bias tables never decay. Biases do.
+It equals `build_optimizer` in the authors' train_net.py with PyTorch's AdamW. Norms, embeddings
+(WEIGHT_DECAY_NORM and WEIGHT_DECAY_EMBED are 0) and Swin's bias tables don't decay. Biases do.
 """
 
 import functools
@@ -17,7 +17,7 @@ from m2f_jax.training.config import OptimizerConfig, TrainConfig
 
 
 def learning_rates(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """The learning rate by step, of a training run of so many steps."""
+    """Returns the learning rate by step, for a training run of so many steps."""
     if config.milestones:
         drops = {round(part * steps): 0.1 for part in config.milestones}
         schedule = optax.piecewise_constant_schedule(config.learning_rate, drops)
@@ -42,7 +42,7 @@ class Groups(NamedTuple):
 
     @classmethod
     def of(cls, model: Model) -> "Groups":
-        """Of a model: every parameter decays unless its metadata has `decay=False`."""
+        """Returns a model's groups: a parameter decays unless its metadata has `decay=False`."""
         state = nnx.state(model)
         return cls(
             decayed=jax.tree.map(
@@ -58,13 +58,13 @@ class Groups(NamedTuple):
 
 @functools.lru_cache(maxsize=8)
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer of a training run, over `nnx.as_pure` of the state of its model."""
+    """Returns the optimizer of a training run; it takes `nnx.as_pure` of the model's state."""
     groups = Groups.of(abstract_model(config.model))
     return adamw(config.optimizer, config.steps, groups)
 
 
 def adamw(config: OptimizerConfig, steps: int, groups: Groups) -> optax.GradientTransformation:
-    """AdamW with gradients clipped by their common norm, over parameters in these groups."""
+    """Returns AdamW for parameters in these groups, with gradients clipped by their common norm."""
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(),

@@ -36,7 +36,7 @@ class Partitioner:
     def sharding(self, shape: tuple[int, ...]) -> NamedSharding:
         """Returns the sharding of a parameter of this shape.
 
-        Its longest side that the number of devices divides is shared, if there is one.
+        Of the axes whose size the number of devices divides, the longest is split.
         """
         sides = [i for i, side in enumerate(shape) if side % self.mesh.size == 0]
         if not self.shard_parameters or np.prod(shape) < SMALL or not sides:

@@ -93,9 +93,9 @@ class Recipe:
 def recipe(name: str) -> Recipe:
     """Returns the recipe of a published model or of "streets", or reads one from a file.
 
-    "swin-large-cityscapes-instance" reaches an AP of 43.7 and an AP50 of 71.4; every model's scores
-    are in `presets.PRESETS`, and `m2f info NAME` shows them. A file ending in .json holds a
-    `Recipe` of your own, such as the `settings` in the train.json of a training run.
+    By "swin-large-cityscapes-instance", the authors reached an AP of 43.7 and an AP50 of 71.4. All
+    of their scores are in `presets.PRESETS`, and `m2f info NAME` shows them. A file
+    ending in .json holds a `Recipe` of your own, such as the `settings` in a run's train.json.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -153,7 +153,7 @@ def _of_mask2former(published: Preset) -> Recipe:
 
 
 def _of_video(published: Preset) -> Recipe:
-    """From a model of COCO's instances (`--from`); about eight epochs, with one drop."""
+    """The authors' settings: about eight epochs from a model of COCO's instances (`--from`)."""
     steps, drop = (6000, 4000) if published.data_set == "youtubevis-2019" else (8000, 5500)
     crop = RandomCrop(shortest_edges=(360, 480), longest_edge=1333)
     return Recipe(
@@ -205,7 +205,7 @@ def fine_tuning(
 
     Args:
         model: the trained model's config with the classes to learn.
-        steps: of which the learning rate rises over the first twentieth.
+        steps: their number; the learning rate rises over the first twentieth.
         size: of the crops, height and width in pixels.
     """
     optimizer = dataclasses.replace(optimizer_of(model), warmup_steps=steps // 20, warmup_start=0.0)
@@ -240,7 +240,7 @@ STREETS = Recipe(
             ),
         ),
         steps=12_000,
-        loss=LossConfig(num_points=None),  # of maps this small, all pixels cost less
+        loss=LossConfig(num_points=None),  # on maps this small, all pixels cost less than points
         optimizer=OptimizerConfig(
             learning_rate=5e-4, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=100
         ),

@@ -57,7 +57,7 @@ class TrainState:
         Args:
             model: its parameters are float32, and it computes in the config's dtype.
             config: of the training run.
-            partitioner: the devices; by default all of all processes.
+            partitioner: the devices; by default those of all processes.
 
         Raises:
             ValueError: the model has other parameters or another dtype than the config says, or

@@ -1,4 +1,4 @@
-"""What the losses take from clips: of every frame its own points, of every object one query.
+"""How the losses treat clips: each frame has its own points, each object has one query.
 
 Axes: L predictions (of the learned queries and of each layer), B clips, T frames of each, Q
 queries, E mask embedding width, M targets, P points.
@@ -32,7 +32,7 @@ def frames_as_images(
     Bool[Array, "images M H W"] | Float[Array, "images M H W"],
     Int[Array, "L images M"],
 ]:
-    """Returns clips as so many images, each with the queries of its clip; images stay as they are.
+    """Returns the frames of clips as images, with the queries of their clip; images stay as is.
 
     Args:
         mask_embeddings: of all queries.

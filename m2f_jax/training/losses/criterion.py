@@ -1,17 +1,17 @@
 """What training minimises: class, mask and dice losses of every prediction (Sec. 3.3, 4.1).
 
-Of Mask2Former at random points, of MaskFormer (Cheng et al., NeurIPS 2021, Sec. 3.3) over whole
-masks.
+Mask2Former's are taken at random points, MaskFormer's (Cheng et al., NeurIPS 2021, Sec. 3.3) over
+whole masks.
 
-A loss is a weighted sum of `terms`. Of clips, an object is matched once, by all its masks, and its
-mask losses are summed over the frames, of which each has its own points; so they grow with their
-number, as the authors' do.
+A loss is a weighted sum of `terms`. In clips, an object is matched once, by all its masks. Its mask
+losses are summed over the frames, each of which has its own points, so they grow with the number of
+frames, as the authors' do.
 
 The numbers are those of the authors' `SetCriterion` and `HungarianMatcher` on one device, whatever
-the number of devices that a batch is spread over. On several, theirs divide each device's sums of
-mask and dice losses by the targets per device, of all images, and average the gradients: the same
-as ours. Their class loss is each device's own weighted mean, averaged over devices; ours is the
-weighted mean over all images.
+the number of devices that a batch is spread over. On several, theirs divides each device's sums of
+mask and dice losses by the mean number of targets per device, and averages the gradients; the
+result is the same as ours. Their class loss is each device's own weighted mean, averaged over
+devices; ours is the weighted mean over all images.
 
 Axes: L predictions (of each layer, and Mask2Former's of the learned queries), B images or clips, T
 frames of a clip, Q queries, K classes and "no object", M targets.
@@ -59,8 +59,8 @@ def loss(
     derivatives, and these by the predictions only; reverse mode, first order.
 
     Args:
-        predictions: one per layer (`all_layers=True`); or all layers' with masks yet to be
-            multiplied, which takes less memory and time.
+        predictions: one per layer (`all_layers=True`); or those of all layers with masks as
+            factors, which takes less memory and time.
         targets: M may be any number. If it is above Q, the Q targets that cost least are matched.
         config: weights and numbers of points, or a training run's config that has them.
         key: of the random points; unused if `points` is given.

@@ -95,7 +95,7 @@ def matching_costs(
 ) -> Float[Array, "L B M Q"]:
     """Returns the costs of every prediction and image, as in the authors' `HungarianMatcher`.
 
-    Predictions are gone through one after another, in a tenth of the memory.
+    Goes through the predictions one after another, to save memory.
 
     Args:
         predictions: of all layers.

@@ -1,8 +1,8 @@
 """Sums over matched pairs of a target and a query, a block of targets at a time.
 
-A block's maps, candidates and samples are all that is in memory: there are as many blocks as
-targets need, so padding costs nothing, and maps of queries without a target are never made. The
-gradient makes those of the others again.
+Only the maps, candidates and samples of one block are in memory. There are as many blocks as the
+targets need, so padding costs nothing, and maps of unmatched queries are never made. The gradient
+makes the maps of matched ones again.
 
 Axes: L predictions (of the learned queries and of each layer), B images, Q queries, E mask
 embedding width, M targets, N targets filled up to whole blocks, T targets of a block, P points.
@@ -22,18 +22,18 @@ from m2f_jax.training.config import LossConfig
 from m2f_jax.training.losses.matching import mask_maps
 
 BLOCK = 8  # targets per image whose points are in memory at once; empty blocks at the end are free
-IMAGES_BLOCK = 1  # where all pixels of the images take the place of points
+IMAGES_BLOCK = 1  # targets, where losses take all pixels of the images
 LARGEST_LOGIT = 1e30  # keeps sums of losses finite
 
 
 class LossPoints(NamedTuple):
     """Points (x, y) in [0, 1] of the padded input, in place of random ones.
 
-    Every target needs points, also one without a query; those are never read.
+    Every target has points; those of a target without a query are never read.
     """
 
-    matching: Float[Array, "L B P 2"]  # of a clip, those of all its frames
-    candidates: Float[Array, "L B*T M C 2"]  # C = num_candidates; of each frame its own
+    matching: Float[Array, "L B P 2"]  # a clip's frames share them
+    candidates: Float[Array, "L B*T M C 2"]  # C = num_candidates; each frame has its own
     extra: Float[Array, "L B*T M R 2"]  # R = num_points - num_uncertain
 
 
@@ -162,7 +162,7 @@ def make_pair(
 ) -> Pair:
     """Samples the logits and the mask of one pair; without points, takes all pixels of the mask.
 
-    To those, logits come from their map resized, as in MaskFormer, if it has another size.
+    If their map has another size, logits are resized to the mask's, as in MaskFormer.
     """
     height, width = mask.shape
     if points is None and mask.shape != logit_map.shape:
@@ -204,7 +204,7 @@ def pair_sums(
 ) -> tuple[Float[Array, "L B"], ...]:
     """Sums each loss over the matched pairs of each image.
 
-    Its derivatives are those by `mask_embeddings` and `per_pixel`.
+    It can be differentiated by `mask_embeddings` and `per_pixel`.
     """
     num_queries = mask_embeddings.shape[2]
     size = block_size(per_pixel, masks, points)

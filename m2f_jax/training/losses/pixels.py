@@ -1,4 +1,4 @@
-"""What a mask's logit costs at a point or pixel: the same for matched pairs and for matching.
+"""The losses of a mask's logit at one point or pixel, for matched pairs and for matching alike.
 
 Every such loss is linear in the label, so matching needs one matrix product for all pairs.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-FOCAL_ALPHA = 0.25  # weight of labels of 1; the others' is what is left of 1
+FOCAL_ALPHA = 0.25  # weight of labels of 1; labels of 0 weigh 1 - FOCAL_ALPHA
 
 
 class PixelLoss(NamedTuple):

@@ -41,7 +41,7 @@ class BatchTerm:
     Attributes:
         function: takes the predictions, the targets, the query of each target [L, B, M], -1 for
             none, and the config. Returns the loss of each prediction [L]. It is differentiated by
-            the predictions as it stands: what it keeps for that is in memory for all queries.
+            the predictions, with the residuals of all queries in memory at once.
     """
 
     function: BatchLoss
@@ -55,7 +55,7 @@ def class_loss(
 ) -> Float[Array, "L"]:
     """Returns the weighted mean of all queries' cross-entropy; the unmatched are "no object".
 
-    A query of a clip is of its object's class also if the object has left before the last frame.
+    In a clip, a query has its object's class even if the object has left before the last frame.
     The authors' code takes classes from the last frame, where such an object is "no object" while
     its masks are still learned.
     """

@@ -57,10 +57,10 @@ class Checkpoints:
         return None if latest is None else latest.step
 
     def save(self, state: TrainState, data: bytes):
-        """Starts to write a state and the place in the data; waits for the one before.
+        """Waits for the save before, then starts to write a state and the place in the data.
 
         Raises:
-            OSError: that one couldn't be written, as on a full disk.
+            OSError: the save before failed, as on a full disk.
         """
         metadata = {"data": json.loads(data)}
         with self.writing():
@@ -126,7 +126,7 @@ def not_of_orbax(record: logging.LogRecord) -> bool:
 
 
 def hear_no_tasks(shown: Callable[[Any], Any]) -> Callable[[Any], None]:
-    """Returns a hook for errors that nobody can catch, without those of tasks left behind."""
+    """Returns a hook that shows uncatchable errors, except those of tasks left behind."""
 
     def hook(error: Any):
         if "Event loop is closed" not in str(error.exc_value):

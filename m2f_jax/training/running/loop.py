@@ -76,7 +76,7 @@ def run(
         for step in range(start + 1, steps + 1):
             state, metrics = train_step(state, state.partitioner.put_batch(next(data)), key)
             window.append(metrics)
-            if before is not None:  # looked at late, so that the host doesn't wait for this step
+            if before is not None:  # the step before, so that the host doesn't wait for this one
                 skipped_in_a_row = 0 if before.finite else skipped_in_a_row + 1
             before = metrics
             if skipped_in_a_row >= MAX_SKIPPED:

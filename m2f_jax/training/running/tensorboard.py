@@ -1,7 +1,7 @@
 """Numbers and pictures of a training run for TensorBoard.
 
-Written when they are given: tensorboardX's own writer has a thread, which waits forever once the
-disk is full.
+They are written at once: tensorboardX's own writer has a thread, which waits forever once the disk
+is full.
 """
 
 import time
@@ -16,14 +16,14 @@ from tensorboardX.summary import image, scalar
 
 from m2f_jax.files import naming
 
-proto: Any = event_pb2  # whose classes are made when it is imported
+proto: Any = event_pb2  # its classes are made when it is imported
 
 
 class TensorBoard:
     """A file of events in a folder; `OSError`s name the folder."""
 
     def __init__(self, folder: Path, step: int):
-        """Begins a file after `step`; what other files say of later steps isn't shown."""
+        """Begins a file after `step`; TensorBoard hides what other files say of later steps."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.writer = EventsWriter(str(folder / "events"), f".{step}")
