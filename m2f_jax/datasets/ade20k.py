@@ -41,7 +41,7 @@ FULL_EXPECTED = (
     "images_detectron2/{training,validation}/ and annotations_detectron2/{training,validation}/ "
     "as in the authors' ADE20K_2021_17_01"
 )
-MAPS: Mapping[str, tuple[int, int]] = {  # by folder: the first class, and nothing
+MAPS: Mapping[str, tuple[int, int]] = {  # by folder: the numbers of the first class and of nothing
     "annotations_detectron2": (0, 255),
     "annotations": (1, 0),
 }

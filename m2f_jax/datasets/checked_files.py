@@ -17,8 +17,8 @@ from m2f_jax.files import naming, read_json_lines, replacing
 class CheckedFiles:
     """What images of a data set hold, by the path, size and time of change of their files.
 
-    The file has a line of JSON per image, with the class of every segment. A line is written when
-    its image was read, so that nothing is lost where a check is interrupted or finds a fault.
+    The file has a line of JSON per image, with the class of every segment. A line is written as
+    soon as its image is read, so an interrupted or failing check loses nothing.
     """
 
     def __init__(self, path: Path, policy: str = "", *, write: bool = True):
@@ -26,7 +26,8 @@ class CheckedFiles:
 
         Args:
             path: of the file.
-            policy: what else decides what an image holds. Of another policy, nothing is known.
+            policy: a word for all else that decides what an image holds. What was recorded under
+                another policy doesn't count.
             write: whether to add to it. Of several processes, only one may.
 
         Raises:
@@ -55,7 +56,7 @@ class CheckedFiles:
         """Returns a check that reads an image only if it isn't in the record, and adds it.
 
         Args:
-            check: reads an image of a data set; what it does goes by its name in the record.
+            check: reads an image of a data set; the record has its results under its `__name__`.
         """
 
         def remembered(dataset: Dataset, index: int) -> Contents:
@@ -70,7 +71,7 @@ class CheckedFiles:
         return remembered
 
     def contents(self, files: str, classes: int) -> Contents:
-        """What the record says of an image.
+        """Returns what the record says of an image.
 
         Raises:
             ValueError: there are more classes in the record than in the data.
@@ -109,7 +110,7 @@ def checked_line(line: Any, number: int, path: Path) -> dict[str, Any]:
 
 
 def fingerprint(dataset: Dataset, index: int, check: str) -> str | None:
-    """What tells an image's files from changed ones and from another check of them.
+    """Returns what identifies a check of an image and the present state of the image's files.
 
     None if a file is missing.
     """

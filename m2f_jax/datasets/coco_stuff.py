@@ -5,8 +5,8 @@ It lies as::
     coco_stuff_10k/images_detectron2/{train,test}/NAME.jpg
     coco_stuff_10k/annotations_detectron2/{train,test}/NAME.png
 
-A pixel is 0 to 170, the position of its class in `COCO_STUFF`, or 255 for nothing. What is
-evaluated on is called test.
+A pixel is 0 to 170, the position of its class in `COCO_STUFF`, or 255 for nothing. The
+split for evaluation is called test.
 """
 
 from collections.abc import Sequence

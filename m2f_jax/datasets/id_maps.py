@@ -42,7 +42,7 @@ class IdMapImage:
 
 @dataclass(frozen=True, eq=False)
 class IdMapDataset:
-    """Images with maps of ids. Groups of things are nothing: what is found there is wrong.
+    """Images with maps of ids. Groups of things count as nothing: predictions there are wrong.
 
     Attributes:
         title: what it is, for reports.

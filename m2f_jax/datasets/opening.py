@@ -27,7 +27,7 @@ class Layout:
 
     Attributes:
         title: its name in messages.
-        images: the folder of the images of each split. One of them tells the layout.
+        images: the folder of images of each split. Any of them tells the layout.
         expected: all that it needs, for messages.
         open: opens it.
     """
@@ -61,7 +61,7 @@ def open_coco(
     labels: Sequence[Label] | None = None,
     invalid: Invalid = "refuse",
 ) -> CocoDataset:
-    """Opens COCO's folder; the panoptic PNGs are in it, or beside their annotations."""
+    """Opens COCO's folder; panoptic PNGs are in the folder itself or beside their annotations."""
     kind = "instances" if task == "instance" else "panoptic"
     annotations = root / "annotations" / f"{kind}_{split}2017.json"
     maps = root / f"panoptic_{split}2017"

@@ -59,7 +59,7 @@ class YtvisDataset:
 
     @property
     def task(self) -> Task:
-        """The only one that videos are evaluated for."""
+        """The only task that videos are evaluated for."""
         return "instance"
 
     @property
@@ -98,8 +98,8 @@ def ytvis_dataset(
     Args:
         source: the annotation file, or a folder with one for each split.
         split: which one, where `source` is a folder.
-        frames: the folder that `file_names` are relative to; None for JPEGImages in the folder of
-            the file's name beside it (of instances.json, JPEGImages beside it).
+        frames: the folder that `file_names` are relative to. None stands for NAME/JPEGImages
+            beside NAME.json, and for JPEGImages beside instances.json.
         invalid: what becomes of objects that can't be used, see `read_video_file`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A model to the Hugging Face hub, or to the folder that would be uploaded."""
+"""Publishes a model on the Hugging Face hub, or writes the folder that would be uploaded."""
 
 import os
 import tempfile
@@ -56,7 +56,7 @@ def push(
         private: as for `upload`.
         overwrite: as for `upload`.
         token: as for `upload`.
-        dry_run: a new or empty folder for what would be uploaded; nothing is.
+        dry_run: a new or empty folder for what would be uploaded; nothing is uploaded then.
 
     Returns:
         The address of the commit, or the folder.
@@ -84,7 +84,7 @@ def check_same_model(checkpoint: Checkpoint, measured: Measured):
     Raises:
         ValueError: naming the scores.
     """
-    own = checkpoint._replace(tensors=dict(checkpoint.tensors))  # which opening uses up
+    own = checkpoint._replace(tensors=dict(checkpoint.tensors))  # opening uses them up
     if digest_of_segmenter(Pretrained(own, measured.dtype).segmenter) != measured.digest:
         scores = ", ".join(f"{name} {score:.1f}" for name, score in measured.scores.items())
         raise ValueError(

@@ -27,9 +27,9 @@ class Measured:
 
     Attributes:
         task: what was evaluated.
-        images: on how many images.
+        images: the number of images.
         data: what the data set is called.
-        split: such as "val"; "" where nothing says it.
+        split: such as "val"; "" if unknown.
         scores: in percent, by name.
         dtype: of the computation.
         digest: of the model and its processor.
@@ -86,7 +86,7 @@ def read_results(path: str | os.PathLike) -> Measured:
 def data_of(title: str, published: Any) -> tuple[str, str]:
     """What a data set is called, and its split, from its title in a result.
 
-    Results that could be held against published ones are of a data set of the model zoo.
+    A result that is comparable with published scores is of a data set of the model zoo.
     """
     place, comma, split = title.rpartition(", ")
     if not comma or not re.fullmatch(r"[\w-]+", split):
@@ -159,7 +159,7 @@ def read_run(path: str | os.PathLike) -> TrainingRun:
 
 
 def at(values: Any, *keys: str) -> Any:
-    """The value at the end of a way through JSON objects; None if it isn't there."""
+    """Returns the value at a path of keys through JSON objects; None if there is none."""
     for key in keys:
         values = values.get(key) if isinstance(values, Mapping) else None
     return values

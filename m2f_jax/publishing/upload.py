@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
-MODEL_FILES = (  # patterns of what one model has in a repository, so that no part of another stays
+MODEL_FILES = (  # patterns of a model's files in a repository, which are replaced together
     "config.json",
     "preprocessor_config.json",
     "model*.safetensors",

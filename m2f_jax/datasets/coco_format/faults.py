@@ -29,7 +29,7 @@ class Faults:
     """The faulty entries of a file."""
 
     def __init__(self, where: str, remedy: str):
-        """No faults yet.
+        """Begins without faults.
 
         Args:
             where: the file, for messages.

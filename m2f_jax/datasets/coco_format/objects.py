@@ -23,7 +23,7 @@ logger = logging.getLogger("m2f_jax")
 
 
 class CocoObject(NamedTuple):
-    """An object of an image, of a file of objects."""
+    """An object of an image, from a file of objects."""
 
     id: int | str | None
     image_id: ImageId
@@ -34,7 +34,7 @@ class CocoObject(NamedTuple):
 
 
 class CocoSegment(NamedTuple):
-    """A segment of a PNG, of a panoptic file."""
+    """A segment of a PNG, from a panoptic file."""
 
     id: int
     category_id: int
@@ -42,7 +42,7 @@ class CocoSegment(NamedTuple):
 
 
 class PanopticEntry(NamedTuple):
-    """The PNG of an image, of a panoptic file."""
+    """The PNG of an image and its segments, from a panoptic file."""
 
     file_name: str
     segments: tuple[CocoSegment, ...]
@@ -94,7 +94,7 @@ def tell(faulty: Mapping[int, EntryError], entries: Sequence[Any], where: str, i
         faulty: what is wrong, by the annotation's place in the list.
         entries: all annotations.
         where: the file.
-        invalid: which of both.
+        invalid: which of the two.
 
     Raises:
         ValueError: there are such, and they aren't to be skipped.

@@ -29,7 +29,7 @@ NOT_A_NUMBER = "coordinate that isn't a number"
 
 
 def outline_of(segmentation: Any, size: Size) -> Outline:
-    """Returns a checked segmentation, but that compressed counts are still to be checked.
+    """Returns a segmentation, of which all but compressed counts is checked.
 
     Args:
         segmentation: from an annotation or a result.
@@ -48,7 +48,7 @@ def outline_of(segmentation: Any, size: Size) -> Outline:
     boxes = [box_of(polygon, size) for polygon in segmentation]
     sides = (max(right - left, bottom - top) for left, top, right, bottom in boxes)
     if sum(len(points) * side for points, side in zip(segmentation, sides, strict=True)) > LONGEST:
-        length = sum(map(length_of, segmentation))  # that was the most it can be
+        length = sum(map(length_of, segmentation))  # exactly; the sum above is an upper bound
         if length > LONGEST:
             raise EntryError("endless outline", f"its polygons are {length:.0f} pixels long")
     if max(size) > 2 and all(min(box) >= 0 and max(box) <= 1 for box in boxes):
@@ -82,7 +82,7 @@ def check_encoded(
 
 
 def box_of(polygon: Any, size: Size) -> tuple[int | float, ...]:
-    """Returns left, top, right and bottom of a polygon, which is checked.
+    """Checks a polygon and returns its left, top, right and bottom.
 
     Raises:
         EntryError: it isn't one, or lies far outside of the image.
