@@ -22,9 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return run(arguments)
         finally:
-            sys.stdout.flush()  # here, where a reader that is gone is known
+            sys.stdout.flush()  # here, where a reader that is gone is noticed
     except BrokenPipeError:
-        # What is left in the buffer goes nowhere, or Python would say so at its end.
+        # Drops what is left in the buffer, or Python would complain as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_READ
     except KeyboardInterrupt:

@@ -49,8 +49,8 @@ class Predict:
     threshold: Annotated[float, Between(0, 1)] = 0.5
     """The least score of an instance that is kept; 0 keeps the best --top-k."""
     top_k: Annotated[int | None, Between(1, 1_000_000)] = None
-    """How many instances of an image are kept at most, also above 100; by default 100, of a clip
-    10."""
+    """The most instances of an image that are kept, also above 100; by default 100, or 10 of a
+    video's clip."""
     boxes: bool = False
     """Give instances in predictions.json a bbox beside the mask, as some viewers want it.
     pycocotools then takes the boxes' areas for the instances', which changes APs, APm and APl."""
@@ -215,8 +215,9 @@ class Push:
     dry_run: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Write what would be uploaded into a new or empty folder, and upload nothing."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, ade20k, mapillary, or a
-    file with a name per line or, in .json, COCO's categories."""
+    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
+    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
+    .json, COCO's categories."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face id."""
 
@@ -337,7 +338,7 @@ class EvalFolder(EvalImages):
     split: str = "val"
     """The split of the data set."""
     invalid: InvalidObjects = "refuse"
-    """As of m2f eval coco, where the data are in COCO's format."""
+    """As for m2f eval coco, where the data are in COCO's format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -393,16 +394,16 @@ class EvalYtvis(EvalOptions):
     """The folder with valid.json or valid/instances.json, and valid/JPEGImages; or an annotation
     file. The labels of the published valid and test aren't public."""
     frames: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="FRAMES")] = None
-    """The folder that the file_names in the file are relative to; by default JPEGImages in the
-    folder of its name beside it."""
+    """The folder that the file_names in NAME.json are relative to; by default NAME/JPEGImages
+    beside it, or JPEGImages beside instances.json."""
     model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """The video model to run: a folder, or an authors' .pkl file."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
     """Instead of a model: a JSON file of results in YouTubeVIS's format."""
     split: str = "valid"
-    """The split, where ROOT is named."""
+    """The split of ROOT."""
     invalid: InvalidObjects = "refuse"
-    """As of m2f eval coco."""
+    """As for m2f eval coco."""
 
 
 @dataclass(frozen=True)

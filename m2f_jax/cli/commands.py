@@ -56,7 +56,7 @@ def run(arguments: Sequence[str] | None) -> int:
             module = importlib.import_module(f"m2f_jax.cli.{name}")
         return module.run(command)
     except BrokenPipeError:
-        raise  # of what is printed, which `main` knows
+        raise  # of standard output, which `main` handles
     except (ValueError, OSError) as error:
         print(f"m2f: {printable(error_text(error))}", file=sys.stderr)
         return USER_ERROR

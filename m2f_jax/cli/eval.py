@@ -54,7 +54,7 @@ Command = EvalCityscapes | EvalCoco | EvalFolder | EvalYtvis
 
 
 def run(command: Eval) -> int:
-    """Returns 1 if an image failed; there is no result then."""
+    """Scores a model or files; returns 1 if an image failed, and then there is no result."""
     console = terminal()
     data = command.data
     join_processes(data.processes)
@@ -153,7 +153,7 @@ def score_files(
     """Scores predictions in files, and prints the result."""
     items = dataset.images[: command.limit]
     evaluation = evaluation_of(dataset, task)
-    metric: Any = evaluation.empty()  # and all parts are of its kind
+    metric: Any = evaluation.empty()  # Any, because all parts are of this metric's kind
     with ImageProgress("scoring", len(items), console, unit_of(dataset)) as progress:
         for part in measure_files(evaluation, items, files):
             metric.merge(part)
@@ -175,7 +175,7 @@ def score_files(
 
 
 def dtype_of(command: EvalOptions) -> str:
-    """The computation's."""
+    """Returns the dtype of the computation."""
     return command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
 
 
@@ -191,7 +191,7 @@ def segmenter_of(command: EvalImages) -> Segmenter:
 
 
 def unit_of(dataset: Dataset | YtvisDataset) -> str:
-    """What is evaluated by itself, in messages."""
+    """Returns what messages call the items of a data set."""
     return "video" if isinstance(dataset, YtvisDataset) else "image"
 
 

@@ -74,7 +74,7 @@ def unfetched(command: Info) -> Preset | None:
 
 
 def tell(command: Info, facts: dict[str, Any], more: dict[str, Any]) -> int:
-    """Prints the facts; as JSON, with what more there is."""
+    """Prints the facts, for people or as JSON; `more` is in the JSON only."""
     if command.json:
         print(json.dumps({**more, **facts}, indent=2))
     else:
@@ -164,7 +164,7 @@ def describe_part(cfg: Any) -> str:
 
 
 def measure(config: ModelConfig, size: tuple[int, int]) -> dict[str, Any]:
-    """What XLA plans for an image of this size, or two frames, on the default device in float32."""
+    """Returns the memory that XLA plans for an image or two frames, on this device in float32."""
     model = abstract_model(config)
     clip = (2,) if isinstance(config, VideoMask2FormerConfig) else ()
     image = jax.ShapeDtypeStruct((1, *clip, *size, 3), np.float32)

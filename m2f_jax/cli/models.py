@@ -44,9 +44,9 @@ def run(command: Models) -> int:
 
 
 def is_said(word: str, name: str, preset: Preset) -> bool:
-    """Whether a word, in small letters, is a part of what a model is called, or its file or hub id.
+    """Whether a model's backbone, data set, task, architecture, file or hub id has this word.
 
-    It is called by its backbone, data set, task and architecture.
+    The word is in small letters.
     """
     task, data_set = preset.config.task, DATA_SETS[preset.data_set].title
     called = (name, preset.architecture, data_set, task)

@@ -100,7 +100,7 @@ class Model(NamedTuple):
     task: Task
     labels: tuple[Label, ...]
     dtype: str
-    top_k: int | None  # None where the program has settled it
+    top_k: int | None  # None where the exported program fixes it
     weights: str  # a digest
     processor: str
 

@@ -167,7 +167,7 @@ def read_result(out: Path, path: Path) -> tuple[Picture, list[dict[str, Any]]]:
 
 
 def write_result(out: Path, picture: Picture, annotations: Sequence[Mapping[str, Any]]):
-    """Writes an image's results, which says that its other files are complete, too."""
+    """Writes an image's results; that they are there means that its other files are complete."""
     path = result_file(out, picture.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"image": dataclasses.asdict(picture), "annotations": annotations}

@@ -26,7 +26,7 @@ def result_names(file_names: Iterable[str], taken: Mapping[str, str]) -> dict[st
 
     Args:
         file_names: the images' relative paths.
-        taken: the names that images, by `file_name`, have already; these keep them.
+        taken: the names that results have already, by the images' `file_name`; these stay.
     """
     file_names = list(dict.fromkeys(file_names))
     names = {file_name: taken[file_name] for file_name in file_names if file_name in taken}

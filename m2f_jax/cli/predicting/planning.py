@@ -10,7 +10,7 @@ from m2f_jax.cli.predicting.finding import Found
 from m2f_jax.cli.predicting.folder import Picture, digest_of_file
 from m2f_jax.cli.predicting.layout import result_names
 
-THREADS = 4  # hashing lets go of the interpreter
+THREADS = 4  # hashing releases Python's lock
 
 
 @dataclass(frozen=True)

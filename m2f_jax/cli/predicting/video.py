@@ -1,4 +1,4 @@
-"""`m2f predict --video`: clips of a video to tracks, which are written as JSON and drawn."""
+"""`m2f predict --video`: segments a video clip by clip, and writes and draws its tracks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -40,7 +40,7 @@ class VideoFile:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[tuple[Any, Any]]:
-        """Gives the container and its video stream; what fails within is one error.
+        """Yields the container and its video stream; turns what fails within into one error.
 
         Raises:
             ValueError: the file isn't a video, is damaged, or its frames are too large.
@@ -88,7 +88,7 @@ class VideoFile:
         try:
             with replacing(path) as unfinished, AnnotatedFile(unfinished, self.rate) as file:
                 yield file
-        except av.error.FFmpegError as error:  # of writing; those of reading became others
+        except av.error.FFmpegError as error:  # of writing; those of reading are ValueErrors
             raise OSError(error.errno, error.strerror, str(path)) from error
 
 
@@ -109,7 +109,7 @@ class AnnotatedFile:
         return self
 
     def write(self, picture: np.ndarray):
-        """Adds a frame; of odd sides, the last row or column is there twice, as codecs want it."""
+        """Adds a frame; codecs want even sides, so an odd one's last row or column is doubled."""
         height, width, _ = picture.shape
         even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self.stream is None:

@@ -25,7 +25,7 @@ from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_se
 
 JPEG_SIDE = 65_500  # pixels that libjpeg takes at most
 
-# What is wrong with one image's name, while the next image's files may be written.
+# Errors of one image's name, after which the next image's files may be written.
 OF_THE_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EILSEQ, errno.EINVAL)
 
 

@@ -5,11 +5,11 @@ from unicodedata import category
 
 from rich.console import Console
 
-UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, no text at all, breaks of lines
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, surrogates, breaks of lines
 
 
 def terminal(*, errors: bool = True, quiet: bool = False) -> Console:
-    """Returns a console that takes no markup, emoji codes or colors out of text, nor breaks lines.
+    """Returns a console that prints markup and emoji codes as they are, and breaks no lines.
 
     Args:
         errors: whether it is standard error, which is for all but a command's results.
