@@ -51,27 +51,27 @@ LEAST_STEPS = 3
 
 
 def without_masks(train: TrainConfig) -> TrainConfig:
-    """Returns a training with plain cross-attention in place of masked attention."""
+    """Returns the config with plain cross-attention in place of masked attention."""
     decoder = dataclasses.replace(train.model.decoder, masked=False)
     return dataclasses.replace(train, model=dataclasses.replace(train.model, decoder=decoder))
 
 
 def with_fpn(train: TrainConfig) -> TrainConfig:
-    """Returns one with a feature pyramid network in place of deformable attention."""
+    """Returns the config with a feature pyramid network in place of deformable attention."""
     pixel = train.model.pixel_decoder
     fpn = FPNPixelDecoderConfig(dim=pixel.dim, mask_dim=pixel.mask_dim)
     return dataclasses.replace(train, model=dataclasses.replace(train.model, pixel_decoder=fpn))
 
 
 def on_whole_masks(train: TrainConfig) -> TrainConfig:
-    """Returns one whose matching and losses take every pixel in place of some points."""
+    """Returns the config with matching and losses at every pixel in place of some points."""
     return dataclasses.replace(train, loss=dataclasses.replace(train.loss, num_points=None))
 
 
 def as_maskformer(train: TrainConfig) -> TrainConfig:
-    """Returns one of a MaskFormer on the same backbone, with its own loss.
+    """Returns the config of a MaskFormer on the same backbone, with its own loss.
 
-    Its decoders have the widths, heads, layers and queries of the others', and drop nothing either.
+    Its decoders have the widths, heads, layers and queries of the others, and no dropout either.
     """
     model, pixel, decoder = train.model, train.model.pixel_decoder, train.model.decoder
     assert isinstance(decoder, TransformerDecoderConfig)
@@ -109,7 +109,7 @@ def base_recipe(size: tuple[int, int]) -> Recipe:
     """Returns what all variants share: the recipe of the package's model, for crops of a size.
 
     Its losses are taken at points, as Mask2Former's, instead of on whole masks; and there is no
-    average of parameters, which would take most of a short training to forget the first ones.
+    average of parameters, which would take most of a short run to forget the first ones.
     """
     scale = size[0] / CROP[0]
     crop = STREETS.augmentation.crop
@@ -143,17 +143,17 @@ class Options(Reported):
     images: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="TRAIN VAL")] = (800, 100)
     """To draw."""
     steps: Annotated[int, Between(LEAST_STEPS)] = 2000
-    """Of each training; the first ones aren't timed."""
+    """Of each training run; the first ones aren't timed."""
     batch_size: Count = STREETS.batch_size
     """Crops in a step."""
     size: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="HEIGHT WIDTH")] = CROP
     """Of the crops."""
     seed: int = 0
-    """Of all trainings."""
+    """Of all training runs."""
     variants: tuple[Variant, ...] = get_args(Variant)
     """What is trained."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where trainings stay, to be gone on with."""
+    """Where training runs stay, so that interrupted ones go on."""
 
 
 def find_streets(root: Path, options: Options):

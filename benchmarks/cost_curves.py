@@ -61,7 +61,7 @@ class Options(Reported):
     preset: str = "swin-tiny-cityscapes-instance"
     """A published model."""
     dtype: Literal["float32", "bfloat16"] | None = None
-    """By default as that of m2f predict."""
+    """By default the one that m2f predict takes."""
     axes: tuple[Axis, ...] = get_args(Axis)
     """What is varied."""
     max_pixels: Annotated[float, POSITIVE] = 8.4
@@ -143,7 +143,7 @@ def along(axis: Axis, config: ModelConfig, options: Options) -> list[dict[str, A
 
 
 def along_devices() -> list[dict[str, Any]]:
-    """Returns what devices send one another in a training step, by forced CPU devices.
+    """Returns what devices send one another in a training step, for numbers of forced CPU devices.
 
     Each has an image. The model is the one in the package: only the pattern counts, and that is
     every model's.
@@ -203,7 +203,7 @@ def bytes_of(shapes: str) -> int:
 
 
 def show(row: dict[str, Any]) -> dict[str, Any]:
-    """Returns the row, which is also shown as progress."""
+    """Prints a row as progress, and returns it."""
     say(", ".join(f"{name} {text_of(value)}" for name, value in row.items()))
     return row
 

@@ -36,7 +36,7 @@ from measuring.tables import Table, say, text_of
 from m2f_jax.bounds import POSITIVE, Between
 from m2f_jax.files import replacing, write_json
 
-PROCESSORS = 3  # of a process; with one each, 16 programs took 90 s to compile, alone 40
+PROCESSORS = 3  # of a process; with one each, programs compile at half the speed
 LATEST_START = 5  # seconds before the end in which nothing is begun any more
 
 

@@ -32,7 +32,7 @@ class Options(compiling.Options):
 
 
 def one_gpu() -> Partitioner:
-    """Returns a partition of all on an H100 that needn't exist."""
+    """Returns a partition that has everything on one H100, which needn't exist."""
     if packages := missing():
         raise SystemExit(
             f"gpu_aot.py needs {', '.join(packages)} to compile for a GPU: "

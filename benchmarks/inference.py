@@ -1,4 +1,4 @@
-"""Times this Mask2Former beside its peers: same weights, same input, same machine, one run.
+"""Times a model of ours beside its peers: same weights, same input, same machine, one run.
 
     python benchmarks/inference.py --preset swin-tiny-coco-instance --size 384 384
 
@@ -33,7 +33,7 @@ MOST_FLIPPED = 1e-3  # of all mask pixels, if two networks are the same function
 
 @dataclass(frozen=True, kw_only=True)
 class Options(OnMachine, Compared):
-    """Time this Mask2Former beside its peers: same weights, same input, same machine, one run."""
+    """Time a model of ours beside its peers: same weights, same input, same machine, one run."""
 
     preset: str = "swin-tiny-coco-instance"
     """A published model."""

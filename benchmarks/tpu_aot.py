@@ -34,7 +34,7 @@ class Options(compiling.Options):
 
 
 def one_chip(topology: str) -> Partitioner:
-    """Returns a partition of all on a chip of a topology that needn't exist."""
+    """Returns a partition that has everything on one chip, which needn't exist."""
     # A second process may load the library; there is no cloud to ask for a chip.
     os.environ.update(ALLOW_MULTIPLE_LIBTPU_LOAD="1", TPU_SKIP_MDS_QUERY="1")
     if importlib.util.find_spec("libtpu") is None:

@@ -53,11 +53,11 @@ class Options(OnMachine, Compared):
     batch: Count = 2
     """Images in a step."""
     steps: Annotated[int, Between(WARM_UP + 1)] = 12
-    """Of each training; the first two aren't timed."""
+    """Of each training run; the first two aren't timed."""
     tf32: bool = False
     """TensorFloat-32 for float32 products on a GPU."""
     repeats: Count = 1
-    """Trainings of each side, in turns."""
+    """Training runs of each side, in turns."""
 
 
 class Run(NamedTuple):
@@ -130,7 +130,7 @@ def compare_costs(runs: Mapping[str, Sequence[Run]]) -> list[Row]:
 
 
 def list_losses(runs: Mapping[str, Sequence[Run]]) -> Table:
-    """Returns the loss of every step of each side's first training."""
+    """Returns the loss of every step of each side's first training run."""
     losses = zip(*(runs[name][0].losses for name in SIDES), strict=True)
     lines = [[str(step), *(f"{x:.4f}" for x in line)] for step, line in enumerate(losses, start=1)]
     return Table("losses", ["step", *SIDES], lines)

@@ -65,12 +65,12 @@ def parse_options(kind: type[Kind], arguments: Sequence[str] | None) -> Kind:
 
 
 def partitioner_of(device: Any) -> Partitioner:
-    """Returns a partition of all on one device, which needn't exist."""
+    """Returns a partition that has everything on one device, which needn't exist."""
     return Partitioner(Mesh(np.array([device]), (DATA,)))
 
 
 def place(shapes: Any, partitioner: Partitioner) -> Any:
-    """Returns the same shapes, with the shardings of a partition over one device."""
+    """Returns shapes with the shardings of a partition over one device."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=partitioner.sharding(x.shape)),
         shapes,

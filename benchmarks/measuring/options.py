@@ -32,7 +32,7 @@ class Reported:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared(Reported):
-    """The same, and the record that ratios are compared with."""
+    """A report's files, and the record that its ratios are compared with."""
 
     repeats: Count = 5
     """Medians of so many."""

@@ -1,4 +1,4 @@
-"""Batches that all sides of training.py are trained on, and the settings of a training."""
+"""Batches that all sides of training.py are trained on, and the settings of a run."""
 
 from typing import Any, NamedTuple
 

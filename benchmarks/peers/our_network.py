@@ -15,7 +15,7 @@ from measuring.timing import Call
 from m2f_jax import FeaturePyramid, ImageProcessor, ImageSize, Predictions, Segmenter, load
 from peers.on_jax import OnJax
 
-ENLARGED = 1.25  # images that are resized, compared with the network's input
+ENLARGED = 1.25  # side of images to resize, relative to the network's input
 
 
 class Inputs(NamedTuple):

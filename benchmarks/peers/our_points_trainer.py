@@ -17,7 +17,7 @@ from peers.batches import MOST_OBJECTS, SEED, Settings
 
 
 class Trainer(transformers_trainer.Trainer):
-    """The same, but its losses are computed at the points that ours draws."""
+    """The model of transformers, whose losses are computed at the points that ours draws."""
 
     def __init__(self, folder: Path, settings: Settings):
         super().__init__(folder, settings)

@@ -60,7 +60,7 @@ class Network(OnTorch):
     def stages(self, pixel_values: Any, features: Any, pyramid: Any, per_pixel: Any) -> Any:
         """Returns a call for each stage, given tensors as the stage before it makes them.
 
-        Of a MaskFormer, only the backbone: what comes after it is divided in another way.
+        For a MaskFormer, only the backbone: theirs divides the rest in another way.
         """
         model = self.model.model
         backbone = {"backbone": self.call(model.pixel_level_module.encoder, pixel_values)}
@@ -92,7 +92,7 @@ class Network(OnTorch):
         return [result["segmentation"].cpu().numpy() for result in results]
 
     def segment(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Returns the same from uint8 images."""
+        """Returns a mask of every query in the size of its image, from uint8 images."""
         batch = self.processor(images=images, return_tensors="pt")
         pixel_values = batch["pixel_values"].to(self.device, self.dtype)
         return self.instances(self.model(pixel_values=pixel_values), images)

@@ -61,7 +61,7 @@ FULL = Scale(  # the published Swin-L for instances of Cityscapes
     streets=1600,
     street_size="256x512",
 )
-TOY = Scale(  # a model that compiles as fast as one can; its figures mean nothing
+TOY = Scale(  # a model that compiles as fast as possible; its figures mean nothing
     config=Mask2FormerConfig(
         labels=numbered(2),
         task="instance",

@@ -207,7 +207,7 @@ def cudnn_window_attention(
 
 
 def kernel(*arrays: jax.Array, **options: Any) -> jax.Array:
-    """Computes it by the package's kernel, with its usual tiling or another one."""
+    """Computes attention in windows by the package's kernel, with its usual or another tiling."""
     from m2f_jax.ops.window_attention_kernel import fused_window_attention
 
     return fused_window_attention(*arrays, **options)
