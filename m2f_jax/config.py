@@ -351,7 +351,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Mask2FormerConfig(ModelConfig):
-    """A Mask2Former (Cheng et al., CVPR 2022); the defaults are on Swin-T."""
+    """A Mask2Former (Cheng et al., CVPR 2022); the default backbone is Swin-T."""
 
     backbone: AnyBackboneConfig = field(default_factory=SwinConfig)
     pixel_decoder: AnyPixelDecoderConfig = field(default_factory=PixelDecoderConfig)
@@ -360,7 +360,7 @@ class Mask2FormerConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskFormerConfig(ModelConfig):
-    """A MaskFormer (Cheng et al., NeurIPS 2021); the defaults are on Swin-T."""
+    """A MaskFormer (Cheng et al., NeurIPS 2021); the default backbone is Swin-T."""
 
     backbone: AnyBackboneConfig = field(default_factory=SwinConfig)
     pixel_decoder: AnyPixelDecoderConfig = field(default_factory=MaskFormerPixelDecoderConfig)
@@ -369,7 +369,7 @@ class MaskFormerConfig(ModelConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoMask2FormerConfig(ModelConfig):
-    """A Mask2Former for clips (Cheng et al., arXiv:2112.10764); the defaults are on Swin-T.
+    """A Mask2Former for clips (Cheng et al., arXiv:2112.10764); the default backbone is Swin-T.
 
     The model has the same parameters as that of a `Mask2FormerConfig` with the same parts.
     """

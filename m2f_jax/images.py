@@ -38,8 +38,8 @@ def read_image(
 
     Files and PIL images are turned upright (EXIF), grey and palette images become RGB, transparency
     is dropped, CMYK is converted and 16-bit greys are scaled to 8 bits, like detectron2's reader
-    where that one is defined. Gamma and color profiles change nothing. Of several pages or frames,
-    the first is taken; `count_pages` tells how many there are.
+    where that one is defined. Gamma and color profiles change nothing. The first of
+    several pages or frames is taken; `count_pages` tells how many there are.
 
     Args:
         source: the image; arrays are taken as they are.

@@ -1,6 +1,6 @@
-"""The published Mask2Formers and MaskFormers: architecture, test size and scores, as plain data.
+"""The published models of images and videos: architecture, test size and scores, as plain data.
 
-Facts from the authors' configuration files and model zoo; names from the Hugging Face hub.
+Facts from the authors' configuration files and model zoos; names as on the Hugging Face hub.
 """
 
 import difflib

@@ -29,7 +29,7 @@ class Predict:
     the same; an image that has changed is done anew, and other images are added to those that are
     there. Another model or other settings are refused.
 
-    Of a video, it writes predictions.json (YouTubeVIS's format for results), videos.json,
+    For a video, it writes predictions.json (YouTubeVIS's format for results), videos.json,
     categories.json and annotated.mp4, or for a folder of frames PNGs in annotated/, with one color
     for an object through time. A long video is cut into clips that overlap, and what two clips show
     in the frames they share is joined where it agrees.

@@ -136,7 +136,7 @@ def chosen_recipe(command: Train) -> Recipe:
 
 
 def with_overrides(chosen: Recipe, command: Train) -> Recipe:
-    """The recipe with what the command line says otherwise."""
+    """Returns the recipe with the changes that the command line asks for."""
 
     def given(**values: Any) -> dict[str, Any]:
         return {name: value for name, value in values.items() if value is not None}
