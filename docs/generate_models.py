@@ -23,8 +23,8 @@ INTRODUCTION = f"""\
 The {len(PRESETS)} published models that are known here. `m2f models cityscapes resnet` lists \
 those that these words fit: backbone, data set, task, architecture (mask2former, maskformer or \
 video_mask2former) or file. `m2f info NAME` shows a model's architecture, parameters and classes \
-without fetching it. `m2f train` takes the name itself, as a recipe, but for videos, which it \
-doesn't read.
+without fetching it. `m2f train` takes the name as a recipe, except that of a video model: it \
+reads no videos.
 
 **Where they are.** Models with a link in the column "hub" are on the Hugging Face hub: wherever a \
 command or `from_pretrained` takes a `SOURCE`, give the id that the link ends with, such as \
