@@ -93,7 +93,7 @@ def run(command: Predict) -> int:
     return 1 if failed or problems else 0
 
 
-class Model(NamedTuple):
+class OpenedModel(NamedTuple):
     """A segmenter together with the task to run, and what identifies it."""
 
     segmenter: Any
@@ -105,7 +105,7 @@ class Model(NamedTuple):
     processor: str
 
 
-def open_checkpoint(command: Predict) -> Model:
+def open_checkpoint(command: Predict) -> OpenedModel:
     """Opens a trained model, on all devices."""
     from m2f_jax.inference.digest import digest_of_model
     from m2f_jax.inference.segmenter import Segmenter  # exported models do without these
@@ -128,7 +128,7 @@ def open_checkpoint(command: Predict) -> Model:
     if tiles := tiles_of(command):
         check_task(task)
         segmenter = TiledSegmenter(segmenter, *tiles)
-    return Model(
+    return OpenedModel(
         segmenter,
         task,
         opened.labels,
@@ -146,7 +146,7 @@ def tiles_of(command: Predict) -> list[int] | None:
     return [command.tile, command.tile // 8 if command.overlap is None else command.overlap]
 
 
-def open_exported(command: Predict) -> Model:
+def open_exported(command: Predict) -> OpenedModel:
     """Opens an exported model, on all devices.
 
     Raises:
@@ -170,10 +170,10 @@ def open_exported(command: Predict) -> Model:
                 f"{command.model}: {name} was settled when the model was exported{value}; leave it "
                 "out, or export the model again"
             )
-    return Model(segmenter, header.task, header.labels, header.dtype, None, header.digest, "")
+    return OpenedModel(segmenter, header.task, header.labels, header.dtype, None, header.digest, "")
 
 
-def settings_of(command: Predict, model: Model) -> dict[str, Any]:
+def settings_of(command: Predict, model: OpenedModel) -> dict[str, Any]:
     """All that results depend on besides the image, by name, as plain JSON values."""
     instance = model.task == "instance"
     return {
@@ -199,7 +199,7 @@ class Input(NamedTuple):
 
 
 def segment_all(
-    model: Model, writer: Writer, jobs: Sequence[Job], command: Predict, console: Console
+    model: OpenedModel, writer: Writer, jobs: Sequence[Job], command: Predict, console: Console
 ) -> int:
     """Runs the pipeline with a progress bar; returns the number of images that failed."""
     failures: list[str] = []

@@ -24,7 +24,7 @@ SEXTANT = 30
 """Steps of OpenCV's 8-bit hue between red, yellow, green, cyan, blue, magenta and red again."""
 
 SIDE = Between(1, 65_536)
-MAX_PIXELS = 2**26  # of a crop
+MAX_CROP_PIXELS = 2**26
 
 
 def check_ranges(values: Any, *names: str):
@@ -213,10 +213,10 @@ class Augmentation:
         check_bounds(self)
         if len(self.size) != 2:
             raise ValueError(f"Augmentation: size is height and width, not {self.size}")
-        if self.size[0] * self.size[1] > MAX_PIXELS:
+        if self.size[0] * self.size[1] > MAX_CROP_PIXELS:
             raise ValueError(
                 f"Augmentation: size {self.size[0]} x {self.size[1]} has more than the "
-                f"{MAX_PIXELS:,} pixels that a crop may have"
+                f"{MAX_CROP_PIXELS:,} pixels that a crop may have"
             )
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:

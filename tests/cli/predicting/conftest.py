@@ -66,7 +66,7 @@ class Runs:
     def open(self, command):
         facts = {"labels": LABELS, "dtype": "float32", "weights": "w", "processor": "p"}
         facts |= {"task": command.task or "instance", "top_k": command.top_k or 100}
-        return predict.Model(segmenter=Stub(), **{**facts, **self.model})
+        return predict.OpenedModel(segmenter=Stub(), **{**facts, **self.model})
 
     def __call__(self, *arguments, out) -> int:
         """The exit code; `lines` has what was printed."""
