@@ -109,9 +109,7 @@ class Segmenter:
         """
         if model.batch_axes != Model.batch_axes:
             raise ValueError(
-                f"a {type(model).__name__} takes clips, not images; call it on what "
-                "ImageProcessor.video_batch returns, and "
-                "post_process_video_instance_segmentation on what comes out"
+                f"a {type(model).__name__} takes clips, not images; use m2f_jax.VideoSegmenter"
             )
         if batch_size < 1:
             raise ValueError(f"batch_size is 1 or more, not {batch_size}")

@@ -12,7 +12,7 @@ from m2f_jax.eval.predictions.ytvis_results import TrackResults
 from PIL import Image
 
 from m2f_jax.cli import main
-from m2f_jax.cli.predicting.video_file import AnnotatedFile, VideoFile
+from m2f_jax.cli.predicting.video_file import AnnotatedFile, FileFrames
 from m2f_jax.datasets.ytvis import ytvis_dataset
 from m2f_jax.rle import encode_rle
 from m2f_jax.visualization.color import VIVID_COLORS
@@ -146,7 +146,7 @@ def test_an_object_has_one_color_through_time(folder, video_model, tmp_path):
 
 
 def test_frames_of_a_file(file, tmp_path):
-    video = VideoFile(file, upright=True)
+    video = FileFrames(file, upright=True)
     assert (video.count, video.rate) == (LENGTH, 10)
     for t, frame in enumerate(video):
         assert abs(frame.astype(int) - picture(t)).mean() < 8  # as far as the codec goes
@@ -157,11 +157,11 @@ def test_frames_of_a_file(file, tmp_path):
             if packet.size:
                 packet.stream = stream
                 target.mux(packet)
-    assert VideoFile(other, upright=True).count == LENGTH
+    assert FileFrames(other, upright=True).count == LENGTH
     odd = tmp_path / "odd.mp4"
     with AnnotatedFile(odd, Fraction(25)) as written:
         written.write(picture(0)[:-1, :-1])
-    assert [frame.shape for frame in VideoFile(odd, upright=True)] == [(*SIZE, 3)]
+    assert [frame.shape for frame in FileFrames(odd, upright=True)] == [(*SIZE, 3)]
 
 
 def test_a_file_that_was_filmed_upright_is_turned(file):
@@ -170,10 +170,10 @@ def test_a_file_that_was_filmed_upright_is_turned(file):
     data[matrix : matrix + 20] = struct.pack(">5i", 0, 1 << 16, 0, -1 << 16, 0)
     file.write_bytes(data)
     expected = np.rot90(picture(0), -1)
-    frame = next(iter(VideoFile(file, upright=True)))
+    frame = next(iter(FileFrames(file, upright=True)))
     assert frame.shape == expected.shape
     assert abs(frame.astype(int) - expected).mean() < 8
-    assert next(iter(VideoFile(file, upright=False))).shape == (*SIZE, 3)
+    assert next(iter(FileFrames(file, upright=False))).shape == (*SIZE, 3)
 
 
 def test_what_cannot_be_segmented_is_refused(folder, file, video_model, tmp_path, capsys):

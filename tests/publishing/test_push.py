@@ -252,7 +252,7 @@ def test_the_card_of_a_video_model(tmp_path):
     card = ModelCard.load(tmp_path / "out" / "README.md")
     assert "video_mask2former" in card.data.tags
     assert "\nVideoMask2Former for instance segmentation: " in card.text
-    line = f'\nmodel = m2f_jax.VideoMask2Former.from_pretrained("{REPOSITORY}")\n'
+    line = f'\nopened = m2f_jax.load("{REPOSITORY}")\nsegmenter = m2f_jax.VideoSegmenter('
     assert line in card.text
 
 

@@ -98,9 +98,9 @@ def open_frames(path: Path, *, upright: bool) -> Frames:
         return FolderFrames(path, upright=upright)
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; name a video file, or a folder of its frames")
-    from m2f_jax.cli.predicting.video_file import VideoFile  # PyAV is an extra
+    from m2f_jax.cli.predicting.video_file import FileFrames  # PyAV is an extra
 
-    return VideoFile(path, upright=upright)
+    return FileFrames(path, upright=upright)
 
 
 def open_model(command: Predict) -> tuple[Any, dict[str, Any]]:

@@ -19,7 +19,7 @@ CODECS = {"libx264": {"crf": "18"}, "mpeg4": {"q": "3"}}  # the first one that i
 ANNOTATED = "annotated.mp4"
 
 
-class VideoFile:
+class FileFrames:
     """The first video stream of a file; see `Frames`."""
 
     file_names: tuple[str, ...] = ()
