@@ -105,7 +105,8 @@ class TrainingRun:
     """How a model was trained, as `m2f train` keeps it in train.json.
 
     Attributes:
-        recipe: the published model whose recipe it was, or the recipe's file.
+        recipe: the published model whose recipe it was, or the recipe's file; None for that of
+            fine-tuning.
         start: the model or backbone that it started from: a published model's hub id, or the last
             part of another source; None for fresh parameters.
         data: the folder of the images.
@@ -117,7 +118,7 @@ class TrainingRun:
         values: all settings, as plain JSON values.
     """
 
-    recipe: str
+    recipe: str | None
     start: str | None
     data: str
     seed: int
@@ -137,7 +138,6 @@ def read_run(path: str | os.PathLike) -> TrainingRun:
     """
     values = read_json(path)
     found = {
-        "recipe": at(values, "recipe"),
         "data": at(values, "data"),
         "seed": at(values, "seed"),
         "steps": at(values, "settings", "train", "steps"),
@@ -146,12 +146,14 @@ def read_run(path: str | os.PathLike) -> TrainingRun:
         "learning_rate": at(values, "settings", "train", "optimizer", "learning_rate"),
     }
     check_there(found, path, "train.json of m2f train")
-    found["start"] = at(values, "from")
+    found |= {"recipe": at(values, "recipe"), "start": at(values, "from")}
     kinds = {field.name: field.type for field in dataclasses.fields(TrainingRun)}
     plain = {
         name: from_plain(kinds[name], value, f"{path}: {name}") for name, value in found.items()
     }
-    plain["recipe"], plain["data"] = last_part(plain["recipe"]), last_part(plain["data"])
+    plain["data"] = last_part(plain["data"])
+    if plain["recipe"] is not None:
+        plain["recipe"] = last_part(plain["recipe"])
     if plain["start"] is not None and plain["start"] not in HUB_IDS:
         plain["start"] = last_part(plain["start"])
     told = {"recipe": plain["recipe"], "data": plain["data"], "from": plain["start"]}

@@ -158,9 +158,11 @@ def write_results(path, model, **changes):
     return path
 
 
-def write_recipe(path, start="facebook/mask2former-swin-tiny-coco-instance"):
+def write_recipe(
+    path, start="facebook/mask2former-swin-tiny-coco-instance", name="swin-tiny-coco-instance"
+):
     settings = Settings(
-        recipe="swin-tiny-coco-instance",
+        recipe=name,
         data="/home/ann/streets",
         from_=start,
         seed=3,
@@ -380,6 +382,13 @@ def test_results_that_are_something_else(model, tmp_path, change, message):
     path = write_results(tmp_path / "results.json", model, **change)
     with pytest.raises(ValueError, match=f"results.json:? {message}"):
         model.push_to_hub(REPOSITORY, results=[path], dry_run=tmp_path / "out")
+
+
+def test_fine_tuning_without_a_recipe(model, tmp_path):
+    path = write_recipe(tmp_path / "train.json", name=None)
+    folder = model.push_to_hub(REPOSITORY, recipe=path, dry_run=tmp_path / "out")
+    card = Path(folder, "README.md").read_text()
+    assert "By `m2f train` and its settings to fine-tune on `streets`, from `facebook/" in card
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"recipe": "x", "data": "y", "seed": 0}'])
