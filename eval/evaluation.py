@@ -20,9 +20,9 @@ import jax
 import numpy as np
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.cityscapes import CityscapesDataset
 from m2f_jax.datasets.dataset import Dataset
-from m2f_jax.datasets.ytvis import Video, YtvisDataset
+from m2f_jax.datasets.published.cityscapes import CityscapesDataset
+from m2f_jax.datasets.published.ytvis import Video, YtvisDataset
 from m2f_jax.files import write_json
 from m2f_jax.inference.digest import digest_of_model
 from m2f_jax.inference.prefetching import run_pipeline
@@ -111,7 +111,7 @@ def evaluate(
     Args:
         segmenter: the model. Its classes are matched with the data set's by name.
         dataset: what `m2f_jax.datasets.opening.open_dataset` returns, or a data set of your own; of
-            videos, what `m2f_jax.datasets.ytvis.ytvis_dataset` returns.
+            videos, what `m2f_jax.datasets.published.ytvis.ytvis_dataset` returns.
         task: "instance", "panoptic" or "semantic"; by default what the data set was opened for.
         out: a folder for results.json and for the images' tables, from which an interrupted
             evaluation continues.

@@ -9,7 +9,7 @@ from typing import Any
 from m2f_jax.config import ModelConfig, Task
 from m2f_jax.datasets.coco import CocoDataset
 from m2f_jax.datasets.dataset import Dataset
-from m2f_jax.datasets.ytvis import YtvisDataset
+from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.presets import DATA_SETS, PRESETS, Preset, name_of
 

@@ -21,7 +21,7 @@ from m2f_jax.datasets.dataset import (
     PanopticTruth,
 )
 from m2f_jax.datasets.examples import Segments
-from m2f_jax.datasets.ytvis import YtvisDataset
+from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.inference.processor import FOR_EVALUATION, ImageProcessor
 from m2f_jax.inference.results import (
     InstanceSegmentation,

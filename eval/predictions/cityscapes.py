@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int32
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.datasets.published.cityscapes import CityscapesImage
 from m2f_jax.image_files import open_image
 from m2f_jax.images import image_size, read_ids
 from m2f_jax.labels import CITYSCAPES

@@ -12,7 +12,7 @@ from m2f_jax.datasets.coco_format.objects import known_category, known_owner
 from m2f_jax.datasets.coco_format.outlines import Outline, check_encoded, outline_counts
 from m2f_jax.datasets.coco_format.tracks import VideoEntry, outlines_of
 from m2f_jax.datasets.coco_format.values import shown
-from m2f_jax.datasets.ytvis import YtvisDataset
+from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.files import read_json
 
 from .coco import RESULTS_FILE

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Int, UInt8
 from markupsafe import Markup
 from PIL import Image
 
-from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.datasets.published.cityscapes import CityscapesImage
 from m2f_jax.images import read_ids, read_image
 from m2f_jax.inference.processor import FOR_DISPLAY
 from m2f_jax.inference.results import InstanceSegmentation

@@ -25,11 +25,11 @@ from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.cli.terminal.scores import print_scores
 from m2f_jax.config import Task
-from m2f_jax.datasets.cityscapes import CityscapesDataset
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import open_dataset
-from m2f_jax.datasets.ytvis import YtvisDataset, ytvis_dataset
+from m2f_jax.datasets.published.cityscapes import CityscapesDataset
+from m2f_jax.datasets.published.ytvis import YtvisDataset, ytvis_dataset
 from m2f_jax.eval.evaluation import Evaluated, EvaluationError, evaluate
 from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.predictions.cityscapes import find_predictions

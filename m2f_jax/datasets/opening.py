@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from m2f_jax.config import Task
-from m2f_jax.datasets import ade20k, coco_stuff, mapillary_vistas
-from m2f_jax.datasets.cityscapes import CityscapesDataset, cityscapes_dataset
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.folder import ANNOTATIONS_FILE, folder_dataset
 from m2f_jax.datasets.id_maps import IdMapDataset
+from m2f_jax.datasets.published import ade20k, coco_stuff, mapillary_vistas
+from m2f_jax.datasets.published.cityscapes import CityscapesDataset, cityscapes_dataset
 from m2f_jax.labels import Label
 
 AnyDataset = CityscapesDataset | CocoDataset | IdMapDataset

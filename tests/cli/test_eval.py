@@ -20,7 +20,7 @@ from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former, load, presets
 from m2f_jax.cli import main
-from m2f_jax.datasets.cityscapes import cityscapes_dataset
+from m2f_jax.datasets.published.cityscapes import cityscapes_dataset
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.streets import street_scene

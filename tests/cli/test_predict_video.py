@@ -13,7 +13,7 @@ from PIL import Image
 
 from m2f_jax.cli import main
 from m2f_jax.cli.predicting.video_file import AnnotatedFile, FileFrames
-from m2f_jax.datasets.ytvis import ytvis_dataset
+from m2f_jax.datasets.published.ytvis import ytvis_dataset
 from m2f_jax.rle import encode_rle
 from m2f_jax.visualization.color import VIVID_COLORS
 from tests.conftest import VIDEO_LABELS

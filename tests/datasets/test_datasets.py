@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from m2f_jax.datasets.checking import check_examples, with_segments
-from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.examples import Segments
 from m2f_jax.datasets.folder import folder_dataset
+from m2f_jax.datasets.published.cityscapes import cityscapes_dataset
 from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES, Label, things
 from m2f_jax.streets import write_streets

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from m2f_jax.datasets.coco_format.tracks import check_video_file, read_video_file
-from m2f_jax.datasets.ytvis import ytvis_dataset
+from m2f_jax.datasets.published.ytvis import ytvis_dataset
 from m2f_jax.rle import encode_rle
 
 MASK = np.pad(np.ones((3, 4), bool), 2)  # 7 x 8

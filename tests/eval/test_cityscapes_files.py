@@ -10,7 +10,7 @@ from m2f_jax.eval.predictions.cityscapes import find_predictions, read_lines
 from m2f_jax.eval.predictions.panoptic import read_entries
 from PIL import Image
 
-from m2f_jax.datasets.cityscapes import cityscapes_dataset
+from m2f_jax.datasets.published.cityscapes import cityscapes_dataset
 
 NAME = "town_000000_000000"
 LINES = "a.png 26 0.9\nb.png 24 0.8\n"

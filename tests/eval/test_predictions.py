@@ -14,8 +14,8 @@ from PIL import Image
 
 from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
-from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.coco import coco_dataset
+from m2f_jax.datasets.published.cityscapes import cityscapes_dataset
 from m2f_jax.files import finite
 from m2f_jax.inference.results import (
     InstanceSegmentation,

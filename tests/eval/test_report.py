@@ -14,7 +14,7 @@ from m2f_jax.eval.report.writing import Picture, worst_images, worst_pictures_of
 from markupsafe import escape
 from PIL import Image
 
-from m2f_jax.datasets.cityscapes import CityscapesImage
+from m2f_jax.datasets.published.cityscapes import CityscapesImage
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.rle import encode_rle
 from m2f_jax.visualization import drawing

@@ -11,7 +11,7 @@ from PIL import Image
 from m2f_jax import ImageProcessor, VideoMask2Former
 from m2f_jax.cli import main
 from m2f_jax.datasets.coco import coco_dataset
-from m2f_jax.datasets.ytvis import ytvis_dataset
+from m2f_jax.datasets.published.ytvis import ytvis_dataset
 from m2f_jax.inference.video_segmenter import VideoSegmenter
 from m2f_jax.presets import PRESETS
 from m2f_jax.rle import encode_rle

@@ -12,7 +12,7 @@ from m2f_jax.eval.tasks import evaluation_of
 
 from m2f_jax.cli.predicting.video import stored
 from m2f_jax.datasets.coco_format.tracks import read_video_file
-from m2f_jax.datasets.ytvis import ytvis_dataset
+from m2f_jax.datasets.published.ytvis import ytvis_dataset
 from m2f_jax.inference.clips import Clip, TrackJoiner
 from tests.fuzz.targets import fuzz, refused_by_name
 from tests.fuzz.test_coco import OUTLINES, RLE, SIZE, VALUES, spoilt, written

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from m2f_jax.cli import main
-from m2f_jax.datasets.cityscapes import cityscapes_images
+from m2f_jax.datasets.published.cityscapes import cityscapes_images
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.streets import StreetScene, street_scene, write_streets
 from m2f_jax.streets import files as street_files

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from m2f_jax.datasets.cityscapes import cityscapes_dataset
 from m2f_jax.datasets.examples import Example, Segments
+from m2f_jax.datasets.published.cityscapes import cityscapes_dataset
 from m2f_jax.labels import CITYSCAPES, things
 from m2f_jax.streets import write_streets
 from m2f_jax.training.augment import Augmentation, RandomCrop

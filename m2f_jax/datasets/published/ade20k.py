@@ -22,11 +22,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.class_maps import class_map_dataset
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels, only_semantic
 from m2f_jax.datasets.id_maps import IdMapDataset
+from m2f_jax.datasets.published.class_maps import class_map_dataset
 from m2f_jax.labels import ADE20K, ADE20K_FULL, Label, things
 
 FOLDERS = {"train": "training", "val": "validation"}

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.class_maps import class_map_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels, only_semantic
 from m2f_jax.datasets.id_maps import IdMapDataset
+from m2f_jax.datasets.published.class_maps import class_map_dataset
 from m2f_jax.labels import COCO_STUFF, Label
 
 FOLDERS = {"train": "train", "val": "test"}

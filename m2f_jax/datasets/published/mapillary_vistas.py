@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.class_maps import class_map_dataset
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels
 from m2f_jax.datasets.id_maps import IdMapDataset
+from m2f_jax.datasets.published.class_maps import class_map_dataset
 from m2f_jax.labels import MAPILLARY_VISTAS, Label, things
 
 FOLDERS = {"train": "training", "val": "validation"}

@@ -1,0 +1,1 @@
+"""The published data sets, each as it lies in its folder."""
