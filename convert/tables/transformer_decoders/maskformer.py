@@ -8,7 +8,6 @@ from ..rules import Table, fused_attention, linear, norm, tensor
 AUTHORS_LAYER = "transformer.decoder.layers.{}"
 MODULE = "model.transformer_module"  # at Hugging Face, but for the heads
 HUGGING_FACE_LAYER = f"{MODULE}.decoder.layers.{{}}"
-ATTENTIONS = {"self_attn": "self_attention", "encoder_attn": "cross_attention"}
 PROJECTIONS = {"q_proj": "query", "k_proj": "key", "v_proj": "value", "out_proj": "output"}
 
 AUTHORS_RULES = (  # theirs, ours; {} is a layer number
