@@ -231,16 +231,16 @@ def frame_masks(
     video: Int[Array, ""],
     frame: Int[Array, ""],
     queries: Int[Array, "N"],
-    way: Upsampling,
+    plan: Upsampling,
 ) -> UInt8[Array, "N H W8"]:
     """Returns the masks of some queries in one frame of one of V videos, as `Instances` has them.
 
     So a video takes no more memory for its results than their bits.
     """
-    height, width = len(way.inside_rows), len(way.inside_columns)
+    height, width = len(plan.inside_rows), len(plan.inside_columns)
     at_once = min(len(queries), INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
     filled = jnp.pad(queries, (0, -len(queries) % at_once), mode="edge").reshape(-1, at_once)
-    first_row, rows = rows_in_blocks(mask_logits.shape[3], way.rows)
+    first_row, rows = rows_in_blocks(mask_logits.shape[3], plan.rows)
 
     def chunk(queries: Int[Array, "n"]) -> UInt8[Array, "n H W8"]:
         chosen = mask_logits[video, queries, frame]
@@ -248,7 +248,7 @@ def frame_masks(
         def strip(columns: Columns):
             return jnp.packbits(_strip_logits(chosen, columns, first_row, rows) > 0, axis=-1)
 
-        return side_by_side(over_strips(strip, chosen.shape[2], way.columns), width // 8)
+        return side_by_side(over_strips(strip, chosen.shape[2], plan.columns), width // 8)
 
     return jax.lax.collapse(jax.lax.map(chunk, filled), 0, 2)[: len(queries)]
 

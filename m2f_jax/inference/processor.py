@@ -244,12 +244,12 @@ class ImageProcessor:
             )
         results = []
         for video, target in enumerate(_targets(predictions, sizes, target_sizes)):
-            way = postprocess.upsampling(mask_logits.shape[3:], sizes[video], target)
+            plan = postprocess.upsampling(mask_logits.shape[3:], sizes[video], target)
             pairs = postprocess.best_pairs(predictions.class_logits[video], top_k=top_k)
             scores, labels, queries = jax.device_get(pairs)
             order = self.order(scores, labels, None)
             frames = [
-                postprocess.frame_masks(mask_logits, video, frame, queries, way)
+                postprocess.frame_masks(mask_logits, video, frame, queries, plan)
                 for frame in range(mask_logits.shape[2])
             ]
             height, width = target
