@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
@@ -21,19 +21,18 @@ from m2f_jax.masks import mask_box, packed_box, unpack_masks, unpack_window
 from m2f_jax.rle import encode_rle
 from m2f_jax.structures import Size
 
+Found = TypeVar("Found", bound="FoundInstances")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class InstanceSegmentation:
-    """The instances of one image, best score first; masks may overlap.
-
-    100 masks of 1024 x 2048 pixels take 210 MB, so they are kept in an eighth of that. The first
-    use of `masks` unpacks all of them; file formats unpack one at a time.
+class FoundInstances:
+    """The instances of one image or video, best score first; masks may overlap.
 
     Attributes:
         scores: confidence of each instance, 0 to 1.
         labels: class index of each instance, from 0.
         queries: index of the query behind each instance.
-        size: height and width of the image.
+        size: height and width of the image or of the frames.
         packed_masks: each mask with eight pixels to a byte of a row, the first in the highest bit,
             as `numpy.packbits` makes them; bits beyond the width are 0.
     """
@@ -42,6 +41,33 @@ class InstanceSegmentation:
     labels: Int[np.ndarray, "N"]
     queries: Int[np.ndarray, "N"]
     size: Size
+    packed_masks: Sequence[UInt8[np.ndarray, "*T height bytes"]]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self: Found, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]) -> Found:
+        """Returns the instances where `keep` is True, or those at these indices, in that order."""
+        kept = np.arange(len(self))[keep]
+        return type(self)(
+            scores=self.scores[kept],
+            labels=self.labels[kept],
+            queries=self.queries[kept],
+            size=self.size,
+            packed_masks=tuple(self.packed_masks[i] for i in kept),
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InstanceSegmentation(FoundInstances):
+    """The instances of one image, best score first; masks may overlap.
+
+    100 masks of 1024 x 2048 pixels take 210 MB, so they are kept in an eighth of that. The first
+    use of `masks` unpacks all of them; file formats unpack one at a time.
+
+    Attributes are those of `FoundInstances`.
+    """
+
     packed_masks: Sequence[UInt8[np.ndarray, "height bytes"]]
 
     @classmethod
@@ -86,22 +112,6 @@ class InstanceSegmentation:
         """Returns the part of a mask that lies in its box, without unpacking the rest."""
         left, top, right, bottom = map(int, self.boxes[index])
         return unpack_window(self.packed_masks[index], top, left, bottom, right)
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def select(
-        self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]
-    ) -> "InstanceSegmentation":
-        """Returns the instances where `keep` is True, or those at these indices, in that order."""
-        kept = np.arange(len(self))[keep]
-        return type(self)(
-            scores=self.scores[kept],
-            labels=self.labels[kept],
-            queries=self.queries[kept],
-            size=self.size,
-            packed_masks=tuple(self.packed_masks[i] for i in kept),
-        )
 
     def to_rle(self) -> list[dict[str, Any]]:
         """Returns the masks as COCO run-length encodings, `{"size", "counts"}`, ready for JSON."""
@@ -182,27 +192,15 @@ class InstanceSegmentation:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class VideoInstanceSegmentation:
+class VideoInstanceSegmentation(FoundInstances):
     """The instances of one video, best score first; masks may overlap, and be empty in a frame.
 
     Ten instances in 36 frames of 720 x 1280 pixels take 41 MB, an eighth of what `masks` takes.
 
-    Attributes:
-        scores: confidence of each instance, 0 to 1.
-        labels: class index of each instance, from 0.
-        queries: index of the query behind each instance.
-        size: height and width of the frames.
-        packed_masks: each instance's masks, packed as those of an `InstanceSegmentation`.
+    Attributes are those of `FoundInstances`.
     """
 
-    scores: Float[np.ndarray, "N"]
-    labels: Int[np.ndarray, "N"]
-    queries: Int[np.ndarray, "N"]
-    size: Size
     packed_masks: Sequence[UInt8[np.ndarray, "T height bytes"]]
-
-    def __len__(self) -> int:
-        return len(self.scores)
 
     @functools.cached_property
     def masks(self) -> Bool[np.ndarray, "N T height width"]:
@@ -220,19 +218,6 @@ class VideoInstanceSegmentation:
             queries=self.queries,
             size=self.size,
             packed_masks=tuple(packed[number] for packed in self.packed_masks),
-        )
-
-    def select(
-        self, keep: Bool[np.ndarray, "N"] | Int[np.ndarray, "kept"]
-    ) -> "VideoInstanceSegmentation":
-        """Returns the instances where `keep` is True, or those at these indices, in that order."""
-        kept = np.arange(len(self))[keep]
-        return type(self)(
-            scores=self.scores[kept],
-            labels=self.labels[kept],
-            queries=self.queries[kept],
-            size=self.size,
-            packed_masks=tuple(self.packed_masks[i] for i in kept),
         )
 
     def to_rle(self) -> list[list[dict[str, Any] | None]]:
