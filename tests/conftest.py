@@ -122,6 +122,11 @@ def with_devices(count: int) -> str:
     return with_flags(os.environ["XLA_FLAGS"], count_flag)
 
 
+def close(ours: Any, theirs: Any, tolerance: float):
+    """Asserts that two arrays have one shape and dtype, and differ by `tolerance` at most."""
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, strict=True)
+
+
 def compile_and_call(function: Callable[..., Any], *arguments: Any) -> Any:
     """What `function` returns, compiled in half the time; in full precision unless it says so."""
     with jax.default_matmul_precision("highest"):

@@ -10,6 +10,7 @@ import pytest
 from m2f_jax.config import ResNetConfig
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.structures import Predictions
+from tests.conftest import close
 from tests.inference.test_postprocess import naive, naive_panoptic
 
 pytestmark = pytest.mark.optimized
@@ -18,10 +19,6 @@ pytestmark = pytest.mark.optimized
 # epsilon of 1e-6 instead of 1e-5 in the norms, or the approximate GELU.
 BACKBONE, PIXEL_DECODER, CLASS_LOGITS, MASK_LOGITS, SCORES = 1e-5, 5e-5, 3e-4, 5e-4, 1e-4
 RESNET = 2.5e-5  # transformers' in float32 is off by 1.9e-5 where norms have variances near 0
-
-
-def close(ours, theirs, tolerance):
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, strict=True)
 
 
 def close_predictions(ours, theirs):

@@ -8,7 +8,7 @@ import pytest
 
 from m2f_jax.modeling.maskformer import MaskFormer
 from m2f_jax.structures import Predictions
-from tests.conftest import MASKFORMERS, compile_and_call, load_golden
+from tests.conftest import MASKFORMERS, close, compile_and_call, load_golden
 from tests.inference.test_postprocess import naive, naive_panoptic
 
 pytestmark = pytest.mark.optimized
@@ -20,10 +20,6 @@ TOLERANCES = {
     "maskformer_r50_fpn": (2e-5, 2e-5, 1e-4, 4e-4),
     "maskformer_r50": (3e-5, 3e-5, 2e-4, 5e-4),
 }
-
-
-def close(ours, theirs, tolerance):
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, strict=True)
 
 
 @pytest.fixture(scope="module", params=MASKFORMERS)

@@ -10,8 +10,8 @@ import pytest
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.transformer_decoders.masked_attention import key_positions
 from m2f_jax.structures import Predictions
-from tests.conftest import compile_and_call
-from tests.test_golden import BACKBONE, MASK_LOGITS, PIXEL_DECODER, SCORES, close, close_predictions
+from tests.conftest import close, compile_and_call
+from tests.test_golden import BACKBONE, MASK_LOGITS, PIXEL_DECODER, SCORES, close_predictions
 
 pytestmark = pytest.mark.optimized
 

@@ -8,6 +8,8 @@ import pytest
 
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.structures import FeaturePyramid
+from tests.conftest import close
+from tests.theirs import channels_last, random_model, small_swin
 
 pytestmark = [pytest.mark.torch, pytest.mark.optimized]
 
@@ -16,20 +18,10 @@ BACKBONE, PIXEL_DECODER, LOGITS = 2e-5, 5e-5, 2e-4
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    import torch
-    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
+    from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
-    backbone = SwinConfig(
-        embed_dim=8,
-        depths=[2, 1, 1, 1],
-        num_heads=[1, 2, 2, 4],
-        window_size=4,
-        mlp_ratio=2.0,
-        drop_path_rate=0.0,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
     config = Mask2FormerConfig(
-        backbone_config=backbone,
+        backbone_config=small_swin(),
         feature_size=32,
         mask_feature_size=24,
         hidden_dim=32,
@@ -42,18 +34,10 @@ def models(tmp_path_factory):
         num_labels=3,
         output_auxiliary_logits=True,
     )
-    torch.manual_seed(0)
-    theirs = Mask2FormerForUniversalSegmentation(config).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():  # many are zero or one at first
-            parameter.add_(0.2 * torch.randn_like(parameter))
+    theirs = random_model(Mask2FormerForUniversalSegmentation, config)
     folder = tmp_path_factory.mktemp("checkpoint")
     theirs.save_pretrained(folder)
     return theirs, Mask2Former.from_pretrained(folder)
-
-
-def channels_last(x):
-    return np.moveaxis(np.asarray(x), 1, -1)
 
 
 @pytest.fixture(scope="module", params=[(64, 96), (97, 131)], ids=str)
@@ -64,10 +48,6 @@ def outputs(request, models):
     x = np.random.default_rng(0).normal(size=(2, 3, *request.param)).astype(np.float32)
     with torch.no_grad():
         return channels_last(x), models[0](torch.from_numpy(x), output_hidden_states=True)
-
-
-def close(ours, theirs, tolerance):
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, strict=True)
 
 
 def test_backbone(models, outputs, run):

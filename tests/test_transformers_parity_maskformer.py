@@ -8,6 +8,8 @@ import pytest
 from m2f_jax.convert import convert
 
 from m2f_jax import MaskFormer
+from tests.conftest import close
+from tests.theirs import channels_last, random_model, small_swin
 
 pytestmark = [pytest.mark.torch, pytest.mark.optimized]
 
@@ -17,23 +19,12 @@ BACKBONE, PIXEL_DECODER, LOGITS = 2e-5, 5e-5, 2e-4
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A random model of theirs, and its folder."""
-    import torch
     from transformers import (
         DetrConfig,
         MaskFormerConfig,
         MaskFormerForInstanceSegmentation,
-        SwinConfig,
     )
 
-    backbone = SwinConfig(
-        embed_dim=8,
-        depths=[2, 1, 1, 1],
-        num_heads=[1, 2, 2, 4],
-        window_size=4,
-        mlp_ratio=2.0,
-        drop_path_rate=0.0,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
     decoder = DetrConfig(
         d_model=24,
         decoder_layers=2,
@@ -43,28 +34,16 @@ def saved(tmp_path_factory):
         dropout=0.2,
     )
     config = MaskFormerConfig(
-        backbone_config=backbone,
+        backbone_config=small_swin(),
         decoder_config=decoder,
         fpn_feature_size=32,
         mask_feature_size=20,
         num_labels=3,
     )
-    torch.manual_seed(0)
-    theirs = MaskFormerForInstanceSegmentation(config).eval()
-    with torch.no_grad():
-        for parameter in theirs.parameters():  # many are zero or one at first
-            parameter.add_(0.2 * torch.randn_like(parameter))
+    theirs = random_model(MaskFormerForInstanceSegmentation, config)
     folder = tmp_path_factory.mktemp("theirs")
     theirs.save_pretrained(folder)
     return theirs, folder
-
-
-def channels_last(x):
-    return np.moveaxis(np.asarray(x), 1, -1)
-
-
-def close(ours, theirs, tolerance):
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance, strict=True)
 
 
 def test_every_stage(saved, run):
