@@ -74,6 +74,33 @@ def test_what_is_dropped(equations):
     }
 
 
+def test_draws_are_all_different_and_of_the_rate(run, monkeypatch):
+    """Of the 4 of an encoder layer and the 6 of each decoder layer, all have a key of their own."""
+    keys, rates = [], []
+
+    def record(key, kept):
+        keys.append(tuple(key.tolist()))
+        rates.append(1 - kept)
+
+    def bernoulli(key, kept, shape):
+        jax.debug.callback(record, jax.random.key_data(key), kept)
+        return jnp.ones(shape, bool)
+
+    monkeypatch.setattr(jax.random, "bernoulli", bernoulli)
+    config = dataclasses.replace(
+        MICRO,
+        pixel_decoder=dataclasses.replace(MICRO.pixel_decoder, dropout=0.25),
+        decoder=dataclasses.replace(MICRO.decoder, dropout=0.125),
+    )
+    draw = functools.partial(training_network, drop_key=jax.random.key(0))
+    # No other test has three images: JAX keeps the attention as it was traced for a shape.
+    predictions = run(draw, MaskFormer(config, rngs=nnx.Rngs(0)), jnp.zeros((3, 64, 64, 3)))
+    jax.block_until_ready(predictions)
+    jax.effects_barrier()
+    assert len(set(keys)) == len(keys)
+    np.testing.assert_allclose(sorted(rates), [0.125] * 12 + [0.25] * 4, rtol=1e-6)
+
+
 def test_layers_that_are_computed_again_drop_the_same(run):
     model = MaskFormer(MICRO, rngs=nnx.Rngs(0))
     images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
