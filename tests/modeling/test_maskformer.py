@@ -75,7 +75,7 @@ def test_what_is_dropped(equations):
 
 
 def test_draws_are_all_different_and_of_the_rate(run, monkeypatch):
-    """Of the 4 of an encoder layer and the 6 of each decoder layer, all have a key of their own."""
+    """There are 4 draws in an encoder layer, and 6 in a decoder layer."""
     keys, rates = [], []
 
     def record(key, kept):
@@ -89,7 +89,7 @@ def test_draws_are_all_different_and_of_the_rate(run, monkeypatch):
     monkeypatch.setattr(jax.random, "bernoulli", bernoulli)
     config = dataclasses.replace(
         MICRO,
-        pixel_decoder=dataclasses.replace(MICRO.pixel_decoder, dropout=0.25),
+        pixel_decoder=dataclasses.replace(ENCODED, encoder_layers=2, dropout=0.25),
         decoder=dataclasses.replace(MICRO.decoder, dropout=0.125),
     )
     draw = functools.partial(training_network, drop_key=jax.random.key(0))
@@ -98,7 +98,7 @@ def test_draws_are_all_different_and_of_the_rate(run, monkeypatch):
     jax.block_until_ready(predictions)
     jax.effects_barrier()
     assert len(set(keys)) == len(keys)
-    np.testing.assert_allclose(sorted(rates), [0.125] * 12 + [0.25] * 4, rtol=1e-6)
+    np.testing.assert_allclose(sorted(rates), [0.125] * (2 * 6) + [0.25] * (2 * 4), rtol=1e-6)
 
 
 def test_layers_that_are_computed_again_drop_the_same(run):
