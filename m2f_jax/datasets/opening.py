@@ -162,7 +162,7 @@ def open_dataset(
         return open_published(found, root, split, task, labels, invalid)
     alone = split == "train" and not (root / split).is_dir()
     folder = root if alone else root / split
-    if not folder.is_dir() and (hint := inner_data(root, LAYOUTS.values())):
+    if not (folder / "images").is_dir() and (hint := inner_data(root, LAYOUTS.values())):
         raise FileNotFoundError(hint)
     return folder_dataset(folder, task, labels, invalid)
 

@@ -151,6 +151,7 @@ def test_what_is_missing_is_named_with_the_layout(tmp_path):
     refused(root, "images/validation is missing; ADE20K is expected as images/{training,validat")
     refused(tmp_path, f"{tmp_path} holds ADE20K in ADEChallengeData2016/; name that folder")
     refused(tmp_path, "holds ADE20K in ADEChallengeData2016/; name that", layout="ade20k")
+    refused(tmp_path, "holds ADE20K in ADEChallengeData2016/; name that", split="train")
     refused(tmp_path, "validation/images is missing; Mapillary.* expected", layout="mapillary")
     refused(tmp_path / "no", "no/images_detectron2/test is missing; COCO-S", layout="coco-stuff")
     refused(root, "ADE20K has the splits train, val, not dev", split="dev", error=ValueError)
