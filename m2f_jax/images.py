@@ -109,7 +109,11 @@ def orientation(image: Image.Image) -> int:
 
 
 def read_ids(
-    path: Path, encoding: Literal["grey", "rgb"] | None = None, *, max_pixels: int | None = None
+    path: Path,
+    encoding: Literal["grey", "rgb"] | None = None,
+    *,
+    max_pixels: int | None = None,
+    bits: int = 8,
 ) -> Int32[np.ndarray, "height width"]:
     """Reads a map of ids: grey or palette values, or red + 256 green + 65536 blue of an RGB image.
 
@@ -118,6 +122,7 @@ def read_ids(
         encoding: the only form that is accepted; None for both. With "rgb", the image may have an
             alpha channel, which is dropped.
         max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
+        bits: the fewest that a grey or palette value may have.
 
     Raises:
         FileNotFoundError: there is no such file, or it isn't a regular one.
@@ -136,6 +141,8 @@ def read_ids(
         raise ImageFileError(
             f"{path} isn't a map of ids (PIL's mode {mode}); save it as a PNG of 8 or 16 bits"
         )
+    if (found := 8 * ids.dtype.itemsize) < bits:
+        raise ImageFileError(f"{path} is a map of {found} bits; its ids need {bits}. Write it anew")
     return ids.astype(np.int32)
 
 

@@ -108,7 +108,8 @@ class IdMapDataset:
 
         Raises:
             FileNotFoundError: the map is missing.
-            ValueError: it is damaged or has unknown ids, or there are no objects for the task.
+            ValueError: it is damaged, has unknown ids or too few bits for its classes, or there are
+                no objects for the task.
         """
         if not self.objects:
             only_semantic(task, f"this ground truth of {self.title}")
@@ -129,7 +130,8 @@ class IdMapDataset:
                 return (label, id_) if id_ >= FIRST_OBJECT else None
             return (label, 0) if task == "panoptic" else None
 
-        segments = Segments.from_ids(read_ids(path), segment_of)
+        bits = 8 if self.objects or max(self.classes) < 256 else 16
+        segments = Segments.from_ids(read_ids(path, bits=bits), segment_of)
         if unknown:
             rule = f", and object k of a class has the id {FIRST_OBJECT} x class id + k"
             raise ValueError(

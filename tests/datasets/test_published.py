@@ -214,6 +214,9 @@ def test_ids_of_no_class_are_refused(tmp_path):
     save(file, halves(1000, 846, 65_535, np.uint16))
     with pytest.raises(ValueError, match="unknown class 1000; known class ids are 0 to 846, 65535"):
         check_examples(open_dataset(full, "val", "semantic"))
+    save(file, halves(3, 84, 255))  # in 16 bits, 255 is a class
+    with pytest.raises(ValueError, match=r"00000001\.tif is a map of 8 bits; its ids need 16"):
+        check_examples(open_dataset(full, "val", "semantic"))
     assert ranges([9, 3, 1, 2, 5, 6]) == "1 to 3, 5, 6, 9"
 
 
