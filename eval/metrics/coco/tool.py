@@ -89,7 +89,7 @@ def track_precision_and_recall(
         return masks, mean_area([float(coco_mask.area(x)) for x in masks if x is not None])
 
     truth, found = numbered(annotations, detections, evaluated, measured)
-    return curves(COCO, TrackEvaluation, truth, found)
+    return curves(COCO, TrackEvaluator, truth, found)
 
 
 def joined(counts: Sequence[str | None]) -> str:
@@ -105,7 +105,7 @@ def parted(counts: str, size: tuple[int, int]) -> list[dict[str, Any] | None]:
     ]
 
 
-class TrackEvaluation(COCOeval):
+class TrackEvaluator(COCOeval):
     """pycocotools' evaluation, of tracks: other overlaps and ranges of areas."""
 
     _gts: Any  # by image and category
