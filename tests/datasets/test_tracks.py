@@ -9,7 +9,7 @@ import pytest
 
 from m2f_jax.datasets.coco_format.tracks import check_video_file, read_video_file
 from m2f_jax.datasets.published.ytvis import ytvis_dataset
-from m2f_jax.rle import encode_rle
+from m2f_jax.rle import compress, encode_rle
 
 MASK = np.pad(np.ones((3, 4), bool), 2)  # 7 x 8
 SQUARE = [[1, 1, 5, 1, 5, 5, 1, 5]]
@@ -57,6 +57,18 @@ def test_what_is_sound_is_read():
     assert file.tracks[0].areas is None
 
 
+def test_each_video_s_counts_are_checked_at_its_size_and_freed_of_empty_runs():
+    content = sound()
+    content["videos"][1] |= {"height": 5, "width": 6}
+    counts = compress([10, 2, 0, 2, 16], (5, 6))
+    track = {"size": [5, 6], "counts": counts.decode()}
+    content["annotations"].append(
+        {"id": 6, "video_id": 2, "category_id": 9, "segmentations": [track]}
+    )
+    last = check_video_file(content, "x").tracks[1]
+    assert last.outlines == (compress([10, 4, 16], (5, 6)),) != (counts,)
+
+
 CASES = {
     "annotations is null": {**sound(), "annotations": None},
     "f has no 'videos'; YouTubeVIS's format has the lists videos, categories and annotations": {
@@ -79,8 +91,8 @@ OBJECTS = {
     "segmentations has 1 entries, but video 4 has 3 frames": {"segmentations": [None]},
     "segmentations is null, not a list with one for each frame": {"segmentations": None},
     r"segmentations\[2\]: a polygon has 2 numbers": {"segmentations": [None, None, [[1, 2]]]},
-    "frame 0: the run lengths add up to 3 pixels": {
-        "segmentations": [{"size": [7, 8], "counts": "3"}, None, None]
+    "frame 2: the run lengths add up to 3 pixels": {
+        "segmentations": [None, None, {"size": [7, 8], "counts": "3"}]
     },
     "a mask's size is .8, 7., the image's .7, 8.": {
         "segmentations": [encode_rle(MASK.T), None, None]
