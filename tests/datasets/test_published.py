@@ -139,6 +139,7 @@ def test_coco_s_maps_lie_in_its_folder_or_beside_the_annotations(tmp_path, maps)
     same(data[0], [(1, ids == 1), (0, ids == 2), (0, ids == 3)])
     assert data.files(0, "panoptic")[2] == root / maps / "a.png"
     assert not has_split(root, "train")
+    assert not has_split(root, "dev")
 
 
 def refused(root, match, task="semantic", layout=None, split="val", error=FileNotFoundError):
