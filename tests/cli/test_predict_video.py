@@ -47,6 +47,15 @@ def file(tmp_path):
     return path
 
 
+def remux(file, other, **options):
+    with av.open(str(file)) as source, av.open(str(other), "w", options=options) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+
+
 def predict(video, *arguments, out):
     options = ["--threshold", "0.2", "--clip-length", "3", "--clip-overlap", "1"]
     named = ["--video", video, "--out", out, *arguments]
@@ -123,6 +132,19 @@ def test_a_file_goes_on_where_it_stopped(file, video_model, tmp_path, capsys):
     assert read(out) == expected
 
 
+def test_a_file_that_is_cut_short_is_told(file, video_model, tmp_path, capsys):
+    cut = tmp_path / "cut.mp4"
+    remux(file, cut, movflags="faststart")  # its head is at the beginning
+    with av.open(str(cut)) as whole:
+        last = max(packet.pos for packet in whole.demux(video=0) if packet.size)
+    cut.write_bytes(cut.read_bytes()[:last])
+    out = tmp_path / "out"
+    assert predict(cut, "--model", video_model, out=out) == 0
+    said = capsys.readouterr().err
+    assert f"{cut} has 4 frames that can be read, of the 5 that it should have" in said
+    assert json.loads((out / "videos.json").read_text())[0]["length"] == 4
+
+
 def test_an_object_has_one_color_through_time(folder, video_model, tmp_path):
     out = tmp_path / "out"
     assert predict(folder, "--model", video_model, out=out) == 0
@@ -151,12 +173,7 @@ def test_frames_of_a_file(file, tmp_path):
     for t, frame in enumerate(video):
         assert abs(frame.astype(int) - picture(t)).mean() < 8  # as far as the codec goes
     other = tmp_path / "street.mkv"  # of a kind that doesn't say how many frames there are
-    with av.open(str(file)) as source, av.open(str(other), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                target.mux(packet)
+    remux(file, other)
     assert FileFrames(other, upright=True).count == LENGTH
     odd = tmp_path / "odd.mp4"
     with AnnotatedFile(odd, Fraction(25)) as written:

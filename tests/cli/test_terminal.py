@@ -4,13 +4,16 @@ import io
 import os
 import subprocess
 import sys
+import time
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
 from m2f_jax.cli import commands
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.terminal.console import printable, terminal
+from m2f_jax.cli.terminal.progress import ImageProgress
 
 NAMES = ["IMG [copy].jpg", "x[b]y.jpg", "x[/b].jpg", ":smile:.png", "[red].png", "ä 漢\u202f.png"]
 
@@ -97,3 +100,22 @@ def test_whoever_reads_the_output_may_stop(arguments):
     ran = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (ran.returncode, ran.stderr) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ([1], "1 frame in 10.0 s, the first after 10.0 s"),
+        ([1, 1, 1], "3 frames in 30.0 s, the first after 10.0 s, then 0.10 frames/s"),
+        ([4], "4 frames in 10.0 s, the first 4 after 10.0 s"),
+        ([4, 2], "6 frames in 20.0 s, the first 4 after 10.0 s, then 0.20 frames/s"),
+    ],
+)
+def test_frames_that_are_computed_together_are_not_counted_as_others(counts, line, monkeypatch):
+    clock, said = [0.0], io.StringIO()
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    with ImageProgress("x", sum(counts), Console(file=said, width=100), "frame") as progress:
+        for count in counts:
+            clock[0] += 10
+            progress.advance(count)
+    assert said.getvalue().strip() == line

@@ -56,9 +56,14 @@ def run_video(command: Predict, video: str, console: Console) -> int:
                 colors = VIVID_COLORS[[places[i] % len(VIVID_COLORS) for i in which]]
                 names = [label.name for label in labels]
                 annotated.write(draw_instances(clip.frames[t], shown, names, colors=colors))
-                progress.advance()
+            progress.advance(len(clip.frames) - clip.shared)
             done, clips = clip.start + len(clip.frames), clips + 1
     write_results(out, name, frames, joiner.tracks, labels, (done, height, width))
+    if done < frames.count:
+        console.print(
+            f"{video} has {done} frames that can be read, of the {frames.count} that it should "
+            "have; is it cut short?"
+        )
     if clips > 1:
         console.print(
             f"{done} frames in {clips} clips of {command.clip_length}, which share "

@@ -11,12 +11,12 @@ LINE_SECONDS = 30
 class ImageProgress:
     """Counts images; at the end it says how many a second there were.
 
-    The first image's time is told apart, since the network is compiled then.
+    The time of the first ones is told apart, since the network is compiled then.
     """
 
     def __init__(self, verb: str, total: int, console: Console, unit: str = "image"):
         self.total, self.console, self.unit = total, console, unit
-        self.done, self.seen = 0, 0
+        self.done, self.seen, self.at_first = 0, 0, 0
         self.bar = Progress(
             TextColumn(verb),
             BarColumn(),
@@ -33,29 +33,31 @@ class ImageProgress:
         self.start = self.first = self.last_line = time.perf_counter()
         return self
 
-    def advance(self, *, ok: bool = True):
-        """One more image is done, or failed."""
+    def advance(self, count: int = 1, *, ok: bool = True):
+        """One more image is done, or failed; or several that were computed together."""
         now = time.perf_counter()
-        self.seen += 1
+        self.seen += count
         if ok:
-            self.done += 1
-            if self.done == 1:
-                self.first = now
-        self.bar.update(self.row, advance=1, rate=self.rate(now))
+            if not self.done:
+                self.first, self.at_first = now, count
+            self.done += count
+        self.bar.update(self.row, advance=count, rate=self.rate(now))
         if not self.console.is_terminal and now - self.last_line > LINE_SECONDS:
             self.last_line = now
             counts = f"{self.seen} of {self.total} {self.unit}s"
             self.console.print(", ".join(filter(None, [counts, self.rate(now)])))
 
     def rate(self, now: float) -> str:
-        """Images a second since the first one was done."""
-        return f"{(self.done - 1) / (now - self.first):.2f} {self.unit}s/s" if self.done > 1 else ""
+        """Images a second since the first ones were done; "" if there were no others."""
+        more = self.done - self.at_first
+        return f"{more / (now - self.first):.2f} {self.unit}s/s" if more else ""
 
     def __exit__(self, *error: object):
         self.bar.__exit__(None, None, None)
         if self.done:
             now = time.perf_counter()
             images = f"{self.done} {self.unit}{'s' if self.done > 1 else ''}"
-            line = f"{images} in {now - self.start:.1f} s, the first after "
+            first = "the first" if self.at_first == 1 else f"the first {self.at_first}"
+            line = f"{images} in {now - self.start:.1f} s, {first} after "
             line += f"{self.first - self.start:.1f} s"
-            self.console.print(line + (f", then {self.rate(now)}" if self.done > 1 else ""))
+            self.console.print(line + (f", then {rate}" if (rate := self.rate(now)) else ""))
