@@ -12,8 +12,10 @@ from m2f_jax.eval.predictions.ytvis_results import TrackResults
 from PIL import Image
 
 from m2f_jax.cli import main
+from m2f_jax.cli.predicting.video import stored
 from m2f_jax.cli.predicting.video_file import AnnotatedFile, FileFrames
 from m2f_jax.datasets.published.ytvis import ytvis_dataset
+from m2f_jax.inference.clips import Clip
 from m2f_jax.rle import encode_rle
 from m2f_jax.visualization.color import VIVID_COLORS
 from tests.conftest import VIDEO_LABELS
@@ -155,7 +157,8 @@ def test_an_object_has_one_color_through_time(folder, video_model, tmp_path):
         for mask, left in zip(masks, lefts, strict=True):
             mask[8:24, left : left + 16] = True
         counts = [[encode_rle(masks[i])["counts"]] * 3 for i in order]
-        scores, labels = [0.5 + 0.2 * i for i in order], [0, 0]
+        counts.append([""] * 3)  # what has no pixel is no track
+        scores, labels = [*(0.5 + 0.2 * i for i in order), 0.9], [0, 0, 0]
         content = {"size": SIZE, "scores": scores, "labels": labels, "counts": counts}
         (out / "clips" / f"{start:08d}.json").write_text(json.dumps(content))
     assert predict(folder, "--model", video_model, out=out) == 0
@@ -165,6 +168,21 @@ def test_an_object_has_one_color_through_time(folder, video_model, tmp_path):
             edge = pixels[23, left : left + 16]
             assert (edge == color).all(axis=1).any()
     assert [track["score"] for track in read(out)] == pytest.approx([0.7, 0.5])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"size": (64, 32)}, {"labels": [3]}, {"labels": [-1]}, {"counts": [["", ""]]}],
+)
+def test_instances_of_another_clip_are_not_taken_up(change, tmp_path):
+    clip = Clip(0, [picture(t) for t in range(3)], 0)
+    good = {"size": SIZE, "scores": [0.5], "labels": [2], "counts": [["", "", ""]]}
+    path = tmp_path / "00000000.json"
+    path.write_text(json.dumps(good))
+    assert stored(path, clip, 3).labels == (2,)
+    path.write_text(json.dumps(good | change))
+    with pytest.raises(ValueError, match=rf"{path} is of another clip; remove it"):
+        stored(path, clip, 3)
 
 
 def test_frames_of_a_file(file, tmp_path):

@@ -36,7 +36,7 @@ from m2f_jax.files import write_json
 from m2f_jax.modeling.parameters import parameters
 from m2f_jax.publishing import upload
 from m2f_jax.publishing.card import rows_of
-from m2f_jax.publishing.records import Measured, data_of
+from m2f_jax.publishing.records import Measured, data_of, read_run
 from m2f_jax.training.recipes import recipe
 from tests.conftest import MICRO
 
@@ -297,13 +297,15 @@ def test_an_upload_makes_a_repository(hub, model, tmp_path):
 
 
 def test_nothing_is_replaced_without_a_word(hub, model):
-    files = dict.fromkeys(["config.json", "pytorch_model.bin", "notes.txt"], b"old")
+    theirs = "transformers/model.safetensors"
+    old = dict.fromkeys(["config.json", "pytorch_model.bin", theirs, "notes.txt"], b"old")
+    files = dict(old)
     hub.repositories[REPOSITORY] = {"private": False, "files": files}
     with pytest.raises(FileExistsError, match=r"street-model holds config.json, pytorch_model.bin"):
         model.push_to_hub(REPOSITORY)
     with pytest.raises(ValueError, match="is there already and public"):
         model.push_to_hub(REPOSITORY, private=True, overwrite=True)
-    assert files == dict.fromkeys(["config.json", "pytorch_model.bin", "notes.txt"], b"old")
+    assert files == old
     model.push_to_hub(REPOSITORY, format="m2f_jax", overwrite=True)
     assert sorted(files) == sorted(["README.md", *OURS, "notes.txt"])
     assert files["notes.txt"] == b"old" != files["config.json"]
@@ -382,6 +384,12 @@ def test_results_that_are_something_else(model, tmp_path, change, message):
     path = write_results(tmp_path / "results.json", model, **change)
     with pytest.raises(ValueError, match=f"results.json:? {message}"):
         model.push_to_hub(REPOSITORY, results=[path], dry_run=tmp_path / "out")
+
+
+def test_folders_of_a_recipe_are_not_told(tmp_path):
+    run = read_run(write_recipe(tmp_path / "train.json", "/home/ann/start", "/home/ann/mine.json"))
+    assert (run.recipe, run.start, run.data) == ("mine.json", "start", "streets")
+    assert "/home/ann" not in json.dumps(run.values)
 
 
 def test_fine_tuning_without_a_recipe(model, tmp_path):
