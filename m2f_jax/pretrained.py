@@ -240,6 +240,11 @@ def _tensors_to_keep(
         ValueError: its architecture isn't that of `config`.
     """
     shapes = parameter_shapes(config)
+    if more := sorted(set(checkpoint.tensors) - set(shapes)):
+        raise ValueError(
+            f"{source} can't be trained by this recipe: it has {more[0]}, which the recipe's model "
+            "lacks; choose the recipe of the same architecture"
+        )
     same_classes = [x.name for x in checkpoint.config.labels] == [x.name for x in config.labels]
     queries = checkpoint.config.decoder.num_queries, config.decoder.num_queries
     if queries[0] > queries[1]:

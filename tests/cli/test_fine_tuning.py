@@ -116,3 +116,14 @@ def test_other_numbers_of_queries(trained, caplog, count, fresh):
         if name not in names:
             kept = before[name][: value.shape[0]]
             np.testing.assert_array_equal(kept, value[...], err_msg=name)
+
+
+def test_layers_are_not_left_out():
+    """Each parameter of a shallower model has the name and shape of one of the trained model's."""
+    source = SOURCES["authors"]
+    config = m2f_jax.load(source).config
+    decoder = dataclasses.replace(config.decoder, num_layers=config.decoder.num_layers - 1)
+    with pytest.raises(
+        ValueError, match=r"it has decoder\.layers\..*choose the recipe of the same"
+    ):
+        start_from(source, dataclasses.replace(config, decoder=decoder), 0, "float32")
