@@ -177,8 +177,9 @@ def check_shapes(
     frames = masks[2:-2]
     if isinstance(predictions, LayerPredictions):
         num_predictions, batch, *_ = predictions.class_logits.shape
-        *_, height, width, _ = predictions.per_pixel.shape
-        found = predictions.per_pixel.shape[-3 - len(frames) : -3]
+        *maps, height, width, _ = predictions.per_pixel.shape
+        if maps == [num_predictions, batch, *frames]:  # each prediction has its own
+            del maps[0]
     else:
         if not predictions or isinstance(predictions, Predictions):
             found = "one Predictions" if predictions else "empty"
@@ -187,13 +188,14 @@ def check_shapes(
         if len(shapes) > 1:
             raise ValueError(f"predictions differ in shape: {sorted(shapes)}")
         num_predictions = len(predictions)
-        [((batch, *_), (_, _, *found, height, width))] = shapes
+        [((batch, *_), (maps_batch, _, *maps_frames, height, width))] = shapes
+        maps = [maps_batch, *maps_frames]
     expected = batch, labels[-1]
     size = tuple(-(-x // 4) for x in masks[-2:])
     if (
         (labels, masks[:2], valid) != (expected,) * 3
         or size != (height, width)
-        or tuple(found) != frames
+        or maps != [batch, *frames]
     ):
         raise ValueError(
             f"targets has labels {labels}, masks {masks}, valid {valid}; expected [B, M], "

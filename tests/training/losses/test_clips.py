@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.structures import Predictions, Targets
+from m2f_jax.structures import LayerPredictions, Predictions, Targets
 from m2f_jax.training import LossConfig, LossPoints, loss
 from m2f_jax.training.losses.clips import frames_as_images
 from tests.training.losses.test_losses import KEY, check_gradients, check_losses
@@ -70,6 +70,11 @@ def test_targets_of_images_are_refused(video, case):
     fewer = tuple(Predictions(x.class_logits, x.mask_logits[:, :, :2]) for x in video.predictions)
     with pytest.raises(ValueError, match=r"of clips \[B, M, T, H, W\]"):
         loss(fewer, case.targets, case.config, key=KEY)
+    height, width = (-(-x // 4) for x in targets.masks.shape[2:])
+    shapes = (2, 1, 3, 4), (2, 1, 3, 5), (1, 2, height, width, 5)
+    factors = LayerPredictions(*(jnp.zeros(shape) for shape in shapes))
+    with pytest.raises(ValueError, match=r"of clips \[B, M, T, H, W\]"):
+        loss(factors, targets, case.config, key=KEY)
 
 
 def test_frames_of_several_clips_are_images_in_order():
