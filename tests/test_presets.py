@@ -180,6 +180,11 @@ def test_nearest_preset(num_classes, embed_dim, size):
     assert (nearest.shortest_edge, nearest.longest_edge) == size
 
 
+def test_nearest_preset_is_of_the_same_kind():
+    for name, published in PRESETS.items():
+        assert nearest_preset(published.config).architecture == published.architecture, name
+
+
 def config_of(labels, embed_dim):
     backbone = SwinConfig(embed_dim=embed_dim, num_heads=(1, 2, 4, 8))
     return Mask2FormerConfig(labels=labels, task="panoptic", backbone=backbone)

@@ -167,6 +167,18 @@ def test_half_of_the_images_are_parts_of_them():
     assert not example.segments.regions[-1].any()
 
 
+def test_what_surrounds_a_part_is_filled():
+    crop = RandomPart(
+        shortest_edges=(240,), longest_edge=1333, first_edges=(300,), sides=(200, 200)
+    )
+    augmentation, rng = Augmentation(size=(400, 400), crop=crop, flip=0.0), np.random.default_rng(0)
+    found = set()
+    for _ in range(8):
+        filled = (augmentation(painted(), rng).image == GREY).all(axis=-1)
+        found.add((int((~filled.all(axis=1)).sum()), int((~filled.all(axis=0)).sum())))
+    assert found == {(240, 240), (240, round(240 * SIZE[1] / SIZE[0]))}
+
+
 @pytest.mark.parametrize(
     ("saturation", "hue"), [(1.0, 7), (1.3, 0), (0.6, -18), (1.5, 18), (0.5, 1), (1.0, -90)]
 )

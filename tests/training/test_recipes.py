@@ -146,11 +146,21 @@ def test_a_trained_model_is_fine_tuned_at_the_size_that_is_asked_for():
     assert chosen.train.loss == loss_of(MASKFORMER)
     assert chosen.train.optimizer.learning_rate == 6e-5
     assert (chosen.train.steps, chosen.train.optimizer.warmup_steps) == (200, 10)
+    assert chosen.train.optimizer.warmup_start == 0
     assert chosen.augmentation.size == (256, 384)
     assert isinstance(chosen.augmentation.crop, LargeScaleJitter)
     processor = chosen.processor()
     assert (processor.shortest_edge, processor.longest_edge) == (256, 384)
     assert from_plain(type(chosen), to_plain(chosen), "") == chosen
+
+
+@pytest.mark.parametrize("name", ["swin-tiny-coco-panoptic", "maskformer-swin-tiny-ade", "streets"])
+def test_batches_are_those_of_the_recipe(name):
+    chosen = recipe(name)
+    data = chosen.data(seed=3)
+    assert data.seed == 3
+    for field in ("augmentation", "batch_size", "max_segments", "keep_empty"):
+        assert getattr(data, field) == getattr(chosen, field)
 
 
 def test_unknown_recipes_are_refused_by_name(tmp_path):
