@@ -10,7 +10,7 @@ import pytest
 from m2f_jax.structures import LayerPredictions, Predictions, Targets
 from m2f_jax.training import LossConfig, LossPoints, loss
 from m2f_jax.training.losses.clips import frames_as_images
-from tests.training.losses.test_losses import KEY, check_gradients, check_losses
+from tests.training.losses.test_published_losses import KEY, check_gradients, check_losses
 
 
 @pytest.fixture(scope="module")
