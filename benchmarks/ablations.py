@@ -25,6 +25,7 @@ import tyro
 from measuring.machine import jax_device_kind
 from measuring.options import Count, Reported, parse
 from measuring.processes import in_a_process, m2f
+from measuring.streets import CROP, base_recipe, find_streets, score
 from measuring.tables import Table, publish
 from safetensors import safe_open
 
@@ -36,16 +37,13 @@ from m2f_jax.config import (
     MaskFormerPixelDecoderConfig,
     TransformerDecoderConfig,
 )
-from m2f_jax.files import read_json, write_json
+from m2f_jax.files import write_json
 from m2f_jax.plain import to_plain
 from m2f_jax.training import TrainConfig
-from m2f_jax.training.augment import RandomCrop
 from m2f_jax.training.config import loss_of
 from m2f_jax.training.recipes import STREETS, Recipe
 
 Change = Callable[[TrainConfig], TrainConfig]
-CROP = STREETS.augmentation.size
-NUM_POINTS = 512  # of the variants whose losses are taken at points
 WINDOWS = 20  # of steps that are timed together; the first, with compilation, doesn't count
 LEAST_STEPS = 3
 
@@ -105,28 +103,6 @@ VARIANTS: Mapping[Variant, tuple[str, tuple[Change, ...]]] = {
 }
 
 
-def base_recipe(size: tuple[int, int]) -> Recipe:
-    """Returns what all variants share: the recipe of the package's model, for crops of a size.
-
-    Its losses are taken at points, as Mask2Former's, instead of on whole masks; and there is no
-    average of parameters, which would take most of a short run to forget the first ones.
-    """
-    scale = size[0] / CROP[0]
-    crop = STREETS.augmentation.crop
-    assert isinstance(crop, RandomCrop)
-    scaled = RandomCrop(
-        shortest_edges=tuple(round(scale * edge) for edge in crop.shortest_edges),
-        longest_edge=round(scale * crop.longest_edge),
-    )
-    loss = dataclasses.replace(STREETS.train.loss, num_points=NUM_POINTS)
-    return dataclasses.replace(
-        STREETS,
-        train=dataclasses.replace(STREETS.train, loss=loss, average_decay=0.0),
-        augmentation=dataclasses.replace(STREETS.augmentation, size=size, crop=scaled),
-        test_size=(2 * size[0], 8 * size[0]),
-    )
-
-
 def changed(recipe: Recipe, changes: Sequence[Change]) -> Recipe:
     """Returns a recipe after these changes."""
     for change in changes:
@@ -156,19 +132,6 @@ class Options(Reported):
     """Where training runs stay, so that interrupted ones go on."""
 
 
-def find_streets(root: Path, options: Options):
-    """Draws streets where there is nothing yet; an interrupted drawing goes on."""
-    if root.exists():
-        return
-    unfinished = root.with_name(f"{root.name}.unfinished")
-    height, width = options.size
-    for seed, (split, images) in enumerate(zip(("train", "val"), options.images, strict=True), 1):
-        size = f"{2 * height}x{2 * width}"
-        settings = ("--images", images, "--size", size, "--seed", seed, "--split", split)
-        m2f("streets", unfinished, *settings)
-    unfinished.rename(root)
-
-
 def train(recipe: Recipe, out: Path, options: Options) -> list[dict[str, float]]:
     """Returns what `m2f train` writes into its log for this recipe."""
     out.mkdir(parents=True, exist_ok=True)
@@ -189,13 +152,6 @@ def train(recipe: Recipe, out: Path, options: Options) -> list[dict[str, float]]
     return [json.loads(line) for line in (out / "run" / "log.jsonl").read_text().splitlines()]
 
 
-def score(model: Path, task: str, options: Options) -> dict[str, float]:
-    """Returns the scores of `m2f eval` on the images that nothing was learnt from."""
-    out = model.parent / task
-    m2f("eval", "cityscapes", options.data, "--model", model, "--task", task, "--out", out)
-    return read_json(out / "results.json")["scores"]
-
-
 def count_parameters(model: Path) -> int:
     """Returns how many numbers a saved model has."""
     with safe_open(model / "model.safetensors", "np") as file:
@@ -213,8 +169,8 @@ def measure(name: Variant, folder: Path, options: Options) -> dict[str, Any]:
     return {
         "variant": title,
         "PQ": pq,
-        "AP": score(model, "instance", options)["AP"],
-        "mIoU": score(model, "semantic", options)["mIoU"],
+        "AP": score(model, options.data, "instance")["AP"],
+        "mIoU": score(model, options.data, "semantic")["mIoU"],
         "loss": windows[-1]["loss"],
         "steps/s": statistics.median(rates),
         "memory, GiB": max(entry["memory GiB"] for entry in windows),
@@ -225,7 +181,7 @@ def measure(name: Variant, folder: Path, options: Options) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None):
     """Trains and scores everything and prints one table."""
     options = parse(Options, arguments)
-    find_streets(options.data, options)
+    find_streets(options.data, options.images, options.size)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         rows = [measure(name, folder, options) for name in options.variants]

@@ -9,7 +9,10 @@ MOST_OBJECTS = 12  # in an image
 
 
 class Settings(NamedTuple):
-    """What is trained, and how; `loss` and `optimizer` are a LossConfig and an OptimizerConfig."""
+    """What is trained, and how; `loss` and `optimizer` are a LossConfig and an OptimizerConfig.
+
+    The seed is that of the points; batches that are drawn here always have the same.
+    """
 
     size: tuple[int, int]
     batch: int
@@ -20,6 +23,7 @@ class Settings(NamedTuple):
     threads: int
     loss: Any
     optimizer: Any
+    seed: int = SEED
 
 
 class Scenes(NamedTuple):

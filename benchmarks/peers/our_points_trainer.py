@@ -13,7 +13,7 @@ from measuring.timing import Call
 
 from m2f_jax.training.losses.pairs import BLOCK
 from peers import transformers_trainer
-from peers.batches import MOST_OBJECTS, SEED, Settings
+from peers.batches import MOST_OBJECTS, Settings
 
 
 class Trainer(transformers_trainer.Trainer):
@@ -59,7 +59,9 @@ class Trainer(transformers_trainer.Trainer):
         """
         config = self.settings.loss
         layers, images = self.model.config.decoder_layers, self.settings.batch
-        _, key = jax.random.split(jax.random.fold_in(jax.random.key(SEED), self.count))
+        _, key = jax.random.split(
+            jax.random.fold_in(jax.random.key(self.settings.seed), self.count)
+        )
         matching_key, mask_key = jax.random.split(key)
         matching = jax.random.uniform(matching_key, (layers, images, config.num_points, 2))
         num_extra = config.num_points - config.num_uncertain

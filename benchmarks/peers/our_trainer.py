@@ -10,7 +10,7 @@ from measuring.timing import Call
 from m2f_jax.config import ModelConfig
 from m2f_jax.pretrained import start_from
 from m2f_jax.training import TrainBatch, TrainConfig, TrainState, train_step
-from peers.batches import SEED, Scenes, Settings
+from peers.batches import Scenes, Settings
 from peers.on_jax import OnJax
 
 
@@ -20,7 +20,7 @@ class Trainer(OnJax):
     def __init__(self, folder: Path, settings: Settings):
         super().__init__(settings.device, "tensorfloat32" if settings.tf32 else None)
         config = ModelConfig.load(folder / "config.json")
-        model, _ = start_from(folder, config, SEED, settings.dtype)
+        model, _ = start_from(folder, config, settings.seed, settings.dtype)
         train = TrainConfig(
             model=config,
             steps=settings.steps,
@@ -29,7 +29,7 @@ class Trainer(OnJax):
             dtype="bfloat16" if settings.dtype == "bfloat16" else "float32",
         )
         self.state = TrainState.of(model, train)
-        self.key = jax.random.key(SEED)
+        self.key = jax.random.key(settings.seed)
 
     def place(self, scenes: Scenes) -> Any:
         """Returns a batch on the device."""
@@ -51,3 +51,7 @@ class Trainer(OnJax):
             return float(loss)
 
         return Call(begin, wait)
+
+    def save(self, folder: Path):
+        """Writes the trained model in this project's format."""
+        self.state.model().save_pretrained(folder)

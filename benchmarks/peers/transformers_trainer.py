@@ -9,7 +9,8 @@ import torch
 from measuring.timing import Call
 from transformers import Mask2FormerForUniversalSegmentation
 
-from peers.batches import SEED, Scenes, Settings
+from m2f_jax.config import ModelConfig
+from peers.batches import Scenes, Settings
 from peers.on_torch import OnTorch
 from peers.weights import HUGGING_FACE
 
@@ -24,8 +25,8 @@ class Trainer(OnTorch):
 
     def __init__(self, folder: Path, settings: Settings):
         super().__init__(settings.device, settings.threads, tf32=settings.tf32)
-        torch.manual_seed(SEED)
-        self.settings = settings
+        torch.manual_seed(settings.seed)
+        self.folder, self.settings = folder, settings
         model: Any = Mask2FormerForUniversalSegmentation.from_pretrained(
             folder / HUGGING_FACE,
             train_num_points=settings.loss.num_points,
@@ -66,6 +67,14 @@ class Trainer(OnTorch):
             return loss
 
         return Call(begin, lambda loss: self.wait(loss).item())
+
+    def save(self, folder: Path):
+        """Writes the trained model in this project's format."""
+        from m2f_jax.convert import convert
+
+        config = ModelConfig.load(self.folder / "config.json")
+        self.model.save_pretrained(folder / HUGGING_FACE)
+        convert(folder / HUGGING_FACE, folder, task=config.task, labels=config.labels)
 
 
 def make_optimizer(model: Any, settings: Settings) -> tuple[Any, Any]:

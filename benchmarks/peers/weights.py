@@ -16,7 +16,7 @@ NOISE = {  # standard deviations for what is drawn so alike that it would hardly
 }
 
 
-def save_random_weights(config: ModelConfig, folder: Path, *, noisy: bool = True):
+def save_random_weights(config: ModelConfig, folder: Path, *, noisy: bool = True, seed: int = 0):
     """Writes a fresh model in both formats, ours and that of transformers.
 
     As the authors draw it, all queries sample the same points with equal weights, and windows have
@@ -29,7 +29,7 @@ def save_random_weights(config: ModelConfig, folder: Path, *, noisy: bool = True
     from m2f_jax.training import initialize
 
     with jax.default_device(jax.devices("cpu")[0]):
-        model = initialize(config, 0)
+        model = initialize(config, seed)
         if noisy:
             rng, arrays = np.random.default_rng(0), {}
             for name, value in parameters(model).items():

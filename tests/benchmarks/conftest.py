@@ -3,9 +3,12 @@
 import dataclasses
 import importlib
 
+import ablations
 import pytest
+from measuring import streets
 
 from m2f_jax import presets
+from m2f_jax.cli import main
 from m2f_jax.config import (
     Mask2FormerConfig,
     PixelDecoderConfig,
@@ -13,6 +16,7 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
 )
 from m2f_jax.labels import numbered
+from m2f_jax.training import LossConfig, TrainConfig
 
 MICRO = Mask2FormerConfig(
     labels=numbered(2),
@@ -44,9 +48,24 @@ def micro_config() -> Mask2FormerConfig:
 @pytest.fixture
 def in_this_process(monkeypatch):
     """What scripts hand to processes of their own runs here, where everything is imported."""
-    for name in ("inference", "training", "ablations"):
+    for name in ("inference", "training", "ablations", "convergence"):
         monkeypatch.setattr(
             importlib.import_module(name),
             "in_a_process",
             lambda function, *arguments, **_: function(*arguments),
         )
+
+
+@pytest.fixture
+def micro_streets(micro_config, monkeypatch):
+    """The recipe of small models on streets is one of a far smaller one, all in this process."""
+    labels = streets.STREETS.train.model.labels
+    model = dataclasses.replace(micro_config, task="panoptic", labels=labels)
+    train = TrainConfig(model=model, loss=LossConfig(num_points=32))
+    monkeypatch.setattr(streets, "STREETS", dataclasses.replace(streets.STREETS, train=train))
+
+    def m2f(*arguments, **_):
+        assert main([str(x) for x in arguments]) == 0
+
+    for module in (streets, ablations):
+        monkeypatch.setattr(module, "m2f", m2f)

@@ -1,13 +1,11 @@
 """Mask2Former beside MaskFormer's design."""
 
-import dataclasses
 import json
 import math
 
 import ablations
 import pytest
 
-from m2f_jax.cli import main
 from m2f_jax.config import (
     FPNPixelDecoderConfig,
     MaskFormerConfig,
@@ -15,20 +13,11 @@ from m2f_jax.config import (
     PixelDecoderConfig,
 )
 from m2f_jax.modeling.parameters import parameter_shapes
-from m2f_jax.training import LossConfig, TrainConfig
 from m2f_jax.training.recipes import recipe
 
 
-@pytest.mark.usefixtures("in_this_process")
-def test_ablations(micro_config, monkeypatch, tmp_path, capsys):
-    model = dataclasses.replace(micro_config, task="panoptic")
-    micro = TrainConfig(model=model, loss=LossConfig(num_points=32))
-    monkeypatch.setattr(ablations, "STREETS", dataclasses.replace(ablations.STREETS, train=micro))
-
-    def m2f(*arguments, **_):
-        assert main([str(x) for x in arguments]) == 0
-
-    monkeypatch.setattr(ablations, "m2f", m2f)
+@pytest.mark.usefixtures("in_this_process", "micro_streets")
+def test_ablations(tmp_path, capsys):
     data, out = tmp_path / "streets", tmp_path / "out"
     arguments = ["--data", data, "--out", out, "--variants", "maskformer", "--images", 3, 2]
     arguments += ["--steps", 4, "--batch-size", 1, "--size", 64, 128]
