@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pycocotools.mask as coco_mask
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 
 from m2f_jax.masks import mask_box
 from m2f_jax.structures import Size
@@ -21,7 +21,8 @@ from m2f_jax.structures import Size
 Encoding = dict[str, Any]
 """A mask's size and counts."""
 
-BATCH = 1024  # encodings that are unpacked at a time
+BATCH = 512  # encodings that are unpacked at a time, whose numbers fit into a processor's cache
+EMPTY = "the counts are empty"
 
 
 class RunLengths(NamedTuple):
@@ -139,73 +140,107 @@ def check_counts(
         encoding.
     """
     counts, faults = list(encoded), {}
+    pixels = np.array([height * width for height, width in sizes], np.int64)
     for start in range(0, len(encoded), BATCH):
         batch = counts[start : start + BATCH]
-        broken = malformed(batch)
-        for index, fault in broken.items():
-            faults[start + index], batch[index] = fault, b"0"
-        lengths, numbers = run_lengths(batch)
+        groups = groups_of(batch)
+        if broken := malformed(groups):
+            for index, fault in broken.items():
+                faults[start + index], batch[index] = fault, b"0"
+            groups = groups_of(batch)
+        lengths, numbers = unpacked(groups)
         first = np.cumsum(numbers) - numbers
-        sums = np.add.reduceat(lengths, first).tolist()
-        owner = np.repeat(np.arange(len(batch)), numbers)
-        negative = set(owner[lengths < 0].tolist())
-        for index, total in enumerate(sums):
-            size = sizes[start + index]
-            if index not in broken and (total != size[0] * size[1] or index in negative):
-                faults[start + index] = wrong_sum(total, size)
-        later = np.arange(len(lengths)) > np.repeat(first, numbers)
-        for index in np.unique(owner[later & (lengths == 0)]).tolist():
+        sums = np.add.reduceat(lengths, first)
+        odd = np.flatnonzero(lengths <= 0)
+        owner = np.searchsorted(first, odd, side="right") - 1
+        wrong = sums != pixels[start : start + BATCH]
+        wrong[owner[lengths[odd] < 0]] = True
+        for index in np.flatnonzero(wrong).tolist():
+            fault = wrong_sum(int(sums[index]), sizes[start + index])
+            faults.setdefault(start + index, fault)
+        for index in np.unique(owner[odd > first[owner]]).tolist():
             if start + index not in faults:
                 runs = lengths[first[index] : first[index] + numbers[index]]
                 counts[start + index] = compress(joined(runs), sizes[start + index])
     return counts, faults
 
 
-def malformed(encoded: Sequence[bytes]) -> dict[int, str]:
-    """Returns what is wrong with compressed counts as text, by their index."""
+class Groups(NamedTuple):
+    """The groups of five bits that compressed counts are written in."""
+
+    text: UInt8[np.ndarray, "groups"]
+    """With 32 where a number goes on; beyond 63 are characters that no counts have."""
+    ends: Int64[np.ndarray, "P"]
+    """Where each encoding ends."""
+    last: Int64[np.ndarray, "runs"]
+    """Where each number ends, at the latest with its encoding."""
+
+
+def groups_of(encoded: Sequence[bytes]) -> Groups:
+    """Returns the groups of compressed counts."""
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     text = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)
-    faults = {index: "the counts are empty" for index, one in enumerate(encoded) if not one}
+    is_last = (text & 32) == 0
+    is_last[ends[ends > 0] - 1] = True
+    return Groups(text, ends, np.flatnonzero(is_last))
+
+
+def malformed(groups: Groups) -> dict[int, str]:
+    """Returns what is wrong with compressed counts as text, by their index."""
+    text, ends, last = groups
+    faults = dict.fromkeys(np.flatnonzero(np.diff(ends, prepend=0) == 0).tolist(), EMPTY)
 
     def add(places: Int64[np.ndarray, "_"], fault: str):
         for index in np.searchsorted(ends, places, side="right").tolist():
             faults.setdefault(index, fault)
 
-    add(np.flatnonzero(text > 63), "the counts have characters that aren't COCO's")
-    last = ends[ends > 0] - 1
-    add(last[text[last] & 32 != 0], "the counts are broken off in the middle of a number")
-    is_final = text & 32 == 0
-    is_final[last] = True  # a broken number doesn't go on in the next encoding
-    final = np.flatnonzero(is_final)
-    add(final[np.diff(final, prepend=-1) > 7], "the counts hold a number beyond 32 bits")
+    if text.max(initial=0) > 63:
+        add(np.flatnonzero(text > 63), "the counts have characters that aren't COCO's")
+    final = ends[ends > 0] - 1
+    add(final[text[final] & 32 != 0], "the counts are broken off in the middle of a number")
+    on = text & 32
+    for shift in (1, 2, 3):  # seven that go on, one after another
+        on = on[shift:] & on[:-shift]
+    if on.any():
+        long = np.flatnonzero(np.diff(last, prepend=-1) > 7)
+        add(last[long], "the counts hold a number beyond 32 bits")
     return faults
 
 
 def run_lengths(encoded: Sequence[bytes]) -> RunLengths:
-    """Returns the run lengths of compressed counts that are well formed.
+    """Returns the run lengths of compressed counts that are well formed."""
+    return unpacked(groups_of(encoded))
+
+
+def unpacked(groups: Groups) -> RunLengths:
+    """Returns the run lengths of well-formed groups.
 
     A number is written as groups of five bits, lowest first, with 32 added to all but the last; the
     last group's highest bit is the sign. From the fourth on, numbers are differences to the last
     but one (rleFrString in pycocotools).
     """
-    ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-    text = np.frombuffer(b"".join(encoded), np.uint8) - np.uint8(48)
-    last = np.flatnonzero((text & 32) == 0)
-    first = np.append(-1, last[:-1])[: len(last)] + 1
-    digit = np.arange(len(text)) - np.repeat(first, last - first + 1)
-    lengths = (text & 31).astype(np.int64) << (5 * digit)
-    lengths = np.add.reduceat(lengths, first) if len(first) else lengths
-    lengths -= ((text[last] & 16) != 0) * (np.int64(1) << (5 * (digit[last] + 1)))
+    text, ends, last = groups
+    lengths = ((text[last] & 31) ^ 16).astype(np.int64) - 16
+    before = 1
+    longer = np.flatnonzero(text[last - before] & 32 != 0)
+    while len(longer):
+        lengths[longer] = lengths[longer] << 5 | text[last[longer] - before] & 31
+        before += 1
+        longer = longer[text[last[longer] - before] & 32 != 0]
 
-    before = np.searchsorted(last, np.append(0, ends))
-    numbers = np.diff(before)
-    position = np.arange(len(lengths)) - np.repeat(before[:-1], numbers)
-    for start in (1, 2):  # two chains of differences in every encoding
-        chain = np.flatnonzero((position % 2 == start % 2) & (position > 0))
-        sums = np.cumsum(lengths[chain])
-        links = np.maximum((numbers - start + 1) // 2, 0)
-        earlier = np.append(0, sums)[np.cumsum(links) - links]
-        lengths[chain] = sums - np.repeat(earlier, links)
+    after = np.searchsorted(last, ends)  # the first number of what follows each encoding
+    first = np.append(0, after)[:-1]
+    numbers = after - first
+    first = first[numbers > 0]
+    leading = lengths[first]  # which no other number is a difference to
+    lengths[first] = 0
+    for parity in (0, 1):  # every other number is one chain of differences, through all encodings
+        chain = lengths[parity::2]
+        sums = np.cumsum(chain)
+        links = (after - parity + 1) // 2
+        earlier = np.append(0, links)[:-1]
+        np.subtract(sums, np.repeat(np.append(0, sums)[earlier], links - earlier), out=chain)
+    lengths[first] = leading
     return RunLengths(lengths, numbers)
 
 
