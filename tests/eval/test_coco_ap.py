@@ -127,11 +127,11 @@ def test_the_other_backends_give_the_same(package):
         dataset, detections = make_scene(seed, strings=seed % 5 == 0)
         for images in ("all", "added"):
             expected = evaluated(dataset, detections, images=images).result()
-            result = evaluated(dataset, detections, images=images, backend=backend).result()
+            result = evaluated(dataset, detections, images=images, tool=backend).result()
             np.testing.assert_allclose(numbers(result), numbers(expected), rtol=0, atol=1e-15)
     for images in ("all", "added"):  # if it is told of no image, a tool may take all of them
         empty, expected = (
-            CocoMaskAP(make_scene(0)[0], backend=tool, images=images).result()
+            CocoMaskAP(make_scene(0)[0], tool=tool, images=images).result()
             for tool in (backend, "pycocotools")
         )
         np.testing.assert_array_equal(numbers(empty), numbers(expected))
@@ -335,13 +335,13 @@ def test_what_differs_is_not_merged():
 def test_a_missing_backend_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "hotcoco", None)
     with pytest.raises(ImportError, match="pip install hotcoco"):
-        CocoMaskAP(one_object(), backend="hotcoco")
+        CocoMaskAP(one_object(), tool="hotcoco")
 
 
 def test_json_has_the_usual_names():
     metric = CocoMaskAP(one_object())
     metric.add(7, square((200, 200), 0, 0, 100)[None], [3], [0.5])
     content = json.loads(json.dumps(metric.result().to_json(), allow_nan=False))
-    assert list(content) == [*NAMES, "per_category"]
+    assert list(content) == [*NAMES, "per_category", "tool"]
     assert content["APs"] is None
     assert content["per_category"]["car"] == {"AP": content["AP"], "AP50": content["AP50"]}

@@ -1,4 +1,4 @@
-"""Average precision and recall of instance masks as COCO defines them, computed by pycocotools.
+"""Average precision and recall of instance masks as COCO defines them, computed by its tools.
 
 Detections are kept as run-length encodings. `result` hands them to the tool with images, categories
 and objects numbered from 1 in the order of their ids, which changes no number: detections of equal
@@ -10,7 +10,7 @@ Axes: T overlaps, R recalls, K categories, by id.
 import itertools
 import math
 import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -23,7 +23,16 @@ from m2f_jax.rle import encode_rle, sound_counts
 
 from ...whole_files import save_arrays, saved_arrays
 from .annotations import CocoAnnotations
-from .tool import BACKENDS, Backend, Curves, Detection, precision_and_recall, tool
+from .tool import (
+    TOOLS,
+    Curves,
+    Detections,
+    Tool,
+    classes_of,
+    default_tool,
+    precision_and_recall,
+    tool_with_version,
+)
 
 Result = TypeVar("Result", bound="CocoMaskAPResult")
 Metric = TypeVar("Metric", bound="CocoMaskAP")
@@ -59,6 +68,7 @@ class CocoMaskAPResult:
         arl: for large ones.
         per_category: by name.
         precision: the curves behind `ap`, at the recalls 0, 0.01, ..., 1.
+        tool: what computed them, such as "hotcoco 1.3.0".
     """
 
     unit: ClassVar[str] = "an image"
@@ -78,6 +88,7 @@ class CocoMaskAPResult:
     arl: float
     per_category: dict[str, CategoryAP]
     precision: Float[np.ndarray, "T R K"]
+    tool: str
 
     @classmethod
     def of(
@@ -85,6 +96,7 @@ class CocoMaskAPResult:
         names: Sequence[str],
         precision: Float[np.ndarray, "T R K areas=4 limits=3"],
         recall: Float[np.ndarray, "T K areas=4 limits=3"],
+        tool: str,
     ) -> Result:
         """The means that the official tool prints, of the arrays that it computes."""
         curves = precision[..., 0, 2]
@@ -109,6 +121,7 @@ class CocoMaskAPResult:
             arl=arl,
             per_category=per_category,
             precision=np.where(curves > -1, curves, np.nan),
+            tool=tool,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -122,7 +135,7 @@ class CocoMaskAPResult:
 
         numbers = {key: value for key, value in vars(self).items() if isinstance(value, float)}
         per_category = {name: named(vars(ap)) for name, ap in self.per_category.items()}
-        return {**named(numbers), "per_category": per_category}
+        return {**named(numbers), "per_category": per_category, "tool": self.tool}
 
 
 class CocoMaskAP:
@@ -136,38 +149,45 @@ class CocoMaskAP:
     def __init__(
         self,
         annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
-        backend: Backend = "pycocotools",
+        tool: Tool | None = None,
         images: Literal["all", "added"] = "all",
     ):
         """A metric without detections.
 
         Args:
             annotations: the file of the ground truth, its content, or `CocoAnnotations` of it.
-            backend: the tool that computes the numbers. The other two are packages of their own,
-                several times as fast, and agree with it to 15 digits.
+            tool: computes the numbers: "pycocotools"; "hotcoco", which equals it to the last bit,
+                in a thirtieth of the time; or "faster-coco-eval", which agrees to 15 digits. By
+                default hotcoco where it is installed.
             images: which ones to evaluate. By default those of the file, as the official tool
                 does: an image that was never added counts as one without detections. "added"
                 leaves such images out, for a part of a data set.
 
         Raises:
-            ImportError: the backend isn't installed.
+            ImportError: the tool isn't installed.
             ValueError: the annotations aren't sound, or an argument is unknown.
         """
-        if backend not in BACKENDS or images not in ("all", "added"):
+        tool = tool or self.default_tool()
+        if tool not in TOOLS or images not in ("all", "added"):
             raise ValueError(
-                f"backend={backend!r}, images={images!r}: the backends are {list(BACKENDS)}, and "
-                "the images 'all' or 'added'"
+                f"tool={tool!r}, images={images!r}: the tools are {list(TOOLS)}, and the images "
+                "'all' or 'added'"
             )
-        tool(backend)
+        classes_of(tool)
         if not isinstance(annotations, CocoAnnotations):
             annotations = self.annotations_of(annotations)
         self.annotations = annotations
-        self.backend: Backend = backend
+        self.tool: Tool = tool
         self.images: Literal["all", "added"] = images
-        self._detections: dict[ImageId, list[Detection]] = {}
+        self._detections: dict[ImageId, Detections] = {}
 
     def __len__(self) -> int:
         return len(self._detections)
+
+    @staticmethod
+    def default_tool() -> Tool:
+        """The tool that computes if none is named."""
+        return default_tool()
 
     @staticmethod
     def annotations_of(source: str | os.PathLike | Mapping[str, Any]) -> CocoAnnotations:
@@ -220,12 +240,10 @@ class CocoMaskAP:
             counts = self.counts_of(masks, self.annotations.sizes[image_id])
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
-        self._detections[image_id] = list(
-            map(Detection, categories.tolist(), values.tolist(), counts)
-        )
+        self._detections[image_id] = Detections(categories.astype(np.int64), values, counts)
 
     @staticmethod
-    def counts_of(masks: Any, size: tuple[int, ...]) -> list[str]:
+    def counts_of(masks: Any, size: tuple[int, ...]) -> list[bytes]:
         """Returns the masks of an image of this size as compressed run lengths.
 
         Raises:
@@ -233,9 +251,9 @@ class CocoMaskAP:
         """
         height, width = size
         if not isinstance(masks, np.ndarray):
-            return [text.decode() for text in sound_counts(masks, (height, width))]
+            return sound_counts(masks, (height, width))
         check_masks(masks, size)
-        return [encode_rle(mask)["counts"] for mask in masks]
+        return [encode_rle(mask)["counts"].encode() for mask in masks]
 
     def merge(self, other: "CocoMaskAP"):
         """Takes over the detections of another metric, such as another process's.
@@ -243,9 +261,7 @@ class CocoMaskAP:
         Raises:
             ValueError: the annotations or settings differ, or an image is in both.
         """
-        ours, theirs = (
-            (metric.annotations.digest, metric.backend, metric.images) for metric in (self, other)
-        )
+        ours, theirs = ((metric.annotations.digest, metric.images) for metric in (self, other))
         if ours != theirs:
             raise ValueError(
                 f"metrics of different annotations or settings can't be merged: {ours}, {theirs}"
@@ -254,15 +270,22 @@ class CocoMaskAP:
             raise ValueError(f"both metrics have the {self.kind}s {doubled[:5]}")
         self._detections |= other._detections
 
-    def result(self) -> CocoMaskAPResult:
-        """The numbers for all detections so far."""
-        evaluated = self._detections if self.images == "added" else self.annotations.sizes
-        precision, recall = self._curves(evaluated)
-        names = list(self.annotations.names.values())
-        return self.result_type.of(names, precision, recall)
+    def result(self, progress: Callable[[int], None] = lambda _: None) -> CocoMaskAPResult:
+        """The numbers for all detections so far.
 
-    def _curves(self, evaluated: Container[ImageId]) -> Curves:
-        return precision_and_recall(self.backend, self.annotations, self._detections, evaluated)
+        Args:
+            progress: called with the number of images that are done since the last call; with other
+                tools than hotcoco, once for all.
+        """
+        evaluated = self._detections if self.images == "added" else self.annotations.sizes
+        precision, recall = self._curves(evaluated, progress)
+        names = list(self.annotations.names.values())
+        return self.result_type.of(names, precision, recall, tool_with_version(self.tool))
+
+    def _curves(self, evaluated: Container[ImageId], progress: Callable[[int], None]) -> Curves:
+        return precision_and_recall(
+            self.tool, self.annotations, self._detections, evaluated, progress
+        )
 
     def save(self, path: str | os.PathLike):
         """Writes the detections into one .npz file, which is complete or not there at all.
@@ -270,19 +293,18 @@ class CocoMaskAP:
         Of the annotations, it has the path and a fingerprint.
         """
         images = [image for image in self.annotations.sizes if image in self._detections]
-        detections = [detection for image in images for detection in self._detections[image]]
+        found = [self._detections[image] for image in images]
         save_arrays(
             path,
             self.format,
             annotations=self.annotations.path or "",
             digest=self.annotations.digest,
-            backend=self.backend,
             which=self.images,
             images=np.array([str(image) for image in images], str),
-            lengths=np.array([len(self._detections[image]) for image in images], int),
-            category_ids=np.array([found.category_id for found in detections], int),
-            scores=np.array([found.score for found in detections], float),
-            counts=np.array(" ".join(found.counts for found in detections).encode()),
+            lengths=np.array([len(x.counts) for x in found], int),
+            category_ids=np.concatenate([np.zeros(0, int), *(x.category_ids for x in found)]),
+            scores=np.concatenate([np.zeros(0), *(x.scores for x in found)]),
+            counts=np.array(b" ".join(counts for x in found for counts in x.counts)),
         )
 
     @classmethod
@@ -290,31 +312,36 @@ class CocoMaskAP:
         cls: type[Metric],
         path: str | os.PathLike,
         annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations | None = None,
+        tool: Tool | None = None,
     ) -> Metric:
         """Reads what `save` wrote.
 
         Args:
             path: the file.
             annotations: the ground truth; by default the file that it was read from then.
+            tool: computes the numbers; by default as for a new metric.
 
         Raises:
             ValueError: the file is broken or of another kind, or the annotations are others.
         """
         with saved_arrays(path, cls.format) as arrays:
             saved = {name: array.tolist() for name, array in arrays.items()}
-            counts = saved["counts"].decode().split()
-            columns = zip(saved["category_ids"], saved["scores"], counts, strict=True)
-            detections = itertools.starmap(Detection, list(columns))
-            lengths = dict(zip(saved["images"], saved["lengths"], strict=True))
+            counts = saved["counts"].split()
+            ends = np.cumsum(arrays["lengths"])
+            columns = [np.split(arrays[name], ends[:-1]) for name in ("category_ids", "scores")]
+            if not len(counts) == len(arrays["scores"]) == len(arrays["category_ids"]):
+                raise ValueError("its columns have other lengths")
         source = annotations or saved["annotations"]
         if not source:
             raise ValueError(f"{path} doesn't say where its annotations are from; pass them")
-        metric = cls(source, backend=saved["backend"], images=saved["which"])
+        metric = cls(source, tool, images=saved["which"])
         if metric.annotations.digest != saved["digest"]:
             raise ValueError(f"{path} was made with other annotations than {source!r:.80}")
         ids = {str(image): image for image in metric.annotations.sizes}
-        for image, length in lengths.items():
-            metric._detections[ids[image]] = list(itertools.islice(detections, length))
+        parts = iter(counts)
+        for image, categories, scores in zip(saved["images"], *columns, strict=False):
+            own = list(itertools.islice(parts, len(scores)))
+            metric._detections[ids[image]] = Detections(categories, scores, own)
         return metric
 
 

@@ -1,20 +1,24 @@
 """COCO's official tool, or one with the same interface, run on detections in memory.
 
-Of videos, where masks are tracks, it is pycocotools with another comparison of masks.
+hotcoco takes them part by part, so that memory stays small. Of videos, where masks are tracks, it
+is pycocotools with another comparison of masks.
 
-Axes: T overlaps, R recalls, K categories, by id.
+Axes: N detections, T overlaps, R recalls, K categories, by id.
 """
 
 import contextlib
 import functools
 import importlib
+import importlib.metadata
+import importlib.util
 import io
-from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+import itertools
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pycocotools.mask as coco_mask
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -23,24 +27,21 @@ from m2f_jax.rle import track_overlaps
 
 from .annotations import CocoAnnotations, mean_area
 
-Backend = Literal["pycocotools", "hotcoco", "faster-coco-eval"]
-
-BACKENDS = {  # the modules and names of the classes, which all have pycocotools' interface
-    "pycocotools": ("pycocotools.coco", "pycocotools.cocoeval", "COCOeval"),
-    "hotcoco": ("hotcoco", "hotcoco", "COCOeval"),
-    "faster-coco-eval": ("faster_coco_eval", "faster_coco_eval", "COCOeval_faster"),
-}
+Tool = Literal["pycocotools", "hotcoco", "faster-coco-eval"]
+TOOLS: tuple[Tool, ...] = get_args(Tool)
 
 TRACK_AREAS = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10))  # all, small, ...
-FRAMES, NO_MASK = ",", "-"  # which no counts have
+FRAMES, NO_MASK = b",", b"-"  # which no counts have
+AT_ONCE = 64  # images that hotcoco gets at a time
 
 
-class Detection(NamedTuple):
-    """One detection; its mask is compressed run lengths, in a video of each frame (`joined`)."""
+class Detections(NamedTuple):
+    """The detections of an image or a video."""
 
-    category_id: int
-    score: float
-    counts: str
+    category_ids: Int64[np.ndarray, "N"]
+    scores: Float[np.ndarray, "N"]
+    counts: list[bytes]
+    """Each one's mask as compressed run lengths; in a video, those of each frame (`joined`)."""
 
 
 Curves = tuple[
@@ -53,51 +54,126 @@ Measured = tuple[Any, float]
 """A detection's segmentation as the tool takes it, and its area."""
 
 
+def default_tool() -> Tool:
+    """The fastest tool that is installed and equals pycocotools to the last bit."""
+    return "pycocotools" if importlib.util.find_spec("hotcoco") is None else "hotcoco"
+
+
+def tool_with_version(tool: Tool) -> str:
+    """Returns what computed a result, such as "pycocotools 2.0.11"."""
+    return f"{tool} {importlib.metadata.version(tool)}"
+
+
 def precision_and_recall(
-    backend: Backend,
+    tool: Tool,
     annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Sequence[Detection]],
+    detections: Mapping[ImageId, Detections],
     evaluated: Container[ImageId],
+    progress: Callable[[int], None],
 ) -> Curves:
     """Precision and recall of masks in images.
 
     Args:
-        backend: which tool computes them.
+        tool: computes them.
         annotations: the ground truth.
         detections: by image.
         evaluated: the images to evaluate.
+        progress: called with the number of images that are done since the last call.
     """
+    if tool == "hotcoco":
+        return streamed(annotations, detections, evaluated, progress)
 
-    def measured(counts: str, size: Sequence[int]) -> Measured:
+    def measured(counts: bytes, size: Sequence[int]) -> Measured:
         mask: Any = {"size": list(size), "counts": counts}
         return mask, float(coco_mask.area(mask))
 
-    coco, evaluator = tool(backend)
+    coco, evaluator = classes_of(tool)
     truth, found = numbered(annotations, detections, evaluated, measured)
-    return curves(coco, functools.partial(evaluator, iouType="segm"), truth, found)
+    result = curves(coco, functools.partial(evaluator, iouType="segm"), truth, found)
+    progress(len(annotations.sizes))
+    return result
 
 
 def track_precision_and_recall(
     annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Sequence[Detection]],
+    detections: Mapping[ImageId, Detections],
     evaluated: Container[ImageId],
+    progress: Callable[[int], None],
 ) -> Curves:
     """The same of tracks in videos, by YouTubeVIS's rules; arguments as there."""
 
-    def measured(counts: str, size: Sequence[int]) -> Measured:
+    def measured(counts: bytes, size: Sequence[int]) -> Measured:
         masks: Any = parted(counts, (size[1], size[2]))
         return masks, mean_area([float(coco_mask.area(x)) for x in masks if x is not None])
 
     truth, found = numbered(annotations, detections, evaluated, measured)
-    return curves(COCO, TrackEvaluator, truth, found)
+    result = curves(COCO, TrackEvaluator, truth, found)
+    progress(len(annotations.sizes))
+    return result
 
 
-def joined(counts: Sequence[str | None]) -> str:
+def streamed(
+    annotations: CocoAnnotations,
+    detections: Mapping[ImageId, Detections],
+    evaluated: Container[ImageId],
+    progress: Callable[[int], None],
+) -> Curves:
+    """What hotcoco computes; arguments as `precision_and_recall`.
+
+    Images, in the order of their ids, and categories are numbered as `numbered` has them.
+    """
+    evaluator_of = load("hotcoco", "hotcoco").StreamingEval
+    categories = category_numbers(annotations)
+    objects: dict[ImageId, list[dict[str, Any]]] = {image: [] for image in annotations.sizes}
+    for number, entry in enumerate(annotations.objects, 1):
+        objects[entry["image_id"]].append(
+            entry | {"id": number, "category_id": categories[entry["category_id"]]}
+        )
+    evaluator = evaluator_of([{"id": k, "name": str(k)} for k in categories.values()], "segm")
+    for part in parts_of(enumerate(annotations.sizes.items(), 1)):
+        images, truth, results = [], [], []
+        for number, (image, (height, width)) in part:
+            if image not in evaluated:
+                continue
+            size = [height, width]
+            images.append({"id": number, "height": height, "width": width})
+            truth += [entry | {"image_id": number} for entry in objects[image]]
+            if (found := detections.get(image)) is not None:
+                columns = found.category_ids.tolist(), found.scores.tolist(), found.counts
+                results += [
+                    {
+                        "image_id": number,
+                        "category_id": categories[category],
+                        "segmentation": {"size": size, "counts": counts},
+                        "score": score,
+                    }
+                    for category, score, counts in zip(*columns, strict=True)
+                ]
+        if images:
+            evaluator.update(images, truth, results)
+        progress(len(part))
+    evaluation = evaluator.finalize()
+    evaluation.accumulate()
+    return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def parts_of(items: Iterator[Any]) -> Iterator[list[Any]]:
+    """Yields what hotcoco gets at a time."""
+    while part := list(itertools.islice(items, AT_ONCE)):
+        yield part
+
+
+def category_numbers(annotations: CocoAnnotations) -> dict[int, int]:
+    """The number of each category, from 1."""
+    return {category: number for number, category in enumerate(annotations.names, 1)}
+
+
+def joined(counts: Sequence[bytes | None]) -> bytes:
     """Returns a track's counts as one text; None stands for a frame without a mask."""
     return FRAMES.join(NO_MASK if one is None else one for one in counts)
 
 
-def parted(counts: str, size: tuple[int, int]) -> list[dict[str, Any] | None]:
+def parted(counts: bytes, size: tuple[int, int]) -> list[dict[str, Any] | None]:
     """Returns a track's masks, of counts as `joined` returns them."""
     return [
         None if one == NO_MASK else {"size": list(size), "counts": one}
@@ -158,9 +234,9 @@ def curves(
 
 def numbered(
     annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Sequence[Detection]],
+    detections: Mapping[ImageId, Detections],
     evaluated: Container[ImageId],
-    measured: Callable[[str, Sequence[int]], Measured],
+    measured: Callable[[bytes, Sequence[int]], Measured],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The content of an annotation file and of a results file, with all ids counted from 1.
 
@@ -169,19 +245,20 @@ def numbered(
     """
     sizes = annotations.sizes.items()
     images = {image: number for number, image in enumerate(annotations.sizes, 1)}
-    categories = {category: number for number, category in enumerate(annotations.names, 1)}
+    categories = category_numbers(annotations)
     results: list[dict[str, Any]] = []
-    for image, size in sizes:
-        for found in detections.get(image, ()):
-            segmentation, area = measured(found.counts, size)
+    for image, found in ((x, detections[x]) for x in images if x in detections):
+        columns = found.category_ids.tolist(), found.scores.tolist(), found.counts
+        for category, score, counts in zip(*columns, strict=True):
+            segmentation, area = measured(counts, annotations.sizes[image])
             results.append(
                 {
                     "id": len(results) + 1,
                     "image_id": images[image],
-                    "category_id": categories[found.category_id],
+                    "category_id": categories[category],
                     "segmentation": segmentation,
                     "area": area,
-                    "score": found.score,
+                    "score": score,
                     "iscrowd": 0,
                 }
             )
@@ -203,18 +280,28 @@ def numbered(
     return truth, results
 
 
-def tool(backend: Backend) -> tuple[Any, Any]:
-    """The backend's class for data sets and its class for evaluation.
+def classes_of(tool: Tool) -> tuple[Any, Any]:
+    """The tool's class for data sets and its class for evaluation.
 
     Raises:
         ImportError: it isn't installed.
     """
-    data, evaluation, name = BACKENDS[backend]
+    if tool == "pycocotools":
+        return COCO, COCOeval
+    if tool == "hotcoco":
+        module = load(tool, "hotcoco")
+        return module.COCO, module.COCOeval
+    module = load(tool, "faster_coco_eval")
+    return module.COCO, module.COCOeval_faster
+
+
+def load(tool: Tool, module: str) -> Any:
+    """Returns a tool's module.
+
+    Raises:
+        ImportError: it isn't installed.
+    """
     try:
-        return importlib.import_module(data).COCO, getattr(
-            importlib.import_module(evaluation), name
-        )
+        return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
-            f"the backend {backend} isn't installed; pip install {backend}"
-        ) from error
+        raise ImportError(f"the tool {tool} isn't installed; pip install {tool}") from error

@@ -5,7 +5,7 @@ of their unions. pycocotools matches and counts, as for images.
 """
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from m2f_jax.rle import encode_rle, sound_counts
 
 from .annotations import CocoAnnotations
 from .mask_ap import CocoMaskAP, CocoMaskAPResult, check_masks
-from .tool import Backend, Curves, joined, track_precision_and_recall
+from .tool import Curves, Tool, joined, track_precision_and_recall
 
 
 class TrackAPResult(CocoMaskAPResult):
@@ -40,23 +40,28 @@ class TrackAP(CocoMaskAP):
     def __init__(
         self,
         annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
-        backend: Backend = "pycocotools",
+        tool: Tool | None = None,
         images: Literal["all", "added"] = "all",
     ):
         """A metric without detections.
 
         Args:
             annotations: the file of the ground truth, its content, or `CocoAnnotations.of_videos`.
-            backend: "pycocotools", the only one that can compare tracks.
+            tool: "pycocotools", the only one that can compare tracks.
             images: which videos to evaluate: all of the file, where one that was never added counts
                 as one without detections, or those that were added.
 
         Raises:
-            ValueError: the annotations aren't sound, or it is another backend.
+            ValueError: the annotations aren't sound, or it is another tool.
         """
-        if backend != "pycocotools":
-            raise ValueError(f"tracks are compared by pycocotools only, not by {backend}")
-        super().__init__(annotations, backend, images)
+        if tool not in (None, "pycocotools"):
+            raise ValueError(f"tracks are compared by pycocotools only, not by {tool}")
+        super().__init__(annotations, tool, images)
+
+    @staticmethod
+    def default_tool() -> Tool:
+        """The only tool that can compare tracks."""
+        return "pycocotools"
 
     @staticmethod
     def annotations_of(source: str | os.PathLike | Mapping[str, Any]) -> CocoAnnotations:
@@ -64,7 +69,7 @@ class TrackAP(CocoMaskAP):
         return CocoAnnotations.of_videos(source)
 
     @staticmethod
-    def counts_of(masks: Any, size: tuple[int, ...]) -> list[str]:
+    def counts_of(masks: Any, size: tuple[int, ...]) -> list[bytes]:
         """Returns the tracks of a video of this length and size as compressed run lengths.
 
         Raises:
@@ -74,7 +79,7 @@ class TrackAP(CocoMaskAP):
         if isinstance(masks, np.ndarray):
             check_masks(masks, size)
             return [
-                joined([encode_rle(x)["counts"] if x.any() else None for x in track])
+                joined([encode_rle(x)["counts"].encode() if x.any() else None for x in track])
                 for track in masks
             ]
         counts = []
@@ -82,8 +87,8 @@ class TrackAP(CocoMaskAP):
             if len(track) != length:
                 raise ValueError(f"a track has {len(track)} frames, the video {length}")
             sound = iter(sound_counts([x for x in track if x is not None], (height, width)))
-            counts.append(joined([None if x is None else next(sound).decode() for x in track]))
+            counts.append(joined([None if x is None else next(sound) for x in track]))
         return counts
 
-    def _curves(self, evaluated: Container[ImageId]) -> Curves:
-        return track_precision_and_recall(self.annotations, self._detections, evaluated)
+    def _curves(self, evaluated: Container[ImageId], progress: Callable[[int], None]) -> Curves:
+        return track_precision_and_recall(self.annotations, self._detections, evaluated, progress)
