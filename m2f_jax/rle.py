@@ -9,6 +9,7 @@ Axes: P encodings, runs of all encodings one after another.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,23 @@ from m2f_jax.structures import Size
 
 Encoding = dict[str, Any]
 """A mask's size and counts."""
+
+
+@dataclass(frozen=True)
+class SoundMasks(Sequence[Encoding]):
+    """Masks of one image whose compressed counts are known to be sound."""
+
+    counts: list[bytes]
+    size: Size
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return SoundMasks(self.counts[index], self.size)
+        return {"size": list(self.size), "counts": self.counts[index]}
+
 
 BATCH = 512  # encodings that are unpacked at a time, whose numbers fit into a processor's cache
 EMPTY = "the counts are empty"
@@ -77,6 +95,8 @@ def sound_counts(rles: Sequence[Any], size: Size) -> list[bytes]:
     Raises:
         ValueError: one isn't an encoding, is broken, or is of another size.
     """
+    if isinstance(rles, SoundMasks) and tuple(rles.size) == tuple(size):
+        return rles.counts
     encoded = [counts_of(rle, size) for rle in rles]
     counts, faults = check_counts(encoded, [size] * len(encoded))
     for fault in faults.values():

@@ -1,20 +1,23 @@
 """Results in COCO's format: a list of masks, each with its image, category and mostly a score."""
 
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Int64
 
 from m2f_jax.datasets.coco_format.faults import EntryError, Faults
 from m2f_jax.datasets.coco_format.lists import MAX_CATEGORY
 from m2f_jax.datasets.coco_format.outlines import outline_counts, outline_of
 from m2f_jax.datasets.coco_format.values import is_number, is_whole, shown
 from m2f_jax.datasets.dataset import DatasetImage
-from m2f_jax.files import read_json
-from m2f_jax.rle import check_counts
+from m2f_jax.files import read_json, without_collection
+from m2f_jax.rle import SoundMasks, check_counts
 from m2f_jax.structures import Size
 
 from .files import InstancePrediction
@@ -23,15 +26,16 @@ LARGEST = 1e300  # scores beyond are no scores
 KEYS = ("image_id", "category_id", "segmentation")
 
 
-class Result(NamedTuple):
-    """An entry of a results file."""
+class Results(NamedTuple):
+    """The entries of a results file about one image."""
 
-    number: int
-    category_id: int
-    score: float
+    numbers: Int64[np.ndarray, "N"]
+    """Their places in the file."""
+    category_ids: Int64[np.ndarray, "N"]
+    scores: Float[np.ndarray, "N"]
     """NaN where results have none."""
-    counts: bytes
-    """Of the mask, compressed and checked."""
+    counts: list[bytes]
+    """Of the masks, compressed and checked."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +75,13 @@ class CocoResults:
         results = read_results(file, items, name_of, size, scored=True)
         predictions = {}
         for item in items:
-            found, shape = results[item.name], list(size(item))
-            labels, scores = [x.category_id for x in found], [x.score for x in found]
+            _, labels, scores, counts = results[item.name]
             try:
-                check(labels, scores)
+                check(labels.tolist(), scores.tolist())
             except ValueError as error:
                 raise ValueError(f"{file}, image {item.name}: {error}") from error
-            masks = [{"size": shape, "counts": x.counts.decode()} for x in found]
-            predictions[item.name] = InstancePrediction(
-                masks, np.array(labels, int), np.array(scores, float)
-            )
+            masks = SoundMasks(counts, size(item))
+            predictions[item.name] = InstancePrediction(masks, labels, scores)
         return cls(file, predictions)
 
     def path(self, item: DatasetImage) -> Path:
@@ -100,7 +101,7 @@ def read_results(
     size: Callable[[Any], Size],
     *,
     scored: bool,
-) -> dict[str, list[Result]]:
+) -> dict[str, Results]:
     """Reads and checks a file of results.
 
     Args:
@@ -111,34 +112,125 @@ def read_results(
         scored: whether entries must have scores.
 
     Returns:
-        The entries of each of the images, by its name.
+        The entries of each of the images, by its name, in the order of the file.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it isn't a list of COCO results, or entries can't be used; the file and the
             places in it are named.
     """
-    entries = read_json(file)
-    if not isinstance(entries, list):
-        raise ValueError(f"{file} isn't a list of COCO results but holds {shown(entries)}")
-    faults = Faults(str(file), "write the results anew")
     sizes = {item.name: size(item) for item in items}
-    results: dict[str, list[Result]] = {item.name: [] for item in items}
+    with without_collection():
+        entries = read_json(file)
+        if not isinstance(entries, list):
+            raise ValueError(f"{file} isn't a list of COCO results but holds {shown(entries)}")
+        columns = columns_of(entries, name_of, sizes) if scored else None
+        if columns is None:
+            columns = columns_one_by_one(file, entries, name_of, sizes, scored)
+    return by_image(columns, sizes)
+
+
+class Columns(NamedTuple):
+    """The entries about the images to score, one after another."""
+
+    names: list[str]
+    """Of their images."""
+    results: Results
+
+
+def by_image(columns: Columns, names: Iterable[str]) -> dict[str, Results]:
+    """Returns the entries of each image."""
+    places = {name: place for place, name in enumerate(names)}
+    owners = np.array([places[name] for name in columns.names], int)
+    order = np.argsort(owners, kind="stable")
+    ends = np.cumsum(np.bincount(owners, minlength=len(places)))[:-1]
+    numbers, labels, scores, counts = columns.results
+    arrays = [np.split(column[order], ends) for column in (numbers, labels, scores)]
+    sorted_counts = iter([counts[k] for k in order.tolist()])
+    return {
+        name: Results(*parts, list(itertools.islice(sorted_counts, len(parts[0]))))
+        for name, *parts in zip(places, *arrays, strict=True)
+    }
+
+
+def columns_of(
+    entries: list[Any], name_of: Callable[[Any], str | None], sizes: Mapping[str, Size]
+) -> Columns | None:
+    """Returns entries that all are as most programs write them, without a look at each by itself.
+
+    These have whole ids, a number as score, and compressed run lengths. None means that some are
+    otherwise, and perhaps wrong.
+    """
+    try:
+        ids, labels, scores, masks = (
+            list(map(operator.itemgetter(key), entries)) for key in (*KEYS, "score")
+        )
+        counts = list(map(operator.itemgetter("counts"), masks))
+        shapes = list(map(operator.itemgetter("size"), masks))
+        names = {id_: name_of(id_) for id_ in set(ids)}
+    except (KeyError, TypeError, ValueError):
+        return None
+    plain = (
+        {dict}.issuperset(map(type, entries))
+        and {int, str}.issuperset(map(type, ids))
+        and {int}.issuperset(map(type, labels))
+        and {float, int}.issuperset(map(type, scores))
+        and {dict}.issuperset(map(type, masks))
+        and {str}.issuperset(map(type, counts))
+        and all(map(str.isascii, counts))
+    )
+    if not plain or None in names.values() or max(map(abs, labels), default=0) > MAX_CATEGORY:
+        return None
+    wanted = {id_: list(sizes[name]) if name in sizes else None for id_, name in names.items()}
+    expected = [wanted[id_] for id_ in ids]
+    numbers = [k for k, one in enumerate(expected) if one is not None]
+
+    def kept(column: list[Any]) -> list[Any]:
+        return column if len(numbers) == len(column) else [column[k] for k in numbers]
+
+    if kept(shapes) != kept(expected):
+        return None
+    encoded, faults = check_counts(list(map(str.encode, kept(counts))), kept(expected))
+    try:
+        values = np.array(kept(scores), float)
+    except OverflowError:
+        return None
+    if faults or not (np.abs(values) <= LARGEST).all():
+        return None
+    results = Results(np.array(numbers, int), np.array(kept(labels), int), values, encoded)
+    return Columns([names[id_] or "" for id_ in kept(ids)], results)
+
+
+def columns_one_by_one(
+    file: Path,
+    entries: Sequence[Any],
+    name_of: Callable[[Any], str | None],
+    sizes: Mapping[str, Size],
+    scored: bool,
+) -> Columns:
+    """Returns entries of any kind.
+
+    Raises:
+        ValueError: some can't be used; all are named.
+    """
+    faults = Faults(str(file), "write the results anew")
+    names: list[str] = []
+    rows: list[tuple[int, int, float, bytes]] = []
     for number, entry in enumerate(entries):
         try:
             name = image_of(entry, name_of, KEYS + ("score",) * scored)
-            if name in results:
-                results[name].append(result_of(number, entry, sizes[name]))
+            if name in sizes:
+                rows.append((number, *row_of(entry, sizes[name])))
+                names.append(name)
         except EntryError as error:
             faults.add(f"entry {number}", error)
-    for name, found in results.items():
-        counts, broken = check_counts([x.counts for x in found], [sizes[name]] * len(found))
-        for index, fault in broken.items():
-            error = EntryError("broken run lengths", fault)
-            faults.add(f"entry {found[index].number}", error)
-        results[name] = [x._replace(counts=y) for x, y in zip(found, counts, strict=True)]
+    numbers, labels, scores, counts = map(list, zip(*rows, strict=True)) if rows else ([],) * 4
+    counts, broken = check_counts(counts, [sizes[name] for name in names])
+    for index, fault in broken.items():
+        faults.add(f"entry {numbers[index]}", EntryError("broken run lengths", fault))
     faults.refuse()
-    return results
+    arrays = np.array(numbers, int), np.array(labels, int), np.array(scores, float)
+    return Columns(names, Results(*arrays, counts))
 
 
 def image_of(entry: Any, name_of: Callable[[Any], str | None], keys: Sequence[str]) -> str:
@@ -187,8 +279,10 @@ def score_of(entry: Mapping[str, Any]) -> float:
     return float(score)
 
 
-def result_of(number: int, entry: Mapping[str, Any], size: Size) -> Result:
-    """Returns an entry about an image of this size; its compressed counts aren't checked yet.
+def row_of(entry: Mapping[str, Any], size: Size) -> tuple[int, float, bytes]:
+    """Returns category, score and counts of an entry about an image of this size.
+
+    The counts aren't checked yet.
 
     Raises:
         EntryError: it can't be used.
@@ -200,4 +294,4 @@ def result_of(number: int, entry: Mapping[str, Any], size: Size) -> Result:
         )
     score = score_of(entry)
     counts = outline_counts(outline_of(entry["segmentation"], size), size)
-    return Result(number, int(category_id), score, counts)
+    return int(category_id), score, counts

@@ -13,7 +13,7 @@ from m2f_jax.images import read_ids
 from m2f_jax.labels import Label
 from m2f_jax.rle import decode_rle
 
-from .coco_results import Result, read_results
+from .coco_results import Results, read_results
 from .finding import check_png
 from .image_names import ImageNames, one_of
 
@@ -29,7 +29,7 @@ class CategoryMasks:
     """
 
     file: Path
-    results: dict[str, list[Result]]
+    results: dict[str, Results]
     indices: dict[int, int]
 
     @classmethod
@@ -54,12 +54,12 @@ class CategoryMasks:
         """
         results = read_results(file, items, name_of, lambda item: item.size, scored=False)
         indices = {label.id: index for index, label in enumerate(categories)}
-        if missing := [item for item in items if not results[item.name]]:
+        if missing := [item for item in items if not results[item.name].counts]:
             raise ValueError(
                 f"{file} has no entry for image {missing[0].id}, and lacks {len(missing)} of "
                 f"{len(items)} images in all"
             )
-        used = {result.category_id for found in results.values() for result in found}
+        used = {id_ for found in results.values() for id_ in found.category_ids.tolist()}
         if unknown := sorted(used - set(indices)):
             raise ValueError(
                 f"{file}: the category ids {unknown[:10]} aren't among those of the annotations; "
@@ -80,14 +80,16 @@ class CategoryMasks:
         """
         nothing = len(self.indices)
         classes = np.full(item.size, nothing, np.int32)
-        for result in self.results[item.name]:
-            mask = decode_rle(result.counts, item.size)
+        found = self.results[item.name]
+        columns = found.numbers.tolist(), found.category_ids.tolist(), found.counts
+        for number, category_id, counts in zip(*columns, strict=True):
+            mask = decode_rle(counts, item.size)
             if (classes[mask] != nothing).any():
                 raise ValueError(
-                    f"{self.file}: entry {result.number} overlaps another one of image {item.id}; "
+                    f"{self.file}: entry {number} overlaps another one of image {item.id}; "
                     "in a semantic segmentation, a pixel has one category"
                 )
-            classes[mask] = self.indices[result.category_id]
+            classes[mask] = self.indices[category_id]
         return classes
 
 
