@@ -13,17 +13,18 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from types import EllipsisType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from m2f_jax.ops.sampling import Corner, bilinear_corners, take_rows
+from m2f_jax.ops.sampling import Corner, bilinear_corners, take_rows, traced_once
 
 Size = tuple[int, int]
 Sizes = tuple[Size, ...]
-Index = tuple[slice, slice, int, slice]
+Index = tuple[EllipsisType, int, slice]
 
 
 def ms_deform_attn(
@@ -57,33 +58,24 @@ def ms_deform_attn(
     return _attend_images(sizes, values, locations, weights)
 
 
-@functools.partial(jax.jit, static_argnums=0)  # layers of one shape are traced once
-def _attend_images(
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _attend(
     sizes: Sizes,
     values: Float[Array, "B S H D"],
     locations: Float[Array, "B Q H L P 2"],
     weights: Float[Array, "B Q H L P"],
 ) -> Float[Array, "B Q H*D"]:
-    return jax.vmap(functools.partial(_attend, sizes))(values, locations, weights)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(
-    sizes: Sizes,
-    values: Float[Array, "S H D"],
-    locations: Float[Array, "Q H L P 2"],
-    weights: Float[Array, "Q H L P"],
-) -> Float[Array, "Q H*D"]:
+    # Images are batched within the branches: `vmap` around them would trace each one once more.
     forward = functools.partial(_forward, sizes)
     sums = jax.lax.platform_dependent(
         values,
         locations,
         weights,
         default=at_once(forward),
-        cpu=functools.partial(_forward_from_tables, sizes),
+        cpu=jax.vmap(functools.partial(_forward_from_tables, sizes)),
         tpu=head_by_head(forward),
     )
-    return jax.lax.collapse(sums, 1, 3).astype(values.dtype)
+    return jax.lax.collapse(sums, 2, 4).astype(values.dtype)
 
 
 def _attend_forward(sizes, values, locations, weights):
@@ -91,8 +83,8 @@ def _attend_forward(sizes, values, locations, weights):
 
 
 def _attend_backward(sizes, residuals, gradient):
-    _, heads, width = residuals[0].shape
-    gradient = gradient.reshape(-1, heads, width)
+    batch, _, heads, width = residuals[0].shape
+    gradient = gradient.reshape(batch, -1, heads, width)
     backward = functools.partial(_backward, sizes, dots=_dots)
     gradients = jax.lax.platform_dependent(
         *residuals,
@@ -105,49 +97,56 @@ def _attend_backward(sizes, residuals, gradient):
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
+_attend_images = jax.jit(_attend, static_argnums=0)  # layers of one shape are traced once
 
 
 def at_once(function: Callable) -> Callable:
-    """Lets `function` take all points of all heads at once, in one expression."""
+    """Lets `function` of an image take all points of all heads of images in one expression."""
 
     def compute(*arrays):
-        return function(*arrays, points_at_once=arrays[2].shape[-1])
+        return jax.vmap(functools.partial(function, points_at_once=arrays[2].shape[-1]))(*arrays)
 
     return compute
 
 
 def head_by_head(function: Callable) -> Callable:
-    """Calls `function` in a loop over the heads, the second axis of its arrays."""
+    """Calls `function` of an image in a loop over the heads, the third axis of images' arrays."""
+
+    def one_head(*slices):
+        results = function(*(x[:, None] for x in slices), points_at_once=1)
+        return jax.tree.map(lambda x: x[:, 0], results)
 
     def compute(*arrays):
-        def one_head(slices):
-            results = function(*(x[:, None] for x in slices), points_at_once=1)
-            return jax.tree.map(lambda x: x[:, 0], results)
-
-        mapped = jax.lax.map(one_head, tuple(jnp.moveaxis(x, 1, 0) for x in arrays))
-        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), mapped)
+        heads = tuple(jnp.moveaxis(x, 2, 0) for x in arrays)
+        mapped = jax.lax.map(lambda slices: jax.vmap(one_head)(*slices), heads)
+        return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 2), mapped)
 
     return compute
 
 
 def _places(
-    sizes: Sizes, locations: Float[Array, "Q H L P 2"], points_at_once: int
-) -> Iterator[tuple[Size, Index, list[tuple[Corner, Int[Array, "Q H p"]]]]]:
+    sizes: Sizes, num_points: int, points_at_once: int
+) -> Iterator[tuple[Size, int, Index]]:
     """Yields what is sampled, level by level and some points at a time.
 
     Yields:
-        The size of the level; where the points stand in the arrays; their corners, each with its
-        row among the S x H rows of all values.
+        The size of the level; where it starts among all values; where the points stand in arrays.
     """
-    _, heads, _, num_points, _ = locations.shape
-    head = jnp.arange(heads)[:, None]
     start = 0
     for level, size in enumerate(sizes):
         for first in range(0, num_points, points_at_once):
-            here = (slice(None), slice(None), level, slice(first, first + points_at_once))
-            corners = bilinear_corners(locations[here], size)
-            yield size, here, [(x, (x.pixel + start) * heads + head) for x in corners]
+            yield size, start, (..., level, slice(first, first + points_at_once))
         start += math.prod(size)
+
+
+def _corners(
+    locations: Float[Array, "Q H p 2"], size: Size, start: int
+) -> list[tuple[Corner, Int[Array, "Q H p"]]]:
+    """Returns the points' corners, each with its row among the S x H rows of all values."""
+    heads = locations.shape[1]
+    head = jnp.arange(heads)[:, None]
+    corners = bilinear_corners(locations, size)
+    return [(corner, (corner.pixel + start) * heads + head) for corner in corners]
 
 
 def _forward(
@@ -160,11 +159,27 @@ def _forward(
 ) -> Float[Array, "Q H D"]:
     rows = jax.lax.collapse(values, 0, 2)
     result = jnp.zeros((), jnp.promote_types(values.dtype, jnp.float32))
-    for _, here, corners in _places(sizes, locations, points_at_once):
-        weight = weights[here].astype(result.dtype)
-        for corner, row in corners:
-            coefficient = corner.inside * corner.weight_x * corner.weight_y * weight
-            result = result + (take_rows(rows, row) * coefficient[..., None]).sum(-2)
+    for size, start, here in _places(sizes, weights.shape[-1], points_at_once):
+        points = locations[*here, :], weights[here]
+        result = _add_points(result, rows, *points, size=size, start=start)
+    return result
+
+
+@functools.partial(traced_once, static_argnames=("size", "start"))
+def _add_points(
+    result: Float[Array, "..."],
+    rows: Float[Array, "N D"],
+    locations: Float[Array, "Q H p 2"],
+    weights: Float[Array, "Q H p"],
+    *,
+    size: Size,
+    start: int,
+) -> Float[Array, "Q H D"]:
+    """Returns the result with some points of a level added, one corner after another."""
+    weights = weights.astype(result.dtype)
+    for corner, row in _corners(locations, size, start):
+        coefficient = corner.inside * corner.weight_x * corner.weight_y * weights
+        result = result + (take_rows(rows, row) * coefficient[..., None]).sum(-2)
     return result
 
 
@@ -196,18 +211,25 @@ def _forward_from_tables(
     shape = (len(corners), queries, heads, levels * points)
     tables = rows.reshape(shape), coefficients.reshape(shape)
     values = jax.lax.collapse(values, 0, 2)
-
-    def sums(rows, coefficients):
-        result = jnp.zeros((), jnp.promote_types(values.dtype, jnp.float32))
-        for point, corner in itertools.product(range(levels * points), range(len(corners))):
-            coefficient = coefficients[corner, ..., point, None].astype(result.dtype)
-            result = result + take_rows(values, rows[corner, ..., point]) * coefficient
-        return result
-
     # In two parts, which XLA doesn't merge with the reshape that follows: merged, every channel
     # would read the tables again, four times as slow.
     halves = zip(*(jnp.array_split(table, 2, axis=1) for table in tables), strict=True)
-    return jnp.concatenate([sums(*half) for half in halves])
+    return jnp.concatenate([_sums_of_rows(values, *half) for half in halves])
+
+
+@traced_once
+def _sums_of_rows(
+    values: Float[Array, "N D"],
+    rows: Int[Array, "corners Q H points"],
+    coefficients: Float[Array, "corners Q H points"],
+) -> Float[Array, "Q H D"]:
+    """Returns each query's sum over points and corners, one after another."""
+    result = jnp.zeros((), jnp.promote_types(values.dtype, jnp.float32))
+    corners, _, _, points = rows.shape
+    for point, corner in itertools.product(range(points), range(corners)):
+        coefficient = coefficients[corner, ..., point, None].astype(result.dtype)
+        result = result + take_rows(values, rows[corner, ..., point]) * coefficient
+    return result
 
 
 def _backward(
@@ -234,7 +256,9 @@ def _backward(
     gradient = gradient.astype(dtype)[:, :, None]
     d_rows = jnp.broadcast_to(zero, rows.shape)
     d_weights, d_locations = [], []
-    for (height, width), here, corners in _places(sizes, locations, points_at_once):
+    for size, start, here in _places(sizes, weights.shape[-1], points_at_once):
+        height, width = size
+        corners = _corners(locations[*here, :], size, start)
         weight = weights[here].astype(dtype)
         d_weight = d_x = d_y = jnp.zeros((), dtype)
         products = dots([take_rows(rows, row) for _, row in corners], gradient)

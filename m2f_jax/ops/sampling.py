@@ -1,5 +1,6 @@
 """The corners of bilinear samples at normalised points, as PyTorch's `grid_sample` has them."""
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -52,6 +53,11 @@ def bilinear_corners(
             )
 
 
+# Inlined wherever it is called, and traced once for all calls with arrays of the same shapes.
+traced_once = functools.partial(jax.jit, inline=True)
+
+
+@traced_once
 def take_rows(
     rows: Float[Array, "N C"] | Bool[Array, "N C"], index: Int[Array, "*points"]
 ) -> Float[Array, "*points C"]:
