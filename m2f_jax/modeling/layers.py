@@ -20,6 +20,10 @@ from m2f_jax.modeling.initializers import (
     xavier_of_three,
     zeros,
 )
+from m2f_jax.ops import products
+
+Linear = functools.partial(nnx.Linear, dot_general=products.dot_general)
+Conv = functools.partial(nnx.Conv, conv_general_dilated=products.conv_general_dilated)
 
 GROUPS = 32  # of channels, for GroupNorm
 UNDECAYED = {"decay": False}  # metadata of parameters without weight decay
@@ -129,7 +133,7 @@ class MLP(nnx.Module):
         self.activation = activation
         self.drop_rate = drop_rate
         self.layers = nnx.List(
-            nnx.Linear(
+            Linear(
                 source,
                 target,
                 kernel_init=kernel_init,
@@ -191,7 +195,7 @@ class Attention(nnx.Module):
     ):
         self.num_heads = num_heads
         self.drop_rate = drop_rate
-        linear = functools.partial(nnx.Linear, bias_init=zeros, dtype=dtype, rngs=rngs)
+        linear = functools.partial(Linear, bias_init=zeros, dtype=dtype, rngs=rngs)
         self.query = linear(dim, dim, kernel_init=xavier_of_three)
         self.key = linear(dim, dim, kernel_init=xavier_of_three)
         self.value = linear(dim, dim, kernel_init=xavier_of_three)
@@ -243,7 +247,7 @@ def dot_product_attention(
     if mask is not None:
         logits = jnp.where(mask[:, None], logits, -jnp.inf)
     weights = dropout(jax.nn.softmax(logits, axis=-1), drop_rate, drop_key).astype(values.dtype)
-    return jnp.einsum("bhqn,bhnd->bqhd", weights, values)
+    return products.einsum("bhqn,bhnd->bqhd", weights, values)
 
 
 def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[0]*size[1]} {dim}"]:

@@ -21,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from m2f_jax.ops import products
+
 JAX_TRITON = "0.3."  # the version that is used
 AMPERE = 8.0  # the least compute capability that multiplies bfloat16
 
@@ -215,7 +217,7 @@ def attend_within_windows(
         same = jnp.asarray(regions[:, :, None] == regions[:, None, :])
         logits = jnp.where(same[:, None], logits, logits - 100)
     weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
-    return jnp.einsum("bnhqk,bnhkd->bnhqd", weights, values)
+    return products.einsum("bnhqk,bnhkd->bnhqd", weights, values)
 
 
 def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from m2f_jax.config import ResNetConfig
 from m2f_jax.modeling.initializers import kaiming_fan_out, ones, zeros
-from m2f_jax.modeling.layers import FROZEN
+from m2f_jax.modeling.layers import FROZEN, Conv
 
 EPSILON = 1e-5
 BOTTLENECK = 4  # a block's inner convolutions have so many times fewer channels than its output
@@ -58,7 +58,7 @@ class ConvNorm(nnx.Module):
         rngs: nnx.Rngs,
     ):
         padding = (size - 1) // 2 * dilation
-        self.conv = nnx.Conv(
+        self.conv = Conv(
             source,
             target,
             (size, size),

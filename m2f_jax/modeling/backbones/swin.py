@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from m2f_jax.config import SwinConfig
 from m2f_jax.modeling.initializers import swin_normal, torch_default, torch_default_bias, zeros
-from m2f_jax.modeling.layers import MLP, UNDECAYED, gelu, layer_norm
+from m2f_jax.modeling.layers import MLP, UNDECAYED, Linear, gelu, layer_norm
 from m2f_jax.ops.window_attention import can_fuse, window_attention
 
 PATCH_SIZE = 4
@@ -60,7 +60,7 @@ class WindowAttention(nnx.Module):
         self.num_heads, self.window_size = num_heads, window_size
         self.fused = can_fuse(dtype, window_size, dim // num_heads)
         linear = functools.partial(
-            nnx.Linear, kernel_init=swin_normal, bias_init=zeros, dtype=dtype, rngs=rngs
+            Linear, kernel_init=swin_normal, bias_init=zeros, dtype=dtype, rngs=rngs
         )
         self.qkv = linear(dim, 3 * dim)
         self.output = linear(dim, dim)
@@ -124,7 +124,7 @@ class PatchMerging(nnx.Module):
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.norm = layer_norm(4 * dim, dtype=dtype, rngs=rngs)
-        self.reduction = nnx.Linear(
+        self.reduction = Linear(
             4 * dim, 2 * dim, use_bias=False, kernel_init=swin_normal, dtype=dtype, rngs=rngs
         )
 
@@ -138,7 +138,7 @@ class PatchEmbedding(nnx.Module):
 
     def __init__(self, dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         inputs = PATCH_SIZE**2 * 3
-        self.projection = nnx.Linear(
+        self.projection = Linear(
             inputs,
             dim,
             kernel_init=torch_default,

@@ -21,7 +21,15 @@ from m2f_jax.modeling.initializers import (
     xavier,
     zeros,
 )
-from m2f_jax.modeling.layers import EXACT, GroupNorm, feed_forward, layer_norm, sine_positions
+from m2f_jax.modeling.layers import (
+    EXACT,
+    Conv,
+    GroupNorm,
+    Linear,
+    feed_forward,
+    layer_norm,
+    sine_positions,
+)
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
 from m2f_jax.structures import FeaturePyramid, Size
@@ -57,7 +65,7 @@ class MSDeformAttn(nnx.Module):
         self.sampling_offsets = exact(cfg.dim, 2 * samples, bias_init=directions)
         self.attention_weights = exact(cfg.dim, samples, bias_init=zeros)
         linear = functools.partial(
-            nnx.Linear, kernel_init=xavier, bias_init=zeros, dtype=dtype, rngs=rngs
+            Linear, kernel_init=xavier, bias_init=zeros, dtype=dtype, rngs=rngs
         )
         self.value = linear(cfg.dim, cfg.dim)
         self.output = linear(cfg.dim, cfg.dim)
@@ -132,7 +140,7 @@ class InputProjection(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        self.linear = nnx.Linear(
+        self.linear = Linear(
             source,
             target,
             use_bias=use_bias,
@@ -173,7 +181,7 @@ class PixelDecoder(nnx.Module):
         self.lateral = InputProjection(
             res2, cfg.dim, use_bias=False, kernel_init=caffe, dtype=dtype, rngs=rngs
         )
-        self.output = nnx.Conv(
+        self.output = Conv(
             cfg.dim,
             cfg.dim,
             (3, 3),
@@ -184,7 +192,7 @@ class PixelDecoder(nnx.Module):
             rngs=rngs,
         )
         self.output_norm = GroupNorm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.mask_features = nnx.Linear(
+        self.mask_features = Linear(
             cfg.dim, cfg.mask_dim, kernel_init=caffe, bias_init=zeros, dtype=dtype, rngs=rngs
         )
 

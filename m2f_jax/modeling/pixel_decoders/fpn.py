@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from m2f_jax.config import FPNPixelDecoderConfig
 from m2f_jax.modeling.initializers import caffe, zeros
-from m2f_jax.modeling.layers import GroupNorm
+from m2f_jax.modeling.layers import Conv, GroupNorm
 from m2f_jax.structures import FeaturePyramid
 
 NUM_LEVELS = 3
@@ -36,7 +36,7 @@ class ConvNorm(nnx.Module):
     def __init__(
         self, source: int, target: int, kernel_size: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ):
-        self.conv = nnx.Conv(
+        self.conv = Conv(
             source,
             target,
             (kernel_size, kernel_size),
@@ -83,7 +83,7 @@ class FPNPixelDecoder(nnx.Module):
         self.steps = nnx.List(
             TopDownStep(channels, cfg.dim, dtype=dtype, rngs=rngs) for channels in reversed(finer)
         )
-        self.mask_features = nnx.Conv(
+        self.mask_features = Conv(
             cfg.dim,
             cfg.mask_dim,
             (3, 3),

@@ -18,6 +18,7 @@ from m2f_jax.config import FPNPixelDecoderConfig, MaskFormerPixelDecoderConfig
 from m2f_jax.modeling.initializers import caffe, zeros
 from m2f_jax.modeling.layers import (
     Attention,
+    Linear,
     dropout,
     feed_forward,
     folded,
@@ -69,7 +70,7 @@ class MaskFormerPixelDecoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         *finer, res5 = in_channels
-        self.input_projection = nnx.Linear(
+        self.input_projection = Linear(
             res5, cfg.dim, kernel_init=caffe, bias_init=zeros, dtype=dtype, rngs=rngs
         )
         self.layers = nnx.List(

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from m2f_jax.config import AnyDecoderConfig
 from m2f_jax.modeling.initializers import torch_default, torch_default_bias
-from m2f_jax.modeling.layers import MLP, layer_norm, relu
+from m2f_jax.modeling.layers import MLP, Linear, layer_norm, relu
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 
 
@@ -55,7 +55,7 @@ class PredictionHeads(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.norm = layer_norm(cfg.dim, dtype=dtype, rngs=rngs)
-        self.class_head = nnx.Linear(
+        self.class_head = Linear(
             cfg.dim,
             num_classes + 1,
             kernel_init=torch_default,
