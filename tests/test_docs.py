@@ -1,5 +1,6 @@
 """The code of the pages runs."""
 
+import importlib
 import re
 import runpy
 import subprocess
@@ -40,3 +41,32 @@ def test_links_lead_somewhere():
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
             if not re.match(r"[a-z]+:", target):
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize(
+    "package", ["m2f_jax", "m2f_jax.training", "m2f_jax.convert", "m2f_jax.eval"]
+)
+def test_public_names_are_in_the_api(package):
+    pages = "".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
+    shown = re.findall(r"^::: (\S+)$", pages, re.MULTILINE)
+    public = {f"{package}.{name}" for name in importlib.import_module(package).__all__}
+    assert public <= set(shown), f"missing in docs/api/: {sorted(public - set(shown))}"
+    assert len(set(shown)) == len(shown)
+
+
+def test_all_pages_are_in_the_navigation():
+    listed = re.findall(r"^ +- [^:]+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    docs = ROOT / "docs"
+    assert sorted(listed) == sorted(str(x.relative_to(docs)) for x in docs.rglob("*.md"))
+
+
+def test_the_site_leads_to_files_of_the_repository():
+    script = runpy.run_path(str(ROOT / "docs" / "build_site.py"))
+    page = "[a](../eval/report/) [b](../README.md#speed) [c](predict.md) [d](../docs/train.md)"
+    web = f"{script['REPOSITORY']}/%s/main"
+    assert script["to_repository"](page, ROOT / "docs") == (
+        f"[a]({web % 'tree'}/eval/report) [b]({web % 'blob'}/README.md#speed) [c](predict.md) "
+        "[d](../docs/train.md)"
+    )
+    with pytest.raises(FileNotFoundError):
+        script["to_repository"]("[a](../nowhere.py)", ROOT / "docs")
