@@ -247,7 +247,16 @@ def dot_product_attention(
     if mask is not None:
         logits = jnp.where(mask[:, None], logits, -jnp.inf)
     weights = dropout(jax.nn.softmax(logits, axis=-1), drop_rate, drop_key).astype(values.dtype)
-    return products.einsum("bhqn,bhnd->bqhd", weights, values)
+    return jax.lax.platform_dependent(
+        weights, values, default=functools.partial(jnp.einsum, "bhqn,bhnd->bqhd"), cpu=_sums_on_cpu
+    )
+
+
+def _sums_on_cpu(
+    weights: Float[Array, "B H Q N"], values: Float[Array, "B H N D"]
+) -> Float[Array, "B Q H D"]:
+    """The weighted sums, first with queries before channels: XLA has no fast kernel otherwise."""
+    return jnp.swapaxes(products.einsum("bhqn,bhnd->bhqd", weights, values), 1, 2)
 
 
 def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[0]*size[1]} {dim}"]:
