@@ -20,7 +20,7 @@ from measuring.processes import in_a_process
 from measuring.records import OURS, Comparison, Row
 from measuring.tables import say
 from measuring.timing import take_turns, timed
-from peers import THEIRS, side
+from peers import OPENVINO, THEIRS, side
 from peers.weights import HUGGING_FACE, save_random_weights
 
 from m2f_jax.presets import preset
@@ -43,18 +43,20 @@ class Options(OnMachine, Compared):
     """TensorFloat-32 for float32 products on a GPU."""
     compile: bool = False
     """Add torch.compile to theirs."""
-    peers: tuple[Literal["transformers", "zeromodels"], ...] = ("transformers",)
+    peers: tuple[Literal["transformers", "zeromodels", "openvino"], ...] = ("transformers",)
     """What it is compared with."""
 
 
 def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], list[Row]]:
-    """Returns how far the logits are apart, and the rows of calls that take turns."""
+    """Returns how far peers' logits are apart from ours, and the rows of calls that take turns."""
     say("loading all into one process")
     peers = {name: side(name, "Network")(folder, options) for name in (OURS, *options.peers)}
     inputs, agreement, rows = peers[OURS].inputs(), {}, []
-    if THEIRS in peers:
-        theirs = peers[THEIRS].predictions(inputs.pixel_values)
-        agreement = compare(inputs.predictions, theirs, options)
+    for name in (THEIRS, OPENVINO):  # the others have weights of their own
+        if name in peers:
+            theirs = peers[name].predictions(inputs.pixel_values)
+            differences = compare(inputs.predictions, theirs, options)
+            agreement |= {f"{name}, {key}": value for key, value in differences.items()}
     calls = {name: peer.calls(inputs) for name, peer in peers.items()}
     for name in calls[OURS]:
         say(name)

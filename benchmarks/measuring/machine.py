@@ -14,6 +14,7 @@ from typing import Any
 NEEDS = {  # the packages of each peer, and how to get them
     "transformers": (("torch", "transformers"), "pip install 'm2f-jax[torch]'"),
     "zeromodels": (("keras", "zeromodels"), "pip install zeromodels keras"),
+    "openvino": (("openvino", "torch", "transformers"), "pip install 'm2f-jax[torch]' openvino"),
     "torch-ms-deform-attn": (("torch_ms_deform_attn",), "pip install torch-ms-deform-attn"),
 }
 

@@ -11,11 +11,13 @@ from typing import Any
 from measuring.records import OURS
 
 THEIRS, OUR_POINTS, KERNEL = "transformers", "transformers, our points", "torch-ms-deform-attn"
+OPENVINO = "openvino"
 MODULES = {
     OURS: "our",
     THEIRS: "transformers",
     OUR_POINTS: "our_points",
     "zeromodels": "zeromodels",
+    OPENVINO: "openvino",
     KERNEL: "kernel",
 }
 

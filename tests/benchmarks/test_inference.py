@@ -1,10 +1,12 @@
 """The network beside its peers."""
 
+import dataclasses
 import importlib.util
 import json
 
 import inference
 import pytest
+from peers.weights import HUGGING_FACE, save_random_weights
 
 
 @pytest.mark.torch
@@ -34,7 +36,7 @@ def test_inference(micro, tmp_path, capsys):
         assert f"| {name}, {row['unit']} |" in document.read_text()
         assert min(row["values"].values()) > 0
         assert set(row["ratios"]) == {"transformers"}
-    assert report["agreement"]["largest difference of mask logits"] < 1e-5
+    assert report["agreement"]["transformers, largest difference of mask logits"] < 1e-5
     assert report["settings"] == {
         "preset": micro,
         "size": "32 x 64",
@@ -46,6 +48,17 @@ def test_inference(micro, tmp_path, capsys):
         "peers": "transformers",
         "torch.compile": False,
     }
+
+
+@pytest.mark.torch
+def test_openvino_computes_the_same(micro, tmp_path):
+    pytest.importorskip("openvino")
+    options = inference.Options(preset=micro, size=(32, 64), repeats=1, device="cpu", threads=2)
+    options = dataclasses.replace(options, peers=("openvino",))
+    save_random_weights(inference.preset(micro).config, tmp_path)
+    agreement, [row, *_] = inference.measure_together(tmp_path / HUGGING_FACE, options)
+    assert agreement["openvino, largest difference of mask logits"] < 1e-4
+    assert set(row.values) == {"m2f-jax", "openvino"}
 
 
 @pytest.mark.parametrize(
