@@ -11,9 +11,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from m2f_jax.config import ModelConfig, Task
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
@@ -70,7 +72,7 @@ class Pretrained:
         """The model; its parameters are read when it is first asked for."""
         abstract = abstract_model(self.config, self.dtype)
         arrays = {
-            name: jnp.asarray(self._tensors.pop(name).read(), stored_dtype(parameter, self.dtype))
+            name: on_device(self._tensors.pop(name), stored_dtype(parameter, self.dtype))
             for name, parameter in parameters(abstract).items()
         }
         return fill(abstract, arrays)
@@ -124,6 +126,14 @@ def load(
         kind=None if kind is None else kind.config_class,
     )
     return Pretrained(checkpoint, dtype)
+
+
+def on_device(tensor: StoredTensor, dtype: DTypeLike) -> jax.Array:
+    """Reads a tensor as an array of JAX's.
+
+    NumPy converts it: by `jnp.asarray`, JAX would compile a program for every shape.
+    """
+    return jax.device_put(np.asarray(tensor.read(), dtype))
 
 
 def load_kind(
@@ -221,7 +231,7 @@ def _filled_up(
 ) -> tuple[Model, list[str]]:
     """Returns a model with these float32 parameters, and the names of those that were drawn."""
     fresh = [name for name in parameter_shapes(config) if name not in tensors]
-    arrays = {name: jnp.asarray(x.read(), jnp.float32) for name, x in tensors.items()}
+    arrays = {name: on_device(x, np.float32) for name, x in tensors.items()}
     if fresh:
         drawn = parameters(class_of(config)(config, rngs=nnx.Rngs(seed)))
         arrays |= {name: drawn[name][...] for name in fresh}

@@ -1,11 +1,13 @@
 """The command line, `m2f`: one module per subcommand, imported when it runs."""
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
 
 from m2f_jax.cli.terminal.interruption import INTERRUPTED, MESSAGE, ending_at_once
 
+COLLECT_AFTER = 50_000  # objects: by default, looking for garbage takes a tenth of a short run
 NOT_READ = 141  # what shells say of a program that SIGPIPE ended
 
 
@@ -16,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     do. 2: the arguments are wrong. 130: it was interrupted. 141: whoever reads what it prints, such
     as `head`, has read enough.
     """
+    gc.set_threshold(COLLECT_AFTER)
     try:
         with ending_at_once():
             from m2f_jax.cli.commands import run  # here, where an interruption may come

@@ -83,7 +83,12 @@ def take_options(command: Any):
 
 
 def use_compilation_cache():
-    """Keeps compiled programs in the user's cache folder, unless JAX was told of another one."""
+    """Keeps compiled programs in the user's cache folder, unless JAX was told of another one.
+
+    All of them, where JAX by default keeps those that took a second or more: resizing and
+    post-processing take less, and each image of another size needs them anew.
+    """
     folder = cache_folder()
     if folder is not None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "xla"))
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

@@ -27,7 +27,6 @@ from m2f_jax.cli.predicting.folder import (
 )
 from m2f_jax.cli.predicting.layout import file_stem, image_ids
 from m2f_jax.cli.predicting.planning import Job, make_plan
-from m2f_jax.cli.predicting.video import run_video
 from m2f_jax.cli.predicting.writing import WriteError, Writer, id_dtype
 from m2f_jax.cli.terminal.console import error_text, terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
@@ -46,6 +45,8 @@ def run(command: Predict) -> int:
     """Segments every image; returns 1 if one of them, or a part of the input, failed."""
     console = terminal()
     if command.video is not None:
+        from m2f_jax.cli.predicting.video import run_video  # with SciPy's optimizers
+
         return run_video(command, command.video, console)
     if not command.images:
         raise ValueError("no images were named; see m2f predict --help")

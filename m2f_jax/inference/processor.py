@@ -275,7 +275,8 @@ class ImageProcessor:
         order = self.order(scores, labels, threshold)
         needed = int(order.max(initial=0)) + 1
         # Every number of masks is a program, compiled anew; powers of two are few.
-        packed = np.asarray(found.packed_masks[: 1 << (needed - 1).bit_length()])
+        # A copy, since views of a CPU's array would keep all of it.
+        packed = np.array(found.packed_masks[: 1 << (needed - 1).bit_length()])
         height, width = target
         return InstanceSegmentation(
             scores=scores[order],
@@ -402,7 +403,7 @@ def _targets(
     return [(int(height), int(width)) for height, width in targets]
 
 
-def collect_map(canvas: jax.Array, target: Size) -> Int[np.ndarray, "height width"]:
+def collect_map(canvas: jax.Array | np.ndarray, target: Size) -> Int[np.ndarray, "height width"]:
     """Fetches a map from the device, without the canvas around it, as int32."""
     height, width = target
     return np.asarray(canvas)[:height, :width].astype(np.int32)

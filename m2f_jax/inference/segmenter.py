@@ -400,9 +400,15 @@ class Segmenter:
         return self._programs[task, top_k, reduce]
 
     def _of_image(self, found: Any, i: int) -> Any:
-        """Returns the result of image `i`, on its device."""
+        """Returns the result of image `i`, on its device; that of a CPU as NumPy's arrays.
+
+        NumPy cuts without compiling a program for it, and shares a CPU's memory.
+        """
         device, place = divmod(i, self.batch_size)
-        return jax.tree.map(lambda x: x.addressable_shards[device].data[place], found)
+        share = jax.tree.map(lambda x: x.addressable_shards[device].data, found)
+        if self.devices[device].platform == "cpu":
+            share = jax.tree.map(np.asarray, share)
+        return jax.tree.map(lambda x: x[place], share)
 
     def _fetch(self, found: Any, i: int) -> Any:
         return jax.device_get(self._of_image(found, i))

@@ -29,10 +29,9 @@ class _OneKey(nnx.Rngs):
 
 
 def abstract_model(config: ModelConfig, dtype: str | jnp.dtype = "float32") -> Model:
-    """The model with shapes in place of arrays."""
-    return nnx.eval_shape(
-        lambda key: class_of(config)(config, dtype=dtype, rngs=_OneKey(key)), jax.random.key(0)
-    )
+    """The model with shapes in place of arrays; nothing is computed or compiled for it."""
+    key = jax.eval_shape(jax.random.key, 0)
+    return nnx.eval_shape(lambda key: class_of(config)(config, dtype=dtype, rngs=_OneKey(key)), key)
 
 
 @functools.lru_cache(maxsize=8)
