@@ -368,6 +368,14 @@ def test_what_starts_at_once_imports_nothing_slow(name):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_predict_imports_nothing_that_only_videos_or_training_need():
+    code = (
+        "import sys, m2f_jax.cli.predict, m2f_jax.pretrained; from m2f_jax.inference import tiling;"
+        "sys.exit(', '.join({'scipy.optimize', 'av', 'orbax', 'grain'} & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_every_public_name_can_be_imported():
     import m2f_jax
 

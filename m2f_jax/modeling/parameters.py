@@ -2,6 +2,7 @@
 
 import functools
 import os
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +31,18 @@ class _OneKey(nnx.Rngs):
 
 def abstract_model(config: ModelConfig, dtype: str | jnp.dtype = "float32") -> Model:
     """The model with shapes in place of arrays; nothing is computed or compiled for it."""
+    graph, state = _abstract_parts(config, jnp.dtype(dtype))
+    return nnx.merge(graph, jax.tree.map(lambda x: x, state))  # with parameters of its own
+
+
+@functools.lru_cache(maxsize=8)
+def _abstract_parts(config: ModelConfig, dtype: jnp.dtype) -> tuple[Any, Any]:
+    """Returns the graph and the state of `abstract_model`, laid out once."""
     key = jax.eval_shape(jax.random.key, 0)
-    return nnx.eval_shape(lambda key: class_of(config)(config, dtype=dtype, rngs=_OneKey(key)), key)
+    model = nnx.eval_shape(
+        lambda key: class_of(config)(config, dtype=dtype, rngs=_OneKey(key)), key
+    )
+    return nnx.split(model)
 
 
 @functools.lru_cache(maxsize=8)

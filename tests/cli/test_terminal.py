@@ -70,6 +70,17 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "m2f-jax"
 
 
+@pytest.mark.parametrize("seconds", [None, "3"])
+def test_small_programs_are_kept_too_unless_the_user_says_otherwise(monkeypatch, tmp_path, seconds):
+    option = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+    monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(tmp_path)})
+    if seconds is not None:
+        os.environ[option] = seconds
+    commands.use_compilation_cache()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "m2f-jax" / "xla")
+    assert os.environ[option] == (seconds or "0")
+
+
 @pytest.mark.parametrize("module", ["tyro", "jax", "PIL.Image"])
 def test_an_interruption_during_imports(module):
     """The signal comes when this module is imported; some swallow it."""

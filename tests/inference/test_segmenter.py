@@ -11,6 +11,7 @@ from m2f_jax.inference.prefetching import AHEAD, QUEUED
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.parameters import abstract_model, fill, parameters
+from m2f_jax.pretrained import load
 
 PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
@@ -38,6 +39,16 @@ def same(ours, theirs):
             np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
         else:
             np.testing.assert_array_equal(x, y, strict=True)
+
+
+@pytest.mark.parametrize("task", ["instance", "panoptic"])
+def test_opening_a_model_and_a_first_call_compile_three_programs(micro, tmp_path, caplog, task):
+    micro.save_pretrained(tmp_path)
+    jax.clear_caches()
+    with jax.log_compiles():
+        ours = Segmenter(load(tmp_path).model, PROCESSOR)(image(50, 80), task)
+    assert re.findall(r"Compiling jit\((\w+)\)", caplog.text) == ["resize", "predict", task]
+    assert len(ours) > 0
 
 
 @pytest.mark.parametrize("task", TASKS)
