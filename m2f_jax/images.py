@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int32, UInt8
+from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from m2f_jax.image_files import ImageFileError, check_pixels, image_errors, open_image
+from m2f_jax.png_pixels import pixels_of, stored
 from m2f_jax.structures import Size
 
 ORIENTATION = 0x0112  # the EXIF field
@@ -114,8 +115,11 @@ def read_ids(
     *,
     max_pixels: int | None = None,
     bits: int = 8,
-) -> Int32[np.ndarray, "height width"]:
+) -> Integer[np.ndarray, "height width"]:
     """Reads a map of ids: grey or palette values, or red + 256 green + 65536 blue of an RGB image.
+
+    Grey and palette values are of the type that they have in the file, such as uint8 and uint16;
+    the others are int32.
 
     Args:
         path: of the file.
@@ -130,7 +134,12 @@ def read_ids(
             the message names it.
     """
     with open_image(path, max_pixels) as image:
-        mode, ids = image.mode, np.asarray(image)
+        mode = image.mode
+        if encoding != "grey" and mode in ("RGB", "RGBA") and (mode == "RGB" or encoding == "rgb"):
+            four = stored(image).tobytes("raw", "RGBX" if mode == "RGB" else mode)
+            ids = np.frombuffer(four, "<u4").reshape(image.height, image.width) & 0xFFFFFF
+            return ids.view(np.int32)
+        ids = pixels_of(image)
     if mode == "RGB" if encoding is None else encoding == "rgb":
         if ids.ndim != 3 or ids.shape[2] < 3 or ids.dtype != np.uint8:
             raise ImageFileError(
@@ -143,7 +152,7 @@ def read_ids(
         )
     if (found := 8 * ids.dtype.itemsize) < bits:
         raise ImageFileError(f"{path} is a map of {found} bits; its ids need {bits}. Write it anew")
-    return ids.astype(np.int32)
+    return ids
 
 
 def image_size(path: Path, *, upright: bool = True, max_pixels: int | None = None) -> Size:

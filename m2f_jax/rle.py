@@ -57,18 +57,26 @@ def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
     COCO's runs go down the columns. Where they start is found by comparing whole rows within the
     mask's box, which is much faster than laying the image out in columns.
     """
-    height, width = mask.shape
-    left, top, right, bottom = mask_box(mask)
+    return encode_rows(mask, 0, mask.shape[0])
+
+
+def encode_rows(rows: Bool[np.ndarray, "rows width"], first: int, height: int) -> dict[str, Any]:
+    """Returns a mask of some height as `encode_rle` does, of rows from the first one on.
+
+    The mask is nowhere but in these rows.
+    """
+    width = rows.shape[1]
+    left, top, right, bottom = mask_box(rows)
     changes = np.zeros((bottom - top + 1, right - left), bool)
-    changes[:-1] = mask[top:bottom, left:right]
-    changes[1:] ^= mask[top:bottom, left:right]
-    rows, columns = np.divmod(np.flatnonzero(changes), max(right - left, 1))
-    starts = np.sort((columns + left) * height + rows + top)
+    changes[:-1] = rows[top:bottom, left:right]
+    changes[1:] ^= rows[top:bottom, left:right]
+    lines, columns = np.divmod(np.flatnonzero(changes), max(right - left, 1))
+    starts = np.sort((columns + left) * height + lines + top + first)
     starts = starts[starts < height * width]
     # What goes on from the foot of a column to the head of the next is one run.
     distinct = np.diff(starts, prepend=-1, append=-1) != 0
     starts = starts[distinct[1:] & distinct[:-1]]
-    counts = compress(np.diff(starts, prepend=0, append=height * width).tolist(), mask.shape)
+    counts = compress(np.diff(starts, prepend=0, append=height * width).tolist(), (height, width))
     return {"size": [height, width], "counts": counts.decode()}
 
 

@@ -31,6 +31,7 @@ BOTTOM = (
     "masks",
     "pixel_limit",
     "plain",
+    "png_pixels",
     "rle",
     "structures",
 )
@@ -45,7 +46,8 @@ MAY_IMPORT = {
     "rle": ("masks", "structures"),
     "pixel_limit": (),
     "image_files": ("pixel_limit",),
-    "images": ("image_files", "structures"),
+    "png_pixels": (),
+    "images": ("image_files", "png_pixels", "structures"),
     "model_zoo": ("config", "labels"),
     "presets": ("config", "labels", "model_zoo"),
     "ops": (),
@@ -98,8 +100,13 @@ MAY_IMPORT = {
     "eval.metrics": BOTTOM,
     "eval.metrics.instances": (*BOTTOM, "eval.whole_files"),
     "eval.metrics.coco": (*BOTTOM, "datasets.coco_format", "eval.whole_files"),
-    "eval.metrics.panoptic": (*BOTTOM, "eval.whole_files"),
-    "eval.metrics.semantic": (*BOTTOM, "eval.metrics.cityscapes_ids", "eval.whole_files"),
+    "eval.metrics.panoptic": (*BOTTOM, "eval.metrics.pixel_runs", "eval.whole_files"),
+    "eval.metrics.semantic": (
+        *BOTTOM,
+        "eval.metrics.cityscapes_ids",
+        "eval.metrics.pixel_runs",
+        "eval.whole_files",
+    ),
     "eval.predictions": (
         *BOTTOM,
         "datasets",

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int, Int32, Integer, Shaped
+from jaxtyping import Int, Int32, Int64, Integer, Shaped
 
 from m2f_jax.labels import CITYSCAPES
+
+from .pixel_runs import counts, runs_of
 
 LARGEST_INSTANCE_ID = 33_999  # the label ids end at 33
 TRAIN_IDS_MESSAGE = (
@@ -93,15 +95,17 @@ def refuse_train_ids(confusion: Int[np.ndarray, "34 34"], side: str):
 
 
 def count_objects(
-    instance_ids: Integer[np.ndarray, "height width"],
-    label_ids: Int[np.ndarray, "height width"],
+    instance_ids: Integer[np.ndarray, "runs"],
+    label_ids: Int[np.ndarray, "runs"],
+    lengths: Int64[np.ndarray, "runs"],
     where: str = "",
 ) -> tuple[tuple[int, int, int, int], ...]:
     """How the objects of evaluated classes were predicted; groups aren't objects.
 
     Args:
-        instance_ids: the ground truth.
-        label_ids: the prediction.
+        instance_ids: the ground truth of each run of pixels.
+        label_ids: the prediction there.
+        lengths: the pixels of the run.
         where: the beginning of messages.
 
     Returns:
@@ -112,13 +116,11 @@ def count_objects(
         ValueError: an object's class has no objects.
     """
     categories = np.array([row.category for row in CITYSCAPES_CLASSES])
-    ids = np.flatnonzero(np.bincount(instance_ids.ravel()))
-    rows = np.zeros(int(ids.max(initial=0)) + 1, np.intp)
-    rows[ids] = np.arange(len(ids)) * len(categories)
-    cells = (rows[instance_ids] + label_ids).ravel()
-    table = np.bincount(cells, minlength=len(ids) * len(categories)).reshape(len(ids), -1)
+    ids, rows = np.unique(instance_ids, return_inverse=True)
+    cells = rows * len(categories) + label_ids
+    table = counts(cells, lengths, (len(ids), len(categories)))
     objects = []
-    for instance_id, counts in zip(ids.tolist(), table, strict=True):
+    for instance_id, found in zip(ids.tolist(), table, strict=True):
         number = instance_id // 1000
         if instance_id <= 1000 or not CITYSCAPES_CLASSES[number].evaluated:
             continue
@@ -127,8 +129,8 @@ def count_objects(
                 f"{where}{instance_id} is the id of an object, but {number}, "
                 f"{CITYSCAPES_CLASSES[number].name}, is stuff"
             )
-        in_category = counts[categories == categories[number]]
-        objects.append((number, *map(int, (counts.sum(), counts[number], in_category.sum()))))
+        in_category = found[categories == categories[number]]
+        objects.append((number, *map(int, (found.sum(), found[number], in_category.sum()))))
     return tuple(objects)
 
 
@@ -161,7 +163,8 @@ def panoptic_ground_truth(
             f"{where}instance ids go from {low} to {high}, beyond 0 to {LARGEST_INSTANCE_ID}; read "
             "*_gtFine_instanceIds.png"
         )
-    areas = np.bincount(instance_ids.ravel())
+    lengths, (values,) = runs_of(instance_ids)
+    areas = counts(values, lengths, (high + 1,))
     ids = np.flatnonzero(areas)
     classes = class_ids(ids)
     if bad := ids[classes >= len(CITYSCAPES_CLASSES)].tolist():
@@ -180,4 +183,4 @@ def panoptic_ground_truth(
     table = np.zeros(len(areas), np.int32)
     kept = [segment["id"] for segment in segments]
     table[kept] = kept
-    return table[instance_ids], segments
+    return np.repeat(table[values], lengths).reshape(instance_ids.shape), segments

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int32
+from jaxtyping import Integer
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.published.cityscapes import CityscapesImage
 from m2f_jax.image_files import open_image
 from m2f_jax.images import image_size, read_ids
 from m2f_jax.labels import CITYSCAPES
+from m2f_jax.png_pixels import mask_rows, stored
+from m2f_jax.rle import Encoding, encode_rle, encode_rows
 from m2f_jax.structures import Size
 
 from ..metrics.cityscapes_ids import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
@@ -136,9 +138,8 @@ class OfficialResults:
     def read(self, item: CityscapesImage) -> InstancePrediction:
         """One image's instances; a ValueError names a mask file that can't be read."""
         lines = self.lines[item.name]
-        masks = [read_mask(line.mask) for line in lines]
         return InstancePrediction(
-            np.stack(masks) if masks else [],
+            [read_mask(line.mask) for line in lines],
             np.array([line.label for line in lines], int),
             np.array([line.score for line in lines], float),
         )
@@ -205,10 +206,12 @@ def number(text: str, where: str) -> float:
         raise ValueError(f"{where} is {text!r:.80}, not a number") from error
 
 
-def read_mask(path: Path) -> Bool[np.ndarray, "H W"]:
-    """A mask: whatever isn't black when turned into 8-bit grey."""
+def read_mask(path: Path) -> Encoding:
+    """The run lengths of a mask: whatever isn't black when turned into 8-bit grey."""
     with open_image(path) as image:
-        return np.asarray(image.convert("L")) != 0
+        if (found := mask_rows(image)) is not None:
+            return encode_rows(found.rows, found.top, image.height)
+        return encode_rle(np.asarray(stored(image).convert("L")) != 0)
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,6 @@ class LabelMaps:
         """The file of an image."""
         return self.files[item.name]
 
-    def read(self, item: CityscapesImage) -> Int32[np.ndarray, "H W"]:
+    def read(self, item: CityscapesImage) -> Integer[np.ndarray, "H W"]:
         """One image's label ids; a ValueError names a file that isn't a map of ids."""
         return read_ids(self.files[item.name], "grey")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as coco_mask
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Integer, UInt8
 from markupsafe import Markup
 from PIL import Image
 
@@ -142,7 +142,7 @@ def draw_worst(
     return pictures
 
 
-def true_instances(instance_ids: Int[np.ndarray, "height width"]) -> InstanceSegmentation:
+def true_instances(instance_ids: Integer[np.ndarray, "height width"]) -> InstanceSegmentation:
     """Returns the objects that count, with score 1; labels are indices of the evaluated classes."""
     class_of_id = {label.id: k for k, label in enumerate(CLASSES)}
     ids, areas = np.unique(instance_ids, return_counts=True)

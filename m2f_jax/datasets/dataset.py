@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Int, Int32, Integer
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.examples import Example, Segments
@@ -76,8 +76,8 @@ class DatasetImage(Protocol):
 class CityscapesTruth(NamedTuple):
     """The ground truth of an image in Cityscapes' numbering."""
 
-    instance_ids: Int32[np.ndarray, "height width"]
-    label_ids: Int32[np.ndarray, "height width"] | None
+    instance_ids: Integer[np.ndarray, "height width"]
+    label_ids: Integer[np.ndarray, "height width"] | None
     """Only for the semantic task."""
 
 

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Integer, Shaped
 
+from ..pixel_runs import counts, runs_of
+
 TP, FP, FN = range(3)
 
 SegmentsInfo = Sequence[Mapping[str, Any]]
@@ -83,17 +85,16 @@ def intersections(
 ) -> Int[np.ndarray, "rows columns"]:
     """How many pixels every pair of segments shares; ids that are in no list count as void."""
 
-    def cells(
-        drawn: Integer[np.ndarray, "height width"], listed: Sequence[int], step: int
-    ) -> Int[np.ndarray, "height width"]:
-        table = np.zeros(max([int(drawn.max(initial=0)), *listed]) + 1, np.intp)
-        table[list(listed)] = np.arange(1, len(listed) + 1) * step
-        return table[drawn]
+    def places(
+        values: Integer[np.ndarray, "runs"], listed: Sequence[int]
+    ) -> Int[np.ndarray, "runs"]:
+        table = np.zeros(max([int(values.max(initial=0)), *listed]) + 1, np.intp)
+        table[list(listed)] = np.arange(1, len(listed) + 1)
+        return table[values]
 
     shape = len(gt_ids) + 1, len(ids) + 1
-    pairs = cells(gt_map, gt_ids, shape[1])
-    pairs += cells(segment_map, ids, 1)
-    return np.bincount(pairs.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+    lengths, (theirs, ours) = runs_of(gt_map, segment_map)
+    return counts(places(theirs, gt_ids) * shape[1] + places(ours, ids), lengths, shape)
 
 
 def match_segments(

@@ -25,21 +25,11 @@ from ..cityscapes_ids import (
     count_objects,
     refuse_train_ids,
 )
+from ..pixel_runs import counts, runs_of
 from .scores import ImageObjects, SemanticIoUResult, evaluate
 
 LARGEST_VALUE = 2**16 - 1  # of a pixel
 FORMAT = "SemanticIoU 1"  # what a file holds, and the version of its layout
-
-
-def joint_counts(
-    rows: Integer[np.ndarray, "height width"],
-    columns: Int[np.ndarray, "height width"],
-    shape: tuple[int, int],
-) -> Int[np.ndarray, "{shape[0]} {shape[1]}"]:
-    """How many pixels have each pair of values."""
-    pairs = rows.astype(np.intp) * shape[1]
-    pairs += columns
-    return np.bincount(pairs.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
 
 class SemanticIoU:
@@ -116,9 +106,10 @@ class SemanticIoU:
         if instance_ids is not None:
             maps["instance ids"] = instance_ids
         _check_maps(maps, where)
-        rows, columns = self._rows[label_ids], self._rows[prediction]
+        lengths, values = runs_of(*maps.values())
+        rows, columns = (self._rows[value] for value in values[:2])
         side = len(self.classes) + 1
-        table = joint_counts(rows, columns, (side, side))
+        table = counts(rows * side + columns, lengths, (side, side))
         for name, others in (("ground truth", table[-1]), ("prediction", table[:, -1])):
             if others.any():
                 self._refuse_values(maps[name], f"{where}the {name}")
@@ -127,7 +118,9 @@ class SemanticIoU:
             refuse_train_ids(table, f"{where}the prediction")
         elif instance_ids is not None:
             raise ValueError(f"{where}instance ids are for Cityscapes' label ids only")
-        objects = () if instance_ids is None else count_objects(instance_ids, columns, where)
+        objects = ()
+        if instance_ids is not None:
+            objects = count_objects(values[2], columns, lengths, where)
         self._extend(table, [ImageObjects(image, objects)], instance_ids is not None)
 
     def merge(self, other: "SemanticIoU"):
