@@ -17,6 +17,8 @@ if TYPE_CHECKING:
         TransformerDecoderConfig,
         VideoMask2FormerConfig,
     )
+    from m2f_jax.inference.export.onnx.running import OnnxSegmenter
+    from m2f_jax.inference.export.onnx.writing import export_onnx
     from m2f_jax.inference.export.running import ExportedSegmenter
     from m2f_jax.inference.export.writing import export_model
     from m2f_jax.inference.processor import FOR_DISPLAY, FOR_EVALUATION, ImageProcessor
@@ -52,6 +54,8 @@ _HOMES = {  # imported when first asked for, so that `m2f --help` needn't wait f
         "TransformerDecoderConfig",
         "VideoMask2FormerConfig",
     ),
+    "inference.export.onnx.running": ("OnnxSegmenter",),
+    "inference.export.onnx.writing": ("export_onnx",),
     "inference.export.running": ("ExportedSegmenter",),
     "inference.export.writing": ("export_model",),
     "inference.processor": ("FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor"),
@@ -78,6 +82,8 @@ __all__ = [  # noqa: RUF022 - one line per module, as above
     "FPNPixelDecoderConfig", "Mask2FormerConfig", "MaskFormerConfig", "MaskFormerDecoderConfig",
     "MaskFormerPixelDecoderConfig", "ModelConfig", "PixelDecoderConfig", "ResNetConfig",
     "SwinConfig", "TransformerDecoderConfig", "VideoMask2FormerConfig",
+    "OnnxSegmenter",
+    "export_onnx",
     "ExportedSegmenter",
     "export_model",
     "FOR_DISPLAY", "FOR_EVALUATION", "ImageProcessor",

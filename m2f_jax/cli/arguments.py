@@ -58,6 +58,8 @@ class Predict:
     """A file in COCO's format, whose images have the ids to use in predictions.json. Images that
     aren't in it are left out. Without it, an image's id is its path without the ending, or where
     all files are called by twelve digits, as COCO's are, this number."""
+    runtime: Literal["onnxruntime", "openvino"] | None = None
+    """What runs a file of m2f export that ends with .onnx; by default onnxruntime."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
     batch_size: Annotated[int, Between(1, 4096)] = 1
@@ -124,21 +126,27 @@ class Export:
     """Write a model as one compiled function of an image, which runs without the model's code.
 
     Writes FILE (StableHLO, from a uint8 image of one size to its segmentation) and FILE.safetensors
-    (the weights), for m2f predict --model FILE or for jax.export.deserialize.
+    (the weights), for m2f predict --model FILE or for jax.export.deserialize. If FILE ends with
+    .onnx, it is an ONNX file instead, for ONNX Runtime, OpenVINO and m2f predict.
     """
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A folder, a Hugging Face id or an authors' .pkl file."""
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Where to write, such as streets.m2f."""
+    """Where to write, such as streets.m2f or streets.onnx."""
     size: Annotated[str, tyro.conf.arg(metavar="HxW")]
     """Height and width of the images, in pixels."""
     task: TaskName | None = None
     """By default what the model was trained for."""
-    platforms: Annotated[str, tyro.conf.arg(metavar="NAME,...")] = "cuda,tpu,cpu"
-    """Where it is to run: some of cpu, cuda, rocm and tpu. This machine needn't have them."""
+    platforms: Annotated[str | None, tyro.conf.arg(metavar="NAME,...")] = None
+    """Where it is to run: some of cpu, cuda, rocm and tpu; by default cuda, tpu and cpu. This
+    machine needn't have them. Not for .onnx."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation and the weights; bfloat16 is for GPUs and TPUs."""
+    """Of the computation and the weights; bfloat16 is for GPUs and TPUs. Not for .onnx."""
+    network_only: bool = False
+    """Of .onnx: the network alone, from normalised pixels to class and mask logits."""
+    license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
+    """Of .onnx: the licence of the weights for its metadata, such as cc-by-nc-4.0."""
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
     labels: LabelsName = None

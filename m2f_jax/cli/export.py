@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from pathlib import Path
 
 from m2f_jax.cli.arguments import Export, parse_size
 from m2f_jax.cli.terminal.console import terminal
@@ -17,26 +18,64 @@ def run(command: Export) -> int:
     """Exports, and says what came out."""
     start = time.perf_counter()
     size = parse_size(command.size)
-    platforms = [name.strip() for name in command.platforms.split(",") if name.strip()]
+    as_onnx = command.file.endswith(".onnx")
+    platforms = platforms_of(command, as_onnx=as_onnx)
     check(command.file, size, command.task, platforms, overwrite=command.overwrite)
+    if as_onnx:
+        from m2f_jax.inference.export.onnx.writing import export_onnx  # needs an extra
     opened = load(command.source, command.dtype, labels=command.labels, revision=command.revision)
     processor = opened.processor
     if command.native:
         processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
-    header = export_model(
-        Segmenter(opened.model, processor),
-        command.file,
-        size,
-        command.task,
-        platforms=platforms,
-        overwrite=command.overwrite,
-    )
-    weights = arrays_file(command.file)
-    size_mib = weights.stat().st_size / MEBI
+    segmenter = Segmenter(opened.model, processor)
+    if as_onnx:
+        header = export_onnx(
+            segmenter,
+            command.file,
+            size,
+            command.task,
+            network_only=command.network_only,
+            license=command.license,
+            overwrite=command.overwrite,
+        )
+        written, size_mib = command.file, Path(command.file).stat().st_size / MEBI
+        what = "network alone" if command.network_only else header.task
+        about = f"{what} of images of {size[0]} x {size[1]} in float32, for ONNX Runtime, OpenVINO"
+        if command.license is None:
+            about += "\nits metadata state no licence; name one with --license, such as apache-2.0"
+    else:
+        header = export_model(
+            segmenter,
+            command.file,
+            size,
+            command.task,
+            platforms=platforms,
+            overwrite=command.overwrite,
+        )
+        weights = arrays_file(command.file)
+        written, size_mib = f"{command.file} and {weights}", weights.stat().st_size / MEBI
+        about = (
+            f"{header.task} of images of {size[0]} x {size[1]} in {header.dtype}, "
+            f"for {', '.join(header.platforms)}"
+        )
     terminal(errors=False).print(
-        f"{command.source} -> {command.file} and {weights} ({size_mib:.1f} MiB) in "
-        f"{time.perf_counter() - start:.1f} s\n"
-        f"{header.task} of images of {size[0]} x {size[1]} in {header.dtype}, "
-        f"for {', '.join(header.platforms)}",
+        f"{command.source} -> {written} ({size_mib:.1f} MiB) in "
+        f"{time.perf_counter() - start:.1f} s\n{about}",
     )
     return 0
+
+
+def platforms_of(command: Export, *, as_onnx: bool) -> list[str]:
+    """Returns where a .m2f file is to run, and refuses options of the other format.
+
+    Raises:
+        ValueError: the message names the option.
+    """
+    of_onnx = {"--network-only": command.network_only, "--license": command.license is not None}
+    of_m2f = {"--platforms": command.platforms is not None, "--dtype": command.dtype != "float32"}
+    for option, given in (of_m2f if as_onnx else of_onnx).items():
+        if given:
+            other = "that end with .onnx" if not as_onnx else "other than .onnx"
+            raise ValueError(f"{option} is for files {other}, not {command.file}; leave it out")
+    names = "cuda,tpu,cpu" if command.platforms is None else command.platforms
+    return [name.strip() for name in names.split(",") if name.strip()]

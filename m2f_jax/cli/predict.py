@@ -64,7 +64,6 @@ def run(command: Predict) -> int:
         complain(console, problem)
     if not found:
         return 1
-    open_model = open_exported if is_exported(command.model) else open_checkpoint
     model = open_model(command)
     if model.task == "semantic":
         id_dtype(model.labels)
@@ -104,6 +103,22 @@ class OpenedModel(NamedTuple):
     top_k: int | None  # None where the exported program fixes it
     weights: str  # a digest
     processor: str
+
+
+def open_model(command: Predict) -> OpenedModel:
+    """Opens a trained or an exported model.
+
+    Raises:
+        ValueError: a runtime is named for a model that isn't in an ONNX file.
+    """
+    if command.model.endswith(".onnx"):
+        return open_onnx(command)
+    if command.runtime is not None:
+        raise ValueError(
+            f"--runtime is for files that end with .onnx, not {command.model}; leave it out, or "
+            "write such a file with m2f export"
+        )
+    return (open_exported if is_exported(command.model) else open_checkpoint)(command)
 
 
 def open_checkpoint(command: Predict) -> OpenedModel:
@@ -155,9 +170,36 @@ def open_exported(command: Predict) -> OpenedModel:
     """
     segmenter = ExportedSegmenter.load(command.model, jax.local_devices())
     header = segmenter.header
+    refuse_settled(command, header.task, header.dtype)
+    return OpenedModel(segmenter, header.task, header.labels, header.dtype, None, header.digest, "")
+
+
+def open_onnx(command: Predict) -> OpenedModel:
+    """Opens an ONNX file that m2f export wrote.
+
+    Raises:
+        ValueError: something else is asked of it than what it was exported for.
+    """
+    from m2f_jax.inference.export.onnx.running import OnnxSegmenter  # needs an extra
+
+    runtime = command.runtime or "onnxruntime"
+    segmenter = OnnxSegmenter.load(command.model, runtime, command.dtype or "float32")
+    header, dtype = segmenter.header, segmenter.dtype
+    refuse_settled(command, header.task, dtype)
+    return OpenedModel(
+        segmenter, header.task, header.labels, dtype, None, segmenter.digest, runtime
+    )
+
+
+def refuse_settled(command: Predict, task: str, dtype: str):
+    """Refuses options that say something else than what was settled when a model was exported.
+
+    Raises:
+        ValueError: the message names the option.
+    """
     for name, asked, there in (
-        ("--task", command.task, header.task),
-        ("--dtype", command.dtype, header.dtype),
+        ("--task", command.task, task),
+        ("--dtype", command.dtype, dtype),
         ("--native", command.native or None, None),
         ("--tile", command.tile, None),
         ("--batch-size", None if command.batch_size == 1 else command.batch_size, None),
@@ -171,7 +213,6 @@ def open_exported(command: Predict) -> OpenedModel:
                 f"{command.model}: {name} was settled when the model was exported{value}; leave it "
                 "out, or export the model again"
             )
-    return OpenedModel(segmenter, header.task, header.labels, header.dtype, None, header.digest, "")
 
 
 def settings_of(command: Predict, model: OpenedModel) -> dict[str, Any]:

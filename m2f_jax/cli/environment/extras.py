@@ -9,6 +9,10 @@ EXTRAS = {
     "tensorboardX": "train",
     "faster_coco_eval": "coco",
     "hotcoco": "coco",
+    "google": "onnx",  # protobuf, which comes with onnx
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "openvino": "onnx",
 }
 
 

@@ -282,53 +282,30 @@ class ExportedInput(NamedTuple):
     bucket: None = None  # all images are of one size
 
 
-class ExportedSegmenter:
+class OneSizeSegmenter:
     """An exported model as a function of an image, like a `Segmenter` for one size and task.
 
-    Resizing, network and post-processing are one compiled program. Several devices take an image
-    each.
-
     Attributes:
+        path: its file.
         header: its task, classes, image size and more.
-        devices: where it runs.
     """
-
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        header: Header,
-        exported: jax.export.Exported,
-        arrays: dict[str, np.ndarray],
-        devices: Sequence[Any],
-    ):
-        self.path, self.header, self.devices = path, header, tuple(devices)
-        self._arrays = [jax.device_put(arrays, device) for device in self.devices]
-        self._program = jax.jit(exported.call)
 
     @property
     def capacity(self) -> int:
-        """The number of images that `submit` takes at a time: one on each device."""
-        return len(self.devices)
+        """The number of images that `submit` takes at a time."""
+        return 1
 
-    @classmethod
-    def load(
-        cls, path: str | os.PathLike, devices: Sequence[Any] | None = None
-    ) -> "ExportedSegmenter":
-        """Opens what `export_model` or `m2f export` wrote.
+    def __init__(self, path: str | os.PathLike, header: Any):
+        self.path, self.header = path, header
+
+    def start(self, batch: Sequence[ExportedInput], limit: np.float32) -> list[Mapping[str, Any]]:
+        """Starts on up to `capacity` images, and returns the arrays that each will give.
 
         Args:
-            path: FILE; FILE.safetensors lies beside it.
-            devices: where to run it; by default on the first device of this process.
-
-        Raises:
-            FileNotFoundError: one of the files is missing.
-            ValueError: a byte of a file has changed, one is of another export, the program is of a
-                newer version, or wasn't exported for the platform of the devices.
+            batch: the images.
+            limit: the least score, for instances alone.
         """
-        path = Path(path)
-        devices = tuple(devices or jax.local_devices()[:1])
-        header, exported, arrays = read_exported(path, devices)
-        return cls(path, header, exported, arrays, devices)
+        raise NotImplementedError
 
     def __call__(
         self, image: ImageSource, task: Task | None = None, *, threshold: float | None = None
@@ -371,7 +348,7 @@ class ExportedSegmenter:
         *,
         threshold: float | None = None,
     ) -> list[Pending]:
-        """Starts the devices on up to one image each, and returns at once; as when called.
+        """Starts on up to `capacity` images, and returns; as when called.
 
         Raises:
             ValueError: the task is another one than the model was exported for.
@@ -386,12 +363,67 @@ class ExportedSegmenter:
             "panoptic": collect_panoptic,
             "semantic": collect_semantic,
         }[self.header.task]
-        limit = [np.float32(threshold or 0)] if self.header.task == "instance" else []
-        found = [
-            self._program(arrays, jax.device_put(image.pixels, device), *limit)
+        found = self.start(batch, np.float32(threshold or 0))
+        return [Pending(functools.partial(collect, result)) for result in found]
+
+
+class ExportedSegmenter(OneSizeSegmenter):
+    """A model in a file of `m2f export FILE.m2f`.
+
+    Resizing, network and post-processing are one compiled program. Several devices take an image
+    each.
+
+    Attributes:
+        path: its file.
+        header: its task, classes, image size and more.
+        devices: where it runs.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        header: Header,
+        exported: jax.export.Exported,
+        arrays: dict[str, np.ndarray],
+        devices: Sequence[Any],
+    ):
+        super().__init__(path, header)
+        self.devices = tuple(devices)
+        self._arrays = [jax.device_put(arrays, device) for device in self.devices]
+        self._program = jax.jit(exported.call)
+
+    @property
+    def capacity(self) -> int:
+        """The number of images that `submit` takes at a time: one on each device."""
+        return len(self.devices)
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, devices: Sequence[Any] | None = None
+    ) -> "ExportedSegmenter":
+        """Opens what `export_model` or `m2f export` wrote.
+
+        Args:
+            path: FILE; FILE.safetensors lies beside it.
+            devices: where to run it; by default on the first device of this process.
+
+        Raises:
+            FileNotFoundError: one of the files is missing.
+            ValueError: a byte of a file has changed, one is of another export, the program is of a
+                newer version, or wasn't exported for the platform of the devices.
+        """
+        path = Path(path)
+        devices = tuple(devices or jax.local_devices()[:1])
+        header, exported, arrays = read_exported(path, devices)
+        return cls(path, header, exported, arrays, devices)
+
+    def start(self, batch: Sequence[ExportedInput], limit: np.float32) -> list[Mapping[str, Any]]:
+        """Starts the devices on up to one image each, and returns at once."""
+        more = [limit] if self.header.task == "instance" else []
+        return [
+            self._program(arrays, jax.device_put(image.pixels, device), *more)
             for image, arrays, device in zip(batch, self._arrays, self.devices, strict=False)
         ]
-        return [Pending(functools.partial(collect, result)) for result in found]
 
 
 def check_platform(path: Path, header: Header, devices: Sequence[Any]):
@@ -410,7 +442,7 @@ def check_platform(path: Path, header: Header, devices: Sequence[Any]):
         )
 
 
-def collect_instances(found: dict[str, jax.Array]) -> InstanceSegmentation:
+def collect_instances(found: Mapping[str, Any]) -> InstanceSegmentation:
     """Fetches instances from the device; those that count come first in its table."""
     count = int(np.count_nonzero(found["valid"]))
     _, height, width = found["masks"].shape
@@ -424,7 +456,7 @@ def collect_instances(found: dict[str, jax.Array]) -> InstanceSegmentation:
     )
 
 
-def collect_panoptic(found: dict[str, jax.Array]) -> PanopticSegmentation:
+def collect_panoptic(found: Mapping[str, Any]) -> PanopticSegmentation:
     """Fetches a panoptic map from the device; row i of its table is segment i + 1."""
     table = {key: np.asarray(value) for key, value in found.items()}
     segments = tuple(
@@ -439,6 +471,6 @@ def collect_panoptic(found: dict[str, jax.Array]) -> PanopticSegmentation:
     return PanopticSegmentation(segment_map=table["segment_map"], segments=segments)
 
 
-def collect_semantic(found: dict[str, jax.Array]) -> np.ndarray:
+def collect_semantic(found: Mapping[str, Any]) -> np.ndarray:
     """Fetches class indices from the device, int32 [H, W]."""
     return np.asarray(found["class_map"])

@@ -1,0 +1,305 @@
+"""A traced program as an ONNX graph.
+
+The program's jaxpr is gone through once. What depends on no input is computed at once and becomes a
+constant; everything else becomes nodes. Calls, checkpoints and choices by platform (the default is
+taken) are resolved on the way, and loops of known length are unrolled.
+
+A value may stand for a larger array than it holds: axes that were only broadcast have the length 1
+in the file, as ONNX broadcasts by itself.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+import onnx
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from onnx import helper, numpy_helper
+
+OPSET = 20
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+}
+IDENTITIES = {"stop_gradient", "optimization_barrier", "copy", "copy_p", "reduce_precision"}
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A value that is computed when the file runs.
+
+    Attributes:
+        name: in the graph.
+        held: its shape in the graph, with 1 where it is only broadcast.
+        shape: what it stands for.
+        dtype: of both.
+    """
+
+    name: str
+    held: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+Value = Symbol | np.ndarray
+Operator = Callable[["Graph", JaxprEqn, Sequence[Value]], Any]
+
+
+class Graph:
+    """Nodes and constants in the making, of a model or of a loop's body.
+
+    Args:
+        operators: how to write each primitive.
+        names: of constants, by the id of their arrays.
+        outer: the graph around a loop's body, which has the constants.
+    """
+
+    def __init__(
+        self,
+        operators: Mapping[str, Operator],
+        names: Mapping[int, str] | None = None,
+        outer: "Graph | None" = None,
+    ):
+        self.operators = operators
+        self.nodes: list[onnx.NodeProto] = []
+        self.top: Graph = outer.top if outer else self
+        self.scope: str = outer.scope if outer else ""
+        if outer is None:
+            self.names = dict(names or {})
+            self.counters: dict[str, itertools.count] = {}
+            self.constants: dict[Any, tuple[str, np.ndarray]] = {}
+            self.kept: list[np.ndarray] = []  # so that no id is used twice
+
+    def fresh(self, kind: str) -> str:
+        """Returns a new name within the present part of the network."""
+        stem = f"{self.scope}/{kind}".lstrip("/")
+        number = next(self.top.counters.setdefault(stem, itertools.count()))
+        return f"{stem}_{number}" if number else stem
+
+    def derive(self, array: np.ndarray, source: Any, kind: str) -> np.ndarray:
+        """Names what is made of a named constant."""
+        if (name := self.top.names.get(id(source))) is not None:
+            self.top.names.setdefault(id(array), f"{name}.{kind}")
+            self.top.kept.append(array)
+        return array
+
+    def constant(self, array: np.ndarray) -> str:
+        """Returns the name of a constant, which is stored once."""
+        array = np.asarray(array)
+        small = array.size <= 64
+        key = (array.dtype.str, array.shape, array.tobytes()) if small else id(array)
+        if key not in self.top.constants:
+            name = self.top.names.get(id(array)) or self.fresh("constant")
+            if any(name == taken for taken, _ in self.top.constants.values()):
+                name = self.fresh("constant")
+            self.top.constants[key] = name, array
+        return self.top.constants[key][0]
+
+    def add(
+        self, kind: str, inputs: Sequence[Any], shape: Sequence[int], dtype: Any, **attributes: Any
+    ) -> Symbol:
+        """Adds a node of one result; inputs are values, or None where one is left out."""
+        return self.add_many(kind, inputs, [(shape, dtype)], **attributes)[0]
+
+    def add_many(
+        self,
+        kind: str,
+        inputs: Sequence[Any],
+        results: Sequence[tuple[Sequence[int], Any]],
+        **attributes: Any,
+    ) -> list[Symbol]:
+        """Adds a node; `results` are shapes and dtypes."""
+        name = self.fresh(kind)
+        outputs = [f"{name}:{i}" if i else name for i in range(len(results))]
+        read = ["" if x is None else self.name_of(x) for x in inputs]
+        self.nodes.append(helper.make_node(kind, read, outputs, name=name, **attributes))
+        return [
+            Symbol(output, tuple(shape), tuple(shape), np.dtype(dtype))
+            for output, (shape, dtype) in zip(outputs, results, strict=True)
+        ]
+
+    def name_of(self, value: Value) -> str:
+        """Returns the name of a value, which is stored if it is a constant."""
+        return value.name if isinstance(value, Symbol) else self.constant(value)
+
+    def dense(self, value: Value) -> Value:
+        """Returns a value that holds all that it stands for."""
+        if not isinstance(value, Symbol):
+            return value if not is_view(value) else np.asarray(value, order="C")
+        if value.held == value.shape:
+            return value
+        target = np.array(value.shape, np.int64)
+        return self.add("Expand", [value, target], value.shape, value.dtype)
+
+    def run(self, jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Value]) -> list[Value]:
+        """Adds a jaxpr, and returns its results."""
+        values: dict[Any, Value] = {}
+
+        def read(variable: Any) -> Value:
+            if isinstance(variable, Literal):
+                return np.asarray(variable.val, variable.aval.dtype)  # pyright: ignore[reportAttributeAccessIssue]
+            return values[variable]
+
+        variables = [*jaxpr.constvars, *jaxpr.invars]
+        for variable, value in zip(variables, [*consts, *arguments], strict=True):
+            values[variable] = value if isinstance(value, Symbol) else np.asarray(value)
+            if not isinstance(value, Symbol):
+                self.derive(values[variable], value, "")
+        for equation in jaxpr.eqns:
+            outer = self.scope
+            stack = str(equation.source_info.name_stack)
+            if stack:
+                self.scope = f"{outer}/{re.sub(r'[^A-Za-z0-9_./]', '_', stack)}"
+            try:
+                results = self.write(equation, [read(x) for x in equation.invars])
+            finally:
+                self.scope = outer
+            if not equation.primitive.multiple_results and not isinstance(results, list):
+                results = [results]
+            for variable, value in zip(equation.outvars, results, strict=True):
+                values[variable] = value if isinstance(value, Symbol) else np.asarray(value)
+        return [read(x) for x in jaxpr.outvars]
+
+    def call(self, closed: ClosedJaxpr | Jaxpr, arguments: Sequence[Value]) -> list[Value]:
+        """Adds a function's body."""
+        if isinstance(closed, ClosedJaxpr):
+            return self.run(closed.jaxpr, closed.consts, arguments)
+        return self.run(closed, (), arguments)
+
+    def write(self, equation: JaxprEqn, inputs: list[Value]) -> Any:
+        """Computes an equation, or adds its nodes.
+
+        Raises:
+            NotImplementedError: nobody has written down the primitive's operators.
+        """
+        name = equation.primitive.name
+        if name == "platform_index":
+            return np.int32(equation.params["platforms"].index(None))
+        if name == "cond" and not isinstance(inputs[0], Symbol):
+            return self.call(equation.params["branches"][int(inputs[0])], inputs[1:])
+        if name in IDENTITIES:
+            return list(inputs)
+        known = not any(isinstance(x, Symbol) for x in inputs)
+        if known and (name not in CALLS or name == "scan"):
+            return self.compute(equation, inputs)
+        if name in self.operators:
+            return self.operators[name](self, equation, inputs)
+        if name in CALLS:
+            if equation.params.get("name") == "_softmax" and (
+                found := softmax(self, equation, inputs)
+            ):
+                return found
+            return self.call(equation.params[CALLS[name]], inputs)
+        raise NotImplementedError(
+            f"the primitive {name} has no ONNX form in m2f_jax/inference/export/onnx/operators.py"
+        )
+
+    def compute(self, equation: JaxprEqn, inputs: list[Value]) -> Any:
+        """Computes what depends on no input; what is only broadcast takes no memory."""
+        [first, *_] = [*inputs, None]
+        name, params = equation.primitive.name, equation.params
+        if name == "broadcast_in_dim":
+            axes = [1] * len(params["shape"])
+            for place, length in zip(params["broadcast_dimensions"], np.shape(first), strict=True):
+                axes[place] = length
+            return np.broadcast_to(np.reshape(first, axes), params["shape"])
+        with jax.ensure_compile_time_eval():
+            found = equation.primitive.bind(*inputs, **params)
+        found = jax.tree.map(np.asarray, found)
+        return self.derive(found, first, name) if isinstance(found, np.ndarray) else found
+
+
+def softmax(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value] | None:
+    """Adds `jax.nn.softmax` as one node, which the runtimes compute faster than its parts."""
+    [body] = [equation.params[CALLS[equation.primitive.name]]]
+    axes = {
+        e.params["axes"]
+        for e in getattr(body, "jaxpr", body).eqns
+        if e.primitive.name == "reduce_max"
+    }
+    if len(axes) != 1 or len(inputs) != 1 or len(next(iter(axes))) != 1:
+        return None
+    [[axis]] = axes
+    x = graph.dense(inputs[0])
+    return [graph.add("Softmax", [x], x.shape, x.dtype, axis=axis)]
+
+
+def is_view(array: np.ndarray) -> bool:
+    """Returns whether an axis of an array is only broadcast."""
+    return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
+
+
+def write_graph(
+    closed: ClosedJaxpr,
+    operators: Mapping[str, Operator],
+    inputs: Mapping[str, jax.ShapeDtypeStruct],
+    outputs: Sequence[str],
+    constants: Mapping[str, Any],
+) -> onnx.ModelProto:
+    """Returns a program as an ONNX model.
+
+    Args:
+        closed: takes the constants, in order, and then the inputs.
+        operators: how to write each primitive.
+        inputs: shapes and dtypes by name.
+        outputs: the results' names.
+        constants: what is known before, by name.
+    """
+    arrays = {name: np.asarray(x) for name, x in constants.items()}
+    graph = Graph(operators, {id(x): name for name, x in arrays.items()})
+    symbols = [
+        Symbol(name, tuple(x.shape), tuple(x.shape), np.dtype(x.dtype))
+        for name, x in inputs.items()
+    ]
+    results = graph.run(closed.jaxpr, closed.consts, [*arrays.values(), *symbols])
+    declared = []
+    for name, value in zip(outputs, results, strict=True):
+        value = graph.dense(value)
+        graph.nodes.append(helper.make_node("Identity", [graph.name_of(value)], [name], name=name))
+        declared.append(info(name, value.dtype, value.shape))
+    proto = helper.make_graph(
+        graph.nodes,
+        "m2f_jax",
+        [info(x.name, x.dtype, x.shape) for x in symbols],
+        declared,
+        [numpy_helper.from_array(np.asarray(x, order="C"), name) for name, x in stored(graph)],
+    )
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = 9  # of that opset
+    model.producer_name = "m2f-jax"
+    return model
+
+
+def stored(graph: Graph) -> list[tuple[str, np.ndarray]]:
+    """Returns the constants that a node reads."""
+    used = set()
+
+    def read(nodes: Any):
+        for node in nodes:
+            used.update(node.input)
+            for attribute in node.attribute:
+                if attribute.HasField("g"):
+                    used.update(output.name for output in attribute.g.output)
+                    read(attribute.g.node)
+
+    read(graph.nodes)
+    return [(name, array) for name, array in graph.constants.values() if name in used]
+
+
+def info(name: str, dtype: Any, shape: Sequence[int] | None) -> onnx.ValueInfoProto:
+    """Returns the declaration of an input or output."""
+    return helper.make_tensor_value_info(name, onnx_dtype(dtype), shape)
+
+
+def onnx_dtype(dtype: Any) -> int:
+    """Returns ONNX's number of a dtype."""
+    return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

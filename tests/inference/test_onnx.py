@@ -1,0 +1,192 @@
+"""ONNX files compute what the Segmenter computes, in both runtimes, and odd ones are refused."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+from PIL import Image
+
+from m2f_jax.cli import main
+from m2f_jax.inference.export.onnx.running import OnnxSegmenter
+from m2f_jax.inference.export.onnx.writing import export_onnx, write
+from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.structures import Predictions
+from tests.inference.test_export import PROCESSOR, SIZE, TASKS, picture, same
+
+RUNTIMES = ("onnxruntime", "openvino")
+
+
+@pytest.fixture(scope="module")
+def segmenter(micro):
+    return Segmenter(micro, PROCESSOR)
+
+
+@pytest.fixture(scope="module")
+def files(segmenter, tmp_path_factory):
+    """One ONNX file per task."""
+    folder = tmp_path_factory.mktemp("onnx")
+    for task in TASKS:
+        export_onnx(segmenter, folder / f"{task}.onnx", SIZE, task, license="apache-2.0")
+        onnx.checker.check_model(str(folder / f"{task}.onnx"), full_check=True)
+    return {task: folder / f"{task}.onnx" for task in TASKS}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("task", TASKS)
+def test_equals_the_segmenter(segmenter, files, task, runtime):
+    opened = OnnxSegmenter.load(files[task], runtime)
+    assert opened.header.labels == segmenter.config.labels
+    assert opened.header.license == "apache-2.0"
+    same(opened(picture()), segmenter(picture(), task))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_thresholds_are_chosen_when_it_runs(segmenter, files, runtime):
+    opened = OnnxSegmenter.load(files["instance"], runtime)
+    scores = segmenter(picture()).scores
+    middle = float(scores[1:3].mean())  # between two of them
+    assert scores[1] > middle > scores[2]
+    same(opened(picture(), threshold=middle), segmenter(picture(), threshold=middle))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_semantic_only_models(micro, tmp_path, runtime):
+    segmenter = Segmenter(micro, ImageProcessor(resize_scores=True))
+    export_onnx(segmenter, tmp_path / "x.onnx", (64, 64), "semantic")
+    image = picture((64, 64))
+    same(OnnxSegmenter.load(tmp_path / "x.onnx", runtime)(image), segmenter(image, "semantic"))
+
+
+def test_the_network_alone(micro, segmenter, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    path = tmp_path / "network.onnx"
+    export_onnx(segmenter, path, (32, 64), network_only=True)
+    pixels = np.random.default_rng(0).normal(size=(1, 32, 64, 3)).astype(np.float32)
+    session = runtime.InferenceSession(str(path))
+    found = session.run(["class_logits", "mask_logits"], {"pixel_values": pixels})
+    want: Predictions = micro(pixels)
+    np.testing.assert_allclose(found[0], want.class_logits, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(found[1], want.mask_logits, rtol=0, atol=2e-4)
+    with pytest.raises(ValueError, match=r"network\.onnx is the network alone \(--network-only\)"):
+        OnnxSegmenter.load(path)
+
+
+def test_names_are_those_of_the_network(files):
+    graph = onnx.load(files["semantic"]).graph
+    assert any(x.name.startswith("decoder.class_head.kernel") for x in graph.initializer)
+    for part in ("backbone/", "pixel_decoder/", "decoder/"):
+        assert any(x.name.startswith(part) for x in graph.node)
+    assert len({x.name for x in graph.node}) == len(graph.node)
+
+
+def test_the_command_line(files, tmp_path, capsys, segmenter):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    arguments = [str(tmp_path / "a.png"), "--model", str(files["panoptic"])]
+    for runtime in RUNTIMES:
+        out = tmp_path / runtime
+        assert main(["predict", *arguments, "--out", str(out), "--runtime", runtime]) == 0
+        with Image.open(out / "maps" / "a.png") as png:
+            want = segmenter(picture(), "panoptic").to_rgb()
+            np.testing.assert_array_equal(np.asarray(png), want)
+    capsys.readouterr()
+    for more, message in (
+        (["--task", "semantic"], "--task was settled when the model was exported, panoptic"),
+        (["--dtype", "bfloat16"], "onnxruntime computes in float32, not bfloat16; take openvino"),
+        (["--top-k", "3"], "--top-k was settled"),
+    ):
+        assert main(["predict", *arguments, "--out", str(tmp_path / "no"), *more]) == 1
+        assert message in capsys.readouterr().err
+    model = ["export", "streets", str(tmp_path / "x.onnx"), "--size", "32x64"]
+    for more, message in (
+        (["--platforms", "cpu"], "--platforms is for files other than .onnx"),
+        (["--dtype", "bfloat16"], "--dtype is for files other than .onnx"),
+    ):
+        assert main([*model, *more]) == 1
+        assert message in capsys.readouterr().err
+    other = ["export", "streets", str(tmp_path / "x.m2f"), "--size", "32x64", "--network-only"]
+    assert main(other) == 1
+    assert "--network-only is for files that end with .onnx" in capsys.readouterr().err
+    predict = ["predict", str(tmp_path / "a.png"), "--runtime", "openvino"]
+    assert main([*predict, "--out", str(tmp_path / "no")]) == 1
+    assert "--runtime is for files that end with .onnx, not streets" in capsys.readouterr().err
+
+
+def changed(files, folder, change):
+    """One of the ONNX files after a change of its message."""
+    model = onnx.load(files["semantic"])
+    change(model)
+    write(folder / "copy.onnx", model)
+    return folder / "copy.onnx"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("format", 99, r"metadata\.m2f_jax isn't of format 1; upgrade"),
+        ("task", "banana", r"metadata\.m2f_jax\.task has the value 'banana'"),
+        ("task", "panoptic", r"the outputs are class_map, and those of panoptic are"),
+        ("size", [50, 81], r"the input image has the shape \[50, 80, 3\], and by its header"),
+        ("size", [0, 80], r"size must be from 1 to 65536"),
+        ("labels", [], r"labels is empty"),
+        ("labels", [{"id": 1}], r"metadata\.m2f_jax\.labels\[0\] lacks the field"),
+        ("top_k", 1e400, r"metadata\.m2f_jax\.top_k has the value inf"),
+        ("overlap_threshold", 2, r"overlap_threshold must be from 0 to 1"),
+        ("more", 1, r"metadata\.m2f_jax has no field more"),
+    ],
+)
+def test_headers_that_make_no_sense(files, tmp_path, field, value, message):
+    def change(model):
+        [entry] = model.metadata_props
+        entry.value = json.dumps(json.loads(entry.value) | {field: value})
+
+    with pytest.raises(ValueError, match=rf"copy\.onnx:? .*{message}"):
+        OnnxSegmenter.load(changed(files, tmp_path, change))
+
+
+def outside(model):
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.metadata_props.pop(), r"has 0 entries m2f_jax in its metadata"),
+        (lambda m: m.opset_import.add(domain="evil", version=1), r"needs operators of 'evil'"),
+        (lambda m: m.functions.add(name="f"), r"defines functions of its own"),
+        (outside, r"lie in '\.\./\.\./secret' instead of copy\.onnx\.data"),
+        (lambda m: m.graph.output[0].type.tensor_type.ClearField("shape"), r"has the shape \[\]"),
+        (lambda m: setattr(m.graph.node[0], "op_type", "Toast"), r"onnxruntime can't read it"),
+    ],
+)
+def test_files_of_others(files, tmp_path, change, message):
+    with pytest.raises(ValueError, match=rf"copy\.onnx:? .*{message}"):
+        OnnxSegmenter.load(changed(files, tmp_path, change))
+
+
+def test_files_that_are_none(files, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.onnx is missing; m2f export writes"):
+        OnnxSegmenter.load(tmp_path / "none.onnx")
+    path = tmp_path / "half.onnx"
+    path.write_bytes(files["semantic"].read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"half\.onnx isn't an ONNX file, or is damaged"):
+        OnnxSegmenter.load(path)
+
+
+def test_labels_that_are_too_few_are_noticed(files, tmp_path):
+    def change(model):
+        [entry] = model.metadata_props
+        values = json.loads(entry.value)
+        entry.value = json.dumps(values | {"labels": values["labels"][:1]})
+
+    opened = OnnxSegmenter.load(changed(files, tmp_path, change))
+    with pytest.raises(ValueError, match=r"labels names 1 classes, and the program found number"):
+        opened(picture())
+
+
+def test_files_that_are_there_already(segmenter, files):
+    with pytest.raises(FileExistsError, match=r"semantic\.onnx exists already"):
+        export_onnx(segmenter, files["semantic"], SIZE)
