@@ -134,7 +134,7 @@ def not_black(rows: UInt8[np.ndarray, "rows bytes"], png: Png) -> Bool[np.ndarra
     if png.bits == 8:
         return rows != 0
     bits = np.unpackbits(rows, axis=1).reshape(len(rows), -1, png.bits)
-    return bits.any(axis=2)[:, : png.width]
+    return (bits.max(axis=2) != 0)[:, : png.width]
 
 
 def unfiltered(
