@@ -32,6 +32,7 @@ from m2f_jax.inference.video_segmenter import VideoSegmenter
 from m2f_jax.labels import Label
 
 from .instances_on_device import count_instances, region_input
+from .metrics.coco.tool import Tool
 from .metrics.instances.region_tables import Regions
 from .metrics.metric import Metric
 from .predictions.exports import finish_panoptic, finish_results
@@ -102,6 +103,7 @@ def evaluate(
     tables: str | os.PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
     source: str | None = None,
+    tool: Tool | None = None,
     processes: bool = True,
     progress: Progress | None = None,
     on_start: Callable[[int, int], None] | None = None,
@@ -122,6 +124,7 @@ def evaluate(
             other data never share tables.
         source: the hub id or path of the model, from which the authors' scores are known where
             published models are configured alike.
+        tool: computes COCO's mask AP, see `CocoMaskAP`.
         processes: the processes of `jax.distributed` share the images: all of them call this
             function, and all get the same outcome. False: this process evaluates all images.
         progress: called after each image with its entry of `dataset.images`, and with its error.
@@ -140,7 +143,7 @@ def evaluate(
     task = task or dataset.task
     place = None if export is None else export_folder(Path(export), dataset, task)
     labels = segmenter.config.labels
-    evaluation, files = checked_evaluation(dataset, task, labels, limit, place)
+    evaluation, files = checked_evaluation(dataset, task, labels, limit, place, tool)
     count = len(dataset.images[:limit])
     settings = dict(settings or {})
     with contextlib.ExitStack() as stack:
@@ -182,9 +185,13 @@ def evaluate(
         if failed:
             raise EvaluationError(failed, count, failures)
         check_same([json.loads(text) for text in exchanged(json.dumps(settings).encode())])
-        metric = empty(evaluation)
-        for part in exchanged(to_bytes(merged(evaluation, folder, ours))):
-            metric.merge(from_bytes(evaluation, part))
+        own = merged(evaluation, folder, ours)
+        if processes and jax.process_count() > 1:
+            metric = empty(evaluation)
+            for part in exchange(to_bytes(own)):
+                metric.merge(from_bytes(evaluation, part))
+        else:
+            metric = own
     result = metric.result()
     evaluated = Evaluated(
         task=task,
@@ -210,6 +217,7 @@ def checked_evaluation(
     labels: Sequence[Label],
     limit: int | None = None,
     export: Path | None = None,
+    tool: Tool | None = None,
 ) -> tuple[Evaluation, list[Path]]:
     """Returns the evaluation of a model's classes and its files, checked but for their pixels.
 
@@ -217,7 +225,8 @@ def checked_evaluation(
         FileNotFoundError: files are missing.
         ValueError: the classes or the annotations don't fit.
     """
-    evaluation = evaluation_of(dataset, task, matched_labels(labels, dataset, task), export)
+    matched = matched_labels(labels, dataset, task)
+    evaluation = evaluation_of(dataset, task, matched, export, tool)
     files = files_of(dataset, task, len(dataset.images[:limit]))
     evaluation.empty()  # reads COCO's annotations
     return evaluation, files

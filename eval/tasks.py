@@ -36,6 +36,7 @@ from .instances_on_device import CountedInstances
 from .metrics.cityscapes_ids import panoptic_ground_truth
 from .metrics.coco.annotations import CocoAnnotations
 from .metrics.coco.mask_ap import CocoMaskAP
+from .metrics.coco.tool import Tool
 from .metrics.coco.track_ap import TrackAP
 from .metrics.instances.cityscapes_ap import CityscapesInstanceAP
 from .metrics.instances.region_tables import Regions
@@ -62,12 +63,14 @@ class InstanceEvaluation:
         dataset: the ground truth.
         labels: the category of each of the model's classes.
         export: a folder for the predictions in the official format.
+        tool: computes COCO's mask AP, see `CocoMaskAP`.
     """
 
     task: ClassVar[Task] = "instance"
     dataset: Dataset
     labels: tuple[Label, ...]
     export: Path | None = None
+    tool: Tool | None = None
 
     def truth(self, index: int) -> Regions | None:
         """Returns an image's regions; None for COCO's rules, where all objects are in memory."""
@@ -126,13 +129,13 @@ class InstanceEvaluation:
         if self.dataset.rules == "cityscapes":
             return CityscapesInstanceAP()
         # Images without detections don't count, since a part of the data may be evaluated.
-        return CocoMaskAP(coco_annotations(self.dataset), images="added")
+        return CocoMaskAP(coco_annotations(self.dataset), self.tool, images="added")
 
     def load(self, path: Path) -> CityscapesInstanceAP | CocoMaskAP:
         """Reads a metric that was saved."""
         if self.dataset.rules == "cityscapes":
             return CityscapesInstanceAP.load(path)
-        return CocoMaskAP.load(path, coco_annotations(self.dataset))
+        return CocoMaskAP.load(path, coco_annotations(self.dataset), self.tool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,7 +307,6 @@ _ANNOTATIONS: collections.deque[tuple[Any, CocoAnnotations]] = collections.deque
 
 Evaluation = InstanceEvaluation | PanopticEvaluation | SemanticEvaluation | TrackEvaluation
 EVALUATIONS = {
-    "instance": InstanceEvaluation,
     "panoptic": PanopticEvaluation,
     "semantic": SemanticEvaluation,
 }
@@ -315,11 +317,14 @@ def evaluation_of(
     task: Task,
     labels: Sequence[Label] | None = None,
     export: Path | None = None,
+    tool: Tool | None = None,
 ) -> Evaluation:
     """The evaluation of a task, by default of predictions in the data set's own categories."""
     labels = tuple(dataset.categories if labels is None else labels)
     if isinstance(dataset, YtvisDataset):
         return TrackEvaluation(dataset, labels, export)
+    if task == "instance":
+        return InstanceEvaluation(dataset, labels, export, tool)
     return EVALUATIONS[task](dataset, labels, export)
 
 

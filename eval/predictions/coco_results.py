@@ -143,13 +143,13 @@ def by_image(columns: Columns, names: Iterable[str]) -> dict[str, Results]:
     places = {name: place for place, name in enumerate(names)}
     owners = np.array([places[name] for name in columns.names], int)
     order = np.argsort(owners, kind="stable")
-    ends = np.cumsum(np.bincount(owners, minlength=len(places)))[:-1]
+    ends = np.cumsum(np.bincount(owners, minlength=len(places)))
     numbers, labels, scores, counts = columns.results
-    arrays = [np.split(column[order], ends) for column in (numbers, labels, scores)]
-    sorted_counts = iter([counts[k] for k in order.tolist()])
+    arrays = [np.split(column[order], ends)[:-1] for column in (numbers, labels, scores)]
+    ordered = iter([counts[k] for k in order.tolist()])
     return {
-        name: Results(*parts, list(itertools.islice(sorted_counts, len(parts[0]))))
-        for name, *parts in zip(places, *arrays, strict=True)
+        name: Results(k, label, score, list(itertools.islice(ordered, len(k))))
+        for name, k, label, score in zip(places, *arrays, strict=True)
     }
 
 
@@ -162,12 +162,12 @@ def columns_of(
     otherwise, and perhaps wrong.
     """
     try:
-        ids, labels, scores, masks = (
+        ids, labels, masks, scores = (
             list(map(operator.itemgetter(key), entries)) for key in (*KEYS, "score")
         )
         counts = list(map(operator.itemgetter("counts"), masks))
         shapes = list(map(operator.itemgetter("size"), masks))
-        names = {id_: name_of(id_) for id_ in set(ids)}
+        known = {id_: name for id_ in set(ids) if (name := name_of(id_)) is not None}
     except (KeyError, TypeError, ValueError):
         return None
     plain = (
@@ -179,18 +179,19 @@ def columns_of(
         and {str}.issuperset(map(type, counts))
         and all(map(str.isascii, counts))
     )
-    if not plain or None in names.values() or max(map(abs, labels), default=0) > MAX_CATEGORY:
+    if not plain or not known.keys() >= set(ids) or max(map(abs, labels), default=0) > MAX_CATEGORY:
         return None
-    wanted = {id_: list(sizes[name]) if name in sizes else None for id_, name in names.items()}
-    expected = [wanted[id_] for id_ in ids]
-    numbers = [k for k, one in enumerate(expected) if one is not None]
+    wanted = {id_: sizes[name] for id_, name in known.items() if name in sizes}
+    numbers = [k for k, id_ in enumerate(ids) if id_ in wanted]
 
     def kept(column: list[Any]) -> list[Any]:
         return column if len(numbers) == len(column) else [column[k] for k in numbers]
 
-    if kept(shapes) != kept(expected):
+    expected = [wanted[id_] for id_ in kept(ids)]
+    written = {size: list(size) for size in expected}
+    if kept(shapes) != [written[size] for size in expected]:
         return None
-    encoded, faults = check_counts(list(map(str.encode, kept(counts))), kept(expected))
+    encoded, faults = check_counts(list(map(str.encode, kept(counts))), expected)
     try:
         values = np.array(kept(scores), float)
     except OverflowError:
@@ -198,7 +199,7 @@ def columns_of(
     if faults or not (np.abs(values) <= LARGEST).all():
         return None
     results = Results(np.array(numbers, int), np.array(kept(labels), int), values, encoded)
-    return Columns([names[id_] or "" for id_ in kept(ids)], results)
+    return Columns([known[id_] for id_ in kept(ids)], results)
 
 
 def columns_one_by_one(
@@ -224,8 +225,8 @@ def columns_one_by_one(
                 names.append(name)
         except EntryError as error:
             faults.add(f"entry {number}", error)
-    numbers, labels, scores, counts = map(list, zip(*rows, strict=True)) if rows else ([],) * 4
-    counts, broken = check_counts(counts, [sizes[name] for name in names])
+    numbers, labels, scores = ([row[k] for row in rows] for k in range(3))
+    counts, broken = check_counts([row[3] for row in rows], [sizes[name] for name in names])
     for index, fault in broken.items():
         faults.add(f"entry {numbers[index]}", EntryError("broken run lengths", fault))
     faults.refuse()

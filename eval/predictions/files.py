@@ -22,7 +22,7 @@ class InstancePrediction(NamedTuple):
     Of a video, a mask is a list with an RLE or None for each frame.
     """
 
-    masks: np.ndarray | list[Any]
+    masks: np.ndarray | Sequence[Any]
     labels: np.ndarray
     scores: np.ndarray
 

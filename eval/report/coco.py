@@ -60,9 +60,9 @@ def numbers(result: CocoMaskAPResult) -> Markup:
     return section(
         "COCO's numbers",
         "Average precision (AP) and average recall (AR) in percent, as the official tool prints "
-        f"them. Small objects have an area of at most {result.small} x {result.small} pixels, "
-        f"large ones of at least {result.large} x {result.large}; detections are the most that "
-        f"count in {result.unit}, of each class.",
+        f"them; computed by {result.tool}. Small objects have an area of at most {result.small} x "
+        f"{result.small} pixels, large ones of at least {result.large} x {result.large}; "
+        f"detections are the most that count in {result.unit}, of each class.",
         table(["number", "overlap", "area", "detections", "%"], rows),
     )
 

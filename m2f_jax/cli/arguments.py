@@ -296,12 +296,15 @@ class EvalCityscapes(EvalImages):
     """Instead of a model: a folder of files in the task's official format, or what m2f predict
     wrote; for instance and panoptic also the JSON file itself."""
     task: TaskName = "instance"
-    """What to score."""
+    """What to score: instance (AP, the default), panoptic (PQ) or semantic (mIoU)."""
     split: str = "val"
     """The split of the data set."""
 
 
 InvalidObjects = Literal["refuse", "skip"]
+ToolName = Annotated[
+    Literal["pycocotools", "hotcoco", "faster-coco-eval"] | None, tyro.conf.arg(metavar="TOOL")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,12 +324,15 @@ class EvalCoco(EvalImages):
     wrote; panoptic PNGs are in a folder of the file's name, or in maps beside it. For semantic, the
     folder of PNGs with category ids."""
     task: TaskName = "instance"
-    """What to score."""
+    """What to score: instance (AP, the default), panoptic (PQ) or semantic (mIoU)."""
     maps: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The panoptic PNGs; by default the annotation file's name without .json, beside it."""
     invalid: InvalidObjects = "refuse"
     """Objects that can't be used, such as outlines without points: list them and stop, or skip them
     and say how many there are."""
+    tool: ToolName = None
+    """What computes AP: hotcoco, by default where it is installed; pycocotools, to the same bits in
+    30 times the time; or faster-coco-eval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,6 +353,8 @@ class EvalFolder(EvalImages):
     """The split of the data set."""
     invalid: InvalidObjects = "refuse"
     """As for m2f eval coco, where the data are in COCO's format."""
+    tool: ToolName = None
+    """As for m2f eval coco."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,8 @@ from m2f_jax.datasets.opening import open_dataset
 from m2f_jax.datasets.published.cityscapes import CityscapesDataset
 from m2f_jax.datasets.published.ytvis import YtvisDataset, ytvis_dataset
 from m2f_jax.eval.evaluation import Evaluated, EvaluationError, evaluate
+from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
+from m2f_jax.eval.metrics.coco.tool import Tool
 from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.predictions.cityscapes import find_predictions
 from m2f_jax.eval.predictions.coco import find_coco_predictions
@@ -152,13 +154,19 @@ def score_files(
 ) -> int:
     """Scores predictions in files, and prints the result."""
     items = dataset.images[: command.limit]
-    evaluation = evaluation_of(dataset, task)
+    evaluation = evaluation_of(dataset, task, tool=tool_of(command, task))
     metric: Any = evaluation.empty()  # Any, because all parts are of this metric's kind
     with ImageProgress("scoring", len(items), console, unit_of(dataset)) as progress:
-        for part in measure_files(evaluation, items, files):
-            metric.merge(part)
-            progress.advance()
-    result, pictures = metric.result(), tuple
+        if isinstance(metric, CocoMaskAP):  # of files that are read and checked as a whole
+            for item in items:
+                metric.add(item.id, *files.read(item))
+            result = metric.result(progress.advance)
+        else:
+            for part in measure_files(evaluation, items, files):
+                metric.merge(part)
+                progress.advance()
+            result = metric.result()
+    pictures = tuple
     if isinstance(result, InstanceAPResult):
         pictures = functools.partial(worst_pictures_of_files, files, items, result)
     evaluated = Evaluated(
@@ -190,6 +198,18 @@ def segmenter_of(command: EvalImages) -> Segmenter:
     return Segmenter(opened.model, opened.processor, jax.local_devices(), command.batch_size)
 
 
+def tool_of(command: Command, task: Task) -> Tool | None:
+    """Returns the tool for COCO's numbers that is asked for.
+
+    Raises:
+        ValueError: the task has none.
+    """
+    tool = command.tool if isinstance(command, EvalCoco | EvalFolder) else None
+    if tool is not None and task != "instance":
+        raise ValueError(f"--tool {tool} computes AP; --task {task} has no such tool")
+    return tool
+
+
 def unit_of(dataset: Dataset | YtvisDataset) -> str:
     """Returns what messages call the items of a data set."""
     return "video" if isinstance(dataset, YtvisDataset) else "image"
@@ -213,13 +233,17 @@ def score_model(
                 stack.enter_context(ImageProgress("evaluating", todo, console, unit_of(dataset)))
             )
 
+        def finish():
+            stack.close()
+            stack.enter_context(console.status("computing the scores"))
+
         def advance(item: Any, error: Exception | None):
             if error is not None:
                 place = "" if item.name in str(error) else f"{item.image}: "
                 console.print(f"m2f: {place}{error}", style="red")
             bar[0].advance(ok=error is None)
             if bar[0].seen == bar[0].total:
-                stack.close()
+                finish()
 
         try:
             evaluated = evaluate(
@@ -232,6 +256,7 @@ def score_model(
                 tables=tables_folder(command.out),
                 settings={"model": command.model or DEFAULT_MODEL},
                 source=command.model,
+                tool=tool_of(command, task),
                 progress=advance,
                 on_start=start,
             )

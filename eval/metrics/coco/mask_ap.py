@@ -274,8 +274,7 @@ class CocoMaskAP:
         """The numbers for all detections so far.
 
         Args:
-            progress: called with the number of images that are done since the last call; with other
-                tools than hotcoco, once for all.
+            progress: called with the number of images that are done since the last call.
         """
         evaluated = self._detections if self.images == "added" else self.annotations.sizes
         precision, recall = self._curves(evaluated, progress)

@@ -23,6 +23,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from m2f_jax.datasets.coco_format.lists import ImageId
+from m2f_jax.files import without_collection
 from m2f_jax.rle import track_overlaps
 
 from .annotations import CocoAnnotations, mean_area
@@ -81,16 +82,19 @@ def precision_and_recall(
         progress: called with the number of images that are done since the last call.
     """
     if tool == "hotcoco":
-        return streamed(annotations, detections, evaluated, progress)
+        with without_collection():
+            return streamed(annotations, detections, evaluated, progress)
 
     def measured(counts: bytes, size: Sequence[int]) -> Measured:
         mask: Any = {"size": list(size), "counts": counts}
         return mask, float(coco_mask.area(mask))
 
-    coco, evaluator = classes_of(tool)
     truth, found = numbered(annotations, detections, evaluated, measured)
+    if tool == "pycocotools":
+        return curves(COCO, functools.partial(CountedEvaluator, progress, "segm"), truth, found)
+    coco, evaluator = classes_of(tool)
     result = curves(coco, functools.partial(evaluator, iouType="segm"), truth, found)
-    progress(len(annotations.sizes))
+    progress(len(truth["images"]))
     return result
 
 
@@ -107,9 +111,7 @@ def track_precision_and_recall(
         return masks, mean_area([float(coco_mask.area(x)) for x in masks if x is not None])
 
     truth, found = numbered(annotations, detections, evaluated, measured)
-    result = curves(COCO, TrackEvaluator, truth, found)
-    progress(len(annotations.sizes))
-    return result
+    return curves(COCO, functools.partial(TrackEvaluator, progress), truth, found)
 
 
 def streamed(
@@ -151,7 +153,7 @@ def streamed(
                 ]
         if images:
             evaluator.update(images, truth, results)
-        progress(len(part))
+        progress(len(images))
     evaluation = evaluator.finalize()
     evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]
@@ -181,14 +183,31 @@ def parted(counts: bytes, size: tuple[int, int]) -> list[dict[str, Any] | None]:
     ]
 
 
-class TrackEvaluator(COCOeval):
+class CountedEvaluator(COCOeval):
+    """pycocotools' evaluation, which says how far it is while it matches."""
+
+    params: Any
+
+    def __init__(self, progress: Callable[[int], None], kind: Any, truth: Any, found: Any):
+        super().__init__(truth, found, kind)
+        self.progress, self.calls = progress, 0
+
+    def evaluateImg(self, imgId: Any, catId: Any, aRng: Any, maxDet: Any) -> Any:  # noqa: N802, N803
+        """Matches an image's detections of one category and range of areas."""
+        self.calls += 1
+        if self.calls % (len(self.params.catIds) * len(self.params.areaRng)) == 0:
+            self.progress(1)
+        return super().evaluateImg(imgId, catId, aRng, maxDet)
+
+
+class TrackEvaluator(CountedEvaluator):
     """pycocotools' evaluation, of tracks: other overlaps and ranges of areas."""
 
     _gts: Any  # by image and category
     _dts: Any
 
-    def __init__(self, truth: Any, found: Any):
-        super().__init__(truth, found, "bbox")  # which leaves segmentations as they are
+    def __init__(self, progress: Callable[[int], None], truth: Any, found: Any):
+        super().__init__(progress, "bbox", truth, found)  # which leaves segmentations as they are
         self.params.areaRng = [list(bounds) for bounds in TRACK_AREAS]
 
     def computeIoU(self, imgId: Any, catId: Any) -> Any:  # noqa: N802, N803 - pycocotools' names
@@ -241,7 +260,7 @@ def numbered(
     """The content of an annotation file and of a results file, with all ids counted from 1.
 
     So a tool that takes the id 0 for "no match" is right whatever ids a file has. Images that are
-    not evaluated have no objects, which leaves them out.
+    not evaluated are left out.
     """
     sizes = annotations.sizes.items()
     images = {image: number for number, image in enumerate(annotations.sizes, 1)}
@@ -273,7 +292,11 @@ def numbered(
         if entry["image_id"] in evaluated
     ]
     truth = {
-        "images": [{"id": images[image], "height": h, "width": w} for image, (*_, h, w) in sizes],
+        "images": [
+            {"id": images[image], "height": h, "width": w}
+            for image, (*_, h, w) in sizes
+            if image in evaluated
+        ],
         "categories": [{"id": number, "name": str(number)} for number in categories.values()],
         "annotations": objects,
     }

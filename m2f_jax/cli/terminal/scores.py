@@ -86,6 +86,7 @@ def print_scores(result: Any, published: Published):
         for kind in ("AP", "AR"):
             numbers = {name: getattr(result, name.lower()) for name in NUMBERS if kind in name}
             console.print(", ".join(f"{name} {percent(x)}" for name, x in numbers.items()))
+        console.print(f"computed by {result.tool}")
     scores = headline_scores(result)
     for name, theirs in published.scores.items():
         beside = f"published {theirs:.1f}"
