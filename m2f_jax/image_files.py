@@ -4,6 +4,7 @@ Whatever Pillow raises becomes one error that names the file.
 """
 
 import contextlib
+import io
 import mimetypes
 import os
 import stat
@@ -21,6 +22,11 @@ from m2f_jax.pixel_limit import set_max_pixels as set_max_pixels
 LARGE = 2**25  # pixels; larger images are decoded one at a time
 REFUSED_KINDS = ("EPS",)  # a program that Pillow would run in Ghostscript
 LONGEST_REASON = 200  # characters of a message by Pillow
+
+# What Pillow only recognises, runs as a program, or reads with a plugin of its own: of the last,
+# each image is named where the plugin is missing.
+NOT_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+WITH_A_PLUGIN = (".avif", ".heic", ".heif", ".jxl")
 
 _one_at_a_time = threading.RLock()
 
@@ -44,12 +50,34 @@ def open_image(path: str | os.PathLike, limit: int | None = None) -> Iterator[Im
     """
     name = os.fspath(path)
     check_regular(name)
-    with image_errors(name), open(name, "rb") as file:
-        image = identify(file)
-        check_pixels(image.size, name, limit)
-        with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
-            yield image
-        check_pixels(image.size, name, limit)  # an icon's is known once it is decoded
+    with image_errors(name), open(name, "rb") as file, opened(file, name, limit) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def open_encoded(data: bytes, name: str, limit: int | None = None) -> Iterator[Image.Image]:
+    """Opens an image file that is in memory; else as `open_image`.
+
+    Args:
+        data: the file's bytes.
+        name: of the image, for messages.
+        limit: how many pixels it may have; None for `max_pixels()`.
+
+    Raises:
+        ImageFileError: as `open_image`.
+    """
+    with image_errors(name), opened(io.BytesIO(data), name, limit) as image:
+        yield image
+
+
+@contextlib.contextmanager
+def opened(file: BinaryIO, name: str, limit: int | None) -> Iterator[Image.Image]:
+    """Yields an image of an open file once its size is known to be allowed."""
+    image = identify(file)
+    check_pixels(image.size, name, limit)
+    with _one_at_a_time if image.width * image.height > LARGE else contextlib.nullcontext():
+        yield image
+    check_pixels(image.size, name, limit)  # an icon's is known once it is decoded
 
 
 @contextlib.contextmanager
@@ -143,3 +171,10 @@ def reason(error: Exception) -> str:
     """The first line of an error, without the file's name that operating system errors repeat."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0][:LONGEST_REASON]
+
+
+def image_suffixes() -> set[str]:
+    """Returns the endings, such as ".png", of files that are segmented where a folder is named."""
+    kinds = Image.registered_extensions()
+    readable = {x for x, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_PICTURES}
+    return readable | set(WITH_A_PLUGIN)

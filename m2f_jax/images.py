@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
-from m2f_jax.image_files import ImageFileError, check_pixels, image_errors, open_image
+from m2f_jax.image_files import ImageFileError, check_pixels, image_errors, open_encoded, open_image
 from m2f_jax.png_pixels import pixels_of, stored
 from m2f_jax.structures import Size
 
@@ -66,6 +66,24 @@ def read_image(
         )
     with open_image(source, max_pixels) as image:
         return to_rgb(image, os.fspath(source), upright)
+
+
+def decode_image(
+    data: bytes, name: str, *, upright: bool = True, max_pixels: int | None = None
+) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
+    """RGB pixels of an image file in memory, as `read_image` reads it, and its number of pages.
+
+    Args:
+        data: the file's bytes.
+        name: of the image, for messages.
+        upright: as for `read_image`.
+        max_pixels: as for `read_image`.
+
+    Raises:
+        ValueError: as `read_image`.
+    """
+    with open_encoded(data, name, max_pixels) as image:
+        return to_rgb(image, name, upright), pages_of(image)
 
 
 def check_array(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
@@ -197,7 +215,12 @@ def count_pages(path: Path, *, max_pixels: int | None = None) -> int:
         ValueError: the file isn't an image, is damaged or too large.
     """
     with open_image(path, max_pixels) as image:
-        return 1 if image.format == "PSD" else getattr(image, "n_frames", 1)  # PSD has layers
+        return pages_of(image)
+
+
+def pages_of(image: Image.Image) -> int:
+    """The number of pages or frames of an open image file."""
+    return 1 if image.format == "PSD" else getattr(image, "n_frames", 1)  # PSD has layers
 
 
 def mentions_orientation(png: Path) -> bool:

@@ -6,14 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
-
 from m2f_jax.cli.predicting.layout import RUN_FILE
-
-# What Pillow only recognises, runs as a program, or reads with a plugin of its own: of the last,
-# each image is named where the plugin is missing.
-NOT_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
-WITH_A_PLUGIN = (".avif", ".heic", ".heif", ".jxl")
+from m2f_jax.image_files import image_suffixes
 
 
 @dataclass(frozen=True)
@@ -143,13 +137,6 @@ def files_below(top: str, left_out: str, findings: Findings) -> Iterator[str]:
             for name in sorted(files):
                 if os.path.splitext(name)[1].lower() in suffixes:
                     yield os.path.join(folder, name)
-
-
-def image_suffixes() -> set[str]:
-    """Returns the endings, such as ".png", of files that are segmented where a folder is named."""
-    kinds = Image.registered_extensions()
-    readable = {x for x, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_PICTURES}
-    return readable | set(WITH_A_PLUGIN)
 
 
 def is_inside(path: str, folder: str) -> bool:

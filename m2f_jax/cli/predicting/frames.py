@@ -10,9 +10,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from m2f_jax.cli.predicting.finding import image_suffixes
 from m2f_jax.cli.predicting.folder import digest_of_file
 from m2f_jax.files import replacing
+from m2f_jax.image_files import image_suffixes
 from m2f_jax.images import read_image
 
 
