@@ -1,6 +1,13 @@
 """Opens and writes checkpoints: the authors', Hugging Face's and ours, and backbones alone."""
 
-from .reading import Checkpoint, open_backbone, open_checkpoint
+from .reading import Checkpoint, WrongKindError, open_backbone, open_checkpoint
 from .writing import convert, save_checkpoint
 
-__all__ = ["Checkpoint", "convert", "open_backbone", "open_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "WrongKindError",
+    "convert",
+    "open_backbone",
+    "open_checkpoint",
+    "save_checkpoint",
+]

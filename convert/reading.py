@@ -42,6 +42,10 @@ logger = logging.getLogger("m2f_jax")
 UNFIT = f"{{}} doesn't fit the {CONFIG_FILE} beside it; get both from the same place"
 
 
+class WrongKindError(ValueError):
+    """A model of another kind than the one that was asked for, such as of images, not of videos."""
+
+
 class Checkpoint(NamedTuple):
     """A model on disk, as one of ours.
 
@@ -87,8 +91,9 @@ def open_checkpoint(
 
     Raises:
         FileNotFoundError: there is nothing of that name, or the folder lacks a file.
-        ValueError: the checkpoint is damaged, doesn't hold a model, holds one of another kind, or
-            has another number of classes than `labels`.
+        WrongKindError: it holds a model of another kind.
+        ValueError: the checkpoint is damaged, doesn't hold a model, or has another number of
+            classes than `labels`.
     """
     path = locate(source, revision, token)
     name = str(source) if path != Path(source) else path.resolve().name
@@ -119,13 +124,13 @@ def _of_kind(
     """Returns the checkpoint if it may be of this kind.
 
     Raises:
-        ValueError: it is of another.
+        WrongKindError: it is of another.
     """
     if kind is None or isinstance(checkpoint.config, kind):
         return checkpoint
     names = [type(checkpoint.config).__name__, kind.__name__]
     found, wanted = (name.removesuffix("Config") for name in names)
-    raise ValueError(f"{source} is a {found}, not a {wanted}; open it with m2f_jax.{found}")
+    raise WrongKindError(f"{source} is a {found}, not a {wanted}; open it with m2f_jax.{found}")
 
 
 def _open_ours(folder: Path, classes: Classes | None) -> Checkpoint:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from m2f_jax.convert import convert, open_checkpoint
+from PIL import Image
 
 from m2f_jax import Mask2Former, VideoMask2Former
 from m2f_jax.cli import main
@@ -114,9 +115,13 @@ def test_predictions_of_the_other_kind_are_refused():
         processor.post_process_video_instance_segmentation(of_clip, sizes * 2)
 
 
-def test_frames_of_two_sizes_are_refused():
+def test_frames_of_two_sizes_are_refused(tmp_path):
     frames = [np.zeros((40, 50, 3), np.uint8)] * 2 + [np.zeros((50, 40, 3), np.uint8)]
     with pytest.raises(ValueError, match=r"frame 2 is 50 x 40 \(height x width\), and frame 0 40"):
+        ImageProcessor().video_batch(frames)
+    frames[2] = tmp_path / "2.png"
+    Image.new("RGB", (40, 50)).save(frames[2])
+    with pytest.raises(ValueError, match=rf"^{frames[2]} is 50 x 40 \(height x width\), and frame"):
         ImageProcessor().video_batch(frames)
 
 

@@ -164,8 +164,9 @@ class ImageProcessor:
             ValueError: as when called, or the frames aren't of one size.
             FileNotFoundError: the file of a frame is missing.
         """
+        frames = list(frames)
         pixel_values, sizes = self(frames)
-        return Batch(pixel_values[None], (size_of_frames(sizes),))
+        return Batch(pixel_values[None], (size_of_frames(sizes, frames),))
 
     def prepare(self, image: ImageSource) -> tuple[np.ndarray, ImageSize]:
         """Returns an image resized and padded: uint8 RGB [padded height, padded width, 3]."""
@@ -368,19 +369,25 @@ class ImageProcessor:
         return zip(predictions.class_logits, predictions.mask_logits, sizes, targets, strict=True)
 
 
-def size_of_frames(sizes: Sequence[ImageSize]) -> ImageSize:
+def size_of_frames(sizes: Sequence[ImageSize], frames: Sequence[ImageSource]) -> ImageSize:
     """Returns the size that all frames of a video have.
 
+    Args:
+        sizes: of the frames.
+        frames: these frames.
+
     Raises:
-        ValueError: one differs from the first; the message has its number, from 0.
+        ValueError: one differs from the first; the message names its file, or else its number,
+            from 0.
     """
     first = sizes[0]
-    for number, size in enumerate(sizes):
+    for number, (size, frame) in enumerate(zip(sizes, frames, strict=True)):
         if size != first:
             (height, width), (first_height, first_width) = size.original, first.original
+            name = os.fspath(frame) if isinstance(frame, str | os.PathLike) else f"frame {number}"
             raise ValueError(
-                f"frame {number} is {height} x {width} (height x width), and frame 0 "
-                f"{first_height} x {first_width}; the frames of a video have one size"
+                f"{name} is {height} x {width} (height x width), and frame 0 {first_height} x "
+                f"{first_width}; the frames of a video have one size"
             )
     return first
 

@@ -86,7 +86,7 @@ class VideoSegmenter:
         prepared = [self.processor.prepare(frame) for frame in frames]
         if not prepared:
             raise ValueError("a video needs at least one frame")
-        size = size_of_frames([size for _, size in prepared])
+        size = size_of_frames([size for _, size in prepared], frames)
         return PreparedClip(np.stack([pixels for pixels, _ in prepared]), size)
 
     def submit(

@@ -43,10 +43,16 @@ class FileFrames:
         """Yields the container and its video stream; turns what fails within into one error.
 
         Raises:
-            ValueError: the file isn't a video, is damaged, or its frames are too large.
+                ValueError: the file isn't a video, is damaged, or its frames are too large.
         """
         try:
             with av.open(str(self.path)) as container:
+                kind = container.format.name
+                if kind == "image2" or kind.endswith("_pipe"):
+                    raise ValueError(
+                        f"{self.path} is an image, not a video; segment it by itself (m2f predict "
+                        "FILE), or name the folder of a video's frames"
+                    )
                 if not container.streams.video:
                     raise ValueError(f"{self.path} holds no video")
                 stream = container.streams.video[0]
