@@ -45,6 +45,7 @@ MAY_IMPORT = {
     "masks": ("structures",),
     "rle": ("masks", "structures"),
     "pixel_limit": (),
+    "folder_lock": (),
     "image_files": ("pixel_limit",),
     "png_pixels": (),
     "images": ("image_files", "png_pixels", "structures"),
@@ -124,6 +125,7 @@ MAY_IMPORT = {
         "eval.published",
         "eval.whole_files",
     ),
+    "ray": (*BOTTOM, "folder_lock", "inference", "pretrained"),
     "publishing": (
         *BOTTOM,
         "presets",
@@ -146,6 +148,8 @@ MAY_IMPORT = {
         "training",
         "eval",
         "publishing",
+        "folder_lock",
+        "ray",
     ),
     "m2f_jax": (*BOTTOM, "presets", "modeling", "inference", "pretrained"),  # the public names
 }
