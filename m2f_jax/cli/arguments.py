@@ -90,6 +90,16 @@ class Predict:
     """The most frames of a video that go through the network at once; memory grows with them."""
     clip_overlap: Annotated[int, Between(1, 100_000), tyro.conf.arg(metavar="N")] = 6
     """Frames that neighbouring clips have in common at least."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="ADDRESS")] = None
+    """Segment on a Ray cluster, each of whose machines reaches the images, the model and the output
+    folder by the same paths: auto, HOST:PORT or ray://HOST:PORT; or local, for the devices of this
+    machine."""
+    actors: Annotated[int | None, Between(1, 1_000_000), tyro.conf.arg(metavar="N")] = None
+    """How many models Ray keeps ready; by default one for each GPU or TPU chip of the cluster, or
+    else for each machine."""
+    parquet: bool = False
+    """With --ray, write Parquet files of rows with masks, classes, scores and boxes instead of
+    pictures and JSON. Images and --out may then also be URIs (s3://, gs://)."""
     overwrite: bool = False
     """Remove the results that the output folder holds, and start anew."""
 

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,12 @@ from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
 from m2f_jax.cli.predicting.annotated import AnnotatedIds
-from m2f_jax.cli.predicting.finding import find_images
+from m2f_jax.cli.predicting.finding import Found, find_images
 from m2f_jax.cli.predicting.folder import (
     Picture,
     categories,
     digest_of_file,
+    holding_folder,
     open_folder,
     remove,
     remove_combined,
@@ -30,15 +31,20 @@ from m2f_jax.cli.predicting.planning import Job, make_plan
 from m2f_jax.cli.predicting.writing import WriteError, Writer, id_dtype
 from m2f_jax.cli.terminal.console import error_text, terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
-from m2f_jax.config import Task, VideoMask2FormerConfig
+from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.image_files import check_regular
 from m2f_jax.images import count_pages, read_image
 from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
+from m2f_jax.inference.opened import OpenedModel
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.results import Segmentation
-from m2f_jax.labels import Label
+from m2f_jax.pixel_limit import set_max_pixels
 
 TOP_K = 100  # instances of an image, as COCO counts them
+FOR_VIDEOS = ("clip_length", "clip_overlap")
+FOR_RAY = ("parquet", "actors")
+FOR_FILES = ("annotations", "boxes")
+Outcomes = Generator[tuple[Job, list[str] | Exception], None, None]
 
 
 def run(command: Predict) -> int:
@@ -48,8 +54,11 @@ def run(command: Predict) -> int:
         from m2f_jax.cli.predicting.video import run_video  # with SciPy's optimizers
 
         return run_video(command, command.video, console)
-    if not command.images:
-        raise ValueError("no images were named; see m2f predict --help")
+    check_options(command)
+    if command.ray is not None and command.parquet:
+        from m2f_jax.cli.predicting.on_ray import write_parquet  # ray is an extra
+
+        return write_parquet(command, command.ray, open_model, settings_of, console)
     out = Path(command.out)
     findings = find_images(command.images, out)
     found, problems = findings.images, findings.problems
@@ -64,9 +73,28 @@ def run(command: Predict) -> int:
         complain(console, problem)
     if not found:
         return 1
-    model = open_model(command)
+    if command.ray is None:
+        model = open_model(command)
+    else:
+        from m2f_jax.cli.predicting.on_ray import describe_model
+
+        model = describe_model(command, command.ray, open_model)
     if model.task == "semantic":
         id_dtype(model.labels)
+    with holding_folder(out, overwrite=command.overwrite):
+        failed = fill_folder(command, model, found, annotated, console)
+    return 1 if failed or problems else 0
+
+
+def fill_folder(
+    command: Predict,
+    model: OpenedModel,
+    found: Sequence[Found],
+    annotated: AnnotatedIds | None,
+    console: Console,
+) -> int:
+    """Does what is left to do in an output folder that is held; returns the number of failures."""
+    out = Path(command.out)
     source = {"model": command.model, "revision": command.revision}
     there = open_folder(
         out, settings_of(command, model), model.labels, source, overwrite=command.overwrite
@@ -82,7 +110,7 @@ def run(command: Predict) -> int:
         console.print(f"{picture.source} has changed, and is done anew")
         remove(out, file_stem(picture.name))
 
-    failed = segment_all(model, Writer(out, model.task, model.labels), plan.todo, command, console)
+    failed = segment_all(model, plan.todo, command, console)
     results = stored_results(out)
     names = {picture.file_name: picture.name for picture, _ in results}
     ids = image_ids(names) if annotated is None else annotated.ids
@@ -90,19 +118,26 @@ def run(command: Predict) -> int:
     if others := len(set(names) - set(plan.file_names)):
         console.print(f"predictions.json also lists what earlier runs left, {others} in number")
     console.print(f"results are in {out}")
-    return 1 if failed or problems else 0
+    return failed
 
 
-class OpenedModel(NamedTuple):
-    """A segmenter together with the task to run, and what identifies it."""
+def check_options(command: Predict):
+    """Refuses options that mean nothing for images, or not together.
 
-    segmenter: Any
-    task: Task
-    labels: tuple[Label, ...]
-    dtype: str
-    top_k: int | None  # None where the exported program fixes it
-    weights: str  # a digest
-    processor: str
+    Raises:
+        ValueError: one is named.
+    """
+    if not command.images:
+        raise ValueError("no images were named; see m2f predict --help")
+    for field in dataclasses.fields(Predict):
+        name, changed = field.name, getattr(command, field.name) != field.default
+        option = "--" + name.replace("_", "-")
+        if changed and name in FOR_VIDEOS:
+            raise ValueError(f"{option} is for a --video, not for images")
+        if changed and name in FOR_RAY and command.ray is None:
+            raise ValueError(f"{option} needs --ray, the address of a cluster, or --ray local")
+        if changed and name in FOR_FILES and command.parquet:
+            raise ValueError(f"{option} is for files, not for --parquet")
 
 
 def open_model(command: Predict) -> OpenedModel:
@@ -111,6 +146,7 @@ def open_model(command: Predict) -> OpenedModel:
     Raises:
         ValueError: a runtime is named for a model that isn't in an ONNX file.
     """
+    set_max_pixels(command.max_pixels)  # on another machine, nobody else does
     if command.model.endswith(".onnx"):
         return open_onnx(command)
     if command.runtime is not None:
@@ -240,23 +276,16 @@ class Input(NamedTuple):
     pages: int
 
 
-def segment_all(
-    model: OpenedModel, writer: Writer, jobs: Sequence[Job], command: Predict, console: Console
-) -> int:
-    """Runs the pipeline with a progress bar; returns the number of images that failed."""
+def segment_all(model: OpenedModel, jobs: Sequence[Job], command: Predict, console: Console) -> int:
+    """Segments images here or on a cluster, with a progress bar; returns how many failed."""
     failures: list[str] = []
     notes: list[str] = []
-    options: dict[str, Any] = {"threshold": command.threshold}
-    if model.top_k is not None:
-        options["top_k"] = model.top_k
-    outcomes = run_pipeline(
-        model.segmenter,
-        model.task,
-        jobs,
-        functools.partial(read_job, model.segmenter, not command.ignore_exif),
-        functools.partial(finish_job, writer),
-        **options,
-    )
+    if command.ray is None:
+        outcomes = segment_here(model, command, jobs)
+    else:
+        from m2f_jax.cli.predicting import on_ray
+
+        outcomes = on_ray.segment_all(command, start, jobs)
     try:
         with (
             ImageProgress("segmenting", len(jobs), console) as progress,
@@ -278,6 +307,26 @@ def segment_all(
     if failures:
         console.print(f"{len(failures)} of {len(jobs)} images failed", style="red")
     return len(failures)
+
+
+def start(command: Predict) -> Callable[[Sequence[Job]], Outcomes]:
+    """Opens the model, and returns what segments images with it and writes their results."""
+    return functools.partial(segment_here, open_model(command), command)
+
+
+def segment_here(model: OpenedModel, command: Predict, jobs: Sequence[Job]) -> Outcomes:
+    """Yields each image with messages about it, once its results are written, or with its error."""
+    options: dict[str, Any] = {"threshold": command.threshold}
+    if model.top_k is not None:
+        options["top_k"] = model.top_k
+    return run_pipeline(
+        model.segmenter,
+        model.task,
+        jobs,
+        functools.partial(read_job, model.segmenter, not command.ignore_exif),
+        functools.partial(finish_job, Writer(Path(command.out), model.task, model.labels)),
+        **options,
+    )
 
 
 def read_job(segmenter: Any, upright: bool, job: Job) -> tuple[Any, Input]:

@@ -4,7 +4,6 @@ import contextlib
 from pathlib import Path
 
 import jax
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Train
@@ -20,6 +19,7 @@ from m2f_jax.cli.training.settings import (
 )
 from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.datasets.checked_files import CheckedFiles
+from m2f_jax.folder_lock import only_run_in
 from m2f_jax.modeling.model import Model
 from m2f_jax.pretrained import start_from
 from m2f_jax.training.data import batches
@@ -52,24 +52,9 @@ def run(command: Train) -> int:
         return train(chosen, data, command, console)
     out = Path(command.out)
     out.mkdir(parents=True, exist_ok=True)
-    with only_run_in(out):
+    with only_run_in(out, LOCK_FILE):
         Settings.of(chosen, command).keep(out)
         return train(chosen, data, command, console)
-
-
-def only_run_in(out: Path) -> contextlib.AbstractContextManager:
-    """Holds the output folder for this process, until it ends in any way.
-
-    Raises:
-        FileExistsError: another training run holds it.
-    """
-    lock = FileLock(out / LOCK_FILE)
-    try:
-        return lock.acquire(blocking=False)
-    except Timeout:
-        raise FileExistsError(
-            f"{out} is in use by another m2f train; wait for it or stop it, or name another --out"
-        ) from None
 
 
 def train(chosen: Recipe, data: TrainingData, command: Train, console: Console) -> int:

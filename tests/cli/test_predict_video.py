@@ -15,6 +15,7 @@ from m2f_jax.cli import main
 from m2f_jax.cli.predicting.video import stored
 from m2f_jax.cli.predicting.video_file import AnnotatedFile, FileFrames
 from m2f_jax.datasets.published.ytvis import ytvis_dataset
+from m2f_jax.folder_lock import only_run_in
 from m2f_jax.inference.clips import Clip
 from m2f_jax.rle import encode_rle
 from m2f_jax.visualization.color import VIVID_COLORS
@@ -231,6 +232,10 @@ def test_what_cannot_be_segmented_is_refused(folder, file, video_model, tmp_path
     text = tmp_path / "text.mp4"
     text.write_text("not a video")
     assert f"{text} can't be read as a video" in refused(text)
+    image = tmp_path / "frame.mp4"
+    Image.fromarray(picture(0)).save(image, "PNG")
+    assert f"{image} is an image, not a video; segment it by itself" in refused(image)
+    assert "--actors is for images, not for a --video" in refused(folder, "--actors", 2)
     empty = tmp_path / "empty"
     empty.mkdir()
     assert f"{empty} holds no images" in refused(empty)
@@ -241,6 +246,12 @@ def test_what_cannot_be_segmented_is_refused(folder, file, video_model, tmp_path
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     assert "holds files that aren't of m2f predict" in refused(folder, *model, out="other")
+    out = tmp_path / "other" / "file"
+    assert f"{out} is a file; name a folder with --out" in refused(folder, *model, out=out)
+    (tmp_path / "held").mkdir()
+    with only_run_in(tmp_path / "held", "predict.lock"):
+        error = refused(folder, *model, out="held")
+    assert f"{tmp_path / 'held'} is in use by another m2f predict; wait for it" in error
     arguments = ["predict", str(folder), "--model", str(video_model), "--out", str(tmp_path / "x")]
     assert main(arguments) == 1
     assert "is a model of videos; give it a video with --video" in capsys.readouterr().err

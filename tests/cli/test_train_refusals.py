@@ -387,8 +387,9 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(train, data):
     out = data.parent / "out"
     out.mkdir()
     code = (
-        "import sys; from m2f_jax.cli.train import only_run_in; from pathlib import Path\n"
-        "with only_run_in(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import sys; from m2f_jax.folder_lock import only_run_in; from pathlib import Path\n"
+        "with only_run_in(Path(sys.argv[1]), 'train.lock'):\n"
+        "    print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
         [sys.executable, "-c", code, str(out)],
@@ -404,7 +405,7 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(train, data):
     assert train()[0] == 2
 
 
-@pytest.mark.parametrize("package", ["grain", "tensorboardX", "filelock"])
+@pytest.mark.parametrize("package", ["grain", "tensorboardX"])
 def test_a_missing_package_is_told_with_its_extra(train, package, monkeypatch):
     again = {"m2f_jax.cli.train", "m2f_jax.cli.training.report"}
     files = ("data", "running.logs", "running.tensorboard")

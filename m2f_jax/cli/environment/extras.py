@@ -2,7 +2,6 @@
 
 EXTRAS = {
     "av": "video",
-    "filelock": "train",
     "grain": "train",
     "optax": "train",
     "orbax": "train",
@@ -13,6 +12,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openvino": "onnx",
+    "ray": "ray",
 }
 
 

@@ -1,9 +1,10 @@
 """The output folder: which run it is of, and which images its results are of."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +14,14 @@ import pycocotools.mask as coco_mask
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.cli.predicting.layout import ENDINGS, RUN_FILE, result_file
 from m2f_jax.config import Task
-from m2f_jax.files import read_json, write_json
+from m2f_jax.files import read_json, remove_unfinished, write_json
+from m2f_jax.folder_lock import only_run_in
 from m2f_jax.labels import Label
 from m2f_jax.pixel_limit import MOST_PIXELS
 from m2f_jax.plain import from_plain
 from m2f_jax.rle import sound_counts
 
+LOCK_FILE = "predict.lock"
 FORMAT = 2  # of run.json and of the files in results/
 
 
@@ -54,6 +57,34 @@ def digest_of_file(path: Path) -> str:
         ).hexdigest()
 
 
+@contextlib.contextmanager
+def holding_folder(out: Path, *, overwrite: bool) -> Iterator[None]:
+    """Makes the output folder, and holds it for this process alone.
+
+    What killed runs left unfinished is removed.
+
+    Args:
+        out: the folder.
+        overwrite: whether the folder may hold other files.
+
+    Raises:
+        FileExistsError: the folder holds something else, or another run holds it.
+        NotADirectoryError: it is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file; name a folder with --out")
+    ours = (out / RUN_FILE).exists() or overwrite or not out.is_dir()
+    if not ours and not all(x.suffix == ".tmp" or x.name == LOCK_FILE for x in out.iterdir()):
+        raise FileExistsError(
+            f"{out} holds files that aren't of m2f predict; choose another --out, or pass "
+            "--overwrite to write among them"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    with only_run_in(out, LOCK_FILE):
+        remove_unfinished(out)
+        yield
+
+
 def open_folder(
     out: Path,
     settings: Mapping[str, Any],
@@ -62,7 +93,7 @@ def open_folder(
     *,
     overwrite: bool,
 ) -> list[Picture]:
-    """Makes the output folder, or takes up an earlier run of the same settings.
+    """Begins in an output folder that is held, or takes up an earlier run of the same settings.
 
     Args:
         out: the folder.
@@ -75,7 +106,7 @@ def open_folder(
         The images whose results are there.
 
     Raises:
-        FileExistsError: the folder holds something else, or results of other settings.
+        FileExistsError: the folder holds results of other settings.
         ValueError: a file of an earlier run can't be understood.
     """
     record = out / RUN_FILE
@@ -86,12 +117,6 @@ def open_folder(
                 remove(out, path.relative_to(out / "results").as_posix().removesuffix(".json"))
         else:
             check_settings(out, read_json(record), settings)
-    elif not overwrite and out.is_dir() and any(path.suffix != ".tmp" for path in out.iterdir()):
-        raise FileExistsError(
-            f"{out} holds files that aren't of m2f predict; choose another --out, or pass "
-            "--overwrite to write among them"
-        )
-    out.mkdir(parents=True, exist_ok=True)
     write_json(record, {"format": FORMAT, **source, "settings": settings})
     for folder in ("overlays", "results"):
         (out / folder).mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ import jax
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
-from m2f_jax.cli.predicting.folder import FORMAT, categories, check_settings
+from m2f_jax.cli.predicting.folder import FORMAT, categories, check_settings, holding_folder
 from m2f_jax.cli.predicting.frames import FolderFrames, Frames
 from m2f_jax.cli.predicting.layout import RUN_FILE
 from m2f_jax.cli.terminal.progress import ImageProgress
@@ -21,7 +21,17 @@ from m2f_jax.visualization.color import VIVID_COLORS
 from m2f_jax.visualization.drawing import draw_instances
 
 RESULTS = "predictions.json"
-FOR_IMAGES = ("task", "boxes", "annotations", "batch_size", "tile", "overlap")
+FOR_IMAGES = (
+    "task",
+    "boxes",
+    "annotations",
+    "batch_size",
+    "tile",
+    "overlap",
+    "ray",
+    "actors",
+    "parquet",
+)
 
 
 def run_video(command: Predict, video: str, console: Console) -> int:
@@ -33,14 +43,29 @@ def run_video(command: Predict, video: str, console: Console) -> int:
     """
     check_options(command)
     frames = open_frames(Path(video), upright=not command.ignore_exif)
-    out, name = Path(command.out), Path(video).resolve().stem
+    out = Path(command.out)
     segmenter, settings = open_model(command)
     settings["video"] = frames.digest()
+    with holding_folder(out, overwrite=command.overwrite):
+        open_folder(out, settings, {"model": command.model, "video": video}, command.overwrite)
+        fill_folder(command, video, frames, segmenter, settings, console)
+    return 0
+
+
+def fill_folder(
+    command: Predict,
+    video: str,
+    frames: Frames,
+    segmenter: Any,
+    settings: Mapping[str, Any],
+    console: Console,
+):
+    """Does what is left to do in an output folder that is held."""
+    out, name = Path(command.out), Path(video).resolve().stem
     labels: tuple[Label, ...] = segmenter.config.labels
-    open_folder(out, settings, {"model": command.model, "video": video}, command.overwrite)
     if (out / RESULTS).exists():
         console.print(f"{video} is done already; results are in {out}")
-        return 0
+        return
     write_json(out / "categories.json", categories(labels))
     joiner, done, clips, height, width = TrackJoiner(), 0, 0, 0, 0
     with (
@@ -70,7 +95,6 @@ def run_video(command: Predict, video: str, console: Console) -> int:
             f"{command.clip_overlap} or more; objects were joined where their masks there agree"
         )
     console.print(f"results are in {out}")
-    return 0
 
 
 def check_options(command: Predict):
@@ -110,6 +134,7 @@ def open_frames(path: Path, *, upright: bool) -> Frames:
 
 def open_model(command: Predict) -> tuple[Any, dict[str, Any]]:
     """Opens the model, on one device, and says what results depend on besides the video."""
+    from m2f_jax.convert import WrongKindError
     from m2f_jax.inference.digest import digest_of_model
     from m2f_jax.inference.video_segmenter import TOP_K, VideoSegmenter
     from m2f_jax.modeling.video_mask2former import VideoMask2Former
@@ -124,9 +149,7 @@ def open_model(command: Predict) -> tuple[Any, dict[str, Any]]:
             revision=command.revision,
             kind=VideoMask2Former,
         )
-    except ValueError as error:
-        if "not a VideoMask2Former" not in str(error):
-            raise
+    except WrongKindError as error:
         raise ValueError(
             f"{command.model} is no model of videos, which --video needs; name one with --model, "
             "or segment the frames by themselves as images: m2f predict FOLDER"
@@ -151,10 +174,10 @@ def open_model(command: Predict) -> tuple[Any, dict[str, Any]]:
 
 
 def open_folder(out: Path, settings: Mapping[str, Any], source: Mapping[str, Any], overwrite: bool):
-    """Makes the output folder, or takes up an earlier run of the same settings.
+    """Begins in an output folder that is held, or takes up an earlier run of the same settings.
 
     Raises:
-        FileExistsError: the folder holds something else, or results of other settings.
+        FileExistsError: the folder holds results of images, or of other settings.
     """
     record = out / RUN_FILE
     if (out / "results").exists():
@@ -165,11 +188,6 @@ def open_folder(out: Path, settings: Mapping[str, Any], source: Mapping[str, Any
             path.unlink(missing_ok=True)
     elif record.exists():
         check_settings(out, read_json(record), settings)
-    elif not overwrite and out.is_dir() and any(path.suffix != ".tmp" for path in out.iterdir()):
-        raise FileExistsError(
-            f"{out} holds files that aren't of m2f predict; choose another --out, or pass "
-            "--overwrite to write among them"
-        )
     (out / "clips").mkdir(parents=True, exist_ok=True)
     write_json(record, {"format": FORMAT, **source, "settings": settings})
 

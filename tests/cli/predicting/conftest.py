@@ -92,7 +92,8 @@ def reds(out: Path) -> dict[int | str, int]:
 
 
 def files(out: Path) -> set[str]:
-    return {x.relative_to(out).as_posix() for x in out.rglob("*") if x.is_file()}
+    found = {x.relative_to(out).as_posix() for x in out.rglob("*") if x.is_file()}
+    return found - {"predict.lock"}
 
 
 def annotations(path: Path, images) -> Path:

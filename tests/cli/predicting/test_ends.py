@@ -3,11 +3,16 @@
 import contextlib
 import errno
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.predicting.conftest import annotations, files, picture, read
+from tests.cli.predicting.conftest import annotations, files, picture, read, reds
+
+ROOT = Path(__file__).parents[3]
 
 
 class Killed(BaseException):
@@ -69,8 +74,7 @@ def test_killed_at_any_point_nothing_is_lost(before, run, tmp_path):
             ids = {image["id"] for image in images}
             assert {x["image_id"] for x in read(out / "predictions.json")} == ids
         assert run(*arguments, out=out) == 0
-        found = {x: (out / x).read_bytes() for x in files(out) if not x.endswith(".tmp")}
-        assert found == wanted
+        assert {x: (out / x).read_bytes() for x in files(out)} == wanted
     assert point >= 10
 
 
@@ -107,3 +111,60 @@ def test_a_full_disk_at_the_end_is_named(run, tmp_path):
         patch.setattr(Path, "write_text", full)
         assert run(path, out=out) == 1
     assert run.lines[-1] == f"m2f: {out / 'run.json'}: No space left on device"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from m2f_jax.cli.predicting.folder import holding_folder
+from m2f_jax.files import replacing
+out = Path(sys.argv[1])
+with holding_folder(out, overwrite=False), replacing(out / "overlays" / "a.jpg") as unfinished:
+    unfinished.write_bytes(b"half")
+    print(flush=True)
+    time.sleep(600)
+"""
+
+
+def test_one_run_at_a_time_and_nothing_is_left_of_a_killed_one(run, tmp_path, request):
+    path, out = picture(tmp_path / "p.png"), tmp_path / "o"
+    assert run(path, out=out) == 0
+    command = [sys.executable, "-c", HOLDER, str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        request.addfinalizer(holder.kill)
+        assert holder.stdout.readline() == b"\n"
+        picture(path, 210)
+        assert run(path, out=out) == 1
+        assert run.lines == [
+            f"m2f: {out} is in use by another m2f predict; wait for it or stop it, or name another "
+            "--out"
+        ]
+        holder.send_signal(signal.SIGKILL)
+    assert reds(out) == {"p": 200}
+    assert any(x.endswith(".tmp") for x in files(out))
+    (out / "mine.tmp").touch()
+    assert run(path, out=out) == 0
+    assert reds(out) == {"p": 210}
+    assert [x for x in files(out) if x.endswith(".tmp")] == ["mine.tmp"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--clip-length", 5], "--clip-length is for a --video, not for images"),
+        (["--clip-overlap", 5], "--clip-overlap is for a --video, not for images"),
+        (["--parquet"], "--parquet needs --ray, the address of a cluster, or --ray local"),
+        (["--actors", 2], "--actors needs --ray, the address of a cluster, or --ray local"),
+        (["--ray", "local", "--parquet", "--boxes"], "--boxes is for files, not for --parquet"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(arguments, message, run, tmp_path):
+    assert run(picture(tmp_path / "p.png"), *arguments, out=tmp_path / "o") == 1
+    assert run.lines == [f"m2f: {message}"]
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_file_is_no_output_folder(run, tmp_path):
+    path = picture(tmp_path / "p.png")
+    assert run(path, out=path) == 1
+    assert run.lines == [f"m2f: {path} is a file; name a folder with --out"]
