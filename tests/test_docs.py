@@ -113,6 +113,7 @@ ELSEWHERE = {  # how many other blocks a page has, and why they don't run here
     "docs/convert": (1, "a part that isn't there; docs/extending.md has one that is"),
     "docs/extending": (6, "test_extending"),
     "docs/publish": (1, "needs the hub"),
+    "docs/scaling": (2, "needs a cluster; tests/ray/test_ray.py"),
     "docs/train": (4, "tests/training/losses/test_adding_a_loss.py, tests/test_examples.py"),
     "docs/video": (1, "tests/test_golden_video.py, tests/test_video_kinds.py"),
 }
