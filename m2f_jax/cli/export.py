@@ -21,14 +21,14 @@ def run(command: Export) -> int:
     as_onnx = command.file.endswith(".onnx")
     platforms = platforms_of(command, as_onnx=as_onnx)
     check(command.file, size, command.task, platforms, overwrite=command.overwrite)
-    if as_onnx:
-        from m2f_jax.inference.export.onnx.writing import export_onnx  # needs an extra
     opened = load(command.source, command.dtype, labels=command.labels, revision=command.revision)
     processor = opened.processor
     if command.native:
         processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
     segmenter = Segmenter(opened.model, processor)
     if as_onnx:
+        from m2f_jax.inference.export.onnx.writing import export_onnx  # needs an extra
+
         header = export_onnx(
             segmenter,
             command.file,

@@ -152,8 +152,6 @@ class Graph:
         variables = [*jaxpr.constvars, *jaxpr.invars]
         for variable, value in zip(variables, [*consts, *arguments], strict=True):
             values[variable] = value if isinstance(value, Symbol) else np.asarray(value)
-            if not isinstance(value, Symbol):
-                self.derive(values[variable], value, "")
         for equation in jaxpr.eqns:
             outer = self.scope
             stack = str(equation.source_info.name_stack)

@@ -132,8 +132,7 @@ def integer_pow(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Va
 def remainder(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
     """Writes remainders."""
     shape, dtype = result(equation)
-    found = graph.add("Mod", [graph.dense(x) for x in inputs], shape, dtype, fmod=1)
-    return found
+    return graph.add("Mod", [graph.dense(x) for x in inputs], shape, dtype, fmod=1)
 
 
 def shift(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
@@ -305,7 +304,7 @@ def pad(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
         raise NotImplementedError("padding between samples, or less than none")
     shape, dtype = result(equation)
     x = graph.dense(x)
-    if dtype == bool:  # which few runtimes pad
+    if dtype.kind == "b":  # which few runtimes pad
         x, value = cast(graph, x, np.int32), cast(graph, value, np.int32)
     pads = np.array([*low, *high], np.int64)
     return cast(graph, graph.add("Pad", [x, pads, value], shape, x.dtype), dtype)
@@ -618,9 +617,8 @@ def while_(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Sy
     ]
     after = [body.dense(x) for x in body.call(params["body_jaxpr"], [*body_consts, *symbols])]
     [go_on] = body.call(params["cond_jaxpr"], [*cond_consts, *after])
-    outputs = []
-    for x in (go_on, *after):  # a name of each one's own
-        outputs.append(body.add("Identity", [x], x.shape, x.dtype))
+    # Names of each one's own.
+    outputs = [body.add("Identity", [x], x.shape, x.dtype) for x in (go_on, *after)]
     proto = helper.make_graph(
         body.nodes,
         body.scope,
