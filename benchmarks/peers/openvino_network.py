@@ -1,5 +1,6 @@
 """OpenVINO's network in inference.py: that of transformers, traced and compiled for a CPU."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ class Network:
         logging.set_verbosity_error()
         model: Any = AutoModelForUniversalSegmentation.from_pretrained(folder).eval()
         shape = [options.batch, 3, *options.size]
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit.trace, which it calls, is deprecated
             converted = openvino.convert_model(
                 Logits(model), example_input=torch.zeros(shape), input=[shape]
             )

@@ -1,12 +1,10 @@
 """The network beside its peers."""
 
-import dataclasses
 import importlib.util
 import json
 
 import inference
 import pytest
-from peers.weights import HUGGING_FACE, save_random_weights
 
 
 @pytest.mark.torch
@@ -48,17 +46,6 @@ def test_inference(micro, tmp_path, capsys):
         "peers": "transformers",
         "torch.compile": False,
     }
-
-
-@pytest.mark.torch
-def test_openvino_computes_the_same(micro, tmp_path):
-    pytest.importorskip("openvino")
-    options = inference.Options(preset=micro, size=(32, 64), repeats=1, device="cpu", threads=2)
-    options = dataclasses.replace(options, peers=("openvino",))
-    save_random_weights(inference.preset(micro).config, tmp_path)
-    agreement, [row, *_] = inference.measure_together(tmp_path / HUGGING_FACE, options)
-    assert agreement["openvino, largest difference of mask logits"] < 1e-4
-    assert set(row.values) == {"m2f-jax", "openvino"}
 
 
 @pytest.mark.parametrize(
