@@ -186,10 +186,10 @@ def reshaped(graph: Graph, x: Value, shape: Sequence[int]) -> Value:
     """Returns a value in another shape of as many elements."""
     shape = tuple(int(n) for n in shape)
     x = graph.dense(x)
-    if not isinstance(x, Symbol):
-        return graph.derive(np.reshape(x, shape), x, "reshape")
     if x.shape == shape:
         return x
+    if not isinstance(x, Symbol):
+        return graph.derive(np.reshape(x, shape), x, "reshape")
     return graph.add("Reshape", [x, np.array(shape, np.int64)], shape, x.dtype)
 
 
