@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,15 @@ from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.inference.video_segmenter import VideoSegmenter
 from m2f_jax.labels import Label
 
+from .analysis.analysis import Analysis, analyze
+from .analysis.finished import RESULTS, write_analysis
 from .instances_on_device import count_instances, region_input
 from .metrics.coco.tool import Tool
 from .metrics.instances.region_tables import Regions
 from .metrics.metric import Metric
 from .predictions.exports import finish_panoptic, finish_results
 from .processes import exchange, share_of
+from .provenance import provenance
 from .published import Published, published_scores
 from .scores import headline_scores
 from .tasks import Evaluation, InstanceEvaluation, evaluation_of, matched_labels
@@ -55,6 +58,8 @@ class Evaluated:
         images: how many were evaluated.
         settings: what was evaluated and how.
         result: all numbers, as the metric returns them.
+        analysis: what lies behind them; None unless results are kept in a folder.
+        provenance: the version, the date and the command.
     """
 
     task: Task
@@ -63,6 +68,14 @@ class Evaluated:
     images: int
     settings: Mapping[str, Any]
     result: Any
+    analysis: Analysis | None = None
+    provenance: Mapping[str, str] = field(default_factory=provenance)
+
+    def write(self, folder: Path):
+        """Writes results.json, and the analysis beside it."""
+        if self.analysis is not None:
+            write_analysis(folder, self.analysis)
+        self.save(folder / RESULTS)
 
     def save(self, path: Path):
         """Writes them as JSON, with all the numbers that the official script writes."""
@@ -72,6 +85,7 @@ class Evaluated:
             "published": self.published.to_dict(self.scores),
             "images": self.images,
             "settings": dict(self.settings),
+            "provenance": dict(self.provenance),
             "official": self.result.to_json(),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,8 +129,8 @@ def evaluate(
         dataset: what `m2f_jax.datasets.opening.open_dataset` returns, or a data set of your own; of
             videos, what `m2f_jax.datasets.published.ytvis.ytvis_dataset` returns.
         task: "instance", "panoptic" or "semantic"; by default what the data set was opened for.
-        out: a folder for results.json and for the images' tables, from which an interrupted
-            evaluation continues.
+        out: a folder for results.json, the analysis beside it, and the images' tables, from which
+            an interrupted evaluation continues.
         export: a folder for the predictions in the official format.
         limit: only the first so many images.
         tables: another folder for the tables. Without it and `out`, nothing is kept.
@@ -193,6 +207,7 @@ def evaluate(
         else:
             metric = own
     result = metric.result()
+    writes = jax.process_index() == 0 or not processes
     evaluated = Evaluated(
         task=task,
         scores=headline_scores(result),
@@ -202,10 +217,11 @@ def evaluate(
         images=count,
         settings=settings,
         result=result,
+        analysis=analyze(metric, result, names_of(dataset)) if writes and out else None,
     )
-    if jax.process_index() == 0 or not processes:
+    if writes:
         if out is not None:
-            evaluated.save(Path(out, "results.json"))
+            evaluated.write(Path(out))
         if place is not None:
             finish_export(place, evaluation, count)
     return evaluated
@@ -230,6 +246,11 @@ def checked_evaluation(
     files = files_of(dataset, task, len(dataset.images[:limit]))
     evaluation.empty()  # reads COCO's annotations
     return evaluation, files
+
+
+def names_of(dataset: Dataset | YtvisDataset) -> dict[str, str]:
+    """What the images of a data set are called, by their ids."""
+    return {str(image.id): image.name for image in dataset.images}
 
 
 def export_folder(export: Path, dataset: Dataset | YtvisDataset, task: Task) -> Path:

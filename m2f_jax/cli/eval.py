@@ -30,7 +30,14 @@ from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import open_dataset
 from m2f_jax.datasets.published.cityscapes import CityscapesDataset
 from m2f_jax.datasets.published.ytvis import YtvisDataset, ytvis_dataset
-from m2f_jax.eval.evaluation import Evaluated, EvaluationError, evaluate
+from m2f_jax.eval.analysis.analysis import analyze
+from m2f_jax.eval.evaluation import (
+    Evaluated,
+    EvaluationError,
+    digest_of_files,
+    evaluate,
+    names_of,
+)
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from m2f_jax.eval.metrics.coco.tool import Tool
 from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
@@ -169,16 +176,26 @@ def score_files(
     pictures = tuple
     if isinstance(result, InstanceAPResult):
         pictures = functools.partial(worst_pictures_of_files, files, items, result)
+    truth = (path for i in range(len(items)) for path in dataset.files(i, task))
     evaluated = Evaluated(
         task=task,
         scores=headline_scores(result),
         published=Published(),
         images=len(items),
-        settings={"task": task, "predictions": command.predictions, "data": dataset.title},
+        settings={
+            "task": task,
+            "predictions": command.predictions,
+            "predictions digest": digest_of_files(
+                [*dict.fromkeys(files.path(item) for item in items)]
+            ),
+            "data": dataset.title,
+            "data digest": digest_of_files([*dict.fromkeys(filter(Path.is_file, truth))]),
+        },
         result=result,
+        analysis=analyze(metric, result, names_of(dataset)) if command.out else None,
     )
     if command.out is not None:
-        evaluated.save(Path(command.out, "results.json"))
+        evaluated.write(Path(command.out))
     return show(command.out, evaluated, console, pictures)
 
 
@@ -289,7 +306,7 @@ def show(
             Path(out, "report.html"),
             evaluated.result,
             title=f"{evaluated.task.capitalize()} segmentation of {evaluated.settings['data']}",
-            settings=evaluated.settings,
+            settings={**evaluated.settings, **evaluated.provenance},
             published=evaluated.published,
             pictures=pictures(),
         )

@@ -184,6 +184,16 @@ class CocoMaskAP:
     def __len__(self) -> int:
         return len(self._detections)
 
+    @property
+    def detections(self) -> Mapping[ImageId, Detections]:
+        """The detections of each image that was added, in the order in which they came."""
+        return self._detections
+
+    @property
+    def evaluated(self) -> Container[ImageId]:
+        """The images that count."""
+        return self._detections if self.images == "added" else self.annotations.sizes
+
     @staticmethod
     def default_tool() -> Tool:
         """The tool that computes if none is named."""
@@ -276,8 +286,7 @@ class CocoMaskAP:
         Args:
             progress: called with the number of images that are done since the last call.
         """
-        evaluated = self._detections if self.images == "added" else self.annotations.sizes
-        precision, recall = self._curves(evaluated, progress)
+        precision, recall = self._curves(self.evaluated, progress)
         names = list(self.annotations.names.values())
         return self.result_type.of(names, precision, recall, tool_with_version(self.tool))
 

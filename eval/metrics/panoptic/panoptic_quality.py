@@ -140,6 +140,11 @@ class PanopticQuality:
     def __len__(self) -> int:
         return len(self._images)
 
+    @property
+    def outcomes(self) -> Sequence[SegmentOutcomes]:
+        """The counts of each image, as they came."""
+        return self._images
+
     def add(
         self,
         gt_map: Shaped[np.ndarray, "..."],

@@ -76,17 +76,38 @@ class SemanticIoUResult:
         }
 
 
-class ImageObjects(NamedTuple):
-    """The objects of one image, in plain tuples, by which images can be sorted."""
+class ImageCounts(NamedTuple):
+    """The objects and pixels of one image, in plain tuples, by which images can be sorted.
+
+    Attributes:
+        image: its name.
+        objects: as `count_objects` gives them.
+        areas: for each evaluated class with pixels, its number, true positives, false positives
+            and false negatives.
+    """
 
     image: str
-    objects: tuple[tuple[int, int, int, int], ...]  # as `count_objects` gives them
+    objects: tuple[tuple[int, int, int, int], ...]
+    areas: tuple[tuple[int, int, int, int], ...]
+
+
+def class_areas(
+    classes: Sequence[SemanticClass], confusion: Int[np.ndarray, "K K"]
+) -> tuple[tuple[int, int, int, int], ...]:
+    """The pixels of one image's classes, as `ImageCounts` has them."""
+    evaluated = np.array([row.evaluated for row in classes])
+    right = np.diag(confusion)
+    false = confusion[evaluated].sum(axis=0) - right
+    missed = confusion.sum(axis=1) - right
+    present = np.flatnonzero(evaluated & (right + false + missed > 0))
+    rows = np.column_stack([np.arange(len(classes)), right, false, missed])[present]
+    return tuple(tuple(row) for row in rows.tolist())
 
 
 def evaluate(
     classes: tuple[SemanticClass, ...],
     confusion: Int[np.ndarray, "K K"],
-    images: Iterable[ImageObjects] | None,
+    images: Iterable[ImageCounts] | None,
 ) -> SemanticIoUResult:
     """Returns all scores; `images` is None if their objects aren't known."""
     by_class, by_category = _weighted_areas(classes, images or ())
@@ -129,7 +150,7 @@ def evaluate(
 
 
 def _weighted_areas(
-    classes: Sequence[SemanticClass], images: Iterable[ImageObjects]
+    classes: Sequence[SemanticClass], images: Iterable[ImageCounts]
 ) -> tuple[dict[int, list[float]], dict[str, list[float]]]:
     """Hit and missed pixels of objects, as if all objects of a class had one size.
 

@@ -1,7 +1,8 @@
 """Mean intersection over union of classes, equal to Cityscapes' official pixel-level script.
 
-What every image adds is kept as integers: one table of ground truth against prediction, and for
-Cityscapes the pixels of every object, from which the instance-level score (iIoU) is computed. All
+What every image adds is kept as integers: one table of ground truth against prediction, the right
+and wrong pixels of each image's classes, and for Cityscapes the pixels of every object, from which
+the instance-level score (iIoU) is computed. All
 divisions happen in `result`, with the images in one order, so that neither the order in which they
 came nor how they were spread over processes can change a bit.
 
@@ -26,10 +27,10 @@ from ..cityscapes_ids import (
     refuse_train_ids,
 )
 from ..pixel_runs import counts, runs_of
-from .scores import ImageObjects, SemanticIoUResult, evaluate
+from .scores import ImageCounts, SemanticIoUResult, class_areas, evaluate
 
 LARGEST_VALUE = 2**16 - 1  # of a pixel
-FORMAT = "SemanticIoU 1"  # what a file holds, and the version of its layout
+FORMAT = "SemanticIoU 2"  # what a file holds, and the version of its layout
 
 
 class SemanticIoU:
@@ -73,12 +74,17 @@ class SemanticIoU:
         self._rows = np.full(LARGEST_VALUE + 1, len(values), np.intp)
         self._rows[values] = np.arange(len(values))
         self._confusion = np.zeros((len(values), len(values)), np.int64)
-        self._images: list[ImageObjects] = []
+        self._images: list[ImageCounts] = []
         self._names: set[str] = set()
         self._with_objects: bool | None = None  # of every image; None before the first
 
     def __len__(self) -> int:
         return len(self._images)
+
+    @property
+    def images(self) -> Sequence[ImageCounts]:
+        """What was counted in each image, as they came."""
+        return self._images
 
     def add(
         self,
@@ -121,7 +127,8 @@ class SemanticIoU:
         objects = ()
         if instance_ids is not None:
             objects = count_objects(values[2], columns, lengths, where)
-        self._extend(table, [ImageObjects(image, objects)], instance_ids is not None)
+        counted = ImageCounts(image, objects, class_areas(self.classes, table))
+        self._extend(table, [counted], instance_ids is not None)
 
     def merge(self, other: "SemanticIoU"):
         """Takes over the images of another metric, such as another process's.
@@ -141,7 +148,9 @@ class SemanticIoU:
 
     def save(self, path: str | os.PathLike):
         """Writes everything into one .npz file, which is complete or not there at all."""
-        objects = [(k, *row) for k, (_, rows) in enumerate(sorted(self._images)) for row in rows]
+        images = sorted(self._images)
+        objects = [(k, *row) for k, counts in enumerate(images) for row in counts.objects]
+        areas = [(k, *row) for k, counts in enumerate(images) for row in counts.areas]
         save_arrays(
             path,
             FORMAT,
@@ -149,8 +158,9 @@ class SemanticIoU:
             ignore=-1 if self._labels is None else self._ignore,
             confusion=self._confusion,
             with_objects=-1 if self._with_objects is None else int(self._with_objects),
-            images=np.array([counts.image for counts in sorted(self._images)], str),
+            images=np.array([counts.image for counts in images], str),
             objects=np.array(objects, np.int64).reshape(-1, 5),
+            areas=np.array(areas, np.int64).reshape(-1, 5),
         )
 
     @classmethod
@@ -162,10 +172,13 @@ class SemanticIoU:
                 names = enumerate(saved["labels"].tolist())
                 labels = [Label(id=k, name=name, is_thing=False) for k, name in names]
                 metric = cls(labels, ignore=int(saved["ignore"]))
-            objects = [[] for _ in saved["images"]]
-            for k, *row in saved["objects"].tolist():
-                objects[k].append(tuple(row))
-            images = map(ImageObjects, saved["images"].tolist(), map(tuple, objects))
+            rows = {}
+            for name in ("objects", "areas"):
+                rows[name] = [[] for _ in saved["images"]]
+                for k, *row in saved[name].tolist():
+                    rows[name][k].append(tuple(row))
+            columns = (map(tuple, rows[name]) for name in ("objects", "areas"))
+            images = map(ImageCounts, saved["images"].tolist(), *columns)
             with_objects = {-1: None, 0: False, 1: True}[int(saved["with_objects"])]
             metric._extend(saved["confusion"], list(images), with_objects)
         return metric
@@ -173,7 +186,7 @@ class SemanticIoU:
     def _extend(
         self,
         confusion: Int[np.ndarray, "K K"],
-        images: Sequence[ImageObjects],
+        images: Sequence[ImageCounts],
         with_objects: bool | None,
     ):
         """Takes over images, all or none of which have instance ids, unless one is there twice."""

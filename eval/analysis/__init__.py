@@ -1,0 +1,1 @@
+"""What lies behind a score: errors, thresholds, intervals, and comparisons of evaluations."""

@@ -1,0 +1,126 @@
+"""All that is told of an evaluation besides its official numbers."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from ..metrics.coco.mask_ap import CocoMaskAP, CocoMaskAPResult
+from ..metrics.coco.track_ap import TrackAP
+from ..metrics.instances.cityscapes_ap import CityscapesInstanceAP
+from ..metrics.instances.report_data import InstanceAPResult
+from ..metrics.panoptic.panoptic_quality import PanopticQuality, PanopticQualityResult
+from ..metrics.semantic.scores import SemanticIoUResult
+from ..metrics.semantic.semantic_iou import SemanticIoU
+from .best_threshold import BestThreshold, best_thresholds
+from .bootstrap import Intervals, intervals
+from .cityscapes import cityscapes_ap, cityscapes_judged, cityscapes_tally
+from .coco_matching import SIZES, coco_tally
+from .coco_overlaps import coco_overlaps
+from .errors import ErrorAnalysis, analyze_errors
+from .tallies.instances import InstanceTally
+from .tallies.pixels import PixelTally
+from .tallies.segments import SegmentTally
+from .tallies.tally import Tally, whole
+from .tide_matching import tide_ap, tide_judged
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InstanceAnalysis:
+    """What is told of instances and tracks only.
+
+    Attributes:
+        tally: their tally.
+        errors: what is wrong, and what mending it would bring.
+        thresholds: the best one of each class.
+        by_size: AP of each class, of small, medium and large objects; empty for tracks.
+    """
+
+    tally: InstanceTally
+    errors: ErrorAnalysis
+    thresholds: list[BestThreshold]
+    by_size: dict[str, Float64[np.ndarray, "K"]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Analysis:
+    """What is told of any task.
+
+    Attributes:
+        tally: what was counted in each image.
+        intervals: scores with their bootstrap intervals.
+        instances: more about instances; None of other tasks.
+    """
+
+    tally: Tally
+    intervals: Intervals
+    instances: InstanceAnalysis | None = None
+
+
+@functools.singledispatch
+def analyze(metric: Any, result: Any, names: Mapping[str, str]) -> Analysis:
+    """Analyzes all images of a metric.
+
+    Args:
+        metric: one of the package's.
+        result: what it returned.
+        names: what images are called by the ids that COCO's metrics know them by.
+
+    Raises:
+        TypeError: it is another metric.
+    """
+    del result, names
+    raise TypeError(f"a {type(metric).__name__} isn't one of the metrics")
+
+
+@analyze.register
+def _(metric: PanopticQuality, result: PanopticQualityResult, names: Mapping[str, str]) -> Analysis:
+    del result, names
+    tally = SegmentTally.of(metric)
+    return Analysis(tally=tally, intervals=intervals(tally))
+
+
+@analyze.register
+def _(metric: SemanticIoU, result: SemanticIoUResult, names: Mapping[str, str]) -> Analysis:
+    del result, names
+    tally = PixelTally.of(metric)
+    return Analysis(tally=tally, intervals=intervals(tally))
+
+
+@analyze.register
+def _(metric: CityscapesInstanceAP, result: InstanceAPResult, names: Mapping[str, str]) -> Analysis:
+    del metric, names
+    pool, matches = result.pool, result.matches
+    tally = cityscapes_tally(pool, matches)
+    errors = analyze_errors(cityscapes_judged(pool, matches), cityscapes_ap)
+    parts = zip(SIZES, result.size_aps(), strict=True)
+    by_size = {name: part.ap_matrix.mean(axis=1) for name, part in parts}
+    return of_instances(tally, errors, by_size)
+
+
+@analyze.register
+def _(metric: CocoMaskAP, result: CocoMaskAPResult, names: Mapping[str, str]) -> Analysis:
+    del result
+    overlaps = coco_overlaps(metric)
+    tally = coco_tally(overlaps)
+    tally = dataclasses.replace(tally, images=tuple(names.get(x, x) for x in tally.images))
+    by_size = {}
+    if not isinstance(metric, TrackAP):  # whose sizes are others, and areas means over frames
+        parts = {name: coco_tally(overlaps, size) for name, size in SIZES.items()}
+        by_size = {
+            name: part.class_scores(whole(len(part.images)))[0] for name, part in parts.items()
+        }
+    return of_instances(tally, analyze_errors(tide_judged(overlaps), tide_ap), by_size)
+
+
+def of_instances(
+    tally: InstanceTally, errors: ErrorAnalysis, by_size: dict[str, Float64[np.ndarray, "K"]]
+) -> Analysis:
+    """The analysis of instances."""
+    thresholds = best_thresholds(tally)
+    more = InstanceAnalysis(tally=tally, errors=errors, thresholds=thresholds, by_size=by_size)
+    return Analysis(tally=tally, intervals=intervals(tally), instances=more)

@@ -1,0 +1,193 @@
+"""The tally of average precision: which predictions are right at each overlap.
+
+Axes: I images, K classes, P predictions, T overlaps, W weightings, S predictions of a class by
+descending score.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from ...metrics.instances.matching import Status
+
+AT_A_TIME = 4_000_000  # numbers, in the arrays of some weightings of a class
+SHOWN = 0.5  # the least score of predictions that images' counts are of
+RECALLS = np.linspace(0.0, 1.0, 101)  # of COCO's curve
+
+Rule = Literal["coco", "cityscapes"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InstanceTally:
+    """All predictions and what became of them, and the objects of each image.
+
+    Attributes:
+        images: names.
+        class_names: names.
+        rule: whose average precision.
+        image: index of each prediction's image.
+        classes: index of its class.
+        scores: its score.
+        status: a `Status` at each overlap, 0.5, 0.55 and so on to 0.95.
+        objects: how many objects count, by image and class.
+    """
+
+    kind: ClassVar[str] = "instances"
+    score: ClassVar[str] = "AP"
+    images: tuple[str, ...]
+    class_names: tuple[str, ...]
+    rule: Rule
+    image: Int64[np.ndarray, "P"]
+    classes: Int64[np.ndarray, "P"]
+    scores: Float64[np.ndarray, "P"]
+    status: np.ndarray  # int8 [P, T]
+    objects: Int64[np.ndarray, "I K"]
+
+    def class_scores(self, weights: Int64[np.ndarray, "W I"]) -> Float64[np.ndarray, "W K"]:
+        """AP of each class, the mean over the overlaps; NaN without objects."""
+        return self.average_precisions(weights).mean(axis=-1)
+
+    def average_precisions(self, weights: Int64[np.ndarray, "W I"]) -> Float64[np.ndarray, "W K T"]:
+        """AP of each class at each overlap; NaN without objects.
+
+        A prediction of an image that is there several times counts as so many predictions of one
+        score, one after another.
+        """
+        aps = np.full((len(weights), len(self.class_names), self.status.shape[1]), np.nan)
+        for k in range(len(self.class_names)):
+            mine = np.flatnonzero(self.classes == k)
+            mine = mine[np.argsort(-self.scores[mine], kind="stable")]
+            step = max(AT_A_TIME // max(len(mine), 1), 1)
+            for start in range(0, len(weights), step):
+                part = slice(start, start + step)
+                aps[part, k] = weighted_aps(
+                    weights[part][:, self.image[mine]],
+                    self.scores[mine],
+                    self.status[mine],
+                    weights[part] @ self.objects[:, k],
+                    self.rule,
+                )
+        return aps
+
+    def image_scores(self) -> Float64[np.ndarray, "I"]:
+        """F1 of each image at overlap 0.5, of predictions that are shown; NaN if there is nothing.
+
+        That is right / (right + (false + missed) / 2), all classes together.
+        """
+        right, false, missed = self.image_counts().values()
+        return f1(right, false, missed)
+
+    def image_counts(self) -> Mapping[str, Int64[np.ndarray, "I"]]:
+        """Right, false and missed at overlap 0.5, of predictions with a score of at least 0.5."""
+        status = np.where(self.scores >= SHOWN, self.status[:, 0], Status.IGNORED)
+        right, false = (
+            np.bincount(self.image[status == kind], minlength=len(self.images)).astype(np.int64)
+            for kind in (Status.TRUE, Status.FALSE)
+        )
+        return {"right": right, "false": false, "missed": self.objects.sum(axis=1) - right}
+
+    def class_counts(self) -> Mapping[str, Int64[np.ndarray, "K"]]:
+        """Objects, and predictions that count at overlap 0.5."""
+        judged = self.classes[self.status[:, 0] != Status.IGNORED]
+        predictions = np.bincount(judged, minlength=len(self.class_names)).astype(np.int64)
+        return {"objects": self.objects.sum(axis=0), "predictions": predictions}
+
+    def truth(self) -> Int64[np.ndarray, "I K"]:
+        """Objects that count."""
+        return self.objects
+
+    def to_arrays(self) -> dict[str, Any]:
+        """All of it as arrays of a file."""
+        names = ("image", "classes", "scores", "status", "objects")
+        return {"rule": self.rule} | {name: getattr(self, name) for name in names}
+
+
+def f1(right: np.ndarray, false: np.ndarray, missed: np.ndarray) -> np.ndarray:
+    """The harmonic mean of precision and recall, of counts; NaN where there are none."""
+    total = 2 * right + false + missed
+    return np.where(total > 0, 2 * right / np.maximum(total, 1), np.nan)
+
+
+def weighted_aps(
+    weights: Int64[np.ndarray, "W S"],
+    scores: Float64[np.ndarray, "S"],
+    status: np.ndarray,
+    objects: Int64[np.ndarray, "W"],
+    rule: Rule,
+) -> Float64[np.ndarray, "W T"]:
+    """AP of one class at each overlap, of predictions that count several times.
+
+    Args:
+        weights: how many times.
+        scores: descending.
+        status: int8 [S, T].
+        objects: how many there are.
+        rule: whose average precision.
+    """
+    aps = np.zeros((len(weights), status.shape[1]))
+    judged = status != Status.IGNORED
+    patterns, pattern_of = np.unique(judged, axis=1, return_inverse=True)
+    ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
+    tie_of = np.searchsorted(ends, np.arange(len(scores)))  # equal scores are one point
+    for pattern, column in enumerate(patterns.T):
+        # One more at the front, for no prediction at all.
+        counted = np.cumsum(weights * column, axis=1)
+        counted = np.concatenate([np.zeros((len(weights), 1), np.int64), counted], axis=1)
+        for t in np.flatnonzero(pattern_of.ravel() == pattern):
+            right = np.flatnonzero(status[:, t] == Status.TRUE)
+            found = np.cumsum(weights[:, right], axis=1)
+            if rule == "coco":
+                aps[:, t] = area_of_101_bars(found, counted[:, right + 1], objects)
+            else:
+                ties, first = np.unique(tie_of[right], return_index=True)
+                found = found[:, np.append(first[1:], len(right)) - 1] if len(right) else found
+                end, start = ends[ties] + 1, np.where(ties > 0, ends[ties - 1] + 1, 0)
+                aps[:, t] = area_of_trapezoids(found, counted[:, end], counted[:, start], objects)
+    return np.where(objects[:, None] > 0, aps, np.nan)
+
+
+def area_of_101_bars(
+    found: Int64[np.ndarray, "W N"],
+    counted: Int64[np.ndarray, "W N"],
+    objects: Int64[np.ndarray, "W"],
+) -> Float64[np.ndarray, "W"]:
+    """COCO's average precision: the mean of the best precision at 101 recalls or higher ones.
+
+    Only true predictions are looked at, since between them precision only falls.
+
+    Args:
+        found: true predictions down to each true one.
+        counted: all predictions down to it.
+        objects: how many there are.
+    """
+    recall = found / np.maximum(objects, 1)[:, None]
+    precision = found / (counted + np.spacing(1))
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    bars = np.searchsorted(RECALLS, recall, side="right")
+    return (best * np.diff(bars, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
+
+
+def area_of_trapezoids(
+    found: Int64[np.ndarray, "W N"],
+    counted: Int64[np.ndarray, "W N"],
+    counted_above: Int64[np.ndarray, "W N"],
+    objects: Int64[np.ndarray, "W"],
+) -> Float64[np.ndarray, "W"]:
+    """Cityscapes' average precision: trapezoids under the raw curve, which starts at 1.
+
+    Only scores at which recall grows are looked at, since the others have no width.
+
+    Args:
+        found: true predictions down to each score.
+        counted: all predictions down to it.
+        counted_above: all predictions with higher scores.
+        objects: how many there are.
+    """
+    before = np.concatenate([np.zeros((len(found), 1), np.int64), found[:, :-1]], axis=1)
+    here = found / np.maximum(counted, 1)
+    above = np.where(counted_above > 0, before / np.maximum(counted_above, 1), 1.0)
+    width = (found - before) / np.maximum(objects, 1)[:, None]
+    return (width * (here + above) / 2).sum(axis=1)
