@@ -136,6 +136,7 @@ MAY_IMPORT = {
         "datasets",
         "inference",
         "visualization",
+        "eval.analysis",
         "eval.metrics",
         "eval.predictions",
         "eval.published",

@@ -23,7 +23,7 @@ class Finished:
     Attributes:
         folder: where it is.
         task: what was evaluated.
-        settings: what was evaluated and how.
+        settings: what was evaluated and how; the version, the date and the command.
         tally: what was counted in each image.
     """
 
@@ -62,6 +62,6 @@ def read_finished(folder: Path) -> Finished:
     return Finished(
         folder=folder,
         task=str(results.get("task")),
-        settings=results["settings"],
+        settings={**results["settings"], **(results.get("provenance") or {})},
         tally=load_tally(folder / TALLY),
     )

@@ -14,11 +14,13 @@ from m2f_jax.cli.arguments import (
     Eval,
     EvalCityscapes,
     EvalCoco,
+    EvalCompare,
     EvalFolder,
     EvalImages,
     EvalOptions,
     EvalYtvis,
 )
+from m2f_jax.cli.comparing import compare_evaluations
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.environment.processes import join_processes
 from m2f_jax.cli.terminal.console import terminal
@@ -66,6 +68,8 @@ def run(command: Eval) -> int:
     """Scores a model or files; returns 1 if an image failed, and then there is no result."""
     console = terminal()
     data = command.data
+    if isinstance(data, EvalCompare):
+        return compare_evaluations(data, console)
     join_processes(data.processes)
     if isinstance(data, EvalFolder):
         return run_folder(data, console)

@@ -1,0 +1,74 @@
+"""`m2f eval compare`: two finished evaluations beside each other."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from m2f_jax.cli.arguments import EvalCompare
+from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.eval.analysis.comparison import Comparison, compare
+from m2f_jax.eval.analysis.finished import read_finished
+from m2f_jax.eval.analysis.tables import write_csv
+from m2f_jax.eval.report.comparison import LISTED, change_text, write_comparison
+from m2f_jax.files import write_json
+
+
+def compare_evaluations(command: EvalCompare, console: Console) -> int:
+    """Prints and writes what changed from the first evaluation to the second."""
+    first, second = read_finished(Path(command.first)), read_finished(Path(command.second))
+    comparison, out = compare(first, second), Path(command.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        out / "compare.json",
+        {
+            "task": first.task,
+            "folders": [command.first, command.second],
+            "settings": [dict(first.settings), dict(second.settings)],
+            **comparison.to_json(),
+        },
+    )
+    for name, rows in (("classes", comparison.class_rows()), ("images", comparison.image_rows())):
+        write_csv(out / f"{name}.csv", rows, list(rows[0]) if rows else [name])
+    write_comparison(out / "compare.html", comparison, first, second)
+    print_comparison(comparison)
+    console.print(f"the comparison is in {out}")
+    return 0
+
+
+def print_comparison(comparison: Comparison):
+    """The classes by what changed, the images that changed most, and the whole."""
+    console = terminal(errors=False)
+    rows = sorted(comparison.class_rows(), key=lambda row: -finite(row["change"]))
+    table = Table(show_edge=False, pad_edge=False)
+    for i, column in enumerate(("class", "first", "second", "change", "95 % interval", "")):
+        table.add_column(column, justify="left" if i in (0, 5) else "right")
+    for row in rows:
+        table.add_row(row["class"], *numbers(row), row["verdict"])
+    console.print(table, soft_wrap=False)
+    changed = comparison.changed_images(LISTED)
+    for words, which in zip(("better", "worse"), changed, strict=True):
+        if which:
+            console.print(f"images that got {words} by most ({comparison.image_name}):")
+        for i in which:
+            scores = [100 * float(scores[i]) for scores in comparison.image_scores]
+            console.print(
+                f"  {comparison.images[i]}: {scores[0]:.1f} to {scores[1]:.1f}", markup=False
+            )
+    console.print(change_text(comparison))
+
+
+def numbers(row: Mapping[str, Any]) -> Sequence[str]:
+    """A class's numbers; a dash where there are none."""
+    if row["change"] != row["change"]:
+        return ["-"] * 4
+    texts = [f"{row[name]:.1f}" for name in ("first", "second")]
+    return [*texts, f"{row['change']:+.1f}", f"{row['low']:+.1f} to {row['high']:+.1f}"]
+
+
+def finite(change: float) -> float:
+    """A change to sort by; classes without one come last."""
+    return -math.inf if math.isnan(change) else change
