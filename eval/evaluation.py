@@ -115,6 +115,7 @@ def evaluate(
     export: str | os.PathLike | None = None,
     limit: int | None = None,
     tables: str | os.PathLike | None = None,
+    boundary: bool = False,
     settings: Mapping[str, Any] | None = None,
     source: str | None = None,
     tool: Tool | None = None,
@@ -134,6 +135,7 @@ def evaluate(
         export: a folder for the predictions in the official format.
         limit: only the first so many images.
         tables: another folder for the tables. Without it and `out`, nothing is kept.
+        boundary: also Boundary AP, in `out`; of COCO's instances.
         settings: more about what is evaluated, for results.json. Other settings, another model and
             other data never share tables.
         source: the hub id or path of the model, from which the authors' scores are known where
@@ -207,6 +209,7 @@ def evaluate(
         else:
             metric = own
     result = metric.result()
+    options = {"boundary": True} if boundary else {}
     writes = jax.process_index() == 0 or not processes
     evaluated = Evaluated(
         task=task,
@@ -217,7 +220,7 @@ def evaluate(
         images=count,
         settings=settings,
         result=result,
-        analysis=analyze(metric, result, names_of(dataset)) if writes and out else None,
+        analysis=analyze(metric, result, **options) if writes and out else None,
     )
     if writes:
         if out is not None:
@@ -246,11 +249,6 @@ def checked_evaluation(
     files = files_of(dataset, task, len(dataset.images[:limit]))
     evaluation.empty()  # reads COCO's annotations
     return evaluation, files
-
-
-def names_of(dataset: Dataset | YtvisDataset) -> dict[str, str]:
-    """What the images of a data set are called, by their ids."""
-    return {str(image.id): image.name for image in dataset.images}
 
 
 def export_folder(export: Path, dataset: Dataset | YtvisDataset, task: Task) -> Path:

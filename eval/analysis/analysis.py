@@ -1,8 +1,6 @@
 """All that is told of an evaluation besides its official numbers."""
 
-import dataclasses
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +36,14 @@ class InstanceAnalysis:
         errors: what is wrong, and what mending it would bring.
         thresholds: the best one of each class.
         by_size: AP of each class, of small, medium and large objects; empty for tracks.
+        boundary_aps: Boundary AP of each class at each overlap; None unless it was asked for.
     """
 
     tally: InstanceTally
     errors: ErrorAnalysis
     thresholds: list[BestThreshold]
     by_size: dict[str, Float64[np.ndarray, "K"]]
+    boundary_aps: Float64[np.ndarray, "K T"] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,38 +62,38 @@ class Analysis:
 
 
 @functools.singledispatch
-def analyze(metric: Any, result: Any, names: Mapping[str, str]) -> Analysis:
+def analyze(metric: Any, result: Any, *, boundary: bool = False) -> Analysis:
     """Analyzes all images of a metric.
 
     Args:
         metric: one of the package's.
         result: what it returned.
-        names: what images are called by the ids that COCO's metrics know them by.
+        boundary: whether Boundary AP is computed too, which takes a while; COCO's instances only.
 
     Raises:
-        TypeError: it is another metric.
+        TypeError: it is another metric, or it has no Boundary AP.
     """
-    del result, names
+    del result, boundary
     raise TypeError(f"a {type(metric).__name__} isn't one of the metrics")
 
 
 @analyze.register
-def _(metric: PanopticQuality, result: PanopticQualityResult, names: Mapping[str, str]) -> Analysis:
-    del result, names
+def _(metric: PanopticQuality, result: PanopticQualityResult) -> Analysis:
+    del result
     tally = SegmentTally.of(metric)
     return Analysis(tally=tally, intervals=intervals(tally))
 
 
 @analyze.register
-def _(metric: SemanticIoU, result: SemanticIoUResult, names: Mapping[str, str]) -> Analysis:
-    del result, names
+def _(metric: SemanticIoU, result: SemanticIoUResult) -> Analysis:
+    del result
     tally = PixelTally.of(metric)
     return Analysis(tally=tally, intervals=intervals(tally))
 
 
 @analyze.register
-def _(metric: CityscapesInstanceAP, result: InstanceAPResult, names: Mapping[str, str]) -> Analysis:
-    del metric, names
+def _(metric: CityscapesInstanceAP, result: InstanceAPResult) -> Analysis:
+    del metric
     pool, matches = result.pool, result.matches
     tally = cityscapes_tally(pool, matches)
     errors = analyze_errors(cityscapes_judged(pool, matches), cityscapes_ap)
@@ -103,24 +103,36 @@ def _(metric: CityscapesInstanceAP, result: InstanceAPResult, names: Mapping[str
 
 
 @analyze.register
-def _(metric: CocoMaskAP, result: CocoMaskAPResult, names: Mapping[str, str]) -> Analysis:
+def _(metric: CocoMaskAP, result: CocoMaskAPResult, *, boundary: bool = False) -> Analysis:
     del result
     overlaps = coco_overlaps(metric)
     tally = coco_tally(overlaps)
-    tally = dataclasses.replace(tally, images=tuple(names.get(x, x) for x in tally.images))
     by_size = {}
     if not isinstance(metric, TrackAP):  # whose sizes are others, and areas means over frames
         parts = {name: coco_tally(overlaps, size) for name, size in SIZES.items()}
         by_size = {
             name: part.class_scores(whole(len(part.images)))[0] for name, part in parts.items()
         }
-    return of_instances(tally, analyze_errors(tide_judged(overlaps), tide_ap), by_size)
+    boundary_aps = None
+    if boundary:
+        rims = coco_tally(coco_overlaps(metric, "boundary"))
+        [boundary_aps] = rims.average_precisions(whole(len(rims.images)))
+    errors = analyze_errors(tide_judged(overlaps), tide_ap)
+    return of_instances(tally, errors, by_size, boundary_aps)
 
 
 def of_instances(
-    tally: InstanceTally, errors: ErrorAnalysis, by_size: dict[str, Float64[np.ndarray, "K"]]
+    tally: InstanceTally,
+    errors: ErrorAnalysis,
+    by_size: dict[str, Float64[np.ndarray, "K"]],
+    boundary_aps: Float64[np.ndarray, "K T"] | None = None,
 ) -> Analysis:
     """The analysis of instances."""
-    thresholds = best_thresholds(tally)
-    more = InstanceAnalysis(tally=tally, errors=errors, thresholds=thresholds, by_size=by_size)
+    more = InstanceAnalysis(
+        tally=tally,
+        errors=errors,
+        thresholds=best_thresholds(tally),
+        by_size=by_size,
+        boundary_aps=boundary_aps,
+    )
     return Analysis(tally=tally, intervals=intervals(tally), instances=more)

@@ -9,6 +9,7 @@ import pycocotools.mask as coco_mask
 
 from m2f_jax.rle import track_overlaps
 
+from ..metrics.coco.boundary import boundary_rle
 from ..metrics.coco.mask_ap import CocoMaskAP
 from ..metrics.coco.tool import Detections, parted
 from ..metrics.coco.track_ap import TrackAP
@@ -16,7 +17,7 @@ from .overlaps import Overlaps, rank
 
 MOST = 100  # predictions of an image and class that count
 
-Shape = Literal["mask", "box"]
+Shape = Literal["mask", "box", "boundary"]
 
 NONE = Detections(np.zeros(0, np.int64), np.zeros(0), [])
 
@@ -26,13 +27,14 @@ def coco_overlaps(metric: CocoMaskAP, shape: Shape = "mask") -> Overlaps:
 
     Args:
         metric: the predictions and the ground truth.
-        shape: what is compared: masks, or the boxes around them (of images, not of tracks).
+        shape: what is compared: masks, the boxes around them, or masks and boundaries, of whose
+            overlaps the smaller one counts. Tracks are compared as masks.
 
     Raises:
-        ValueError: boxes of tracks are asked for.
+        ValueError: something else of tracks is asked for.
     """
-    if shape == "box" and isinstance(metric, TrackAP):
-        raise ValueError("tracks are compared as masks; they have no boxes")
+    if shape != "mask" and isinstance(metric, TrackAP):
+        raise ValueError(f"tracks are compared as masks; they have no {shape}")
     annotations = metric.annotations
     images = [image for image in annotations.sizes if image in metric.evaluated]
     place = {image: i for i, image in enumerate(images)}
@@ -112,7 +114,11 @@ def compared(
     if shape == "box":
         masks, others = coco_mask.toBbox(masks), coco_mask.toBbox(others)
     crowds = [one["iscrowd"] for one in truth]
-    return np.array(coco_mask.iou(masks, others, crowds)).reshape(len(masks), len(others)), areas
+    iou = np.array(coco_mask.iou(masks, others, crowds))
+    if shape == "boundary":
+        rims = [[boundary_rle(one) for one in group] for group in (masks, others)]
+        iou = np.minimum(iou, np.array(coco_mask.iou(*rims, crowds)))
+    return iou.reshape(len(masks), len(others)), areas
 
 
 def compared_tracks(

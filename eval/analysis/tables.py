@@ -17,7 +17,7 @@ from m2f_jax.files import replacing
 from .analysis import Analysis, InstanceAnalysis
 from .bootstrap import COVERAGE, RESAMPLES, SEED
 from .errors import Error
-from .tallies.tally import whole
+from .tallies.tally import mean_of_classes, whole
 
 Row = dict[str, Any]
 
@@ -42,12 +42,13 @@ def class_rows(analysis: Analysis) -> list[Row]:
 
 def instance_columns(more: InstanceAnalysis) -> dict[str, Sequence[Any]]:
     """What is told of each class of instances."""
-    tally, best = more.tally, more.thresholds
+    tally, best, rims = more.tally, more.thresholds, more.boundary_aps
     aps = tally.average_precisions(whole(len(tally.images)))[0]
     return {
         "AP50": percents(aps[:, 0]),
         "AP75": percents(aps[:, 5]),
         **{f"AP {size}": percents(scores) for size, scores in more.by_size.items()},
+        **({} if rims is None else {"boundary AP": percents(rims.mean(axis=1))}),
         "best threshold": [one.score for one in best],
         "precision there": [100 * one.precision for one in best],
         "recall there": [100 * one.recall for one in best],
@@ -94,6 +95,10 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
             "gain without false positives": 100 * errors.gain_false_positives,
             "gain without false negatives": 100 * errors.gain_false_negatives,
         }
+        if analysis.instances.boundary_aps is not None:
+            aps = analysis.instances.boundary_aps.T
+            means = mean_of_classes(np.stack([aps.mean(axis=0), aps[0], aps[5]]))
+            values["boundary"] = dict(zip(("AP", "AP50", "AP75"), percents(means), strict=True))
     return {**values, "classes": class_rows(analysis), "images": image_rows(analysis)}
 
 

@@ -337,6 +337,9 @@ class EvalCoco(EvalImages):
     """What to score: instance (AP, the default), panoptic (PQ) or semantic (mIoU)."""
     maps: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The panoptic PNGs; by default the annotation file's name without .json, beside it."""
+    boundary: bool = False
+    """Also Boundary AP, which looks at outlines more closely: in analysis.json and classes.csv of
+    --out."""
     invalid: InvalidObjects = "refuse"
     """Objects that can't be used, such as outlines without points: list them and stop, or skip them
     and say how many there are."""

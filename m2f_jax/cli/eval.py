@@ -38,7 +38,6 @@ from m2f_jax.eval.evaluation import (
     EvaluationError,
     digest_of_files,
     evaluate,
-    names_of,
 )
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from m2f_jax.eval.metrics.coco.tool import Tool
@@ -97,6 +96,8 @@ def run_cityscapes(command: EvalCityscapes, console: Console) -> int:
 def run_coco(command: EvalCoco, console: Console) -> int:
     """`m2f eval coco`."""
     path, task = Path(command.annotations), command.task
+    if command.boundary and (task != "instance" or command.out is None):
+        raise ValueError("--boundary is for --task instance, and its numbers go to --out")
     if command.images is None and command.predictions is None:
         raise ValueError("name the folder of the images after the annotations, for the model")
     maps = Path(command.maps) if command.maps else None
@@ -196,7 +197,7 @@ def score_files(
             "data digest": digest_of_files([*dict.fromkeys(filter(Path.is_file, truth))]),
         },
         result=result,
-        analysis=analyze(metric, result, names_of(dataset)) if command.out else None,
+        analysis=analyze(metric, result, **boundary_of(command)) if command.out else None,
     )
     if command.out is not None:
         evaluated.write(Path(command.out))
@@ -229,6 +230,11 @@ def tool_of(command: Command, task: Task) -> Tool | None:
     if tool is not None and task != "instance":
         raise ValueError(f"--tool {tool} computes AP; --task {task} has no such tool")
     return tool
+
+
+def boundary_of(command: Command) -> dict[str, bool]:
+    """The argument that asks for Boundary AP, where it is asked for."""
+    return {"boundary": True} if isinstance(command, EvalCoco) and command.boundary else {}
 
 
 def unit_of(dataset: Dataset | YtvisDataset) -> str:
@@ -274,6 +280,7 @@ def score_model(
                 out=command.out,
                 export=command.export,
                 limit=command.limit,
+                **boundary_of(command),
                 tables=tables_folder(command.out),
                 settings={"model": command.model or DEFAULT_MODEL},
                 source=command.model,

@@ -24,7 +24,8 @@ def square(left):
 def content(images=IMAGES, moved=()):
     """A cat in each image and a dog in every other one; some cats are dogs."""
     pictures = [
-        {"id": i, "file_name": f"street {i}.png", "height": 64, "width": 96} for i in range(images)
+        {"id": f"street {i}", "file_name": f"{i}.png", "height": 64, "width": 96}
+        for i in range(images)
     ]
     annotations = []
     for i in range(images):
@@ -32,7 +33,7 @@ def content(images=IMAGES, moved=()):
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": i,
+                    "image_id": f"street {i}",
                     "category_id": category,
                     "segmentation": square(left),
                 }
@@ -41,19 +42,19 @@ def content(images=IMAGES, moved=()):
     return {"images": pictures, "annotations": annotations, "categories": categories}
 
 
-def scored(folder, name, shift, images=IMAGES, moved=(), task="instance"):
+def scored(folder, name, shift, images=IMAGES, moved=()):
     """An evaluation of predictions whose dogs are this much off, and without cats in image 0."""
     truth, results = content(images, moved), []
     for one in truth["annotations"]:
         category, left = one["category_id"], 5 if one["segmentation"] == square(5) else 60
-        if (category, one["image_id"]) == (1, 0):
+        if (category, one["image_id"]) == (1, "street 0"):
             continue
         found = {key: one[key] for key in ("image_id", "category_id")}
         left += shift if category == 2 else 0
         results.append(found | {"score": 0.9, "segmentation": square(left)})
     (folder / f"{name}.json").write_text(json.dumps(truth))
     (folder / f"{name} found.json").write_text(json.dumps(results))
-    arguments = ["--predictions", str(folder / f"{name} found.json"), "--task", task]
+    arguments = ["--predictions", str(folder / f"{name} found.json")]
     out = folder / name
     assert main(["eval", "coco", str(folder / f"{name}.json"), *arguments, "--out", str(out)]) == 0
     return out
@@ -135,7 +136,6 @@ def test_two_evaluations_beside_each_other(two, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"task": "semantic"}, "of the task instance, the other of semantic"),
         (
             {"images": 4},
             "one is of 6 images, the other of 4: only the first has street 4, street 5",
@@ -151,6 +151,13 @@ def test_evaluations_of_other_data_are_not_compared(tmp_path, capsys, change, me
     assert main(["eval", "compare", *map(str, folders), "--out", str(tmp_path / "out")]) == 1
     assert message in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
+
+
+def test_evaluations_of_other_tasks_are_not_compared(two):
+    results = json.loads((two[1] / "results.json").read_text())
+    (two[1] / "results.json").write_text(json.dumps(results | {"task": "semantic"}))
+    with pytest.raises(ValueError, match="of the task instance, the other of semantic"):
+        compare(*map(read_finished, two))
 
 
 def test_what_is_no_finished_evaluation_is_refused(two):

@@ -219,6 +219,6 @@ def test_the_best_threshold_is_the_best_of_all():
 
 def test_no_image_at_all():
     for metric in (PanopticQuality(numbered(2)), SemanticIoU(numbered(2)), CityscapesInstanceAP()):
-        found = analyze(metric, metric.result(), {})
+        found = analyze(metric, metric.result())
         assert math.isnan(found.intervals.score)
         assert math.isnan(found.intervals.low)

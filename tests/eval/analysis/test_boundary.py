@@ -1,0 +1,83 @@
+import json
+
+import numpy as np
+import pytest
+from m2f_jax.eval.metrics.coco.boundary import boundary
+
+from m2f_jax.cli import main
+from tests.eval.analysis.record_tide import draw_scene
+
+
+def by_definition(mask):
+    """A pixel is on the boundary if its square leaves the mask or the image."""
+    height, width = mask.shape
+    reach = max(round(0.02 * np.hypot(height, width)), 1)
+    padded = np.pad(mask, reach)
+    rim = np.zeros_like(mask)
+    for y, x in np.argwhere(mask):
+        rim[y, x] = not padded[y : y + 2 * reach + 1, x : x + 2 * reach + 1].all()
+    return rim
+
+
+def drawn_masks():
+    rng = np.random.default_rng(0)
+    for height, width in ((20, 30), (90, 120), (1, 7), (130, 60)):
+        mask = np.zeros((height, width), bool)
+        mask[height // 4 :, : width // 2] = True
+        yield mask & (rng.random(mask.shape) < 0.998)
+        yield np.ones_like(mask)
+        yield np.zeros_like(mask)
+
+
+def test_boundaries_are_those_of_the_definition():
+    for mask in drawn_masks():
+        np.testing.assert_array_equal(boundary(mask), by_definition(mask))
+
+
+def test_boundaries_are_those_of_the_authors_erosion():
+    cv2 = pytest.importorskip("cv2")
+    for mask in drawn_masks():
+        padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        times = max(round(0.02 * np.hypot(*mask.shape)), 1)
+        eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=times)[1:-1, 1:-1]
+        np.testing.assert_array_equal(boundary(mask), mask & (eroded == 0))
+
+
+def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeypatch, capsys):
+    import pycocotools.mask as coco_mask
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    from m2f_jax.rle import encode_rle
+
+    scene = draw_scene(50, most_predictions=9)
+    for name in ("dataset", "results"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(scene[name]))
+    paths = [str(tmp_path / name) for name in ("dataset.json", "results.json", "out")]
+    options = ["--predictions", paths[1], "--boundary"]
+    assert main(["eval", "coco", paths[0], *options]) == 1
+    assert "its numbers go to --out" in capsys.readouterr().err
+    assert main(["eval", "coco", paths[0], *options, "--out", paths[2]]) == 0
+    found = json.loads((tmp_path / "out" / "analysis.json").read_text())
+
+    plain = coco_mask.iou
+
+    def smaller(masks, others, crowds):
+        if not masks or not others:
+            return []
+        rims = [
+            [encode_rle(by_definition(coco_mask.decode(one).astype(bool))) for one in group]
+            for group in (masks, others)
+        ]
+        return np.minimum(plain(masks, others, crowds), plain(*rims, crowds))
+
+    truth = COCO(paths[0])
+    evaluation = COCOeval(truth, truth.loadRes(scene["results"]), "segm")
+    monkeypatch.setattr(coco_mask, "iou", smaller)
+    for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
+        step()
+    want = (100 * evaluation.stats[:3]).tolist()
+    assert list(found["boundary"].values()) == pytest.approx(want, abs=1e-9)
+    assert 0 < found["boundary"]["AP"] < found["value"]
+    per_class = [row["boundary AP"] for row in found["classes"]]
+    assert np.mean([ap for ap in per_class if ap is not None]) == pytest.approx(want[0])
