@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as coco_mask
 from jaxtyping import Bool
 from scipy.ndimage import minimum_filter1d
 
 from m2f_jax.masks import mask_box
-from m2f_jax.rle import encode_rle
+from m2f_jax.rle import decode_rle, encode_rle
 
 DILATION = 0.02  # of the image's diagonal
 
@@ -37,5 +36,6 @@ def boundary(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height
 
 def boundary_rle(rle: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the boundary of a mask given as compressed run lengths, in the same form."""
-    encoding: Any = dict(rle)
-    return encode_rle(boundary(coco_mask.decode(encoding).astype(bool)))
+    counts, (height, width) = rle["counts"], rle["size"]
+    counts = counts.encode() if isinstance(counts, str) else counts
+    return encode_rle(boundary(decode_rle(counts, (height, width))))

@@ -48,9 +48,11 @@ def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeyp
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    from m2f_jax.rle import encode_rle
+    from m2f_jax.rle import decode_rle, encode_rle
 
     scene = draw_scene(50, most_predictions=9)
+    for image in scene["dataset"]["images"]:
+        image["file_name"] = f"{image['id']}.png"
     for name in ("dataset", "results"):
         (tmp_path / f"{name}.json").write_text(json.dumps(scene[name]))
     paths = [str(tmp_path / name) for name in ("dataset.json", "results.json", "out")]
@@ -66,7 +68,19 @@ def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeyp
         if not masks or not others:
             return []
         rims = [
-            [encode_rle(by_definition(coco_mask.decode(one).astype(bool))) for one in group]
+            [
+                encode_rle(
+                    by_definition(
+                        decode_rle(
+                            one["counts"]
+                            if isinstance(one["counts"], bytes)
+                            else one["counts"].encode(),
+                            one["size"],
+                        )
+                    )
+                )
+                for one in group
+            ]
             for group in (masks, others)
         ]
         return np.minimum(plain(masks, others, crowds), plain(*rims, crowds))
