@@ -75,7 +75,7 @@ def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeyp
                             one["counts"]
                             if isinstance(one["counts"], bytes)
                             else one["counts"].encode(),
-                            one["size"],
+                            tuple(one["size"]),
                         )
                     )
                 )
