@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tyro
 from measuring.machine import (
     check_installed,
@@ -85,7 +86,8 @@ def train(folder: Path, out: Path, data: Path, recipe: Recipe, settings: Setting
     losses, seconds = [], []
     with batches(examples, recipe.data(settings.seed)) as stream:
         for step, batch in zip(range(1, settings.steps + 1), stream, strict=False):
-            placed = trainer.place(Scenes(*batch[: len(Scenes._fields)]))
+            scenes = Scenes(*map(np.asarray, batch[: len(Scenes._fields)]))
+            placed = trainer.place(scenes)
             loss, duration = timed(trainer.step(placed))
             losses.append(loss)
             seconds.append(duration)
