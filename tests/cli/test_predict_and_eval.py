@@ -120,6 +120,7 @@ def test_any_names_and_ids_score_the_same(task, data):
 
         # The pictures are found in another order than the images' ids have.
         names = result_names(sorted(file_names), {})
+        out.mkdir()
         open_folder(out, {}, dataset.categories, {}, overwrite=False)
         writer, direct = Writer(out, task, tuple(dataset.categories)), evaluation.empty()
         for index, item in enumerate(dataset.images):
