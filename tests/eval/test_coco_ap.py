@@ -131,6 +131,12 @@ def test_the_other_backends_give_the_same(package):
             tolerance = 0 if package == "hotcoco" else 1e-15
             np.testing.assert_allclose(numbers(result), numbers(expected), rtol=0, atol=tolerance)
             assert result.tool.startswith(f"{backend} ")
+    dataset, detections = crowded()
+    many, expected = (
+        numbers(evaluated(dataset, detections, tool=tool).result())
+        for tool in (backend, "pycocotools")
+    )
+    np.testing.assert_allclose(many, expected, rtol=0, atol=tolerance)
     for images in ("all", "added"):  # if it is told of no image, a tool may take all of them
         empty, expected = (
             CocoMaskAP(make_scene(0)[0], tool=tool, images=images).result()
@@ -163,7 +169,8 @@ def test_without_detections_categories_with_objects_have_zero():
         np.testing.assert_equal(result.per_category[category["name"]].ap, expected)
 
 
-def test_a_hundred_detections_of_a_category_count():
+def crowded():
+    """30 objects of one category in an image, and 150 detections, many of equal scores."""
     rng = np.random.default_rng(0)
     masks = np.array([square((40, 400), 0, 13 * k, 12) for k in range(30)])
     dataset = one_object() | {
@@ -175,7 +182,11 @@ def test_a_hundred_detections_of_a_category_count():
         ],
     }
     found = np.concatenate([masks, *[masks[::-1] & (rng.random(masks.shape) < 0.7)] * 4])
-    detections = {7: (found, [3] * 150, np.linspace(0, 1, 150).round(2).tolist())}
+    return dataset, {7: (found, [3] * 150, np.linspace(0, 1, 150).round(2).tolist())}
+
+
+def test_a_hundred_detections_of_a_category_count():
+    dataset, detections = crowded()
     result = evaluated(dataset, detections).result()
     assert_equal(result, official(dataset, detections))
     assert result.ar1 < result.ar10 < result.ar100

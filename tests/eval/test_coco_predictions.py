@@ -2,11 +2,15 @@
 
 import json
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from m2f_jax.eval.evaluation import export_folder
+from m2f_jax.eval.metrics.coco.tool import TOOLS
 from m2f_jax.eval.predictions.coco import find_coco_predictions
+from m2f_jax.eval.predictions.coco_results import columns_of, columns_one_by_one
 from m2f_jax.eval.predictions.files import measure_files
 from m2f_jax.eval.predictions.image_names import ImageNames
 from m2f_jax.eval.tasks import evaluation_of
@@ -141,6 +145,47 @@ BAD = {
 def test_results_that_cannot_be_used(dataset, tmp_path, case):
     entry, message = BAD[case]
     refused(write(tmp_path / "found.json", [GOOD, entry]), dataset(), message)
+
+
+def columns(entries, *images):
+    """What both readers make of entries about these images, of 1, 2 and 3, and "1.png" for 2."""
+    names = {1: "0", 2: "1", 3: "2", "1.png": "1"}
+    sizes = dict.fromkeys(images or ("0", "1", "2"), SIZE)
+    return (
+        columns_of(entries, names.get, sizes),
+        columns_one_by_one(Path("found.json"), entries, names.get, sizes, scored=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("entries", "images"),
+    [
+        ([], ()),
+        (results(1, 2, 3), ()),
+        (results(3, "1.png", 1), ()),
+        (results(3, 1, 2), ("1", "2")),
+        (results(1, 1, 1), ("2",)),
+        ([result(0, 1, score=1, bbox=[1, 2, 3, 4], id="x"), *results(2, 2)], ()),
+        ([result(0, 1, category_id=-7, score=-1e299), *results(2)], ()),
+    ],
+)
+def test_entries_read_as_columns_are_those_read_one_by_one(entries, images):
+    fast, slow = columns(entries, *images)
+    assert fast is not None
+    assert fast.names == slow.names
+    for ours, expected in zip(fast.results, slow.results, strict=True):
+        assert type(ours) is type(expected)
+        np.testing.assert_array_equal(ours, expected)
+    assert fast.results.numbers.dtype == slow.results.numbers.dtype
+    assert fast.results.scores.dtype == slow.results.scores.dtype
+
+
+@pytest.mark.parametrize("case", sorted(BAD.keys() - {"category unknown"}))
+def test_columns_are_left_to_the_reader_that_names_an_entry(case):
+    entry, message = BAD[case]
+    assert columns_of([GOOD, entry], {1: "0"}.get, {"0": SIZE}) is None
+    with pytest.raises(ValueError, match=message):
+        columns([GOOD, entry])
 
 
 def test_files_that_are_no_results(dataset, tmp_path):
@@ -424,6 +469,32 @@ def test_neither_pictures_nor_their_folder_are_needed(tmp_path, capsys):
     capsys.readouterr()
     assert main(command) == 1
     assert "name the folder of the images after the annotations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_tool_that_computed_is_named(tmp_path, capsys, tool):
+    truth = write(tmp_path / "truth.json", content_of())
+    found = write(tmp_path / "found.json", results(1, 2, 3))
+    out = tmp_path / "out"
+    command = ["eval", "coco", str(truth), "--predictions", str(found), "--tool", tool]
+    assert main([*command, "--out", str(out)]) == 0
+    assert f"computed by {tool} " in capsys.readouterr().out
+    content = json.loads((out / "results.json").read_text())
+    assert content["official"]["tool"].startswith(f"{tool} ")
+    assert content["scores"]["AP"] == pytest.approx(100)
+    assert f"{tool} " in (out / "report.html").read_text()
+    assert main([*command, "--task", "semantic"]) == 1
+    assert f"--tool {tool} computes AP; --task semantic has no such tool" in capsys.readouterr().err
+
+
+def test_a_tool_that_is_not_installed_is_refused_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_coco_eval", None)
+    truth = write(tmp_path / "truth.json", content_of())
+    found = write(tmp_path / "found.json", results(1, 2, 3))
+    command = ["eval", "coco", str(truth), "--predictions", str(found)]
+    assert main([*command, "--tool", "faster-coco-eval", "--out", str(tmp_path / "out")]) == 1
+    assert "m2f eval needs faster_coco_eval: pip install 'm2f-jax[coco]'" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "results.json").exists()
 
 
 @pytest.mark.parametrize("task", ["instance", "semantic"])

@@ -11,6 +11,8 @@ import pycocotools.mask as coco_mask
 from hypothesis import strategies as st
 from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.predictions.coco import find_coco_predictions
+from m2f_jax.eval.predictions.coco_results import columns_of, columns_one_by_one
+from m2f_jax.eval.predictions.image_names import ImageNames
 from m2f_jax.eval.tasks import evaluation_of
 
 from m2f_jax.datasets.coco import coco_dataset
@@ -48,6 +50,7 @@ RESULTS = [
     {"image_id": k + 1, "category_id": k % 2 + 1, "segmentation": outline, "score": 0.5}
     for k, outline in enumerate(OUTLINES)
 ]
+PLAIN_RESULTS = [entry | {"segmentation": RLE} for entry in RESULTS]  # read as columns
 
 NUMBERS = st.one_of(
     st.integers(-3, 20),
@@ -116,7 +119,7 @@ def test_annotation_files(content, folder):
             assert math.isfinite(found["area"])
 
 
-@fuzz(st.one_of(spoilt(RESULTS), VALUES))
+@fuzz(st.one_of(spoilt(RESULTS, PLAIN_RESULTS), VALUES))
 def test_results(content, folder):
     dataset = coco_dataset(written(TRUTH, folder / "truth.json"), folder, "instance")
     path = written(content, folder / "found.json")
@@ -127,6 +130,18 @@ def test_results(content, folder):
         for index, item in enumerate(dataset.images):
             metric.merge(evaluation.count(index, None, files.read(item)))
         metric.result()
+
+
+@fuzz(spoilt(PLAIN_RESULTS))
+def test_results_read_as_columns(entries, folder):
+    """What is read as columns is what is read entry by entry, which refuses nothing of it."""
+    data = coco_dataset(written(TRUTH, folder / "truth.json"), folder, "instance")
+    names, sizes = ImageNames(data.images), {x.name: SIZE for x in data.images[:2]}
+    if (fast := columns_of(entries, names.name_of, sizes)) is not None:
+        slow = columns_one_by_one(folder, entries, names.name_of, sizes, scored=True)
+        assert fast.names == slow.names
+        for ours, expected in zip(fast.results, slow.results, strict=True):
+            assert list(ours) == list(expected)
 
 
 @fuzz(spoilt([{"id": k, "file_name": f"{k}.png", "height": 12, "width": 16} for k in range(3)]))

@@ -327,4 +327,5 @@ def load(tool: Tool, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f"the tool {tool} isn't installed; pip install {tool}") from error
+        message = f"the tool {tool} isn't installed; pip install {tool}"
+        raise ImportError(message, name=module) from error  # the name tells m2f which extra
