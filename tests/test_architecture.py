@@ -152,8 +152,10 @@ MAY_IMPORT = {
         "pretrained",
         "eval.evaluation",
     ),
+    "app": (*BOTTOM, "inference.results", "streets", "visualization.color"),
     "cli": (
         *BOTTOM,
+        "app",
         "presets",
         "modeling",
         "inference",

@@ -105,6 +105,37 @@ class Predict:
 
 
 @dataclass(frozen=True)
+class App:
+    """Open a page in the browser to drop pictures on, and the same as an API.
+
+    It prints its address, and runs until Ctrl-C. Pictures wait in line for the device. Nothing is
+    written to the disk, and nothing leaves the machine.
+    """
+
+    model: Annotated[str, tyro.conf.arg(metavar="SOURCE")] = DEFAULT_MODEL
+    """A folder, a Hugging Face id such as facebook/mask2former-swin-tiny-coco-instance or an
+    authors' .pkl file; by default a small model in this package, which knows only streets as
+    m2f streets draws them."""
+    host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
+    """Where to listen. By default only this machine can reach it; 0.0.0.0 lets all others in, too,
+    without a password."""
+    port: Annotated[int | None, Between(1, 65_535), tyro.conf.arg(metavar="N")] = None
+    """By default the first that is free from 7860 on."""
+    max_upload: Annotated[int, Between(1, 2048), tyro.conf.arg(metavar="MIB")] = 32
+    """Refuse larger files, in MiB."""
+    max_pixels: MaxPixels = MAX_PIXELS
+    """Refuse larger images, of which a file of a few kilobytes may claim any number."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    labels: LabelsName = None
+    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
+    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
+    .json, COCO's categories."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face id."""
+
+
+@dataclass(frozen=True)
 class Convert:
     """Convert a checkpoint: to this package's format, or back to Hugging Face's."""
 

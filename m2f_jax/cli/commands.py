@@ -12,7 +12,18 @@ from typing import Any
 import tyro
 
 from m2f_jax.bounds import check_bounds
-from m2f_jax.cli.arguments import Convert, Eval, Export, Info, Models, Predict, Push, Streets, Train
+from m2f_jax.cli.arguments import (
+    App,
+    Convert,
+    Eval,
+    Export,
+    Info,
+    Models,
+    Predict,
+    Push,
+    Streets,
+    Train,
+)
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.environment.extras import missing_extra
 from m2f_jax.cli.terminal.console import error_text, printable
@@ -22,6 +33,7 @@ from m2f_jax.pixel_limit import set_max_pixels
 USER_ERROR = 1
 COMMANDS = {
     "predict": Predict,
+    "app": App,
     "eval": Eval,
     "train": Train,
     "convert": Convert,

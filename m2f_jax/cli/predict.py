@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
+from m2f_jax.cli.drawn_streets import advice
 from m2f_jax.cli.predicting.annotated import AnnotatedIds
 from m2f_jax.cli.predicting.finding import Found, find_images
 from m2f_jax.cli.predicting.folder import (
@@ -118,6 +119,8 @@ def fill_folder(
     if others := len(set(names) - set(plan.file_names)):
         console.print(f"predictions.json also lists what earlier runs left, {others} in number")
     console.print(f"results are in {out}")
+    if note := advice(command.model, "predict IMAGE..."):
+        console.print(note)
     return failed
 
 

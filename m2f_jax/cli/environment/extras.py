@@ -2,6 +2,7 @@
 
 EXTRAS = {
     "av": "video",
+    "gradio": "app",
     "grain": "train",
     "optax": "train",
     "orbax": "train",

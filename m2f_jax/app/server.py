@@ -1,0 +1,136 @@
+"""The server: the page, a plain HTTP address, and the same as an endpoint for gradio's client."""
+
+import logging
+import os
+from importlib import resources
+from typing import Any, Literal
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read as gradio is imported and launched
+
+import gradio
+from fastapi import Request as HttpRequest
+from fastapi import Response, UploadFile
+from fastapi.responses import JSONResponse
+
+from m2f_jax.app.engine import EXAMPLES, TASKS, TOP_K, Engine, Request, example, preview
+from m2f_jax.app.guard import Guard
+from m2f_jax.app.line import BusyError, Line
+from m2f_jax.app.uploads import Uploads
+
+logger = logging.getLogger("m2f_jax")
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+FAILED = "the model failed on this picture; the terminal of m2f app says why"
+
+
+def make_server(engine: Engine, *, max_bytes: int, local: bool) -> gradio.Server:
+    """Returns a server, to be launched.
+
+    It keeps nothing: pictures are in memory until they are answered, and answers until they are
+    sent.
+
+    Args:
+        engine: the model.
+        max_bytes: of a request.
+        local: whether it is for this machine only, and answers to no other name.
+    """
+    server = gradio.Server(title="m2f app", docs_url=None, redoc_url=None, openapi_url=None)
+    server.add_middleware(Guard, max_bytes=max_bytes, hosts=LOOPBACK if local else None)
+    line, uploads = Line(), Uploads()
+    pages = {
+        file.name: (file.read_bytes(), KINDS[os.path.splitext(file.name)[1]])
+        for file in resources.files("m2f_jax.app").joinpath("page").iterdir()
+    }
+
+    @server.get("/")
+    @server.get("/page/{name}")
+    async def page(name: str = "index.html") -> Response:
+        if name not in pages:
+            return sentence(404, "there is nothing here")
+        content, kind = pages[name]
+        return Response(content, media_type=kind)
+
+    @server.get("/about")
+    async def about() -> dict[str, Any]:
+        return {
+            "model": engine.source,
+            "note": engine.note,
+            "task": engine.task,
+            "tasks": TASKS,
+            "top_k": TOP_K,
+            "examples": EXAMPLES,
+            "categories": [
+                {"id": x.id, "name": x.name, "isthing": int(x.is_thing)} for x in engine.labels
+            ],
+        }
+
+    @server.get("/examples/{index}.jpg")
+    def drawn(index: int) -> Response:
+        if not 0 <= index < EXAMPLES:
+            return sentence(404, "there is no such example")
+        return Response(example(index), media_type="image/jpeg")
+
+    @server.post("/preview")
+    async def show(request: HttpRequest, name: str = "the picture") -> Response:
+        try:
+            content = await line.call(preview, await request.body(), name)
+        except Exception as error:
+            return failure(error)
+        return Response(content, media_type="image/jpeg")
+
+    @server.post("/segment")
+    async def segment(
+        request: HttpRequest,
+        name: str = "the picture",
+        task: str = engine.task,
+        threshold: float = 0.5,
+        top_k: int = TOP_K,
+    ) -> Response:
+        try:
+            wanted = Request(task, threshold, top_k)
+            return JSONResponse(await line.call(engine.segment, await request.body(), name, wanted))
+        except Exception as error:
+            return failure(error)
+
+    @server.post("/gradio_api/upload")
+    async def upload(files: list[UploadFile]) -> list[str]:
+        return [uploads.add(file.filename or "picture", await file.read()) for file in files]
+
+    # The line bounds how many run, for all ways in.
+    @server.api(name="segment", concurrency_limit=None)
+    async def segment_upload(
+        picture: dict,
+        task: Literal["instance", "panoptic", "semantic"] = engine.task,
+        threshold: float = 0.5,
+        top_k: int = TOP_K,
+    ) -> dict:
+        """Segments one picture; see docs/app.md for what is returned."""
+        try:
+            wanted = Request(task, threshold, top_k)
+            name, data = uploads.take(picture.get("path") if isinstance(picture, dict) else None)
+            return await line.call(engine.segment, data, name, wanted)
+        except (ValueError, TypeError, BusyError) as error:
+            raise gradio.Error(str(error), print_exception=False) from error
+
+    return server
+
+
+def failure(error: Exception) -> JSONResponse:
+    """Returns an error as a sentence; what nobody foresaw goes to the terminal."""
+    if isinstance(error, BusyError):
+        return sentence(503, str(error))
+    if isinstance(error, ValueError):
+        return sentence(422, str(error))
+    logger.error("a picture failed", exc_info=error)
+    return sentence(500, FAILED)
+
+
+def sentence(status: int, text: str) -> JSONResponse:
+    """Returns a refusal that says why."""
+    return JSONResponse({"error": text}, status)

@@ -1,0 +1,78 @@
+"""`m2f app`: a page in the browser."""
+
+import dataclasses
+import threading
+
+import jax
+
+from m2f_jax.app.engine import Engine
+from m2f_jax.app.server import LOOPBACK, make_server
+from m2f_jax.cli.arguments import App
+from m2f_jax.cli.drawn_streets import advice
+from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.config import VideoMask2FormerConfig
+from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.pretrained import load
+
+MEBI = 2**20
+BUCKET = 128  # pixels
+
+
+def run(command: App) -> int:
+    """Serves until it is interrupted."""
+    console = terminal()
+    engine = open_engine(command)
+    local = command.host in LOOPBACK
+    server = make_server(engine, max_bytes=command.max_upload * MEBI, local=local)
+    try:
+        _, address, _ = server.launch(
+            server_name=command.host,
+            server_port=command.port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            run_history=False,
+            pwa=False,
+            mcp_server=False,
+            enable_monitoring=False,
+            _frontend=False,
+        )
+    except OSError as error:
+        where = "ports 7860 to 7959" if command.port is None else f"port {command.port}"
+        raise ValueError(
+            f"{command.host}, {where}: can't listen there; choose another --port or --host"
+        ) from error
+    who = "only this machine can reach it" if local else "whoever reaches this machine can use it"
+    console.print(f"{command.model} is at {address}; {who}. Ctrl-C ends it.")
+    if engine.note:
+        console.print(engine.note)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        console.print("ended")
+    finally:
+        server.get_blocks().close(verbose=False)
+    return 0
+
+
+def open_engine(command: App) -> Engine:
+    """Loads the model.
+
+    Raises:
+        ValueError: it is one of videos, or can't be loaded.
+    """
+    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
+    if isinstance(opened.config, VideoMask2FormerConfig):
+        raise ValueError(f"{command.model} is a model of videos; choose a model of images")
+    # Sides in wide steps, so that pictures of all shapes share few compiled programs.
+    divisor = max(BUCKET, opened.processor.size_divisor)
+    processor = dataclasses.replace(opened.processor, size_divisor=divisor)
+    return Engine(
+        source=command.model,
+        segmenter=Segmenter(opened.model, processor),
+        labels=opened.labels,
+        task=opened.config.task,
+        note=advice(command.model, "app"),
+    )
