@@ -34,7 +34,7 @@ class Request:
     """
 
     task: str
-    threshold: float = 0.5
+    threshold: float | int = 0.5
     top_k: int = TOP_K
 
     def __post_init__(self):

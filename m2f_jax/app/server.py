@@ -10,12 +10,22 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read as gradio is imported a
 import gradio
 from fastapi import Request as HttpRequest
 from fastapi import Response, UploadFile
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from gradio import processing_utils
 
 from m2f_jax.app.engine import EXAMPLES, TASKS, TOP_K, Engine, Request, example, preview
-from m2f_jax.app.guard import Guard
+from m2f_jax.app.guard import Guard, TooLargeError
 from m2f_jax.app.line import BusyError, Line
 from m2f_jax.app.uploads import Uploads
+
+
+async def refuse_address(*_: Any, **__: Any):
+    """Stands in for gradio's download of addresses that clients send in place of a picture."""
+    raise gradio.Error("addresses aren't read; upload the picture", print_exception=False)
+
+
+processing_utils.async_ssrf_protected_download = refuse_address
 
 logger = logging.getLogger("m2f_jax")
 
@@ -42,7 +52,8 @@ def make_server(engine: Engine, *, max_bytes: int, local: bool) -> gradio.Server
     """
     server = gradio.Server(title="m2f app", docs_url=None, redoc_url=None, openapi_url=None)
     server.add_middleware(Guard, max_bytes=max_bytes, hosts=LOOPBACK if local else None)
-    line, uploads = Line(), Uploads()
+    server.add_exception_handler(RequestValidationError, refuse_parameters)
+    line, uploads = Line(), Uploads(server.uploaded_file_dir)
     pages = {
         file.name: (file.read_bytes(), KINDS[os.path.splitext(file.name)[1]])
         for file in resources.files("m2f_jax.app").joinpath("page").iterdir()
@@ -107,12 +118,12 @@ def make_server(engine: Engine, *, max_bytes: int, local: bool) -> gradio.Server
     async def segment_upload(
         picture: dict,
         task: Literal["instance", "panoptic", "semantic"] = engine.task,
-        threshold: float = 0.5,
+        threshold: float | int = 0.5,
         top_k: int = TOP_K,
     ) -> dict:
         """Segments one picture; see docs/app.md for what is returned."""
         try:
-            wanted = Request(task, threshold, top_k)
+            wanted = Request(task, float(threshold), top_k)
             name, data = uploads.take(picture.get("path") if isinstance(picture, dict) else None)
             return await line.call(engine.segment, data, name, wanted)
         except (ValueError, TypeError, BusyError) as error:
@@ -121,8 +132,48 @@ def make_server(engine: Engine, *, max_bytes: int, local: bool) -> gradio.Server
     return server
 
 
+def launch(server: gradio.Server, host: str, port: int | None) -> str:
+    """Starts a server in the background, and returns its address.
+
+    Args:
+        server: of `make_server`.
+        host: where to listen.
+        port: by default the first that is free from 7860 on.
+
+    Raises:
+        ValueError: it can't listen there.
+    """
+    try:
+        _, address, _ = server.launch(
+            server_name=host,
+            server_port=port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            ssr_mode=False,
+            run_history=False,
+            pwa=False,
+            mcp_server=False,
+            _frontend=False,
+        )
+    except OSError as error:
+        where = "from 7860 to 7959" if port is None else port
+        raise ValueError(
+            f"can't listen at {host}, port {where}; choose another --port or --host"
+        ) from error
+    return address
+
+
+async def refuse_parameters(_: HttpRequest, error: Exception) -> JSONResponse:
+    """Names the first parameter that can't be understood."""
+    [first, *_] = error.errors() if isinstance(error, RequestValidationError) else [{}]
+    return sentence(422, f"{first.get('loc', ['?'])[-1]}: {first.get('msg', 'invalid')}")
+
+
 def failure(error: Exception) -> JSONResponse:
     """Returns an error as a sentence; what nobody foresaw goes to the terminal."""
+    if isinstance(error, TooLargeError):
+        raise error  # to the guard
     if isinstance(error, BusyError):
         return sentence(503, str(error))
     if isinstance(error, ValueError):

@@ -5,28 +5,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-PREFIX = "upload/"
-
 
 @dataclass
 class Uploads:
     """Files by the name that the client was told; no name leads to a file on the disk.
 
     Attributes:
+        folder: what names begin with, which gradio wants to be its own; nothing is written there.
         most: how many there may be; the oldest go first.
         seconds: how long one is kept that nobody asks for.
         clock: tells the time, in seconds.
     """
 
+    folder: str
     most: int = 32
-    seconds: float = 600
+    seconds: float = 600.0
     clock: Callable[[], float] = time.monotonic
     files: dict[str, tuple[float, bytes]] = field(default_factory=dict)
 
     def add(self, name: str, data: bytes) -> str:
         """Keeps a file, and returns the name by which it is taken."""
         self.forget()
-        key = f"{PREFIX}{secrets.token_urlsafe(16)}/{name.replace('/', '_')}"
+        key = f"{self.folder}/{secrets.token_urlsafe(16)}/{name.replace('/', '_')}"
         self.files[key] = self.clock(), data
         return key
 

@@ -6,7 +6,7 @@ import threading
 import jax
 
 from m2f_jax.app.engine import Engine
-from m2f_jax.app.server import LOOPBACK, make_server
+from m2f_jax.app.server import LOOPBACK, launch, make_server
 from m2f_jax.cli.arguments import App
 from m2f_jax.cli.drawn_streets import advice
 from m2f_jax.cli.terminal.console import terminal
@@ -24,25 +24,7 @@ def run(command: App) -> int:
     engine = open_engine(command)
     local = command.host in LOOPBACK
     server = make_server(engine, max_bytes=command.max_upload * MEBI, local=local)
-    try:
-        _, address, _ = server.launch(
-            server_name=command.host,
-            server_port=command.port,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            ssr_mode=False,
-            run_history=False,
-            pwa=False,
-            mcp_server=False,
-            enable_monitoring=False,
-            _frontend=False,
-        )
-    except OSError as error:
-        where = "ports 7860 to 7959" if command.port is None else f"port {command.port}"
-        raise ValueError(
-            f"{command.host}, {where}: can't listen there; choose another --port or --host"
-        ) from error
+    address = launch(server, command.host, command.port)
     who = "only this machine can reach it" if local else "whoever reaches this machine can use it"
     console.print(f"{command.model} is at {address}; {who}. Ctrl-C ends it.")
     if engine.note:

@@ -336,7 +336,8 @@ async function start() {
   task = about.task;
   $("model").textContent = `${about.model} · ${about.categories.length} classes`;
   $("model").title = about.model;
-  $("note").textContent = about.note && about.note[0].toUpperCase() + about.note.slice(1);
+  const [, told, way] = about.note.match(/^(.*: )(m2f .*)$/) ?? [];
+  if (told) $("note").append(told[0].toUpperCase() + told.slice(1), element("code", { textContent: way }));
   $("top-k").max = $("top-k").value = about.top_k;
   for (const name of about.tasks) {
     const radio = element("input", { type: "radio", name: "task", value: name, checked: name === task,
