@@ -1,4 +1,4 @@
-"""The page in a real browser: a picture is dropped, seen, changed and saved; at phone width, too."""
+"""The page in a real browser: a picture is dropped, seen, changed and saved; on a phone, too."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.app.test_server import picture
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra test")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra browser: playwright")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 pytestmark = [
