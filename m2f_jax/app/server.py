@@ -166,7 +166,7 @@ def launch(server: gradio.Server, host: str, port: int | None) -> str:
 
 async def refuse_parameters(_: HttpRequest, error: Exception) -> JSONResponse:
     """Names the first parameter that can't be understood."""
-    [first, *_] = error.errors() if isinstance(error, RequestValidationError) else [{}]
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {}
     return sentence(422, f"{first.get('loc', ['?'])[-1]}: {first.get('msg', 'invalid')}")
 
 

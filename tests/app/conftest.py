@@ -50,7 +50,7 @@ class BrightPixels:
         return found.select(found.scores >= threshold)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address():
     """Of a running server; what the segmenter counted is in `BrightPixels`."""
     pytest.importorskip("gradio", reason="needs the extra app: gradio")
