@@ -6,7 +6,7 @@ from pathlib import Path
 
 from m2f_jax.cli.arguments import Export, parse_size
 from m2f_jax.cli.terminal.console import terminal
-from m2f_jax.inference.export.running import arrays_file
+from m2f_jax.inference.export.running import arrays_file, data_file
 from m2f_jax.inference.export.writing import check, export_model
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.pretrained import load
@@ -20,7 +20,9 @@ def run(command: Export) -> int:
     size = parse_size(command.size)
     as_onnx = command.file.endswith(".onnx")
     platforms = platforms_of(command, as_onnx=as_onnx)
-    check(command.file, size, command.task, platforms, overwrite=command.overwrite)
+    beside = data_file(command.file) if as_onnx else arrays_file(command.file)
+    files = [Path(command.file), beside]
+    check(files, size, command.task, platforms, overwrite=command.overwrite)
     opened = load(command.source, command.dtype, labels=command.labels, revision=command.revision)
     processor = opened.processor
     if command.native:

@@ -8,9 +8,11 @@ import pickletools
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+import onnx
 import safetensors.numpy
 from hypothesis import strategies as st
 from m2f_jax.convert.files.class_names import read_labels
@@ -22,12 +24,14 @@ from m2f_jax.convert.tables.huggingface.config import (
 )
 
 from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.inference.export.onnx.running import FORMAT, KEY, read_header
 from m2f_jax.inference.export.running import Header, digest_of, read_exported
 from m2f_jax.inference.export.writing import write
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import numbered
 from tests.conftest import GOLDEN, MICRO
 from tests.fuzz.targets import fuzz, refused_by_name
+from tests.fuzz.test_coco import spoilt
 
 ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b.c": np.ones(2, np.float16)}
 MOST_BYTES = 2**26  # of a tensor that a small file may hold
@@ -268,3 +272,55 @@ def test_exported_models(changes, folder: Path):
     Path(f"{path}.safetensors").write_bytes(files[1])
     with refused_by_name(path):
         read_exported(path, jax.local_devices()[:1])
+
+
+def onnx_file(header: Any, file: str = "x.onnx.data") -> bytes:
+    """An ONNX file of one node, with a header for m2f predict, and with weights elsewhere."""
+    tensor = onnx.helper.make_tensor_value_info
+    outside = onnx.numpy_helper.from_array(np.zeros((4, 6), np.int32), "w")
+    outside.ClearField("raw_data")
+    outside.data_location = onnx.TensorProto.EXTERNAL
+    outside.external_data.add(key="location", value=file)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["w"], ["class_map"])],
+        "g",
+        [tensor("image", onnx.TensorProto.UINT8, (4, 6, 3))],
+        [tensor("class_map", onnx.TensorProto.INT32, (4, 6))],
+        [outside],
+    )
+    model = onnx.helper.make_model(graph)
+    onnx.helper.set_model_props(model, {KEY: json.dumps(header)})
+    return model.SerializeToString()
+
+
+ONNX_HEADER = {
+    "format": FORMAT,
+    "task": "semantic",
+    "labels": [{"id": 1, "name": "road", "is_thing": False}],
+    "size": [4, 6],
+    "network_only": False,
+    "top_k": 100,
+    "object_mask_threshold": 0.8,
+    "overlap_threshold": 0.8,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+
+
+@st.composite
+def onnx_files(draw) -> bytes:
+    """What m2f export writes, changed as bytes or in its header."""
+    if draw(st.booleans()):
+        return changed(onnx_file(ONNX_HEADER), draw)
+    return onnx_file(draw(spoilt(ONNX_HEADER)), draw(st.sampled_from(["x.onnx.data", "../y"])))
+
+
+@fuzz(onnx_files())
+def test_onnx_files(content, folder):
+    path = folder / "x.onnx"
+    path.write_bytes(content)
+    path.with_name("x.onnx.data").touch()
+    with refused_by_name(path):
+        header = read_header(path)
+        assert len(header.size) == 2
+        assert header.labels

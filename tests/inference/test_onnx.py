@@ -1,18 +1,23 @@
 """ONNX files compute what the Segmenter computes, in both runtimes, and odd ones are refused."""
 
 import json
+import sys
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
 from m2f_jax.cli import main
+from m2f_jax.inference.export.onnx import writing
 from m2f_jax.inference.export.onnx.running import OnnxSegmenter
 from m2f_jax.inference.export.onnx.writing import export_onnx, write
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.structures import Predictions
+from tests import test_golden, test_golden_maskformer
+from tests.conftest import close, load_golden
 from tests.inference.test_export import PROCESSOR, SIZE, TASKS, picture, same
 
 RUNTIMES = ("onnxruntime", "openvino")
@@ -51,26 +56,46 @@ def test_thresholds_are_chosen_when_it_runs(segmenter, files, runtime):
     same(opened(picture(), threshold=middle), segmenter(picture(), threshold=middle))
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_semantic_only_models(micro, tmp_path, runtime):
+def test_semantic_only_models(micro, tmp_path):
     segmenter = Segmenter(micro, ImageProcessor(resize_scores=True))
     export_onnx(segmenter, tmp_path / "x.onnx", (64, 64), "semantic")
     image = picture((64, 64))
-    same(OnnxSegmenter.load(tmp_path / "x.onnx", runtime)(image), segmenter(image, "semantic"))
+    want = segmenter(image, "semantic")
+    for runtime in RUNTIMES:
+        same(OnnxSegmenter.load(tmp_path / "x.onnx", runtime)(image), want)
 
 
 def test_the_network_alone(micro, segmenter, tmp_path):
-    runtime = pytest.importorskip("onnxruntime")
     path = tmp_path / "network.onnx"
     export_onnx(segmenter, path, (32, 64), network_only=True)
     pixels = np.random.default_rng(0).normal(size=(1, 32, 64, 3)).astype(np.float32)
-    session = runtime.InferenceSession(str(path))
+    session = onnxruntime.InferenceSession(str(path))
     found = session.run(["class_logits", "mask_logits"], {"pixel_values": pixels})
     want: Predictions = micro(pixels)
     np.testing.assert_allclose(found[0], want.class_logits, rtol=0, atol=2e-5)
     np.testing.assert_allclose(found[1], want.mask_logits, rtol=0, atol=2e-4)
     with pytest.raises(ValueError, match=r"network\.onnx is the network alone \(--network-only\)"):
         OnnxSegmenter.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "tolerances"),
+    [
+        ("tiny_w7_odd", (test_golden.CLASS_LOGITS, test_golden.MASK_LOGITS)),
+        ("maskformer_r50_fpn", test_golden_maskformer.TOLERANCES["maskformer_r50_fpn"][2:]),
+    ],
+)
+def test_the_authors_logits(name, tolerances, tmp_path):
+    golden = load_golden(name)
+    images = np.moveaxis(golden.network["pixel_values"], 1, -1)
+    path = tmp_path / "network.onnx"
+    segmenter = Segmenter(golden.model, golden.processor)
+    export_onnx(segmenter, path, images.shape[1:3], network_only=True)
+    session = onnxruntime.InferenceSession(path)
+    outputs = ["class_logits", "mask_logits"]
+    found = session.run(outputs, {"pixel_values": np.ascontiguousarray(images)})
+    for output, ours, tolerance in zip(outputs, found, tolerances, strict=True):
+        close(ours, golden.network[output][-1], tolerance)
 
 
 def test_names_are_those_of_the_network(files):
@@ -185,6 +210,51 @@ def test_labels_that_are_too_few_are_noticed(files, tmp_path):
     opened = OnnxSegmenter.load(changed(files, tmp_path, change))
     with pytest.raises(ValueError, match=r"labels names 1 classes, and the program found number"):
         opened(picture())
+
+
+@pytest.fixture
+def large(files, tmp_path, monkeypatch):
+    """A file that counts as large, whose weights lie beside it."""
+    monkeypatch.setattr(writing, "EXTERNAL_FROM", 1000)
+    return changed(files, tmp_path, lambda _: None)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_large_weights_lie_beside_the_file(files, large, runtime):
+    beside = large.with_name("copy.onnx.data")
+    assert large.stat().st_size < files["semantic"].stat().st_size
+    assert set(large.parent.iterdir()) == {large, beside}
+    opened = OnnxSegmenter.load(large, runtime)
+    same(opened(picture()), OnnxSegmenter.load(files["semantic"], runtime)(picture()))
+    before = opened.digest
+    beside.write_bytes(beside.read_bytes()[:-1] + b"!")
+    assert opened.digest != before
+
+
+def test_weights_that_are_missing_or_there_already(segmenter, large):
+    beside = large.with_name("copy.onnx.data")
+    large.unlink()
+    with pytest.raises(FileExistsError, match=r"copy\.onnx\.data exists already"):
+        export_onnx(segmenter, large, SIZE, "semantic")
+    export_onnx(segmenter, large, SIZE, "semantic", overwrite=True)
+    beside.unlink()
+    with pytest.raises(FileNotFoundError, match=r"copy\.onnx\.data is missing, which has the wei"):
+        OnnxSegmenter.load(large)
+
+
+def test_a_missing_extra(files, tmp_path, capsys, monkeypatch):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    arguments = ["predict", str(tmp_path / "a.png"), "--model", str(files["semantic"])]
+    arguments += ["--out", str(tmp_path / "no")]
+    for runtime in RUNTIMES:
+        monkeypatch.setitem(sys.modules, runtime, None)
+        assert main([*arguments, "--runtime", runtime]) == 1
+        needs = f"m2f predict needs {runtime}: pip install 'm2f-jax[onnx]'"
+        assert needs in capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "m2f_jax.inference.export.onnx.writing")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["export", "streets", str(tmp_path / "x.onnx"), "--size", "32x64"]) == 1
+    assert "m2f export needs onnx: pip install 'm2f-jax[onnx]'" in capsys.readouterr().err
 
 
 def test_files_that_are_there_already(segmenter, files):

@@ -83,6 +83,11 @@ class Header:
                 raise ValueError(f"{name} is empty")
 
 
+def data_file(path: str | os.PathLike) -> Path:
+    """Returns the file beside an ONNX file that has its weights, where they are large."""
+    return Path(f"{path}.data")
+
+
 def arrays_file(path: str | os.PathLike) -> Path:
     """Returns the file of arrays that belongs to an exported model."""
     return Path(f"{os.fspath(path)}.safetensors")

@@ -83,7 +83,7 @@ def export_model(
         ValueError: a size, the task or a platform is impossible.
     """
     task = task or segmenter.config.task
-    check(path, size, task, platforms, overwrite=overwrite)
+    check([Path(path), arrays_file(path)], size, task, platforms, overwrite=overwrite)
     arrays, program = whole_path(segmenter, size, task, top_k)
     image = jax.ShapeDtypeStruct((*size, 3), np.uint8)
     limit = [jax.ShapeDtypeStruct((), np.float32)] if task == "instance" else []
@@ -117,20 +117,27 @@ def without_folders() -> Iterator[None]:
 
 
 def check(
-    path: str | os.PathLike,
+    files: Sequence[Path],
     size: Size,
     task: str | None,
     platforms: Sequence[str],
     *,
     overwrite: bool,
 ):
-    """Refuses what can't be exported, before the work begins; arguments as of `export_model`.
+    """Refuses what can't be exported, before the work begins.
+
+    Args:
+        files: what is going to be written.
+        size: as of `export_model`, like those that follow.
+        task: likewise.
+        platforms: likewise.
+        overwrite: likewise.
 
     Raises:
         FileExistsError: one of the files is there already.
         ValueError: a size, the task or a platform is impossible.
     """
-    there = [str(file) for file in (Path(path), arrays_file(path)) if file.exists()]
+    there = [str(file) for file in files if file.exists()]
     if there and not overwrite:
         raise FileExistsError(
             f"{' and '.join(there)} exist{'s' if len(there) == 1 else ''} already; name another "

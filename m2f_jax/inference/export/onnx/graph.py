@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import onnx
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
@@ -30,7 +31,7 @@ CALLS = {
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
 }
-IDENTITIES = {"stop_gradient", "optimization_barrier", "copy", "copy_p", "reduce_precision"}
+IDENTITIES = {"stop_gradient", "optimization_barrier", "copy", "copy_p"}
 
 
 @dataclass(frozen=True)
@@ -186,16 +187,14 @@ class Graph:
             return self.call(equation.params["branches"][int(inputs[0])], inputs[1:])
         if name in IDENTITIES:
             return list(inputs)
+        if name == "reduce_precision" and keeps_precision(equation):
+            return inputs[0]
         known = not any(isinstance(x, Symbol) for x in inputs)
         if known and (name not in CALLS or name == "scan"):
             return self.compute(equation, inputs)
         if name in self.operators:
             return self.operators[name](self, equation, inputs)
         if name in CALLS:
-            if equation.params.get("name") == "_softmax" and (
-                found := softmax(self, equation, inputs)
-            ):
-                return found
             return self.call(equation.params[CALLS[name]], inputs)
         raise NotImplementedError(
             f"the primitive {name} has no ONNX form in m2f_jax/inference/export/onnx/operators.py"
@@ -216,19 +215,11 @@ class Graph:
         return self.derive(found, first, name) if isinstance(found, np.ndarray) else found
 
 
-def softmax(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value] | None:
-    """Adds `jax.nn.softmax` as one node, which the runtimes compute faster than its parts."""
-    [body] = [equation.params[CALLS[equation.primitive.name]]]
-    axes = {
-        e.params["axes"]
-        for e in getattr(body, "jaxpr", body).eqns
-        if e.primitive.name == "reduce_max"
-    }
-    if len(axes) != 1 or len(inputs) != 1 or len(next(iter(axes))) != 1:
-        return None
-    [[axis]] = axes
-    x = graph.dense(inputs[0])
-    return [graph.add("Softmax", [x], x.shape, x.dtype, axis=axis)]
+def keeps_precision(equation: JaxprEqn) -> bool:
+    """Returns whether reduce_precision asks for what the dtype has, as jax.checkpoint does."""
+    dtype = jnp.finfo(equation.invars[0].aval.dtype)  # pyright: ignore[reportAttributeAccessIssue]
+    asked = equation.params["exponent_bits"], equation.params["mantissa_bits"]
+    return asked[0] >= dtype.nexp and asked[1] >= dtype.nmant
 
 
 def is_view(array: np.ndarray) -> bool:

@@ -81,6 +81,10 @@ def cast(graph: Graph, value: Value, dtype: Any) -> Value:
 
 def each(graph: Graph, kind: str, inputs: Sequence[Value], shape: Any, dtype: Any) -> Value:
     """Adds an elementwise node, in a wider dtype where runtimes lack the one that is asked."""
+    if kind == "Where" and np.dtype(dtype).kind == "b":  # which few runtimes choose among
+        which, *values = inputs
+        values = [cast(graph, x, np.int32) for x in values]
+        return cast(graph, each(graph, kind, [which, *values], shape, np.int32), dtype)
     inputs = [wide(graph, x) for x in inputs]
     shapes = [held(x) for x in inputs]
     inside = np.broadcast_shapes(*shapes)
@@ -125,7 +129,7 @@ def integer_pow(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Va
     """Writes integer pow."""
     if equation.params["y"] == 2:
         return square(graph, equation, inputs)
-    exponent = np.array(equation.params["y"], inputs[0].dtype).reshape((1,) * inputs[0].ndim)  # pyright: ignore
+    exponent = np.full((1,) * len(inputs[0].shape), equation.params["y"], inputs[0].dtype)
     return each(graph, "Pow", [inputs[0], exponent], *result(equation))
 
 
@@ -136,11 +140,19 @@ def remainder(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Valu
 
 
 def shift(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Shifts by known numbers of bits, as a product or an exact quotient."""
+    """Shifts by known numbers of bits, as a product or an exact quotient.
+
+    Those of the sign's bit to the right have no form here, nor those by all bits.
+    """
     x, bits = inputs
     if isinstance(bits, Symbol):
         raise NotImplementedError("shifts by a number of bits that isn't known")
     shape, dtype = result(equation)
+    many = np.any((bits < 0) | (bits >= min(31, 8 * dtype.itemsize)))
+    wraps = equation.primitive.name == "shift_left" and dtype not in (np.uint8, np.int32)
+    signed = equation.primitive.name == "shift_right_logical" and dtype.kind == "i"
+    if many or wraps or signed or dtype.itemsize > 4 or dtype == np.uint32:
+        raise NotImplementedError(f"{equation.primitive.name} of {dtype} by {bits.ravel()[:3]}")
     factor = np.asarray(np.left_shift(1, np.asarray(compact(bits))), np.int32)
     x = wide(graph, x)
     if equation.primitive.name == "shift_left":
@@ -350,8 +362,10 @@ def cumsum(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
 
 
 def top_k(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Writes top k."""
+    """Writes top k of the last axis."""
     shape, dtype = result(equation)
+    if equation.params.get("axis", -1) not in (-1, len(shape) - 1):
+        raise NotImplementedError("top_k of another axis than the last")
     count = np.array([equation.params["k"]], np.int64)
     results = [(shape, dtype), (shape, np.int64)]
     values, places = graph.add_many("TopK", [graph.dense(inputs[0]), count], results)
@@ -421,6 +435,13 @@ def convolution(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Va
 def max_pool(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
     """Takes maxima of windows of height and width, channels last."""
     params = equation.params
+    window, strides, padding = (
+        params[name] for name in ("window_dimensions", "window_strides", "padding")
+    )
+    plain = all(n == 1 for n in (*params["base_dilation"], *params["window_dilation"]))
+    outer = [(window[i], strides[i], *padding[i]) for i in (0, -1)]
+    if len(window) != 4 or not plain or outer != [(1, 1, 0, 0)] * 2:
+        raise NotImplementedError("maxima of windows of other axes than height and width")
     x = transposed(graph, graph.dense(inputs[0]), (0, 3, 1, 2))
     shape, dtype = result(equation)
     found = graph.add(
@@ -428,9 +449,9 @@ def max_pool(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value
         [x],
         [shape[i] for i in (0, 3, 1, 2)],
         dtype,
-        kernel_shape=params["window_dimensions"][1:3],
-        strides=params["window_strides"][1:3],
-        pads=[side for sides in zip(*params["padding"][1:3], strict=True) for side in sides],
+        kernel_shape=window[1:3],
+        strides=strides[1:3],
+        pads=[side for sides in zip(*padding[1:3], strict=True) for side in sides],
     )
     return transposed(graph, found, (0, 2, 3, 1))
 
@@ -456,7 +477,58 @@ def between(graph: Graph, x: Value, last: int) -> Value:
 
 
 def gather(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Takes rows, or stretches, of one axis, with or without an axis of images before."""
+    """Takes rows, or stretches, of one axis; in the mode `fill`, a value where there are none."""
+    found = gather_inside(graph, equation, inputs)
+    if equation.params["mode"] != GatherScatterMode.FILL_OR_DROP:
+        return found
+    inside = exist(graph, equation, inputs)
+    if not isinstance(inside, Symbol) and inside.all():
+        return found
+    shape, dtype = result(equation)
+    offsets = equation.params["dimension_numbers"].offset_dims
+    indices = iter(inside.shape)
+    ones = tuple(1 if i in offsets else next(indices) for i in range(len(shape)))
+    fill = np.broadcast_to(filling(dtype, equation.params["fill_value"]), (1,) * len(shape))
+    return each(graph, "Where", [reshaped(graph, inside, ones), found, fill], shape, dtype)
+
+
+def filling(dtype: np.dtype, value: Any) -> np.ndarray:
+    """Returns what stands where an index points at nothing, by default as JAX has it."""
+    if value is None and dtype.kind == "f":
+        value = np.nan
+    elif value is None and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        value = limits.min if dtype.kind == "i" else limits.max
+    return np.asarray(True if value is None else value, dtype)
+
+
+def exist(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
+    """Returns for each index whether all that it takes exists."""
+    x, starts = inputs
+    mapped, sizes = (
+        equation.params["dimension_numbers"].start_index_map,
+        equation.params["slice_sizes"],
+    )
+    room = np.array([x.shape[i] - sizes[i] for i in mapped], np.int32)
+    if not isinstance(starts, Symbol):
+        return np.logical_and(starts >= 0, starts <= room).all(-1)
+    if starts.dtype.kind == "u":
+        raise NotImplementedError("filling where indices are unsigned")
+    starts = cast(graph, starts, np.int32)
+    last = room.reshape((*(1,) * (len(starts.shape) - 1), len(mapped)))
+    shape = starts.shape
+    low = each(graph, "GreaterOrEqual", [starts, np.zeros_like(last)], shape, np.bool_)
+    high = each(graph, "LessOrEqual", [starts, last], shape, np.bool_)
+    both = graph.dense(each(graph, "And", [low, high], shape, np.bool_))
+    least = [cast(graph, both, np.int32), np.array([-1], np.int64)]
+    return cast(graph, graph.add("ReduceMin", least, shape[:-1], np.int32, keepdims=0), np.bool_)
+
+
+def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
+    """Takes rows, or stretches, of one axis, with or without an axis of images before.
+
+    Indices that point at nothing take what is nearest.
+    """
     x, starts = inputs
     params = equation.params
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
@@ -642,7 +714,7 @@ OPERATORS: dict[str, Operator] = {
     **dict.fromkeys(("reduce_or", "reduce_and"), reduce_logical),
     **dict.fromkeys(("argmax", "argmin"), arg),
     **dict.fromkeys(("shift_left", "shift_right_logical", "shift_right_arithmetic"), shift),
-    **dict.fromkeys(("reshape", "squeeze", "expand_dims"), reshape),
+    **dict.fromkeys(("reshape", "squeeze"), reshape),
     "rsqrt": rsqrt,
     "square": square,
     "integer_pow": integer_pow,

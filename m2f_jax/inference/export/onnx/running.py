@@ -22,7 +22,12 @@ from google.protobuf.message import DecodeError
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.config import Task
 from m2f_jax.files import parse_json
-from m2f_jax.inference.export.running import SIDE, ExportedInput, OneSizeSegmenter
+from m2f_jax.inference.export.running import (
+    SIDE,
+    ExportedInput,
+    OneSizeSegmenter,
+    data_file,
+)
 from m2f_jax.labels import Label
 from m2f_jax.plain import from_plain
 
@@ -136,10 +141,15 @@ def check_model(path: Path, model: onnx.ModelProto, header: OnnxHeader):
     for tensor in tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             location = next((x.value for x in tensor.external_data if x.key == "location"), "")
-            if location != f"{path.name}.data":
+            if location != data_file(path).name:
                 raise ValueError(
                     f"{path}: the weights {tensor.name!r:.80} lie in {location!r:.80} instead of "
                     f"{path.name}.data; {again}"
+                )
+            if not data_file(path).is_file():
+                raise FileNotFoundError(
+                    f"{data_file(path)} is missing, which has the weights of {path.name}; keep "
+                    "both files together"
                 )
     if header.network_only:
         raise ValueError(
@@ -262,9 +272,13 @@ class OnnxSegmenter(OneSizeSegmenter):
 
     @property
     def digest(self) -> str:
-        """The file's SHA-256."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        """The SHA-256 of the file, and of FILE.data where it is there."""
+        found = hashlib.sha256()
+        for path in filter(Path.is_file, (self.path, data_file(self.path))):
+            with open(path, "rb") as file:
+                while part := file.read(2**20):
+                    found.update(part)
+        return found.hexdigest()
 
     def start(self, batch: Sequence[ExportedInput], limit: np.float32) -> list[Mapping[str, Any]]:
         """Segments the image.

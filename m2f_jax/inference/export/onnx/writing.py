@@ -25,6 +25,7 @@ from m2f_jax.files import replacing
 from m2f_jax.inference.export.onnx.graph import write_graph
 from m2f_jax.inference.export.onnx.operators import OPERATORS
 from m2f_jax.inference.export.onnx.running import FORMAT, KEY, OnnxHeader
+from m2f_jax.inference.export.running import data_file
 from m2f_jax.inference.export.writing import check, whole_path
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.model import network, without_kernels
@@ -64,12 +65,12 @@ def export_onnx(
         What the file says about itself.
 
     Raises:
-        FileExistsError: the file is there already.
+        FileExistsError: the file is there already, or FILE.data is.
         ValueError: a size or the task is impossible, the segmenter isn't in float32, or a part of
             the model uses a primitive that has no ONNX form here.
     """
     task = task or segmenter.config.task
-    check(path, size, task, ["cpu"], overwrite=overwrite)
+    check([Path(path), data_file(path)], size, task, ["cpu"], overwrite=overwrite)
     if segmenter.dtype != np.float32:
         raise ValueError(
             "an ONNX file is written in float32; leave out --dtype, and let the runtime choose "
@@ -142,7 +143,7 @@ def write(path: Path, model: onnx.ModelProto):
             Path(new).write_bytes(model.SerializeToString())
         return
     with tempfile.TemporaryDirectory(prefix=".new-", dir=path.parent) as folder:
-        new, data = Path(folder, path.name), f"{path.name}.data"
-        onnx.save_model(model, new, save_as_external_data=True, location=data)
-        Path(folder, data).replace(path.with_name(data))
+        new, data = Path(folder, path.name), data_file(path)
+        onnx.save_model(model, new, save_as_external_data=True, location=data.name)
+        Path(folder, data.name).replace(data)
         new.replace(path)
