@@ -117,7 +117,8 @@ def read_header(path: Path) -> OnnxHeader:
             "that m2f export wrote; export the model with m2f export"
         )
     where = f"{path}: metadata.{KEY}"
-    values = parse_json(found[0].encode(), where)
+    text: str | bytes = found[0]  # bytes where it is no UTF-8
+    values = parse_json(text.encode() if isinstance(text, str) else text, where)
     if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
         raise ValueError(
             f"{where} isn't of format {FORMAT}; upgrade m2f-jax, or export the model again"

@@ -70,7 +70,7 @@ def export_onnx(
             the model uses a primitive that has no ONNX form here.
     """
     task = task or segmenter.config.task
-    check([Path(path), data_file(path)], size, task, ["cpu"], overwrite=overwrite)
+    check((Path(path), data_file(path)), size, task, ["cpu"], overwrite=overwrite)
     if segmenter.dtype != np.float32:
         raise ValueError(
             "an ONNX file is written in float32; leave out --dtype, and let the runtime choose "
