@@ -45,6 +45,8 @@ class Options(OnMachine, Compared):
     """Add torch.compile to theirs."""
     peers: tuple[Literal["transformers", "zeromodels", "openvino"], ...] = ("transformers",)
     """What it is compared with."""
+    rows: Literal["all", "forward"] = "all"
+    """"forward" for the whole network alone."""
 
 
 def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], list[Row]]:
@@ -58,7 +60,8 @@ def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], 
             differences = compare(inputs.predictions, theirs, options)
             agreement |= {f"{name}, {key}": value for key, value in differences.items()}
     calls = {name: peer.calls(inputs) for name, peer in peers.items()}
-    for name in calls[OURS]:
+    names = ["whole forward"] if options.rows == "forward" else list(calls[OURS])
+    for name in names:
         say(name)
         turns = {peer: named[name] for peer, named in calls.items() if name in named}
         rows.append(Row.timed(name, take_turns(turns, options.repeats)))
@@ -130,7 +133,7 @@ def main(arguments: Sequence[str] | None = None):
         say(f"random weights for {options.preset}")
         in_a_process(save_random_weights, config, Path(temporary), JAX_PLATFORMS="cpu")
         folder = Path(temporary, HUGGING_FACE)
-        alone = list(measure_alone(folder, options))
+        alone = list(measure_alone(folder, options)) if options.rows == "all" else []
         agreement, rows = measure_together(folder, options)
     title = f"{options.preset}, {options.batch} x {settings['size']}"
     comparison.publish(title, rows + alone, notes={"agreement": agreement})
