@@ -50,7 +50,8 @@ def best_overlaps(found: InstanceSegmentation, others: InstanceSegmentation) -> 
     for mask, label in zip(found.masks, found.labels, strict=True):
         candidates = others.masks[others.labels == label]
         common = (candidates & mask).sum((1, 2))
-        overlaps.append(float(np.max(common / (candidates | mask).sum((1, 2)), initial=0)))
+        together = np.maximum((candidates | mask).sum((1, 2)), 1)  # masks may be empty
+        overlaps.append(float(np.max(common / together, initial=0)))
     return overlaps
 
 

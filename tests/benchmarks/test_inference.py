@@ -2,8 +2,11 @@
 
 import importlib.util
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import inference
+import numpy as np
 import pytest
 
 
@@ -46,6 +49,34 @@ def test_inference(micro, tmp_path, capsys):
         "peers": "transformers",
         "torch.compile": False,
     }
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # OpenVINO starts a process
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_openvino_is_given_channels_first_and_returns_class_then_mask_logits(dtype, monkeypatch):
+    """With a network of one operation each, since that of transformers takes a minute to trace."""
+    pytest.importorskip("openvino", reason="needs openvino: pip install 'm2f-jax[onnx]'")
+    import torch
+    from peers import openvino_network
+
+    class Toy(torch.nn.Module):
+        def forward(self, pixel_values):
+            return SimpleNamespace(
+                masks_queries_logits=pixel_values[:, :2] * 2,
+                class_queries_logits=pixel_values.mean((2, 3)),
+            )
+
+    models = SimpleNamespace(from_pretrained=lambda folder: Toy())  # noqa: ARG005
+    monkeypatch.setattr(openvino_network, "AutoModelForUniversalSegmentation", models)
+    options = inference.Options(size=(32, 64), device="cpu", threads=1, dtype=dtype)
+    peer = openvino_network.Network(Path("unread"), options)
+    images = np.random.default_rng(0).normal(size=(1, 32, 64, 3)).astype(np.float32)
+    classes, masks = peer.predictions(images)
+    tolerance = {"float32": 1e-6, "bfloat16": 2**-7}[dtype]
+    np.testing.assert_allclose(classes, images.mean((1, 2)), atol=tolerance)
+    expected = np.moveaxis(2 * images[..., :2], -1, 1)
+    np.testing.assert_allclose(masks, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(
