@@ -14,6 +14,7 @@ from ..metrics.instances.report_data import SIZES, ImageCounts, InstanceAPResult
 from .charts import Bar, Frame, Line, bar_chart, grid, key, precision_chart
 from .page import (
     NO_OBJECT,
+    ORIENTATION,
     TRUTH_AND_PREDICTED,
     Cell,
     beside,
@@ -248,10 +249,10 @@ def confusion(result: InstanceAPResult) -> Markup:
     rows[last][-1] = ""
     return section(
         "Confusion between classes",
-        f"Predictions with a score of at least {FOR_DISPLAY} by their class (column) and the class "
-        "of the object that they overlap by more than 0.5 (row). Blue is right, duplicates "
-        "included; orange is wrong. The last row counts predictions on no object, the last column "
-        "objects that no prediction of any class overlaps so. Shades are shares of the row, in the "
-        "last row of the column.",
-        table([TRUTH_AND_PREDICTED, *names], rows, style="heat turned"),
+        f"{ORIENTATION} Predictions with a score of at least {FOR_DISPLAY} are counted by their "
+        "class and the class of the object that they overlap by more than 0.5. Blue is right, "
+        "duplicates included; orange is wrong. The last row counts predictions on no object, the "
+        "last column objects that no prediction of any class overlaps so. Shades are shares "
+        "of the row, in the last row of the column.",
+        table([TRUTH_AND_PREDICTED, *names], rows, style="heat turned", name="Confusion matrix"),
     )

@@ -16,6 +16,7 @@ from PIL import Image
 
 MISSING = "\N{EN DASH}"  # stands for NaN
 NO_OBJECT = f"{MISSING} means that there is no object, and no average contains it."
+ORIENTATION = "Rows are the ground truth, columns the predictions."  # of confusion matrices
 TRUTH_AND_PREDICTED = "truth\N{NO-BREAK SPACE}↓ predicted\N{NO-BREAK SPACE}→"  # confusion matrices
 WIDEST = 1024  # pixels of an image in the file
 
@@ -75,6 +76,7 @@ def table(
     style: str = "",
     over_header: Sequence[tuple[str, int]] = (),
     total_rows: int = 0,
+    name: str = "",
 ) -> Markup:
     """An HTML table that scrolls sideways where there is no room.
 
@@ -84,8 +86,9 @@ def table(
         style: classes of the style sheet.
         over_header: a line above the header: texts and how many columns each of them spans.
         total_rows: how many rows at the end sum up all others.
+        name: what a screen reader calls it; "Table by" and the first column where it is empty.
     """
-    return PARTS.table(header, list(rows), style, over_header, total_rows)
+    return PARTS.table(header, list(rows), style, over_header, total_rows, name)
 
 
 def section(heading: str, explanation: str, *content: Markup) -> Markup:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from ..metrics.semantic.scores import SemanticIoUResult
 from .page import (
     MISSING,
+    ORIENTATION,
     TRUTH_AND_PREDICTED,
     Cell,
     beside,
@@ -75,9 +76,14 @@ def confusion(result: SemanticIoUResult) -> Markup:
         rows.append([name, *cells])
     return section(
         "Confusion between classes",
-        "Of the pixels of each class (row), how many percent were predicted as each class "
-        "(column). A perfect result has 100 on the diagonal; · is less than 0.05. “Other” are "
+        f"{ORIENTATION} Of the pixels of each class, how many percent were predicted as "
+        "each class. A perfect result has 100 on the diagonal; · is less than 0.05. “Other” are "
         "classes that aren't evaluated"
         + (f", and all but the {MOST_CLASSES} largest." if len(evaluated) > len(shown) else "."),
-        table([TRUTH_AND_PREDICTED, *names, "other"], rows, style="heat turned"),
+        table(
+            [TRUTH_AND_PREDICTED, *names, "other"],
+            rows,
+            style="heat turned",
+            name="Confusion matrix",
+        ),
     )

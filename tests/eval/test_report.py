@@ -185,6 +185,20 @@ def test_instance_confusion_has_the_truth_in_rows(tmp_path):
     assert matrix["background"]["background"] == ""
 
 
+@pytest.mark.parametrize("metric", [instance_metric(), SemanticIoU(2)])
+def test_tables_can_be_heard(tmp_path, metric):
+    """Every place that scrolls has a name and every header its scope; matrices are alike."""
+    page = write(tmp_path / "r.html", metric.result())
+    scopes = [value for tag, name, value in page.attributes if (tag, name) == ("th", "scope")]
+    assert len(scopes) == page.names.count("th")
+    regions = page.attributes.count(("div", "class", "scroll"))
+    names = [value for tag, name, value in page.attributes if (tag, name) == ("div", "aria-label")]
+    assert regions == len(names) > 0
+    assert all(names)
+    assert names.count("Confusion matrix") == 1
+    assert "Rows are the ground truth, columns the predictions." in page.source
+
+
 def test_panoptic_classes_have_their_counts(tmp_path):
     metric = PanopticQuality(CITYSCAPES)
     truth = np.repeat([[1, 2]], 4, axis=0)  # a road and a car
