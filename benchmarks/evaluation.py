@@ -3,10 +3,10 @@
     python benchmarks/evaluation.py --official-python PATH --rows cityscapes-instance
 
 `PATH` is the Python of an environment in which the official script works: cityscapesScripts 2.3.0
-with numpy 1.26. Every tool is a process of its own, whose CPU time (user and system) and peak
-memory are compared. A process scores `--images` images, and another one `--fewer` of them: what
-one image more takes is the difference, and so without the start. All tools must give the same
-numbers, to the last bit.
+with numpy 1.26; COCO's rows don't need it. Every tool is a process of its own, whose CPU time (user
+and system), wall time and peak memory are compared. A process scores `--images` images, and another
+one `--fewer` of them: what one image more takes is the difference, and so without the start. All
+tools must give the same numbers, to the last bit; COCO's to twelve digits.
 """
 
 import os
@@ -73,6 +73,8 @@ def rows_of(
     yield Row.timed(f"{title}, an image", image)
     whole = {k: [a.cpu for a, _ in x] for k, x in sides.items()}
     yield Row.timed(f"{title}, {options.images} images and the start", whole)
+    wall = {k: [a.wall for a, _ in x] for k, x in sides.items()}
+    yield Row.timed(f"{title}, {options.images} images and the start, wall time", wall)
     peak = {k: statistics.median(a.peak_bytes for a, _ in x) / 2**20 for k, x in sides.items()}
     yield Row.of(f"{title}, peak memory", "MiB", peak)
 
@@ -86,7 +88,9 @@ def main(arguments: Sequence[str] | None = None):
         raise SystemExit("--fewer: less than --images")
     os.environ["JAX_PLATFORMS"] = "cpu"
     settings = compared(options, "cpu", threads=limit_threads(None))
-    notes = describe_run({"median of": options.repeats}, "pillow", "zlib-ng", "pycocotools")
+    notes = describe_run(
+        {"median of": options.repeats}, "pillow", "zlib-ng", "pycocotools", "hotcoco"
+    )
     comparison, rows = Comparison("evaluation", options, settings, notes), []
     for name in options.rows:
         say(name)
