@@ -93,15 +93,17 @@ class Evaluated:
 
 
 class EvaluationError(ValueError):
-    """Some images failed.
+    """Some images failed, or videos.
 
     Attributes:
         summary: how many.
         failures: image and error, of this process's part.
     """
 
-    def __init__(self, failed: int, count: int, failures: Sequence[tuple[Any, Exception]]):
-        self.summary = f"{failed} of {count} images failed, and there is no result without them"
+    def __init__(
+        self, failed: int, count: int, failures: Sequence[tuple[Any, Exception]], unit: str
+    ):
+        self.summary = f"{failed} of {count} {unit}s failed, and there is no result without them"
         self.failures = tuple(failures)
         super().__init__("; ".join([self.summary, *(str(error) for _, error in failures[:1])]))
 
@@ -199,7 +201,9 @@ def evaluate(
 
         failed = sum(int(text) for text in exchanged(str(len(failures)).encode()))
         if failed:
-            raise EvaluationError(failed, count, failures)
+            raise EvaluationError(
+                failed, count, failures, "video" if isinstance(dataset, YtvisDataset) else "image"
+            )
         check_same([json.loads(text) for text in exchanged(json.dumps(settings).encode())])
         own = merged(evaluation, folder, ours)
         if processes and jax.process_count() > 1:

@@ -15,6 +15,11 @@ With COCO's format::
 
     FOLDER/annotations.json   of objects, or a panoptic file with its PNGs in FOLDER/annotations/
     FOLDER/images/...         the names in the file
+
+or, as Roboflow exports it::
+
+    FOLDER/_annotations.coco.json
+    FOLDER/...                the names in the file
 """
 
 from collections.abc import Sequence
@@ -32,6 +37,7 @@ from m2f_jax.plain import from_plain
 NOTHING = (0, 255)
 LABELS_FILE = "labels.json"
 ANNOTATIONS_FILE = "annotations.json"
+ROBOFLOW_FILE = "_annotations.coco.json"  # with the images beside it
 
 
 def folder_dataset(
@@ -53,6 +59,9 @@ def folder_dataset(
         FileNotFoundError: the folder or a file isn't there.
         ValueError: a file says something impossible, or the classes don't agree.
     """
+    exported = folder / ROBOFLOW_FILE
+    if exported.is_file() and not (folder / "images").is_dir():
+        return coco_dataset(exported, folder, task, labels, invalid=invalid)
     for needed in (folder, folder / "images"):
         if not needed.is_dir():
             raise FileNotFoundError(f"{needed} is missing; {expected(folder)}")
@@ -96,7 +105,7 @@ def expected(folder: Path) -> str:
     """Says how a folder is laid out, for messages."""
     return (
         f"expected {folder}/images/ with either {folder}/{ANNOTATIONS_FILE} (COCO), or "
-        f"{folder}/ids/ and {folder}/{LABELS_FILE}"
+        f"{folder}/ids/ and {folder}/{LABELS_FILE}; or {ROBOFLOW_FILE} beside the images"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from m2f_jax.config import Task
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
-from m2f_jax.datasets.folder import ANNOTATIONS_FILE, folder_dataset
+from m2f_jax.datasets.folder import ANNOTATIONS_FILE, ROBOFLOW_FILE, folder_dataset
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.datasets.published import ade20k, coco_stuff, mapillary_vistas
 from m2f_jax.datasets.published.cityscapes import CityscapesDataset, cityscapes_dataset
@@ -122,7 +122,8 @@ def layout_of(root: Path) -> Layout | None:
 
 def holds_own_data(folder: Path) -> bool:
     """Whether a folder is a user's, whose images may lie in folders of any names."""
-    return (folder / ANNOTATIONS_FILE).is_file() or (folder / "ids").is_dir()
+    files = folder / ANNOTATIONS_FILE, folder / ROBOFLOW_FILE
+    return any(file.is_file() for file in files) or (folder / "ids").is_dir()
 
 
 def has_split(root: Path, split: str) -> bool:
@@ -162,7 +163,8 @@ def open_dataset(
         return open_published(found, root, split, task, labels, invalid)
     alone = split == "train" and not (root / split).is_dir()
     folder = root if alone else root / split
-    if not (folder / "images").is_dir() and (hint := inner_data(root, LAYOUTS.values())):
+    own = (folder / "images").is_dir() or (folder / ROBOFLOW_FILE).is_file()
+    if not own and (hint := inner_data(root, LAYOUTS.values())):
         raise FileNotFoundError(hint)
     return folder_dataset(folder, task, labels, invalid)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pycocotools.mask as coco_mask
@@ -12,6 +13,7 @@ from m2f_jax.datasets.checking import check_examples, with_segments
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.examples import Segments
 from m2f_jax.datasets.folder import folder_dataset
+from m2f_jax.datasets.opening import open_dataset
 from m2f_jax.datasets.published.cityscapes import cityscapes_dataset
 from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES, Label, things
@@ -316,6 +318,19 @@ def test_coco_objects(tmp_path):
     same(swapped[1], [(1, cat), (0, dog)])
     semantic = folder_dataset(tmp_path, "semantic")
     same(semantic[1], [(0, cat | dog), (1, dog)])  # the crowd has the dog's outline
+
+
+def test_a_split_that_roboflow_exported(tmp_path):
+    write_coco(tmp_path)
+    expected = folder_dataset(tmp_path, "instance")
+    split = tmp_path / "exported" / "valid"
+    shutil.copytree(tmp_path / "images", split)
+    shutil.copy(tmp_path / "annotations.json", split / "_annotations.coco.json")
+    (tmp_path / "exported" / "test" / "train2017").mkdir(parents=True)  # no reason to look for COCO
+    examples = open_dataset(tmp_path / "exported", "valid", "instance")
+    assert examples.labels == expected.labels
+    for k in range(2):
+        assert segments_of(examples[k]) == segments_of(expected[k])
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,12 @@ def test_a_model_and_its_exported_results_score_the_same(root, video_model, tmp_
     assert len(entries) == 2 * 10
     capsys.readouterr()
 
+    frame = next((root / "valid" / "JPEGImages" / "v2").iterdir())
+    whole = frame.read_bytes()
+    frame.write_bytes(whole[:40])
+    assert evaluate(root, *arguments) == 1
+    assert "1 of 2 videos failed" in capsys.readouterr().err
+    frame.write_bytes(whole)
     assert evaluate(root, *arguments) == 0
     assert "2 of 2 videos are done already" in capsys.readouterr().err
     file, again = export / "predictions.json", tmp_path / "again"
@@ -154,6 +160,8 @@ def test_what_cannot_be_scored_is_refused(root, tmp_path, capsys):
     assert "name a model of videos with --model, or results" in refused(root)
     assert "is a Mask2Former, not a VideoMask2Former" in refused(root, "--model", "streets")
     assert "has no split 'train' of YouTubeVIS; expected" in refused(root, "--split", "train")
+    hint = "has no split 'valid' of YouTubeVIS; root/ has it, name that"
+    assert hint in refused(root.parent)
     assert "is missing; expected a file of" in refused(
         root, "--predictions", tmp_path / "none.json"
     )

@@ -111,7 +111,11 @@ def ytvis_dataset(
         known = (source / f"{split}.json", source / split / "instances.json")
         annotations = next((path for path in known if path.is_file()), source)
         if annotations is source:
-            raise FileNotFoundError(f"{source} has no split {split!r} of YouTubeVIS; {LAYOUT}")
+            inner = [*source.glob(f"*/{split}.json"), *source.glob(f"*/{split}/instances.json")]
+            hint = (
+                f"{inner[0].relative_to(source).parts[0]}/ has it, name that" if inner else LAYOUT
+            )
+            raise FileNotFoundError(f"{source} has no split {split!r} of YouTubeVIS; {hint}")
     file = read_video_file(annotations, invalid)
     if frames is None:
         beside = annotations.parent if annotations.stem == "instances" else None
