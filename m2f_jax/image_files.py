@@ -11,7 +11,6 @@ import stat
 import struct
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
 
 from PIL import Image
 
@@ -71,7 +70,7 @@ def open_encoded(data: bytes, name: str, limit: int | None = None) -> Iterator[I
 
 
 @contextlib.contextmanager
-def opened(file: BinaryIO, name: str, limit: int | None) -> Iterator[Image.Image]:
+def opened(file: io.BufferedIOBase, name: str, limit: int | None) -> Iterator[Image.Image]:
     """Yields an image of an open file once its size is known to be allowed."""
     image = identify(file)
     check_pixels(image.size, name, limit)
@@ -118,7 +117,7 @@ def check_regular(name: str):
         raise FileNotFoundError(f"{name} is {kind}; expected an image file")
 
 
-def identify(file: BinaryIO) -> Image.Image:
+def identify(file: io.BufferedIOBase) -> Image.Image:
     """Reads the header of an image, as `Image.open` does, but without its limit of pixels.
 
     Pillow isn't told the file's name. With it, Pillow would map grey TIFFs into memory, and

@@ -36,6 +36,18 @@ def browser():
         started.close()
 
 
+def opened(browser, address, **options):
+    page = browser.new_page(**options)
+    page.set_default_timeout(120_000)  # milliseconds
+    faults, asked = [], []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    return page, faults, asked
+
+
 def drop(page, name, data):
     page.evaluate(DROP, [name, base64.b64encode(data).decode()])
 
@@ -51,13 +63,7 @@ def saved(page, button):
 
 
 def test_the_page(address, browser):
-    page = browser.new_page(viewport={"width": 1400, "height": 900})
-    faults, asked = [], []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(address)
-    page.wait_for_selector("body[data-ready]")
+    page, faults, asked = opened(browser, address, viewport={"width": 1400, "height": 900})
     drop(page, "a.png", picture())
     rows = page.locator("#rows tr")
     rows.first.wait_for()
@@ -105,10 +111,10 @@ def test_the_page(address, browser):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_only_down(address, browser, scheme):
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-    page.goto(address)
-    page.wait_for_selector("body[data-ready]")
+    phone = {"width": 390, "height": 844}
+    page, faults, _ = opened(browser, address, viewport=phone, color_scheme=scheme)
     for i in range(6):
         drop(page, f"{i}.png", picture())
     page.locator("#rows tr").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert not faults

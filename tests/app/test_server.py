@@ -16,6 +16,7 @@ from tests.app.conftest import BrightPixels
 
 httpx = pytest.importorskip("httpx", reason="needs the extra app: gradio")
 gradio_client = pytest.importorskip("gradio_client", reason="needs the extra app: gradio")
+http = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of gradio and what it is made of
 
@@ -35,7 +36,7 @@ def error_of(response, status):
 
 def test_an_answer_has_what_was_found(address):
     options = {"task": "instance", "threshold": 0, "name": "a.png"}
-    answer = httpx.post(f"{address}/segment", params=options, content=picture()).json()
+    answer = http.post(f"{address}/segment", params=options, content=picture()).json()
     assert {**answer, "segments": None} == {
         "file_name": "a.png",
         "task": "instance",
@@ -50,17 +51,17 @@ def test_an_answer_has_what_was_found(address):
     assert mask[5:15, 16:28].all()
     assert mask.sum() == 120
     options |= {"top_k": 1}
-    first = httpx.post(f"{address}/segment", params=options, content=picture()).json()
+    first = http.post(f"{address}/segment", params=options, content=picture()).json()
     assert [x["score"] for x in first["segments"]] == [left["score"]]
     for task, names in (("panoptic", {"road", "car"}), ("semantic", {"road", "car"})):
-        answer = httpx.post(f"{address}/segment", params={"task": task}, content=picture()).json()
+        answer = http.post(f"{address}/segment", params={"task": task}, content=picture()).json()
         assert {x["class"] for x in answer["segments"]} == names
         assert sum(x["area"] for x in answer["segments"]) == 20 * 32
 
 
 def test_refusals_are_sentences(address):
     def refused(content, status=422, **options):
-        response = httpx.post(f"{address}/segment", params=options, content=content)
+        response = http.post(f"{address}/segment", params=options, content=content)
         return error_of(response, status)
 
     assert "a.png can't be read as an image" in refused(b"no picture", name="a.png")
@@ -76,15 +77,15 @@ def test_refusals_are_sentences(address):
 
 def test_too_many_pixels_are_refused(address, monkeypatch):
     monkeypatch.setattr("m2f_jax.pixel_limit._max_pixels", 100)
-    response = httpx.post(f"{address}/segment", content=picture())
+    response = http.post(f"{address}/segment", content=picture())
     assert "100 are allowed" in error_of(response, 422)
 
 
 def test_only_this_machines_own_pages_are_answered(address):
     stranger = {"host": "rebound.example"}
-    assert "own machine" in error_of(httpx.get(address, headers=stranger), 403)
+    assert "own machine" in error_of(http.get(address, headers=stranger), 403)
     foreign = {"origin": "https://other.example"}
-    response = httpx.post(f"{address}/segment", headers=foreign, content=picture())
+    response = http.post(f"{address}/segment", headers=foreign, content=picture())
     assert "other sites" in error_of(response, 403)
 
 
@@ -92,8 +93,8 @@ def test_only_this_machines_own_pages_are_answered(address):
     "path", ["/gradio_api/file=/etc/passwd", "/gradio_api/proxy=http://a.b", "/docs", "/static/x"]
 )
 def test_gradios_own_files_and_pages_are_closed(address, path):
-    assert "nothing here" in error_of(httpx.get(address + path), 404)
-    assert httpx.get(f"{address}/page/..%2Fserver.py").status_code == 404
+    assert "nothing here" in error_of(http.get(address + path), 404)
+    assert http.get(f"{address}/page/..%2Fserver.py").status_code == 404
 
 
 def test_gradios_client(address, tmp_path):
@@ -101,12 +102,13 @@ def test_gradios_client(address, tmp_path):
     path.write_bytes(picture())
     client = gradio_client.Client(address, verbose=False)
     before = folders()
-    answer = client.predict(gradio_client.handle_file(path), "instance", 0, api_name="/segment")
+    sent = gradio_client.handle_file(path)
+    answer = client.submit(sent, "instance", 0, api_name="/segment").result(timeout=60)
     assert [answer["file_name"], len(answer["segments"])] == ["a.png", 2]
     assert folders() == before  # nothing is left on the disk
     path.write_bytes(b"no picture")
     with pytest.raises(gradio_client.exceptions.AppError, match=r"a\.png can't be read"):
-        client.predict(gradio_client.handle_file(path), api_name="/segment")
+        client.submit(gradio_client.handle_file(path), api_name="/segment").result(timeout=60)
 
 
 def folders():
@@ -120,8 +122,8 @@ def test_paths_and_addresses_are_not_read(address, where, monkeypatch):
     monkeypatch.setattr("m2f_jax.app.engine.decode_image", None)
     for meta in ({"meta": {"_type": "gradio.FileData"}}, {}):
         body = {"data": [{"path": where, **meta}, "instance", 0, 1]}
-        event = httpx.post(f"{address}/gradio_api/call/segment", json=body).json()["event_id"]
-        told = httpx.get(f"{address}/gradio_api/call/segment/{event}").text
+        event = http.post(f"{address}/gradio_api/call/segment", json=body).json()["event_id"]
+        told = http.get(f"{address}/gradio_api/call/segment/{event}").text
         assert "event: error" in told
         assert "segments" not in told
 
@@ -152,7 +154,7 @@ def test_two_hundred_requests_of_twenty_clients(address):
         return answer.json()["size"] == [size, 32]
 
     def ask_often(size):
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=120) as client:
             return [ask(client, size) for _ in range(10)]
 
     with concurrent.futures.ThreadPoolExecutor(len(sizes)) as pool:
