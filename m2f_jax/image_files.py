@@ -11,6 +11,7 @@ import stat
 import struct
 import threading
 from collections.abc import Iterator
+from typing import IO, cast
 
 from PIL import Image
 
@@ -140,7 +141,7 @@ def identify(file: io.BufferedIOBase) -> Image.Image:
                     told = accepted
                 elif accepted:
                     file.seek(0)
-                    return factory(file, "")
+                    return factory(cast("IO[bytes]", file), "")
     raise ValueError(told)
 
 

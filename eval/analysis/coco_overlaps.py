@@ -116,7 +116,8 @@ def compared(
     crowds = [one["iscrowd"] for one in truth]
     iou = np.array(coco_mask.iou(masks, others, crowds))
     if shape == "boundary":
-        rims, true_rims = ([boundary_rle(one) for one in group] for group in (masks, others))
+        rims: Any = [boundary_rle(one) for one in masks]
+        true_rims: Any = [boundary_rle(one) for one in others]
         iou = np.minimum(iou, np.array(coco_mask.iou(rims, true_rims, crowds)))
     return iou.reshape(len(masks), len(others)), areas
 

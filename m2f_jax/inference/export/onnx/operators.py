@@ -511,7 +511,7 @@ def exist(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
     )
     room = np.array([x.shape[i] - sizes[i] for i in mapped], np.int32)
     if not isinstance(starts, Symbol):
-        return np.logical_and(starts >= 0, starts <= room).all(-1)
+        return np.asarray(np.logical_and(starts >= 0, starts <= room).all(-1))
     if starts.dtype.kind == "u":
         raise NotImplementedError("filling where indices are unsigned")
     starts = cast(graph, starts, np.int32)

@@ -275,7 +275,7 @@ class OnnxSegmenter(OneSizeSegmenter):
     def digest(self) -> str:
         """The SHA-256 of the file, and of FILE.data where it is there."""
         found = hashlib.sha256()
-        for path in filter(Path.is_file, (self.path, data_file(self.path))):
+        for path in filter(Path.is_file, (Path(self.path), data_file(Path(self.path)))):
             with open(path, "rb") as file:
                 while part := file.read(2**20):
                     found.update(part)
