@@ -8,6 +8,7 @@ EXTRAS = {
     "orbax": "train",
     "tensorboardX": "train",
     "faster_coco_eval": "coco",
+    "hotcoco": "coco",
     "google": "onnx",  # protobuf, which comes with onnx
     "onnx": "onnx",
     "onnxruntime": "onnx",
