@@ -167,5 +167,5 @@ def test_nothing_at_all():
 
 def test_tracks_have_no_boxes():
     videos = {"videos": [], "categories": [{"id": 1, "name": "cat"}], "annotations": []}
-    with pytest.raises(ValueError, match="no boxes"):
+    with pytest.raises(ValueError, match="they have no box"):
         coco_overlaps(TrackAP(videos), "box")
