@@ -119,8 +119,9 @@ def draw_shape(rng: np.random.Generator) -> Shape:
     radius = np.exp(rng.uniform(np.log(8), np.log(150)))
     place, category = rng.random(2) * (WIDTH, HEIGHT), int(rng.integers(1, CATEGORIES + 1))
     polygon = draw_polygon(rng, place, radius)
-    area = coco_mask.area(coco_mask.frPyObjects([polygon], HEIGHT, WIDTH))[0]
-    near = [
+    outline: Any = [polygon]
+    area = np.ravel(coco_mask.area(coco_mask.frPyObjects(outline, HEIGHT, WIDTH)))[0]
+    near: Any = [
         draw_polygon(rng, place + rng.normal(0, radius / 7, 2), radius * np.exp(rng.normal(0, 0.1)))
         for _ in range(8)
     ]
