@@ -110,6 +110,7 @@ CASES = {
     "transpose": (lambda x: jnp.transpose(x, (2, 0, 1)), (X,)),
     "concatenate": (lambda x, y: jnp.concatenate([x, y, x[:, :1]], 1), (X, Y)),
     "stack": (lambda x, y: (jnp.stack([x, y], 1), jnp.stack([x, y], -1)), (X, Y)),
+    "unstack": (lambda x: (*jnp.unstack(x), *jnp.unstack(x, axis=1)), (X,)),
     "split": (lambda x: jnp.split(x, [1, 3], 2), (X,)),
     "slice": (lambda x: lax.slice(x, (0, 1, 0), (2, 3, 4), (1, 1, 2)), (X,)),
     "rev": (lambda x: lax.rev(x, (0, 2)), (X,)),

@@ -272,6 +272,15 @@ def split(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Sym
     return graph.add_many("Split", [graph.dense(inputs[0]), sizes], shapes, axis=axis)
 
 
+def unstack(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+    """Writes unstack."""
+    x, axis = graph.dense(inputs[0]), equation.params["axis"]
+    thin = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    sizes = np.ones(len(equation.outvars), np.int64)
+    parts = graph.add_many("Split", [x, sizes], [(thin, x.dtype)] * len(sizes), axis=axis)
+    return [reshaped(graph, part, (*thin[:axis], *thin[axis + 1 :])) for part in parts]
+
+
 def sliced(
     graph: Graph, x: Value, starts: Any, ends: Any, steps: Any, shape: Sequence[int]
 ) -> Value:
@@ -639,7 +648,17 @@ def len_of(x: Value) -> int:
 def scan(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
     """Unrolls a loop of known length."""
     params = equation.params
-    consts, carried = params["num_consts"], params["num_carry"]
+    # What goes row by row has an axis more outside; versions of jax count these differently.
+    body: Any = params["jaxpr"].jaxpr
+    outvars: Any = equation.outvars
+    through = sum(
+        len(x.shape) != len(inner.aval.shape) for x, inner in zip(inputs, body.invars, strict=True)
+    )
+    carried = sum(
+        len(outer.aval.shape) == len(inner.aval.shape)
+        for outer, inner in zip(outvars, body.outvars, strict=True)
+    )
+    consts = len(inputs) - through - carried
     fixed, state, of_steps = (
         inputs[:consts],
         list(inputs[consts : consts + carried]),
@@ -726,6 +745,7 @@ OPERATORS: dict[str, Operator] = {
     "transpose": transpose,
     "concatenate": concatenate,
     "stack": stack,
+    "unstack": unstack,
     "split": split,
     "slice": slice_,
     "rev": reverse,
