@@ -1,6 +1,8 @@
 """`m2f predict` with a model, as its users meet it: results, reruns, bad input, exit codes."""
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -178,3 +180,15 @@ def test_folders_keep_their_structure_and_globs_expand(image, tmp_path):
     assert predict(folder / "**" / "*.png", "--threshold", "0", out=tmp_path / "two") == 0
     results = json.loads((tmp_path / "two" / "predictions.json").read_text())
     assert {r["image_id"] for r in results} == {139, 285}
+
+
+@pytest.mark.parametrize("package", ["pyarrow", "ray"])
+def test_ray_is_told_with_its_extra(package, tmp_path, monkeypatch, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    for name in list(sys.modules):
+        if name.startswith(("m2f_jax.cli.predicting.on_ray", "m2f_jax.ray", f"{package}.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    out = tmp_path / "out"
+    assert main(["predict", str(tmp_path / "a.png"), "--ray", "local", "--out", str(out)]) == 1
+    assert re.search(r"needs (pyarrow|ray): pip install 'm2f-jax\[ray\]'", capsys.readouterr().err)

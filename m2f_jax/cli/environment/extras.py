@@ -13,6 +13,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "openvino": "onnx",
+    "pyarrow": "ray",  # which ray[data] brings
     "ray": "ray",
 }
 
