@@ -27,7 +27,7 @@ from measuring.tables import Table, publish
 from PIL import Image
 
 from m2f_jax.files import read_json
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 
 OFFICIAL = """
 import json, sys, time

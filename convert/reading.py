@@ -22,11 +22,11 @@ from m2f_jax.config import (
 from m2f_jax.files import read_json
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
 from m2f_jax.labels import ADE20K_FULL, COCO, COCO_STUFF, Label, numbered, published_labels
+from m2f_jax.labels.choosing import MAX_CLASSES, NAMED_LABELS, Classes, choose_labels
 from m2f_jax.modeling.parameters import check_finite, parameter_shapes
 from m2f_jax.plain import type_of
 from m2f_jax.presets import PRESETS, name_of, nearest_preset
 
-from .files.class_names import DATA_SETS, MAX_CLASSES, Classes, choose_labels
 from .files.formats import StoredTensor, open_tensors
 from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
 from .tables import authors
@@ -195,7 +195,7 @@ def _open_authors(
             path,
             count,
             task,
-            ", ".join(DATA_SETS),
+            ", ".join(NAMED_LABELS),
         )
     with about(path):
         if known:

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 from m2f_jax.config import ModelConfig, Task
 from m2f_jax.files import write_json
 from m2f_jax.inference.processor import PROCESSOR_FILE
+from m2f_jax.labels.choosing import Classes
 from m2f_jax.modeling.parameters import parameter_shapes
 
-from .files.class_names import Classes
 from .files.formats import write_safetensors
 from .files.hub import CONFIG_FILE, WEIGHTS_FILE
 from .reading import Checkpoint, open_checkpoint

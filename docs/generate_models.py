@@ -18,7 +18,7 @@ COLUMNS = ("model", "classes", "queries", "parameters", "size", *METRICS, "hub",
 INTRODUCTION = f"""\
 # Models
 
-<!-- Written by docs/generate_models.py; change m2f_jax/model_zoo.py and run it again. -->
+<!-- Written by docs/generate_models.py; change m2f_jax/presets/model_zoo.py and run it again. -->
 
 The {len(PRESETS)} published models that are known here. `m2f models cityscapes resnet` lists \
 those that these words fit: backbone, data set, task, architecture (mask2former, maskformer or \

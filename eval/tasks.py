@@ -29,8 +29,8 @@ from m2f_jax.inference.results import (
     VideoInstanceSegmentation,
 )
 from m2f_jax.labels import Label
-from m2f_jax.masks import mask_box
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.boxes import mask_box
+from m2f_jax.masks.rle import encode_rle
 
 from .instances_on_device import CountedInstances
 from .metrics.cityscapes_ids import panoptic_ground_truth

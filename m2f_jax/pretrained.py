@@ -19,11 +19,11 @@ from jax.typing import DTypeLike
 
 from m2f_jax.config import ModelConfig, Task
 from m2f_jax.convert import Checkpoint, open_backbone, open_checkpoint, save_checkpoint
-from m2f_jax.convert.files.class_names import Classes
 from m2f_jax.convert.files.formats import StoredTensor
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import Label
+from m2f_jax.labels.choosing import Classes
 from m2f_jax.modeling.kinds import class_of
 from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parameters import (

@@ -15,8 +15,14 @@ from m2f_jax.cli import main
 from m2f_jax.datasets.checking import check_examples
 from m2f_jax.datasets.folder import folder_dataset
 from m2f_jax.files import write_json
-from m2f_jax.image_files import ImageFileError
-from m2f_jax.images import count_pages, image_size, read_ids, read_image, verified_size
+from m2f_jax.images import (
+    ImageFileError,
+    count_pages,
+    image_size,
+    read_ids,
+    read_image,
+    verified_size,
+)
 from m2f_jax.pixel_limit import MAX_PIXELS, max_pixels, set_max_pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -207,7 +213,7 @@ def test_icons_that_hold_more_than_they_say_are_refused(tmp_path):
 
 
 def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr("m2f_jax.image_files.LARGE", 34)
+    monkeypatch.setattr("m2f_jax.images.opening.LARGE", 34)
     path = save(tmp_path / "image.png", RGB)
     at_once, most, lock = [0], [0], threading.Lock()
     load = ImageFile.ImageFile.load

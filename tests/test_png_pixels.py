@@ -10,10 +10,8 @@ import pytest
 from m2f_jax.eval.predictions.cityscapes import read_mask
 from PIL import Image
 
-from m2f_jax import png_pixels
-from m2f_jax.image_files import ImageFileError
-from m2f_jax.images import read_ids
-from m2f_jax.rle import decode_rle, encode_rle, encode_rows
+from m2f_jax.images import ImageFileError, png_pixels, read_ids
+from m2f_jax.masks.rle import decode_rle, encode_rle, encode_rows
 
 # The faster inflation where it is installed, and its route with Python's.
 NAMES = ("decompressobj", "crc32", "adler32", "error")

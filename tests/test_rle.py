@@ -4,8 +4,15 @@ import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
 
-from m2f_jax.masks import mask_box
-from m2f_jax.rle import check_counts, decode_rle, encode_rle, joined, run_lengths, sound_counts
+from m2f_jax.masks.boxes import mask_box
+from m2f_jax.masks.rle import (
+    check_counts,
+    decode_rle,
+    encode_rle,
+    joined,
+    run_lengths,
+    sound_counts,
+)
 
 
 def theirs(mask):

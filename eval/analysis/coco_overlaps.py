@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pycocotools.mask as coco_mask
 
-from m2f_jax.rle import track_overlaps
+from m2f_jax.masks.tracks import track_overlaps
 
 from ..metrics.coco.boundary import boundary_rle
 from ..metrics.coco.mask_ap import CocoMaskAP

@@ -10,11 +10,11 @@ from jaxtyping import Integer
 
 from m2f_jax.config import Task
 from m2f_jax.datasets.published.cityscapes import CityscapesImage
-from m2f_jax.image_files import open_image
 from m2f_jax.images import image_size, read_ids
+from m2f_jax.images.opening import open_image
+from m2f_jax.images.png_pixels import mask_rows, stored
 from m2f_jax.labels import CITYSCAPES
-from m2f_jax.png_pixels import mask_rows, stored
-from m2f_jax.rle import Encoding, encode_rle, encode_rows
+from m2f_jax.masks.rle import Encoding, encode_rle, encode_rows
 from m2f_jax.structures import Size
 
 from ..metrics.cityscapes_ids import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE

@@ -17,7 +17,7 @@ from m2f_jax.datasets.coco_format.outlines import outline_counts, outline_of
 from m2f_jax.datasets.coco_format.values import is_number, is_whole, shown
 from m2f_jax.datasets.dataset import DatasetImage
 from m2f_jax.files import read_json, without_collection
-from m2f_jax.rle import SoundMasks, check_counts
+from m2f_jax.masks.rle import SoundMasks, check_counts
 from m2f_jax.structures import Size
 
 from .files import InstancePrediction

@@ -11,7 +11,7 @@ from jaxtyping import Int32
 from m2f_jax.datasets.coco import CocoDataset, CocoImage
 from m2f_jax.images import read_ids
 from m2f_jax.labels import Label
-from m2f_jax.rle import decode_rle
+from m2f_jax.masks.rle import decode_rle
 
 from .coco_results import Results, read_results
 from .finding import check_png

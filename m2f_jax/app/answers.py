@@ -12,8 +12,8 @@ from m2f_jax.inference.results import (
     Segmentation,
 )
 from m2f_jax.labels import Label
-from m2f_jax.masks import mask_box, unpack_masks
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.boxes import mask_box, unpack_masks
+from m2f_jax.masks.rle import encode_rle
 from m2f_jax.visualization.color import class_colors, thing_colors
 
 

@@ -33,8 +33,8 @@ from m2f_jax.cli.predicting.writing import WriteError, Writer, id_dtype
 from m2f_jax.cli.terminal.console import error_text, terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.config import VideoMask2FormerConfig
-from m2f_jax.image_files import check_regular
 from m2f_jax.images import count_pages, read_image
+from m2f_jax.images.opening import check_regular
 from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
 from m2f_jax.inference.opened import OpenedModel
 from m2f_jax.inference.prefetching import run_pipeline

@@ -19,7 +19,7 @@ from m2f_jax.cli.training.settings import (
 )
 from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.datasets.checked_files import CheckedFiles
-from m2f_jax.folder_lock import only_run_in
+from m2f_jax.files.folder_lock import only_run_in
 from m2f_jax.modeling.model import Model
 from m2f_jax.pretrained import start_from
 from m2f_jax.training.data import batches

@@ -23,7 +23,7 @@ from m2f_jax.datasets.dataset import PanopticTruth, check_same_size, class_indic
 from m2f_jax.datasets.examples import Example, Segments
 from m2f_jax.images import image_size, read_ids, read_image
 from m2f_jax.labels import Label
-from m2f_jax.rle import decode_rle
+from m2f_jax.masks.rle import decode_rle
 from m2f_jax.structures import Size
 
 

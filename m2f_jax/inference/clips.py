@@ -10,7 +10,8 @@ from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
 
 from m2f_jax.inference.results import InstanceSegmentation, VideoInstanceSegmentation
-from m2f_jax.rle import Encoding, decode_rle, sound_counts, track_overlaps
+from m2f_jax.masks.rle import Encoding, decode_rle, sound_counts
+from m2f_jax.masks.tracks import track_overlaps
 
 SAME = 0.5  # tracks with more of their union in common are of one object, as are parts in tiles
 

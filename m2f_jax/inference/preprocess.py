@@ -58,7 +58,7 @@ def check_sides(size: ImageSize):
             f"an image of {height} x {width} (height x width) would be resized to {resized[0]} x "
             f"{resized[1]} = {resized[0] * resized[1]} pixels for the model, and {limit} are "
             "allowed; cut it into pieces, set the processor's longest_edge, or allow more with "
-            "--max-pixels (image_files.set_max_pixels in Python)"
+            "--max-pixels (m2f_jax.images.set_max_pixels in Python)"
         )
 
 

@@ -179,7 +179,7 @@ class ImageProcessor:
 
         Raises:
             ValueError: a side is longer than `LONGEST_SIDE`, or the image would be resized to more
-                than `image_files.max_pixels()` pixels.
+                than `images.max_pixels()` pixels.
         """
         resized = resized_size(original, self.shortest_edge, self.longest_edge)
         size = ImageSize(padded_size(resized, self.size_divisor), resized, original)

@@ -18,7 +18,7 @@ from m2f_jax.config import Task
 from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference.prefetching import Pending, run_pipeline
 from m2f_jax.inference.results import InstanceSegmentation
-from m2f_jax.masks import unpack_window
+from m2f_jax.masks.boxes import unpack_window
 from m2f_jax.structures import Size
 
 AGREEMENT = 0.5  # the intersection over union of two parts, in what both tiles show

@@ -11,8 +11,8 @@ from m2f_jax.inference.results import (
     Segmentation,
 )
 from m2f_jax.labels import Label
-from m2f_jax.masks import mask_box
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.boxes import mask_box
+from m2f_jax.masks.rle import encode_rle
 
 
 def segments_of(segmentation: Segmentation, labels: Sequence[Label]) -> list[dict[str, Any]]:

@@ -17,9 +17,9 @@ import ray.data
 
 from m2f_jax.config import Task, VideoMask2FormerConfig
 from m2f_jax.files import remove_unfinished
-from m2f_jax.folder_lock import only_run_in
-from m2f_jax.image_files import check_regular, image_suffixes, reason, set_max_pixels
-from m2f_jax.images import decode_image
+from m2f_jax.files.folder_lock import only_run_in
+from m2f_jax.images import decode_image, image_suffixes, set_max_pixels
+from m2f_jax.images.opening import check_regular, reason
 from m2f_jax.inference.digest import digest_of_model
 from m2f_jax.inference.opened import OpenedModel
 from m2f_jax.inference.prefetching import run_pipeline

@@ -359,7 +359,7 @@ def test_folder(scenes, model, tmp_path, capsys, task):
 
 
 def annotation(number, image_id, scene, object_id):
-    from m2f_jax.rle import encode_rle
+    from m2f_jax.masks.rle import encode_rle
 
     mask = scene.instance_ids == object_id
     return {

@@ -21,7 +21,7 @@ from m2f_jax.cli.predicting.layout import image_ids, result_names
 from m2f_jax.cli.predicting.writing import Writer
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 
 SIZE = (9, 14)
 CATEGORIES = [{"id": 5, "name": "cat"}, {"id": 2, "name": "dog"}, {"id": 7, "name": "fox"}]

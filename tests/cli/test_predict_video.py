@@ -15,9 +15,9 @@ from m2f_jax.cli import main
 from m2f_jax.cli.predicting.video import stored
 from m2f_jax.cli.predicting.video_file import AnnotatedFile, FileFrames
 from m2f_jax.datasets.published.ytvis import ytvis_dataset
-from m2f_jax.folder_lock import only_run_in
+from m2f_jax.files.folder_lock import only_run_in
 from m2f_jax.inference.clips import Clip
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from m2f_jax.visualization.color import VIVID_COLORS
 from tests.conftest import VIDEO_LABELS
 

@@ -387,7 +387,7 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(train, data):
     out = data.parent / "out"
     out.mkdir()
     code = (
-        "import sys; from m2f_jax.folder_lock import only_run_in; from pathlib import Path\n"
+        "import sys; from m2f_jax.files.folder_lock import only_run_in; from pathlib import Path\n"
         "with only_run_in(Path(sys.argv[1]), 'train.lock'):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )

@@ -6,10 +6,10 @@ import pickle
 import numpy as np
 import pytest
 from m2f_jax.convert import convert, open_checkpoint
-from m2f_jax.convert.files.class_names import DATA_SETS, read_labels
 
 import m2f_jax
 from m2f_jax.labels import CITYSCAPES, numbered, things
+from m2f_jax.labels.choosing import NAMED_LABELS, read_labels
 from tests.convert.conftest import (
     WEIGHTS,
     check_equal,
@@ -36,7 +36,7 @@ def test_classes_that_a_file_does_not_name(authors, tmp_path, caplog):
     [record] = caplog.records
     said = record.getMessage()
     assert said.startswith(f"{path} doesn't name its 8 classes: they are called class 0")
-    assert f"--labels {', '.join(DATA_SETS)} or FILE" in said
+    assert f"--labels {', '.join(NAMED_LABELS)} or FILE" in said
     assert "\n" not in said
 
 

@@ -13,7 +13,7 @@ from m2f_jax.cli import main
 from m2f_jax.cli.training.data import find_data
 from m2f_jax.datasets.coco_format.file import check_coco, read_coco_file
 from m2f_jax.datasets.coco_format.objects import CocoSegment
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 
 SIZE = (64, 96)
 BOX = [30, 30, 50, 30, 50, 50, 30, 50]

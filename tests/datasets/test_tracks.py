@@ -9,7 +9,7 @@ import pytest
 
 from m2f_jax.datasets.coco_format.tracks import check_video_file, read_video_file
 from m2f_jax.datasets.published.ytvis import ytvis_dataset
-from m2f_jax.rle import compress, encode_rle
+from m2f_jax.masks.rle import compress, encode_rle
 
 MASK = np.pad(np.ones((3, 4), bool), 2)  # 7 x 8
 SQUARE = [[1, 1, 5, 1, 5, 5, 1, 5]]

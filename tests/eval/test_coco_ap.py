@@ -12,7 +12,7 @@ from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from m2f_jax.cli import main
 from m2f_jax.datasets.coco import coco_dataset
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 
 SIZE = (64, 96)
 

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 
 SIZE = (240, 320)
 COUNT = 4

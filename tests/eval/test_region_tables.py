@@ -11,7 +11,7 @@ from m2f_jax.eval.metrics.instances.region_tables import (
 )
 
 from m2f_jax.inference import postprocess
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from m2f_jax.structures import ImageSize
 
 SIZES = [(1, 1), (3, 5), (7, 16), (16, 9), (40, 64), (33, 71)]

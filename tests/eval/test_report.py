@@ -16,7 +16,7 @@ from PIL import Image
 
 from m2f_jax.datasets.published.cityscapes import CityscapesImage
 from m2f_jax.labels import CITYSCAPES, things
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from m2f_jax.visualization import drawing
 
 PERSON, CAR = 24, 26

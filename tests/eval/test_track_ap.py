@@ -8,7 +8,7 @@ import pytest
 from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.metrics.coco.track_ap import TrackAP
 
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from tests.eval.test_coco_ap import numbers
 
 AREAS = [(0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10)]

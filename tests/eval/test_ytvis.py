@@ -13,8 +13,8 @@ from m2f_jax.cli import main
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.published.ytvis import ytvis_dataset
 from m2f_jax.inference.video_segmenter import VideoSegmenter
+from m2f_jax.masks.rle import encode_rle
 from m2f_jax.presets import PRESETS
-from m2f_jax.rle import encode_rle
 from tests.conftest import VIDEO_LABELS as LABELS
 
 SIZE = (32, 64)

@@ -15,7 +15,6 @@ import numpy as np
 import onnx
 import safetensors.numpy
 from hypothesis import strategies as st
-from m2f_jax.convert.files.class_names import read_labels
 from m2f_jax.convert.files.formats import open_tensors
 from m2f_jax.convert.tables.huggingface.config import (
     class_names,
@@ -29,6 +28,7 @@ from m2f_jax.inference.export.running import Header, digest_of, read_exported
 from m2f_jax.inference.export.writing import write
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import numbered
+from m2f_jax.labels.choosing import read_labels
 from tests.conftest import GOLDEN, MICRO
 from tests.fuzz.targets import fuzz, refused_by_name
 from tests.fuzz.test_coco import spoilt

@@ -17,7 +17,7 @@ from m2f_jax.eval.tasks import evaluation_of
 
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.coco_format.file import read_coco_file
-from m2f_jax.rle import check_counts, decode_rle, encode_rle
+from m2f_jax.masks.rle import check_counts, decode_rle, encode_rle
 from tests.fuzz.targets import fuzz, refused_by_name
 
 SIZE = (12, 16)

@@ -5,7 +5,8 @@ import pytest
 
 from m2f_jax.inference.clips import Clip, ClipInstances, TrackJoiner, clips_of
 from m2f_jax.inference.results import VideoInstanceSegmentation
-from m2f_jax.rle import encode_rle, track_overlaps
+from m2f_jax.masks.rle import encode_rle
+from m2f_jax.masks.tracks import track_overlaps
 
 SIZE = (20, 30)
 

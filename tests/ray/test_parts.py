@@ -8,7 +8,7 @@ import pytest
 
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
 from m2f_jax.labels import Label
-from m2f_jax.rle import decode_rle
+from m2f_jax.masks.rle import decode_rle
 
 pa = pytest.importorskip("pyarrow", reason="needs ray (pip install m2f-jax[ray])")
 pytest.importorskip("ray", reason="needs ray (pip install m2f-jax[ray])")

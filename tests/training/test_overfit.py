@@ -14,7 +14,7 @@ from m2f_jax.config import (
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.labels import numbered
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from m2f_jax.training import (
     LossConfig,
     OptimizerConfig,

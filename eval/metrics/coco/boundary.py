@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Bool
 from scipy.ndimage import minimum_filter1d
 
-from m2f_jax.masks import mask_box
-from m2f_jax.rle import decode_rle, encode_rle
+from m2f_jax.masks.boxes import mask_box
+from m2f_jax.masks.rle import decode_rle, encode_rle
 
 DILATION = 0.02  # of the image's diagonal
 

@@ -24,7 +24,7 @@ from pycocotools.cocoeval import COCOeval
 
 from m2f_jax.datasets.coco_format.lists import ImageId
 from m2f_jax.files import without_collection
-from m2f_jax.rle import track_overlaps
+from m2f_jax.masks.tracks import track_overlaps
 
 from .annotations import CocoAnnotations, mean_area
 

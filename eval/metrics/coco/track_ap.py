@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from m2f_jax.datasets.coco_format.lists import ImageId
-from m2f_jax.rle import encode_rle, sound_counts
+from m2f_jax.masks.rle import encode_rle, sound_counts
 
 from .annotations import CocoAnnotations
 from .mask_ap import CocoMaskAP, CocoMaskAPResult, check_masks

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32, Int64, Integer, Shaped, UInt8, UInt32
 
-from m2f_jax.rle import run_lengths, sound_counts
+from m2f_jax.masks.rle import run_lengths, sound_counts
 
 KNOWN_LABELS = range(-1, 34)  # Cityscapes label ids; -1 is the license plate
 FIRST_INSTANCE = 1000  # object k of class c has the id 1000 c + k; smaller ids are plain labels

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from m2f_jax.cli.predicting.layout import RUN_FILE
-from m2f_jax.image_files import image_suffixes
+from m2f_jax.images import image_suffixes
 
 
 @dataclass(frozen=True)

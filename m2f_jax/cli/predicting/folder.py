@@ -15,11 +15,11 @@ from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.cli.predicting.layout import ENDINGS, RUN_FILE, result_file
 from m2f_jax.config import Task
 from m2f_jax.files import read_json, remove_unfinished, write_json
-from m2f_jax.folder_lock import only_run_in
+from m2f_jax.files.folder_lock import only_run_in
 from m2f_jax.labels import Label
+from m2f_jax.masks.rle import sound_counts
 from m2f_jax.pixel_limit import MOST_PIXELS
 from m2f_jax.plain import from_plain
-from m2f_jax.rle import sound_counts
 
 LOCK_FILE = "predict.lock"
 FORMAT = 2  # of run.json and of the files in results/

@@ -12,8 +12,7 @@ from PIL import Image
 
 from m2f_jax.cli.predicting.folder import digest_of_file
 from m2f_jax.files import replacing
-from m2f_jax.image_files import image_suffixes
-from m2f_jax.images import read_image
+from m2f_jax.images import image_suffixes, read_image
 
 
 @runtime_checkable

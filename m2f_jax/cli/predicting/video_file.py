@@ -13,7 +13,7 @@ import numpy as np
 from m2f_jax.cli.predicting.folder import digest_of_file
 from m2f_jax.cli.predicting.frames import check_frame
 from m2f_jax.files import replacing
-from m2f_jax.image_files import check_pixels, check_regular
+from m2f_jax.images.opening import check_pixels, check_regular
 
 CODECS = {"libx264": {"crf": "18"}, "mpeg4": {"q": "3"}}  # the first one that is there is used
 ANNOTATED = "annotated.mp4"

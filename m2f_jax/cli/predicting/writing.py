@@ -20,7 +20,7 @@ from m2f_jax.inference.results import (
     Segmentation,
 )
 from m2f_jax.labels import Label
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from m2f_jax.visualization.drawing import draw_instances, draw_panoptic, draw_semantic
 
 JPEG_SIDE = 65_500  # pixels that libjpeg takes at most

@@ -12,7 +12,7 @@ import pycocotools.mask as coco_mask
 
 from m2f_jax.datasets.coco_format.faults import EntryError
 from m2f_jax.datasets.coco_format.values import shown
-from m2f_jax.rle import check_counts, counts_of
+from m2f_jax.masks.rle import check_counts, counts_of
 from m2f_jax.structures import Size
 
 Outline = list[Any] | bytes

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pycocotools.mask as coco_mask
 
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from tests.conftest import GOLDEN
 
 FILE = GOLDEN / "tide.json"

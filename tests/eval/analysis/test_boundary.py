@@ -48,7 +48,7 @@ def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeyp
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    from m2f_jax.rle import decode_rle, encode_rle
+    from m2f_jax.masks.rle import decode_rle, encode_rle
 
     scene = draw_scene(50, most_predictions=9)
     for image in scene["dataset"]["images"]:

@@ -9,7 +9,7 @@ from m2f_jax.eval.analysis.comparison import compare
 from m2f_jax.eval.analysis.finished import read_finished
 
 from m2f_jax.cli import main
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 
 SIZE = (64, 96)
 IMAGES = 6

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 
-from m2f_jax.rle import encode_rle
+from m2f_jax.masks.rle import encode_rle
 from tests.eval.instances.conftest import assert_same_numbers, load_golden, same_dot_products
 
 

@@ -1,30 +1,9 @@
 """The classes of the data sets that published models were trained on."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """One class: the data set's own id, its name, and whether it is a thing or stuff."""
-
-    id: int
-    name: str
-    is_thing: bool
-
-
-def things(labels: Iterable[Label]) -> tuple[Label, ...]:
-    """The countable classes, in order: those that an instance model predicts."""
-    return tuple(label for label in labels if label.is_thing)
-
-
-def numbered(num_classes: int) -> tuple[Label, ...]:
-    """Stand-ins for classes whose names are unknown: things, called "class 0", "class 1" and so on.
-
-    Their ids start at 1, because 0 is unlabelled in most data sets.
-    """
-    return tuple(Label(id=k + 1, name=f"class {k}", is_thing=True) for k in range(num_classes))
+from m2f_jax.labels.label import Label, things
 
 
 def published_labels(num_classes: int) -> tuple[Label, ...] | None:
@@ -176,6 +155,17 @@ YOUTUBEVIS_2021 = _parse("""
     32 *squirrel; 33 *surfboard; 34 *tennis_racket; 35 *tiger; 36 *train; 37 *truck; 38 *turtle;
     39 *whale; 40 *zebra
 """)
+
+NAMED_LABELS: Mapping[str, tuple[Label, ...]] = {
+    "cityscapes": CITYSCAPES,
+    "coco": COCO,
+    "coco-stuff": COCO_STUFF,
+    "ade20k": ADE20K,
+    "ade20k-full": ADE20K_FULL,
+    "mapillary": MAPILLARY_VISTAS,
+    "youtubevis-2019": YOUTUBEVIS_2019,
+    "youtubevis-2021": YOUTUBEVIS_2021,
+}
 
 _PUBLISHED = {
     len(labels): labels

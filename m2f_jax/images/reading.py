@@ -9,8 +9,14 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 from PIL import Image
 
-from m2f_jax.image_files import ImageFileError, check_pixels, image_errors, open_encoded, open_image
-from m2f_jax.png_pixels import pixels_of, stored
+from m2f_jax.images.opening import (
+    ImageFileError,
+    check_pixels,
+    image_errors,
+    open_encoded,
+    open_image,
+)
+from m2f_jax.images.png_pixels import pixels_of, stored
 from m2f_jax.structures import Size
 
 ORIENTATION = 0x0112  # the EXIF field
@@ -45,7 +51,7 @@ def read_image(
     Args:
         source: the image; arrays are taken as they are.
         upright: whether to heed EXIF; False gives the pixels as they are stored.
-        max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
+        max_pixels: how many pixels it may have; None for `images.max_pixels()`.
 
     Raises:
         TypeError: the source is something else, such as another library's array.
@@ -143,7 +149,7 @@ def read_ids(
         path: of the file.
         encoding: the only form that is accepted; None for both. With "rgb", the image may have an
             alpha channel, which is dropped.
-        max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
+        max_pixels: how many pixels it may have; None for `images.max_pixels()`.
         bits: the fewest that a grey or palette value may have.
 
     Raises:
@@ -179,7 +185,7 @@ def image_size(path: Path, *, upright: bool = True, max_pixels: int | None = Non
     Args:
         path: of the file.
         upright: whether to heed EXIF; False gives the size as it is stored.
-        max_pixels: how many pixels it may have; None for `image_files.max_pixels()`.
+        max_pixels: how many pixels it may have; None for `images.max_pixels()`.
 
     Raises:
         FileNotFoundError: there is no such file, or it isn't a regular one.

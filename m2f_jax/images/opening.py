@@ -15,9 +15,7 @@ from typing import IO, cast
 
 from PIL import Image
 
-# Users find the limit here.
-from m2f_jax.pixel_limit import max_pixels as max_pixels
-from m2f_jax.pixel_limit import set_max_pixels as set_max_pixels
+from m2f_jax.pixel_limit import max_pixels
 
 LARGE = 2**25  # pixels; larger images are decoded one at a time
 REFUSED_KINDS = ("EPS",)  # a program that Pillow would run in Ghostscript

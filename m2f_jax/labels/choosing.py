@@ -7,35 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from m2f_jax.files import read_json
-from m2f_jax.labels import (
-    ADE20K,
-    ADE20K_FULL,
-    CITYSCAPES,
-    COCO,
-    COCO_STUFF,
-    MAPILLARY_VISTAS,
-    YOUTUBEVIS_2019,
-    YOUTUBEVIS_2021,
-    Label,
-    numbered,
-    things,
-)
+from m2f_jax.labels.label import Label, numbered, things
+from m2f_jax.labels.published import NAMED_LABELS
 
-DATA_SETS = {
-    "cityscapes": CITYSCAPES,
-    "coco": COCO,
-    "coco-stuff": COCO_STUFF,
-    "ade20k": ADE20K,
-    "ade20k-full": ADE20K_FULL,
-    "mapillary": MAPILLARY_VISTAS,
-    "youtubevis-2019": YOUTUBEVIS_2019,
-    "youtubevis-2021": YOUTUBEVIS_2021,
-}
 MAX_CLASSES = 65_535  # and ids: PNG maps have 16 bits
 FORMS = 'names, or objects such as {"id": 1, "name": "cat", "isthing": 1}'
 
 Classes = str | os.PathLike | Sequence[Label]
-"""What may say a model's classes: a key of `DATA_SETS`, a file for `read_labels`, or labels."""
+"""What may say a model's classes: a key of `NAMED_LABELS`, a file for `read_labels`, or labels."""
 
 
 def choose_labels(classes: Classes, count: int, where: str | os.PathLike) -> tuple[Label, ...]:
@@ -47,8 +26,8 @@ def choose_labels(classes: Classes, count: int, where: str | os.PathLike) -> tup
         FileNotFoundError: there is no such file.
         ValueError: they aren't so many, or the file makes no sense; the message names both.
     """
-    if isinstance(classes, str) and classes in DATA_SETS:
-        every = DATA_SETS[classes]
+    if isinstance(classes, str) and classes in NAMED_LABELS:
+        every = NAMED_LABELS[classes]
         for labels in (every, things(every)):
             if len(labels) == count:
                 return labels
@@ -78,7 +57,7 @@ def read_labels(path: str | os.PathLike) -> tuple[Label, ...]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is no file; classes are one of {', '.join(DATA_SETS)}, or a file of names"
+            f"{path} is no file; classes are one of {', '.join(NAMED_LABELS)}, or a file of names"
         )
     if path.suffix.lower() == ".json":
         labels = tuple(read_entries(read_json(path), path))

@@ -1,0 +1,1 @@
+"""Masks of single objects: boxes, packed bits, run-length encodings, and tracks of them."""
