@@ -197,7 +197,7 @@ class Graph:
         if name in CALLS:
             return self.call(equation.params[CALLS[name]], inputs)
         raise NotImplementedError(
-            f"the primitive {name} has no ONNX form in m2f_jax/inference/export/onnx/operators.py"
+            f"the primitive {name} has no ONNX form in m2f_jax/inference/export/onnx/operators"
         )
 
     def compute(self, equation: JaxprEqn, inputs: list[Value]) -> Any:
