@@ -195,7 +195,7 @@ def check_modules(device: str):
         SystemExit: a module is missing.
     """
     missing = []
-    for name in ("m2f_jax.cli.train", "torch", "transformers"):
+    for name in ("m2f_jax.cli.commands.train", "torch", "transformers"):
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:

@@ -5,7 +5,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from m2f_jax.cli.models import digits_of
+from m2f_jax.cli.commands.models import digits_of
 from m2f_jax.presets import DATA_SETS, HUB_PREFIX, LICENSE, LICENSE_URL, PRESETS, Preset
 
 PAGE = Path(__file__).with_name("models.md")

@@ -383,7 +383,7 @@ def test_every_package_is_listed():
     assert carried == {path for path in files if path.suffix not in (".py", ".pyc")}
 
 
-@pytest.mark.parametrize("name", ["m2f_jax", "m2f_jax.cli.commands", "m2f_jax.presets"])
+@pytest.mark.parametrize("name", ["m2f_jax", "m2f_jax.cli.running", "m2f_jax.presets"])
 def test_what_starts_at_once_imports_nothing_slow(name):
     code = f"import sys, {name}; sys.exit(bool({{'jax', 'PIL', 'numpy'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -391,7 +391,7 @@ def test_what_starts_at_once_imports_nothing_slow(name):
 
 def test_predict_imports_nothing_that_only_videos_or_training_need():
     code = (
-        "import sys, m2f_jax.cli.predict, m2f_jax.pretrained; from m2f_jax.inference import tiling;"
+        "import sys, m2f_jax.cli.commands.predict, m2f_jax.pretrained, m2f_jax.inference.tiling;"
         "sys.exit(', '.join({'scipy.optimize', 'av', 'orbax', 'grain'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -10,7 +10,7 @@ import pytest
 
 from m2f_jax.bounds import POSITIVE, Between, check_bounds
 from m2f_jax.cli import main
-from m2f_jax.cli.commands import COMMANDS
+from m2f_jax.cli.running import COMMANDS
 from m2f_jax.config import SwinConfig
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.plain import from_plain

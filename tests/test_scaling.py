@@ -8,7 +8,7 @@ import pytest
 import tyro
 import yaml
 
-from m2f_jax.cli.commands import COMMANDS
+from m2f_jax.cli.running import COMMANDS
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "examples" / "scaling"

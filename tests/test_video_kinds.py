@@ -11,7 +11,7 @@ from PIL import Image
 
 from m2f_jax import Mask2Former, VideoMask2Former
 from m2f_jax.cli import main
-from m2f_jax.cli.info import measure
+from m2f_jax.cli.commands.info import measure
 from m2f_jax.config import ModelConfig, VideoMask2FormerConfig
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter

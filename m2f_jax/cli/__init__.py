@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.set_threshold(COLLECT_AFTER)
     try:
         with ending_at_once():
-            from m2f_jax.cli.commands import run  # here, where an interruption may come
+            from m2f_jax.cli.running import run  # here, where an interruption may come
         try:
             return run(arguments)
         finally:

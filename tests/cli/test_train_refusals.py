@@ -407,7 +407,7 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(train, data):
 
 @pytest.mark.parametrize("package", ["grain", "tensorboardX"])
 def test_a_missing_package_is_told_with_its_extra(train, package, monkeypatch):
-    again = {"m2f_jax.cli.train", "m2f_jax.cli.training.report"}
+    again = {"m2f_jax.cli.commands.train", "m2f_jax.cli.training.report"}
     files = ("data", "running.logs", "running.tensorboard")
     again |= {f"m2f_jax.training.{name}" for name in files}
     for name in list(sys.modules):

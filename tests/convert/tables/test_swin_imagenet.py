@@ -17,7 +17,7 @@ from m2f_jax.convert.tables.rules import expand, save, saved_shapes
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Train
-from m2f_jax.cli.train import first_model
+from m2f_jax.cli.commands.train import first_model
 from m2f_jax.labels import numbered
 from m2f_jax.modeling.parameters import parameter_shapes, parameters
 from m2f_jax.presets import PRESETS

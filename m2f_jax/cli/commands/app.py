@@ -8,8 +8,8 @@ import jax
 from m2f_jax.app.engine import Engine
 from m2f_jax.app.server import LOOPBACK, launch, make_server
 from m2f_jax.cli.arguments import App
-from m2f_jax.cli.drawn_streets import advice
 from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.pretrained import load

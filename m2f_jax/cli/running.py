@@ -65,7 +65,7 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         take_options(command)
         with ending_at_once():
-            module = importlib.import_module(f"m2f_jax.cli.{name}")
+            module = importlib.import_module(f"m2f_jax.cli.commands.{name}")
         return module.run(command)
     except BrokenPipeError:
         raise  # of standard output, which `main` handles

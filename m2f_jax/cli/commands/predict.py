@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
-from m2f_jax.cli.drawn_streets import advice
 from m2f_jax.cli.predicting.annotated import AnnotatedIds
 from m2f_jax.cli.predicting.finding import Found, find_images
 from m2f_jax.cli.predicting.folder import (
@@ -31,6 +30,7 @@ from m2f_jax.cli.predicting.layout import file_stem, image_ids
 from m2f_jax.cli.predicting.planning import Job, make_plan
 from m2f_jax.cli.predicting.writing import WriteError, Writer, id_dtype
 from m2f_jax.cli.terminal.console import error_text, terminal
+from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.images import count_pages, read_image

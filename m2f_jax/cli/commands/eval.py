@@ -20,12 +20,12 @@ from m2f_jax.cli.arguments import (
     EvalOptions,
     EvalYtvis,
 )
-from m2f_jax.cli.comparing import compare_evaluations
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.environment.processes import join_processes
+from m2f_jax.cli.evaluating.comparing import compare_evaluations
+from m2f_jax.cli.evaluating.scores import print_scores
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
-from m2f_jax.cli.terminal.scores import print_scores
 from m2f_jax.config import Task
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import Dataset

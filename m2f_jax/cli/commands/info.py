@@ -10,7 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from m2f_jax.cli.arguments import Info
-from m2f_jax.cli.models import origin_of
+from m2f_jax.cli.commands.models import origin_of
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.config import (
     FPNPixelDecoderConfig,

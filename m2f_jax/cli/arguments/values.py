@@ -1,0 +1,51 @@
+"""What several commands take: kinds of values, their bounds, and defaults."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from m2f_jax.bounds import Between
+from m2f_jax.pixel_limit import MOST_PIXELS
+
+SIDE = Between(1, 65_536)
+DEFAULT_MODEL = "streets"
+
+TaskName = Literal["instance", "panoptic", "semantic"]
+MaxPixels = Annotated[int, Between(1, MOST_PIXELS), tyro.conf.arg(metavar="N")]
+LabelsName = Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")]
+InvalidObjects = Literal["refuse", "skip"]
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Several processes that share the work, perhaps on several machines."""
+
+    distributed: bool = False
+    """This is one of several processes, each started with this command: on SLURM, Open MPI,
+    Kubernetes and Cloud TPU they find each other, elsewhere give the three arguments below."""
+    coordinator_address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    """Where process 0 can be reached by the others."""
+    num_processes: Annotated[int | None, Between(1, 1_000_000), tyro.conf.arg(metavar="N")] = None
+    """How many processes there are."""
+    process_id: Annotated[int | None, Between(0, 1_000_000), tyro.conf.arg(metavar="I")] = None
+    """Which of them this is, from 0."""
+
+
+SharedWork = Annotated[Processes, tyro.conf.OmitArgPrefixes]
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width from "512x1024".
+
+    Raises:
+        ValueError: it is something else, or too large.
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*x\s*([0-9]{1,9})\s*", text, re.IGNORECASE)
+    if match is None:
+        raise ValueError(f"--size is height x width in pixels, such as 512x1024; got {text!r}")
+    height, width = map(int, match.groups())
+    if height not in SIDE or width not in SIDE:
+        raise ValueError(f"--size must have sides {SIDE} pixels, not {text}")
+    return height, width
