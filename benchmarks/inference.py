@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
+from measuring.agreement import compare
 from measuring.machine import check_installed, describe_run, peak_host_bytes
 from measuring.options import Compared, Count, OnMachine, compared, parse, refusing, settle
 from measuring.processes import in_a_process
@@ -24,11 +25,6 @@ from peers import OPENVINO, THEIRS, side
 from peers.weights import HUGGING_FACE, save_random_weights
 
 from m2f_jax.presets import preset
-
-if TYPE_CHECKING:
-    from m2f_jax import Predictions
-
-MOST_FLIPPED = 1e-3  # of all mask pixels, if two networks are the same function in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +50,11 @@ def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], 
     say("loading all into one process")
     peers = {name: side(name, "Network")(folder, options) for name in (OURS, *options.peers)}
     inputs, agreement, rows = peers[OURS].inputs(), {}, []
+    exact = options.dtype == "float32" and not options.tf32
     for name in (THEIRS, OPENVINO):  # the others have weights of their own
         if name in peers:
             theirs = peers[name].predictions(inputs.pixel_values)
-            differences = compare(inputs.predictions, theirs, options)
+            differences = compare(inputs.predictions, theirs, exact=exact)
             agreement |= {f"{name}, {key}": value for key, value in differences.items()}
     calls = {name: peer.calls(inputs) for name, peer in peers.items()}
     names = ["whole forward"] if options.rows == "forward" else list(calls[OURS])
@@ -66,27 +63,6 @@ def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], 
         turns = {peer: named[name] for peer, named in calls.items() if name in named}
         rows.append(Row.timed(name, take_turns(turns, options.repeats)))
     return agreement, rows
-
-
-def compare(
-    ours: "Predictions", theirs: tuple[np.ndarray, np.ndarray], options: Options
-) -> dict[str, float]:
-    """Returns how far the logits are apart.
-
-    Raises:
-        SystemExit: these aren't the same function.
-    """
-    differences = [float(abs(np.asarray(a) - b).max()) for a, b in zip(ours, theirs, strict=True)]
-    masks = np.asarray(ours.mask_logits)
-    flipped = int(((masks >= 0) != (theirs[1] >= 0)).sum())
-    if options.dtype == "float32" and not options.tf32 and flipped > MOST_FLIPPED * masks.size:
-        raise SystemExit(f"the networks differ in {flipped} of {masks.size} mask pixels")
-    return {
-        "largest difference of class logits": differences[0],
-        "largest difference of mask logits": differences[1],
-        "mask pixels that flip": flipped,
-        "mask pixels": masks.size,
-    }
 
 
 def measure_alone(folder: Path, options: Options) -> Iterator[Row]:

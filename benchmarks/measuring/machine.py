@@ -15,6 +15,7 @@ NEEDS = {  # the packages of each peer, and how to get them
     "transformers": (("torch", "transformers"), "pip install 'm2f-jax[torch]'"),
     "zeromodels": (("keras", "zeromodels"), "pip install zeromodels keras"),
     "openvino": (("openvino", "torch", "transformers"), "pip install 'm2f-jax[torch]' openvino"),
+    "onnx": (("onnx", "onnxruntime", "openvino"), "pip install 'm2f-jax[onnx]'"),
     "torch-ms-deform-attn": (("torch_ms_deform_attn",), "pip install torch-ms-deform-attn"),
 }
 

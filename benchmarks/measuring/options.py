@@ -107,8 +107,8 @@ def compared(options: Any, device: str | None = None, **more: Any) -> Mapping[st
     found = {}
     left_out = {field.name for field in dataclasses.fields(Compared)}
     for name, value in vars(options).items():
-        if name == "size":
-            found[name] = "{} x {}".format(*value)
+        if name.endswith("size"):
+            found[name.replace("_", " ")] = "{} x {}".format(*value)
         elif name == "tf32":
             found["float32 products"] = "TensorFloat-32" if value else "full precision"
         elif name == "compile":

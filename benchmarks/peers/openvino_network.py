@@ -1,5 +1,6 @@
 """OpenVINO's network in inference.py: that of transformers, traced and compiled for a CPU."""
 
+import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -23,15 +24,7 @@ class Network:
     def __init__(self, folder: Path, options: Any):
         if options.device != "cpu":
             raise SystemExit("--peers openvino: on a CPU only; add --device cpu")
-        logging.disable_progress_bar()
-        logging.set_verbosity_error()
-        model: Any = AutoModelForUniversalSegmentation.from_pretrained(folder).eval()
-        shape = [options.batch, 3, *options.size]
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit.trace, which it calls, is deprecated
-            converted = openvino.convert_model(
-                Logits(model), example_input=torch.zeros(shape), input=[shape]
-            )
+        converted = convert(folder, options.batch, options.size)
         precision = {"float32": "f32", "bfloat16": "bf16"}[options.dtype]
         hints = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -52,6 +45,20 @@ class Network:
     def calls(self, inputs: Any) -> dict[str, Callable[[], Any]]:
         """Returns a call for each row that it has."""
         return {"whole forward": self.network(inputs.pixel_values)}
+
+
+@functools.cache
+def convert(folder: Path, batch: int, size: tuple[int, int]) -> Any:
+    """Returns the model as OpenVINO has it, which takes minutes."""
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    model: Any = AutoModelForUniversalSegmentation.from_pretrained(folder).eval()
+    shape = [batch, 3, *size]
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit.trace, which it calls, is deprecated
+        return openvino.convert_model(
+            Logits(model), example_input=torch.zeros(shape), input=[shape]
+        )
 
 
 class Logits(torch.nn.Module):

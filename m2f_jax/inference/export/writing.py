@@ -44,7 +44,7 @@ from m2f_jax.inference.export.running import (
     digest_of,
 )
 from m2f_jax.inference.segmenter import Segmenter, predict
-from m2f_jax.modeling.model import without_kernels
+from m2f_jax.modeling.model import Model, without_kernels
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import Predictions, Size
 
@@ -157,16 +157,23 @@ def check(
 
 
 def whole_path(
-    segmenter: Segmenter, size: Size, task: Task, top_k: int
+    segmenter: Segmenter,
+    size: Size,
+    task: Task,
+    top_k: int,
+    prepare: Callable[[Model], Model] = without_kernels,
 ) -> tuple[dict[str, np.ndarray], Callable[..., dict[str, Array]]]:
-    """Returns the arrays that the program takes first, and the program as a pure function."""
+    """Returns the arrays that the program takes first, and the program as a pure function.
+
+    `prepare` makes the model one of plain operators.
+    """
     processor, config = segmenter.processor, segmenter.config
     image_size = processor.size_of(size)
     is_thing = processor.is_thing(config.num_classes)
 
     taps = map(filter_taps, size, image_size.resized, image_size.padded)
     rows, columns = (FilterTaps(*map(jnp.asarray, x)) for x in taps)
-    graph, _ = nnx.split(without_kernels(nnx.merge(segmenter.graph, segmenter.parameters)))
+    graph, _ = nnx.split(prepare(nnx.merge(segmenter.graph, segmenter.parameters)))
 
     def network(parameters: Any, image: UInt8[Array, "H W 3"]) -> Predictions:
         predictions = predict(

@@ -47,10 +47,15 @@ def reference_points(sizes: Sequence[Size]) -> Float[np.ndarray, "S 2"]:
 
 
 class MSDeformAttn(nnx.Module):
-    """Attention that samples a few predicted points of every level (Deformable DETR, Eq. 3)."""
+    """Attention that samples a few predicted points of every level (Deformable DETR, Eq. 3).
+
+    Attributes:
+        ms_deform_attn: the operator; files for other runtimes have another form of it.
+    """
 
     def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.num_heads, self.num_points = cfg.num_heads, cfg.num_points
+        self.ms_deform_attn = ms_deform_attn
         samples = cfg.num_heads * NUM_LEVELS * cfg.num_points
         # Offsets and weights stay in float32: bfloat16 coordinates miss by half a pixel.
         exact = functools.partial(
@@ -89,7 +94,7 @@ class MSDeformAttn(nnx.Module):
         weights = jax.nn.softmax(weights.reshape(batch, tokens, heads, NUM_LEVELS * points))
         weights = weights.reshape(batch, tokens, heads, NUM_LEVELS, points)
         values = self.value(features).reshape(batch, tokens, heads, -1)
-        return self.output(ms_deform_attn(values, sizes, locations, weights))
+        return self.output(self.ms_deform_attn(values, sizes, locations, weights))
 
     def predict_samples(
         self, queries: Float[Array, "B S C"]

@@ -25,14 +25,16 @@ from m2f_jax.files import replacing
 from m2f_jax.inference.export.onnx.graph import write_graph
 from m2f_jax.inference.export.onnx.operators import OPERATORS
 from m2f_jax.inference.export.onnx.running import FORMAT, KEY, OnnxHeader
+from m2f_jax.inference.export.onnx.sampling import grid_sample, grid_sample_p, with_grid_samples
 from m2f_jax.inference.export.running import data_file
 from m2f_jax.inference.export.writing import check, whole_path
 from m2f_jax.inference.segmenter import Segmenter
-from m2f_jax.modeling.model import network, without_kernels
+from m2f_jax.modeling.model import network
 from m2f_jax.structures import Predictions, Size
 
 EXTERNAL_FROM = 2**31 - 2**24  # bytes of weights: ONNX files of 2 GiB can't be
 MIN_SIDE = 32
+WITH_SAMPLES = {**OPERATORS, grid_sample_p.name: grid_sample}
 
 
 def export_onnx(
@@ -83,14 +85,14 @@ def export_onnx(
         arrays, program = network_alone(segmenter)
         inputs = {"pixel_values": jax.ShapeDtypeStruct((1, *size, 3), np.float32)}
     else:
-        arrays, program = whole_path(segmenter, size, task, top_k)
+        arrays, program = whole_path(segmenter, size, task, top_k, with_grid_samples)
         inputs = {"image": jax.ShapeDtypeStruct((*size, 3), np.uint8)}
         if task == "instance":
             inputs["threshold"] = jax.ShapeDtypeStruct((), np.float32)
     closed, results = jax.make_jaxpr(program, return_shape=True)(arrays, *inputs.values())
     in_order = {name: arrays[name] for name in sorted(arrays)}  # as JAX flattens a dictionary
     try:
-        model = write_graph(closed, OPERATORS, inputs, sorted(results), in_order)
+        model = write_graph(closed, WITH_SAMPLES, inputs, sorted(results), in_order)
     except NotImplementedError as error:
         raise ValueError(
             f"{path}: the model can't be written as ONNX ({error}); export it as .m2f"
@@ -117,7 +119,9 @@ def network_alone(
     segmenter: Segmenter,
 ) -> tuple[dict[str, np.ndarray], Callable[..., dict[str, Array]]]:
     """Returns the network's arrays, and the network as a pure function of them and a batch."""
-    graph, parameters = nnx.split(without_kernels(nnx.merge(segmenter.graph, segmenter.parameters)))
+    graph, parameters = nnx.split(
+        with_grid_samples(nnx.merge(segmenter.graph, segmenter.parameters))
+    )
     leaves, tree = jax.tree.flatten_with_path(parameters)
     names = [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
     arrays = {name: np.asarray(x) for name, (_, x) in zip(names, leaves, strict=True)}

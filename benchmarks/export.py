@@ -1,0 +1,175 @@
+"""Times a model beside the files that m2f export writes of it, on a CPU, in one run.
+
+    python benchmarks/export.py --size 512 1024 --preset swin-tiny-coco-instance
+
+Two rows: the model in the package from an image to its panoptic map, and the network alone of a
+published model with random weights. Calls of all sides take turns. README.md beside this file says
+what each row means.
+"""
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from measuring.agreement import compare
+from measuring.images import draw_images
+from measuring.machine import check_installed, describe_run, limit_threads, share_device
+from measuring.options import Compared, Size, compared, parse, refusing
+from measuring.processes import in_a_process
+from measuring.records import OURS, Comparison, Row
+from measuring.tables import say
+from measuring.timing import take_turns
+from peers import OPENVINO, side
+from peers.weights import HUGGING_FACE, save_random_weights
+
+from m2f_jax.bounds import Between
+from m2f_jax.config import ModelConfig
+from m2f_jax.presets import preset
+from m2f_jax.streets import street_scene
+
+SEED = 11  # of the street
+LEAST_EQUAL = 0.999  # of all pixels of a panoptic map, in float32
+PROGRAM = "its .m2f"
+RUNTIMES = {  # by the names of their columns: runtime and dtype
+    "its ONNX file, ONNX Runtime": ("onnxruntime", "float32"),
+    "its ONNX file, OpenVINO": ("openvino", "float32"),
+    "its ONNX file, OpenVINO bfloat16": ("openvino", "bfloat16"),
+}
+THEIRS = {
+    "transformers, OpenVINO": "float32",
+    "transformers, OpenVINO bfloat16": "bfloat16",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Compared):
+    """Time a model beside the files that m2f export writes of it, on a CPU, in one run."""
+
+    rows: tuple[Literal["path", "network"], ...] = ("path", "network")
+    """The built-in model from image to panoptic map; a network alone."""
+    size: Size = (512, 1024)
+    """Of the image."""
+    preset: str = "swin-tiny-coco-instance"
+    """A published model, whose network is timed alone."""
+    network_size: Size = (384, 384)
+    """Of that network's input."""
+    transformers: bool = True
+    """Also time transformers' network through OpenVINO, beside the network alone."""
+    threads: Annotated[int | None, Between(1)] = None
+    """By default all."""
+
+
+def path(options: Options, folder: Path) -> tuple[Row, dict[str, float]]:
+    """Returns the row of an image to its panoptic map, and how equal the maps are.
+
+    Raises:
+        SystemExit: a file's map in float32 is another one.
+    """
+    from m2f_jax import ExportedSegmenter, Segmenter, export_model, export_onnx
+    from m2f_jax.inference.export.onnx.running import OnnxSegmenter
+
+    with refusing("--size: "):
+        image = street_scene(SEED, 0, options.size).image
+    say("the model from image to panoptic map")
+    segmenter = Segmenter.from_pretrained("streets", "float32")
+    program, onnx = folder / "streets.m2f", folder / "streets.onnx"
+    export_model(segmenter, program, options.size, "panoptic", platforms=["cpu"])
+    export_onnx(segmenter, onnx, options.size, "panoptic")
+    sides: dict[str, Callable[..., Any]] = {
+        OURS: functools.partial(segmenter, task="panoptic"),
+        PROGRAM: ExportedSegmenter.load(program),
+    }
+    for name, (runtime, dtype) in RUNTIMES.items():
+        sides[name] = OnnxSegmenter.load(onnx, runtime, dtype)
+    maps = {name: segment(image).segment_map for name, segment in sides.items()}
+    agreement = {}
+    for name in list(sides)[1:]:
+        equal = float(np.mean(maps[name] == maps[OURS]))
+        if equal < LEAST_EQUAL and "bfloat16" not in name:
+            raise SystemExit(f"the map of {name} is equal in {100 * equal:.2f} % of the pixels")
+        agreement[f"{name}, equal pixels of the map, %"] = 100 * equal
+    calls = {name: functools.partial(segment, image) for name, segment in sides.items()}
+    title = "image to panoptic map, {} x {}".format(*options.size)
+    return Row.timed(title, take_turns(calls, options.repeats)), agreement
+
+
+def network(options: Options, config: ModelConfig, folder: Path) -> tuple[Row, dict[str, float]]:
+    """Returns the row of the network alone, and how far its logits are apart.
+
+    Raises:
+        SystemExit: one of the sides in float32 is another function.
+    """
+    from m2f_jax import Segmenter, export_onnx
+    from m2f_jax.inference.export.onnx.running import OPEN
+
+    say(f"the network of {options.preset}")
+    in_a_process(save_random_weights, config, folder, JAX_PLATFORMS="cpu")
+    shared = {"device": "cpu", "tf32": False, "batch": 1, "size": options.network_size}
+    shared["threads"] = options.threads
+    ours = side(OURS, "Network")(
+        folder / HUGGING_FACE, SimpleNamespace(dtype="float32", compile=False, **shared)
+    )
+    file = folder / "network.onnx"
+    export_onnx(
+        Segmenter(ours.model, ours.processor), file, options.network_size, network_only=True
+    )
+    pixels = ours.processor(draw_images(1, options.network_size)).pixel_values
+    pixels = np.ascontiguousarray(pixels)
+    inputs, names = {"pixel_values": pixels}, ("class_logits", "mask_logits")
+    calls: dict[str, Callable[[], Any]] = {OURS: ours.network(pixels)}
+    for name, (runtime, dtype) in RUNTIMES.items():
+        calls[name] = functools.partial(run, OPEN[runtime](file, dtype, names), inputs, names)
+    for name, dtype in (THEIRS if options.transformers else {}).items():
+        theirs = side(OPENVINO, "Network")
+        peer = theirs(folder / HUGGING_FACE, SimpleNamespace(dtype=dtype, **shared))
+        calls[name] = functools.partial(peer.predictions, pixels)
+    expected, agreement = tuple(calls[OURS]()), {}
+    for name in list(calls)[1:]:
+        found = compare(expected, calls[name](), exact="bfloat16" not in name)
+        agreement |= {f"{name}, {key}": value for key, value in found.items()}
+    title = "network of {}, {} x {}".format(options.preset, *options.network_size)
+    return Row.timed(title, take_turns(calls, options.repeats)), agreement
+
+
+def run(
+    file: Callable[..., Mapping[str, np.ndarray]],
+    inputs: Mapping[str, np.ndarray],
+    names: Sequence[str],
+) -> list[np.ndarray]:
+    """Returns the outputs of an opened file, in order."""
+    found = file(inputs)
+    return [found[name] for name in names]
+
+
+def main(arguments: Sequence[str] | None = None):
+    """Measures everything and prints one table."""
+    options = parse(Options, arguments)
+    check_installed(["onnx", *([OPENVINO] if options.transformers else [])])
+    with refusing("--preset: "):
+        config = preset(options.preset).config
+    share_device("cpu")
+    options = dataclasses.replace(options, threads=limit_threads(options.threads))
+    packages = ("onnx", "onnxruntime", "openvino", "torch", "transformers")
+    notes = describe_run({"median of": options.repeats}, *packages)
+    comparison = Comparison("export", options, compared(options, "cpu"), notes)
+    rows, agreement = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        if "path" in options.rows:
+            row, found = path(options, Path(folder))
+            rows.append(row)
+            agreement |= found
+        if "network" in options.rows:
+            row, found = network(options, config, Path(folder))
+            rows.append(row)
+            agreement |= found
+    comparison.publish("a model and its files on a CPU", rows, notes={"agreement": agreement})
+
+
+if __name__ == "__main__":
+    main()

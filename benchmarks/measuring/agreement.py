@@ -1,0 +1,32 @@
+"""How far two networks are apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+MOST_FLIPPED = 1e-3  # of all mask pixels, if two networks are the same function in float32
+
+
+def compare(ours: Sequence[Any], theirs: Sequence[Any], *, exact: bool) -> dict[str, float]:
+    """Returns how far class and mask logits are apart.
+
+    Args:
+        ours: class and mask logits.
+        theirs: likewise.
+        exact: both were computed in float32.
+
+    Raises:
+        SystemExit: both are exact, and these aren't the same function.
+    """
+    differences = [float(abs(np.asarray(a) - b).max()) for a, b in zip(ours, theirs, strict=True)]
+    masks = np.asarray(ours[1])
+    flipped = int(((masks >= 0) != (theirs[1] >= 0)).sum())
+    if exact and flipped > MOST_FLIPPED * masks.size:
+        raise SystemExit(f"the networks differ in {flipped} of {masks.size} mask pixels")
+    return {
+        "largest difference of class logits": differences[0],
+        "largest difference of mask logits": differences[1],
+        "mask pixels that flip": flipped,
+        "mask pixels": masks.size,
+    }
