@@ -17,7 +17,7 @@ import pytest
 from m2f_jax.eval import CityscapesInstanceAP
 from PIL import Image
 
-from m2f_jax.cli import commands
+from m2f_jax.cli import running
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.streets import write_streets
@@ -44,13 +44,13 @@ def commands_of(page: Path) -> list[list[str]]:
 def test_commands_have_their_options(monkeypatch):
     """Every command on every page is read as `m2f` reads it; what it would do is left out."""
     read = []
-    monkeypatch.setattr(commands, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(running, "use_compilation_cache", lambda: None)
     module = SimpleNamespace(run=lambda command: read.append(command) or 0)
-    monkeypatch.setattr(commands, "importlib", SimpleNamespace(import_module=lambda _: module))
+    monkeypatch.setattr(running, "importlib", SimpleNamespace(import_module=lambda _: module))
     wanted = {tuple(words): page.name for page in PAGES for words in commands_of(page)}
     for words, page in wanted.items():
         try:
-            assert commands.run(words) == 0
+            assert running.run(words) == 0
         except SystemExit as error:
             raise AssertionError(f"{page}: m2f {shlex.join(words)}") from error
     assert len(read) == len(wanted) > 40

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from m2f_jax.cli import commands
+from m2f_jax.cli import running
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.terminal.console import printable, terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
@@ -41,7 +41,7 @@ def test_control_characters_are_escaped():
 
 def test_errors_of_commands_are_printed_as_they_are(capsys, tmp_path):
     name = str(tmp_path / "x[" / "b].pkl\x1b[2J")
-    assert commands.run(["info", name]) == 1
+    assert running.run(["info", name]) == 1
     assert name.replace("\x1b", r"\x1b") in capsys.readouterr().err
 
 
@@ -53,7 +53,7 @@ def test_without_a_home_there_is_no_cache(home, monkeypatch, tmp_path):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
     assert cache_folder() is None
-    commands.use_compilation_cache()
+    running.use_compilation_cache()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -76,7 +76,7 @@ def test_small_programs_are_kept_too_unless_the_user_says_otherwise(monkeypatch,
     monkeypatch.setattr(os, "environ", {"XDG_CACHE_HOME": str(tmp_path)})
     if seconds is not None:
         os.environ[option] = seconds
-    commands.use_compilation_cache()
+    running.use_compilation_cache()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "m2f-jax" / "xla")
     assert os.environ[option] == (seconds or "0")
 
