@@ -24,6 +24,7 @@ STAGES = ("layers", "backbones", "pixel_decoders", "transformer_decoders")
 BOTTOM = (
     "bounds",
     "config",
+    "default_dtype",
     "files",
     "images",
     "labels",
@@ -34,6 +35,7 @@ BOTTOM = (
 )
 MAY_IMPORT = {
     "bounds": (),
+    "default_dtype": (),
     "files": (),
     "labels": ("files",),
     "structures": (),

@@ -48,11 +48,11 @@ def test_the_three_from_pretrained_are_the_same(folder):
     opened = m2f_jax.load(folder, "bfloat16")
     assert ImageProcessor.from_pretrained(folder) == opened.processor
     check_same(Mask2Former.from_pretrained(folder, "bfloat16"), opened.model)
-    segmenter = Segmenter.from_pretrained(folder, batch_size=2)
+    segmenter = Segmenter.from_pretrained(folder, "bfloat16", batch_size=2)
     assert segmenter.processor == opened.processor
     assert segmenter.dtype == opened.dtype == opened.segmenter.dtype == "bfloat16"
     assert segmenter.batch_size == 2
-    assert m2f_jax.load(folder).dtype == "float32"
+    assert m2f_jax.load(folder).dtype == Segmenter.from_pretrained(folder).dtype == "float32"
 
 
 def test_a_processor_needs_no_parameters(folder, monkeypatch):

@@ -14,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, UInt8
 
 from m2f_jax.config import Task
+from m2f_jax.default_dtype import default_dtype
 from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
@@ -166,17 +167,20 @@ class Segmenter:
     def from_pretrained(
         cls,
         source: str | os.PathLike,
-        dtype: str | jnp.dtype = "bfloat16",
+        dtype: str | jnp.dtype | None = None,
         *,
         revision: str | None = None,
         token: str | bool | None = None,
         devices: Sequence[Any] | None = None,
         batch_size: int = 1,
     ) -> "Segmenter":
-        """Returns a segmenter of what `m2f_jax.load` opens; arguments and errors as there."""
+        """Returns a segmenter of what `m2f_jax.load` opens; arguments and errors as there.
+
+        By default it computes as the commands do: in float32 on a CPU, else in bfloat16.
+        """
         from m2f_jax.pretrained import load
 
-        opened = load(source, dtype, revision=revision, token=token)
+        opened = load(source, dtype or default_dtype(), revision=revision, token=token)
         return cls(opened.model, opened.processor, devices, batch_size)
 
     @overload

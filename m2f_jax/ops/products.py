@@ -14,9 +14,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Product = Callable[..., Array]
+PIXELS_OF_A_STRIP = 1200
 
 
 def dot_general(a: Array, b: Array, dimension_numbers: Any, **options: Any) -> Array:
@@ -39,31 +41,93 @@ def conv_general_dilated(
     **options: Any,
 ) -> Float[Array, "B H2 W2 D"]:
     """`jax.lax.conv_general_dilated`, for `nnx.Conv`."""
-    return rounded(
-        functools.partial(
-            jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options
-        ),
-        x,
-        kernel,
+    product = functools.partial(
+        jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options
+    )
+    if not (has_neighbours(kernel) and is_dense(strides, **options)):
+        return rounded(product, x, kernel)
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+    return rounded(product, x, kernel, functools.partial(convolve_in_strips, padding=padding))
+
+
+def has_neighbours(kernel: Float[Array, "h w C D"]) -> bool:
+    """Whether a convolution looks at more than a pixel."""
+    return kernel.shape[:2] != (1, 1)
+
+
+def is_dense(
+    strides: Sequence[int],
+    *,
+    lhs_dilation: Sequence[int] | None = None,
+    rhs_dilation: Sequence[int] | None = None,
+    feature_group_count: int = 1,
+    batch_group_count: int = 1,
+    **_: Any,
+) -> bool:
+    """Whether a convolution looks at all pixels and channels around every pixel."""
+    steps = (*strides, *(lhs_dilation or ()), *(rhs_dilation or ()))
+    return {*steps, feature_group_count, batch_group_count} == {1}
+
+
+def convolve_in_strips(
+    x: Float[Array, "B H W C"],
+    kernel: Float[Array, "h w C D"],
+    *,
+    padding: Sequence[tuple[int, int]],
+) -> Float[Array, "B H2 W2 D"]:
+    """A dense convolution of bfloat16 numbers in float32, some rows of the map after another.
+
+    For convolutions, XLA on a CPU turns bfloat16 into float32 first. As products of a strip's
+    pixels, each beside its neighbours, they take half the time; with all pixels at once they
+    wouldn't, since so many neighbours don't fit into the cache.
+    """
+    (top, bottom), (left, right) = padding
+    height, width = kernel.shape[:2]
+    wide = x.shape[2] + left + right
+    lines = x.shape[1] + top + bottom - height + 1  # of the result
+    rows = min(lines, max(1, PIXELS_OF_A_STRIP // wide))
+    strips = -(-lines // rows)
+    # Rows follow one another, so that any neighbour is at a fixed distance. What is beyond the
+    # right border is the next row, and is cut off in the end. As integers, since older versions of
+    # XLA would copy them as float32.
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint16)
+    more = strips * rows - lines + 1
+    bits = jnp.pad(bits, ((0, 0), (top, bottom + more), (left, right), (0, 0)))
+    bits = bits.reshape(-1, bits.shape[-1])
+    weights = kernel.reshape(-1, kernel.shape[-1])
+    pixels = rows * wide
+    distances = [i * wide + j for i in range(height) for j in range(width)]
+
+    def convolve(start: Array) -> Array:
+        around = jax.lax.dynamic_slice_in_dim(bits, start, pixels + distances[-1])
+        neighbours = jnp.concatenate([around[d : d + pixels] for d in distances], axis=1)
+        neighbours = jax.lax.bitcast_convert_type(neighbours, jnp.bfloat16)
+        return jax.lax.dot(neighbours, weights, preferred_element_type=jnp.float32)
+
+    images = wide * (x.shape[1] + top + bottom + more) * np.arange(len(x), dtype=np.int32)
+    starts = images[:, None] + pixels * np.arange(strips, dtype=np.int32)
+    y = jax.lax.map(convolve, jnp.asarray(starts.ravel()))
+    y = y.reshape(len(x), strips * rows, wide, -1)
+    return y[:, :lines, : x.shape[2] + left + right - width + 1]
+
+
+def rounded(product: Product, a: Array, b: Array, wide: Product | None = None) -> Array:
+    """Returns `product(a, b)`; `wide` is the same with a float32 result."""
+    if not a.dtype == b.dtype == jnp.bfloat16:
+        return product(a, b)
+    wide = wide or functools.partial(product, preferred_element_type=jnp.float32)
+    return _in_bfloat16(product, wide, a, b)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _in_bfloat16(product: Product, wide: Product, a: Array, b: Array) -> Array:
+    return jax.lax.platform_dependent(
+        a, b, default=product, cpu=lambda a, b: wide(a, b).astype(jnp.bfloat16)
     )
 
 
-def rounded(product: Product, a: Array, b: Array) -> Array:
-    """Returns `product(a, b)`."""
-    if not a.dtype == b.dtype == jnp.bfloat16:
-        return product(a, b)
-    return _in_bfloat16(product, a, b)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _in_bfloat16(product: Product, a: Array, b: Array) -> Array:
-    def wide(a: Array, b: Array) -> Array:
-        return product(a, b, preferred_element_type=jnp.float32).astype(jnp.bfloat16)
-
-    return jax.lax.platform_dependent(a, b, default=product, cpu=wide)
-
-
 @_in_bfloat16.defjvp
-def _derivative(product, primals, tangents):
+def _derivative(product, wide, primals, tangents):
     (a, b), (da, db) = primals, tangents
-    return _in_bfloat16(product, a, b), product(da, b) + product(a, db)
+    return _in_bfloat16(product, wide, a, b), product(da, b) + product(a, db)

@@ -3,14 +3,13 @@
 import dataclasses
 import threading
 
-import jax
-
 from m2f_jax.app.engine import Engine
 from m2f_jax.app.server import LOOPBACK, launch, make_server
 from m2f_jax.cli.arguments import App
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.config import VideoMask2FormerConfig
+from m2f_jax.default_dtype import default_dtype
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.pretrained import load
 
@@ -44,7 +43,7 @@ def open_engine(command: App) -> Engine:
     Raises:
         ValueError: it is one of videos, or can't be loaded.
     """
-    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    dtype = command.dtype or default_dtype()
     opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
     if isinstance(opened.config, VideoMask2FormerConfig):
         raise ValueError(f"{command.model} is a model of videos; choose a model of images")

@@ -32,6 +32,7 @@ from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.opening import open_dataset
 from m2f_jax.datasets.published.cityscapes import CityscapesDataset
 from m2f_jax.datasets.published.ytvis import YtvisDataset, ytvis_dataset
+from m2f_jax.default_dtype import default_dtype
 from m2f_jax.eval.analysis.analysis import analyze
 from m2f_jax.eval.evaluation import (
     Evaluated,
@@ -206,7 +207,7 @@ def score_files(
 
 def dtype_of(command: EvalOptions) -> str:
     """Returns the dtype of the computation."""
-    return command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    return command.dtype or default_dtype()
 
 
 def segmenter_of(command: EvalImages) -> Segmenter:

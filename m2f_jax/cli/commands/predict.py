@@ -33,6 +33,7 @@ from m2f_jax.cli.terminal.console import error_text, terminal
 from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.config import VideoMask2FormerConfig
+from m2f_jax.default_dtype import default_dtype, slow_bfloat16
 from m2f_jax.images import count_pages, read_image
 from m2f_jax.images.opening import check_regular
 from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
@@ -80,6 +81,8 @@ def run(command: Predict) -> int:
         from m2f_jax.cli.predicting.on_ray import describe_model
 
         model = describe_model(command, command.ray, open_model)
+    if command.ray is None and (note := slow_bfloat16(model.dtype)):
+        console.print(note)
     if model.task == "semantic":
         id_dtype(model.labels)
     with holding_folder(out, overwrite=command.overwrite):
@@ -167,7 +170,7 @@ def open_checkpoint(command: Predict) -> OpenedModel:
     from m2f_jax.inference.tiling import TiledSegmenter, check_task
     from m2f_jax.pretrained import load
 
-    dtype = command.dtype or ("float32" if jax.default_backend() == "cpu" else "bfloat16")
+    dtype = command.dtype or default_dtype()
     opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
     if isinstance(opened.config, VideoMask2FormerConfig):
         raise ValueError(

@@ -96,6 +96,17 @@ def test_another_model_or_setting_is_refused(model, options, message, run, tmp_p
     assert run(path, *options, "--overwrite", out=out) == 0
 
 
+def test_a_processor_without_bfloat16_is_told_of(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("m2f_jax.default_dtype.CPU_INFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("flags\t: avx2\n")
+    path = picture(tmp_path / "p.png")
+    assert run(path, out=tmp_path / "o") == 0
+    assert "bfloat16" not in run.text
+    run.model = {"dtype": "bfloat16"}
+    assert run(path, out=tmp_path / "o2") == 0
+    assert "no instructions for bfloat16" in " ".join(run.text.split())
+
+
 def test_the_same_model_elsewhere_is_the_same(run, tmp_path):
     path, out = picture(tmp_path / "p.png"), tmp_path / "o"
     assert run(path, "--model", "here", out=out) == 0
