@@ -1,4 +1,4 @@
-"""Every primitive that has an ONNX form computes in ONNX Runtime what it computes in JAX."""
+"""Every primitive that has an ONNX form computes in both runtimes what it computes in JAX."""
 
 import functools
 
@@ -6,12 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
+import openvino
 import pytest
 from jax import lax
 
+from m2f_jax.inference.export.onnx import sampling
 from m2f_jax.inference.export.onnx.graph import write_graph
-from m2f_jax.inference.export.onnx.operators import OPERATORS
+from m2f_jax.inference.export.onnx.writing import WITH_SAMPLES
+from m2f_jax.ops import ms_deform_attn as ops
 
+CORE = openvino.Core()
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 4)).astype(np.float32)
 Y = RNG.normal(size=(2, 3, 4)).astype(np.float32)
@@ -203,19 +207,45 @@ def traced(function, arguments):
     closed = jax.make_jaxpr(function)(*arguments)
     inputs = {f"x{i}": jax.ShapeDtypeStruct(np.shape(x), x.dtype) for i, x in enumerate(arguments)}
     outputs = [f"y{i}" for i in range(len(closed.out_avals))]
-    return closed, write_graph(closed, OPERATORS, inputs, outputs, {})
+    return closed, write_graph(closed, WITH_SAMPLES, inputs, outputs, {})
+
+
+def run(model, arguments):
+    """What ONNX Runtime and OpenVINO make of a model."""
+    inputs = {f"x{i}": np.asarray(x) for i, x in enumerate(arguments)}
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    yield session.run(None, inputs)
+    read = CORE.read_model(model.SerializeToString())
+    found = CORE.compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(inputs)
+    yield [found[output.name] for output in model.graph.output]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_computes_what_jax_does(case):
     function, arguments = CASES[case]
     _, model = traced(function, arguments)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    found = session.run(None, {f"x{i}": np.asarray(x) for i, x in enumerate(arguments)})
-    for ours, want in zip(found, jax.tree.leaves(jax.jit(function)(*arguments)), strict=True):
-        assert ours.dtype == want.dtype
-        assert ours.shape == want.shape
-        np.testing.assert_allclose(ours, want, rtol=2e-6, atol=2e-6)
+    want = jax.tree.leaves(jax.jit(function)(*arguments))
+    for found in run(model, arguments):
+        for ours, theirs in zip(found, want, strict=True):
+            assert ours.dtype == theirs.dtype
+            assert ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=2e-6)
+
+
+def test_deformable_attention():
+    sizes, rng = ((2, 3), (5, 4)), np.random.default_rng(1)
+    places = rng.uniform(-0.2, 1.2, (2, 7, 2, 2, 3, 2))  # some outside
+    shapes = (2, 26, 2, 4), (2, 7, 2, 2, 3)
+    values, weights = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    arguments = values, places.astype(np.float32), weights
+
+    def attend(operator):
+        return lambda values, *more: operator(values, sizes, *more)
+
+    _, model = traced(attend(sampling.ms_deform_attn), arguments)
+    want = attend(ops.ms_deform_attn)(*map(jnp.asarray, arguments))
+    for [found] in run(model, arguments):
+        np.testing.assert_allclose(found, want, rtol=0, atol=2e-6)
 
 
 def test_no_primitive_is_left_out(equations):
@@ -224,7 +254,7 @@ def test_no_primitive_is_left_out(equations):
         for function, arguments in CASES.values()
         for equation in equations(jax.make_jaxpr(function)(*arguments))
     }
-    assert set(OPERATORS) - there == set()
+    assert set(WITH_SAMPLES) - there == {"grid_sample"}  # above
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ def dot_general(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Va
     left, right = (graph.dense(x) for x in inputs)
     ((left_sum, right_sum), (left_batch, right_batch)) = equation.params["dimension_numbers"]
     shape, dtype = result(equation)
+    if not shape and len(left.shape) == 1:  # as a product of matrices, it crashes OpenVINO 2026.4
+        both = graph.add("Mul", [left, right], left.shape, dtype)
+        return graph.add("ReduceSum", [both], (), dtype, keepdims=0)
     left_free = [i for i in range(len(left.shape)) if i not in (*left_sum, *left_batch)]
     right_free = [i for i in range(len(right.shape)) if i not in (*right_sum, *right_batch)]
 
