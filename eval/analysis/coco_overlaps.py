@@ -108,7 +108,8 @@ def compared(
     """Overlaps of an image's predictions with its objects, and the predictions' areas."""
     masks: Any = [{"size": list(size), "counts": counts} for counts in found.counts]
     others: Any = [one["segmentation"] for one in truth]
-    areas = np.array(coco_mask.area(masks), np.float64) if masks else np.zeros(0)
+    # One by one, since pycocotools takes no list of more than 255.
+    areas = np.array([coco_mask.area(one) for one in masks], np.float64)
     if not masks or not others:
         return np.zeros((len(masks), len(others))), areas
     if shape == "box":

@@ -31,7 +31,8 @@ def track_overlaps(
             [group[i][frame] for i in places]
             for group, places in zip((tracks, others), seen, strict=True)
         ]
-        own: list[Any] = [coco_mask.area(x) if x else np.zeros(0) for x in masks]
+        # One by one, since pycocotools takes no list of more than 255.
+        own = [np.array([coco_mask.area(one) for one in x], np.float64) for x in masks]
         for total, places, area in zip(areas, seen, own, strict=True):
             total[places] += area
         if masks[0] and masks[1]:

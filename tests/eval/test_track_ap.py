@@ -9,6 +9,7 @@ from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.metrics.coco.track_ap import TrackAP
 
 from m2f_jax.masks.rle import encode_rle
+from m2f_jax.masks.tracks import track_overlaps
 from tests.eval.test_coco_ap import numbers
 
 AREAS = [(0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10)]
@@ -176,6 +177,11 @@ def test_a_frame_that_only_one_has_adds_to_the_union():
     longer[1, :5, :10] = True  # 100 / 150 is above four of the ten overlaps
     assert evaluated(dataset, {7: (longer[None], [3], [0.5])}).ap == pytest.approx(0.4)
     assert evaluated(dataset, {7: (mask[None, ::-1], [3], [0.5])}).ap == 0
+
+
+def test_more_masks_in_a_frame_than_pycocotools_takes_in_a_list():
+    tracks = [[encode_rle(frame) for frame in two_frames()[1]]] * 256
+    assert (track_overlaps(tracks, tracks[:1]) == 1).all()
 
 
 def test_areas_are_means_over_the_frames_that_have_any():
