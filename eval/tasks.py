@@ -90,10 +90,12 @@ class InstanceEvaluation:
             segmentation.save_cityscapes(self.export, stem, self.labels, overwrite=True)
         elif self.export is not None:
             export_entry(self.export, image.name, segmentation.to_coco(self.labels, image.id))
+        return self.count(index, truth, self.prediction(segmentation))
+
+    def prediction(self, segmentation: InstanceSegmentation) -> InstancePrediction:
+        """Returns a segmentation in the data set's ids."""
         ids = ids_of(self.labels)[segmentation.labels]
-        return self.count(
-            index, truth, InstancePrediction(segmentation.masks, ids, segmentation.scores)
-        )
+        return InstancePrediction(segmentation.masks, ids, segmentation.scores)
 
     def measure_counts(
         self, index: int, truth: Regions, counted: CountedInstances, processor: ImageProcessor
@@ -182,11 +184,15 @@ class PanopticEvaluation:
         image = self.dataset.images[index]
         if self.export is not None:
             export_panoptic(self.export, image.name, segmentation, self.labels, image.id)
+        return self.count(index, truth, self.prediction(segmentation))
+
+    def prediction(self, segmentation: PanopticSegmentation) -> PanopticPrediction:
+        """Returns a segmentation in the data set's ids."""
         segments = [
             {"id": segment.id, "category_id": self.labels[segment.label].id}
             for segment in segmentation.segments
         ]
-        return self.count(index, truth, PanopticPrediction(segmentation.segment_map, segments))
+        return PanopticPrediction(segmentation.segment_map, segments)
 
     def count(
         self, index: int, truth: PanopticTruth, prediction: PanopticPrediction
@@ -231,17 +237,19 @@ class SemanticEvaluation:
 
     def measure(self, index: int, truth: SemanticTruth, segmentation: np.ndarray) -> SemanticIoU:
         """Returns the metric of one image's map of class indices."""
-        ids = ids_of(self.labels)[segmentation]
         if self.export is not None:
+            ids = ids_of(self.labels)[segmentation]
             self.export.mkdir(parents=True, exist_ok=True)
             path = self.export / f"{self.dataset.images[index].name}_pred.png"
             Image.fromarray(ids.astype(np.uint8 if ids.max() < 256 else np.uint16)).save(path)
+        return self.count(index, truth, self.prediction(segmentation))
+
+    def prediction(self, segmentation: np.ndarray) -> np.ndarray:
+        """Returns a map of class indices in the numbering of the ground truth."""
         if self.dataset.rules == "cityscapes":
-            return self.count(index, truth, ids)
+            return ids_of(self.labels)[segmentation]
         place = {label.id: k for k, label in enumerate(self.dataset.categories)}
-        return self.count(
-            index, truth, np.array([place[label.id] for label in self.labels])[segmentation]
-        )
+        return np.array([place[label.id] for label in self.labels])[segmentation]
 
     def count(self, index: int, truth: SemanticTruth, prediction: np.ndarray) -> SemanticIoU:
         """Returns the metric of one image's prediction, in the numbering of the ground truth."""

@@ -134,6 +134,7 @@ MAY_IMPORT = {
         "eval.metrics",
         "eval.predictions",
         "eval.published",
+        "eval.tasks",
         "eval.whole_files",
     ),
     "ray": (*BOTTOM, "inference", "pretrained"),

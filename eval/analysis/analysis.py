@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from ..metrics.coco.mask_ap import CocoMaskAP, CocoMaskAPResult
 from ..metrics.coco.track_ap import TrackAP
 from ..metrics.instances.cityscapes_ap import CityscapesInstanceAP
-from ..metrics.instances.report_data import InstanceAPResult
+from ..metrics.instances.report_data import InstanceAPResult, SizeAP
 from ..metrics.panoptic.panoptic_quality import PanopticQuality, PanopticQualityResult
 from ..metrics.semantic.scores import SemanticIoUResult
 from ..metrics.semantic.semantic_iou import SemanticIoU
@@ -19,8 +19,10 @@ from .bootstrap import Intervals, intervals
 from .cityscapes import cityscapes_ap, cityscapes_judged, cityscapes_tally
 from .coco_matching import SIZES, coco_tally
 from .coco_overlaps import coco_overlaps
-from .errors import ErrorAnalysis, analyze_errors
-from .tallies.instances import InstanceTally
+from .confusion import Confusion, object_confusion, pixel_confusion, segment_confusion
+from .errors import AveragePrecision, ErrorAnalysis, Judged, analyze_errors
+from .overlaps import Overlaps
+from .tallies.instances import SHOWN, InstanceTally
 from .tallies.pixels import PixelTally
 from .tallies.segments import SegmentTally
 from .tallies.tally import Tally, whole
@@ -35,14 +37,14 @@ class InstanceAnalysis:
         tally: their tally.
         errors: what is wrong, and what mending it would bring.
         thresholds: the best one of each class.
-        by_size: AP of each class, of small, medium and large objects; empty for tracks.
+        by_size: AP of small, medium and large objects; empty for tracks.
         boundary_aps: Boundary AP of each class at each overlap; None unless it was asked for.
     """
 
     tally: InstanceTally
     errors: ErrorAnalysis
     thresholds: list[BestThreshold]
-    by_size: dict[str, Float64[np.ndarray, "K"]]
+    by_size: dict[str, SizeAP]
     boundary_aps: Float64[np.ndarray, "K T"] | None = None
 
 
@@ -53,11 +55,13 @@ class Analysis:
     Attributes:
         tally: what was counted in each image.
         intervals: scores with their bootstrap intervals.
+        confusion: which classes are taken for which; of instances, those with a score from 0.5.
         instances: more about instances; None of other tasks.
     """
 
     tally: Tally
     intervals: Intervals
+    confusion: Confusion
     instances: InstanceAnalysis | None = None
 
 
@@ -81,14 +85,13 @@ def analyze(metric: Any, result: Any, *, boundary: bool = False) -> Analysis:
 def _(metric: PanopticQuality, result: PanopticQualityResult) -> Analysis:
     del result
     tally = SegmentTally.of(metric)
-    return Analysis(tally=tally, intervals=intervals(tally))
+    return Analysis(tally=tally, intervals=intervals(tally), confusion=segment_confusion(metric))
 
 
 @analyze.register
 def _(metric: SemanticIoU, result: SemanticIoUResult) -> Analysis:
-    del result
     tally = PixelTally.of(metric)
-    return Analysis(tally=tally, intervals=intervals(tally))
+    return Analysis(tally=tally, intervals=intervals(tally), confusion=pixel_confusion(result))
 
 
 @analyze.register
@@ -96,10 +99,9 @@ def _(metric: CityscapesInstanceAP, result: InstanceAPResult) -> Analysis:
     del metric
     pool, matches = result.pool, result.matches
     tally = cityscapes_tally(pool, matches)
-    errors = analyze_errors(cityscapes_judged(pool, matches), cityscapes_ap)
-    parts = zip(SIZES, result.size_aps(), strict=True)
-    by_size = {name: part.ap_matrix.mean(axis=1) for name, part in parts}
-    return of_instances(tally, errors, by_size)
+    judged = cityscapes_judged(pool, matches)
+    by_size = dict(zip(SIZES, result.size_aps(), strict=True))
+    return of_instances(tally, judged, cityscapes_ap, by_size)
 
 
 @analyze.register
@@ -109,30 +111,43 @@ def _(metric: CocoMaskAP, result: CocoMaskAPResult, *, boundary: bool = False) -
     tally = coco_tally(overlaps)
     by_size = {}
     if not isinstance(metric, TrackAP):  # whose sizes are others, and areas means over frames
-        parts = {name: coco_tally(overlaps, size) for name, size in SIZES.items()}
-        by_size = {
-            name: part.class_scores(whole(len(part.images)))[0] for name, part in parts.items()
-        }
+        by_size = {name: size_ap(overlaps, size) for name, size in SIZES.items()}
     boundary_aps = None
     if boundary:
         rims = coco_tally(coco_overlaps(metric, "boundary"))
         [boundary_aps] = rims.average_precisions(whole(len(rims.images)))
-    errors = analyze_errors(tide_judged(overlaps), tide_ap)
-    return of_instances(tally, errors, by_size, boundary_aps)
+    return of_instances(tally, tide_judged(overlaps), tide_ap, by_size, boundary_aps)
+
+
+def size_ap(overlaps: Overlaps, size: tuple[float, float]) -> SizeAP:
+    """COCO's AP of the objects of one range of areas."""
+    tally = coco_tally(overlaps, size)
+    return SizeAP(
+        min_area=size[0],
+        max_area=size[1],
+        num_objects=tally.objects.sum(axis=0),
+        ap_matrix=tally.average_precisions(whole(len(tally.images)))[0],
+    )
 
 
 def of_instances(
     tally: InstanceTally,
-    errors: ErrorAnalysis,
-    by_size: dict[str, Float64[np.ndarray, "K"]],
+    judged: Judged,
+    average_precision: AveragePrecision,
+    by_size: dict[str, SizeAP],
     boundary_aps: Float64[np.ndarray, "K T"] | None = None,
 ) -> Analysis:
     """The analysis of instances."""
     more = InstanceAnalysis(
         tally=tally,
-        errors=errors,
+        errors=analyze_errors(judged, average_precision),
         thresholds=best_thresholds(tally),
         by_size=by_size,
         boundary_aps=boundary_aps,
     )
-    return Analysis(tally=tally, intervals=intervals(tally), instances=more)
+    return Analysis(
+        tally=tally,
+        intervals=intervals(tally),
+        confusion=object_confusion(judged, SHOWN),
+        instances=more,
+    )

@@ -47,7 +47,10 @@ def instance_columns(more: InstanceAnalysis) -> dict[str, Sequence[Any]]:
     return {
         "AP50": percents(aps[:, 0]),
         "AP75": percents(aps[:, 5]),
-        **{f"AP {size}": percents(scores) for size, scores in more.by_size.items()},
+        **{
+            f"AP {size}": percents(part.ap_matrix.mean(axis=1))
+            for size, part in more.by_size.items()
+        },
         **({} if rims is None else {"boundary AP": percents(rims.mean(axis=1))}),
         "best threshold": [one.score for one in best],
         "precision there": [100 * one.precision for one in best],
@@ -99,6 +102,12 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
             aps = analysis.instances.boundary_aps.T
             means = mean_of_classes(np.stack([aps.mean(axis=0), aps[0], aps[5]]))
             values["boundary"] = dict(zip(("AP", "AP50", "AP75"), percents(means), strict=True))
+    values["confusion"] = {
+        "rows": "ground truth; the last one is none",
+        "columns": "predictions; the last one is none",
+        "classes": list(analysis.confusion.class_names),
+        "counts": analysis.confusion.counts.tolist(),
+    }
     return {**values, "classes": class_rows(analysis), "images": image_rows(analysis)}
 
 

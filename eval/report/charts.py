@@ -17,11 +17,12 @@ from .page import CHARTS, PARTS
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A drawing with margins around a plot, whose y axis goes from 0 to 1, shown in percent."""
+    """A drawing with margins around a plot, whose y axis begins at 0 and is shown in percent."""
 
     width: float
     height: float
     x_range: tuple[float, float] = (0.0, 1.0)
+    highest: float = 1.0
     left: float = 36.0
     right: float = 12.0
     top: float = 12.0
@@ -34,7 +35,7 @@ class Frame:
 
     def y(self, value: Any) -> Any:
         """Returns the vertical pixel position of a fraction, or of an array of them."""
-        return self.top + (1 - value) * (self.height - self.top - self.bottom)
+        return self.top + (1 - value / self.highest) * (self.height - self.top - self.bottom)
 
 
 SMALL = Frame(width=250.0, height=190.0)
@@ -63,7 +64,7 @@ class Bar:
     """One bar of a chart.
 
     Attributes:
-        style: a class of the style sheet: "first" or "second".
+        style: a class of the style sheet: "first", "second" or the name of a verdict.
         left: where it begins on the x axis.
         right: where it ends.
         height: a fraction; NaN for no bar.

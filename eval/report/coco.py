@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
+from ..analysis.analysis import Analysis
 from ..metrics.coco.mask_ap import CocoMaskAPResult
 from .charts import Line, grid, key, precision_chart
-from .instances import overlap_section
-from .page import NO_OBJECT, Cell, beside, percent, section, shaded_percent, table
+from .instances import instance_sections
+from .page import percent, section, table
 
 MOST_PANELS = 24  # classes with a chart of their own
 RECALLS = np.linspace(0, 1, 101)
@@ -36,14 +37,9 @@ def coco_headline(result: CocoMaskAPResult) -> dict[str, float]:
     return {"AP": result.ap, "AP50": result.ap50, "AP75": result.ap75}
 
 
-def coco_sections(result: CocoMaskAPResult) -> list[Markup]:
+def coco_sections(result: CocoMaskAPResult, analysis: Analysis) -> list[Markup]:
     """The parts of the page."""
-    aps = class_aps(result)
-    return [
-        beside(numbers(result), classes(result, aps)),
-        curves(result, aps),
-        overlap_section(list(result.per_category), aps),
-    ]
+    return instance_sections(analysis, [numbers(result), curves(result, class_aps(result))])
 
 
 def class_aps(result: CocoMaskAPResult) -> Float[np.ndarray, "K T"]:
@@ -64,21 +60,6 @@ def numbers(result: CocoMaskAPResult) -> Markup:
         f"{result.small} pixels, large ones of at least {result.large} x {result.large}; "
         f"detections are the most that count in {result.unit}, of each class.",
         table(["number", "overlap", "area", "detections", "%"], rows),
-    )
-
-
-def classes(result: CocoMaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
-    """The table of classes."""
-    rows: list[list[str | Cell]] = [
-        [name, *map(shaded_percent, (row.ap, row.ap50, float(at_75)))]
-        for (name, row), at_75 in zip(result.per_category.items(), aps[:, 5], strict=True)
-    ]
-    rows.append(["all", *map(percent, (result.ap, result.ap50, result.ap75))])
-    return section(
-        "Classes",
-        f"Average precision in percent: over the overlaps 0.5 to 0.95, at 0.5 and at 0.75. "
-        f"{NO_OBJECT}",
-        table(["class", "AP", "AP50", "AP75"], rows, total_rows=1),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a report says of instance AP."""
+"""What a report says of instances: of Cityscapes' and COCO's AP alike, and of tracks."""
 
 import math
 from collections.abc import Sequence
@@ -7,15 +7,16 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
-from m2f_jax.inference.processor import FOR_DISPLAY
-
-from ..metrics.instances.matching import OVERLAPS, Curve, Status
-from ..metrics.instances.report_data import SIZES, ImageCounts, InstanceAPResult
-from .charts import Bar, Frame, Line, bar_chart, grid, key, precision_chart
+from ..analysis.analysis import Analysis, InstanceAnalysis
+from ..analysis.tallies.instances import SHOWN, InstanceTally
+from ..analysis.tallies.tally import mean_of_classes, whole
+from ..metrics.instances.matching import OVERLAPS
+from ..metrics.instances.report_data import SizeAP, calibration
+from .charts import Bar, Frame, bar_chart, key
+from .errors import error_section, threshold_section
+from .overview import class_section, confusion_section, image_section, interval
 from .page import (
     NO_OBJECT,
-    ORIENTATION,
-    TRUTH_AND_PREDICTED,
     Cell,
     beside,
     percent,
@@ -25,116 +26,69 @@ from .page import (
     table,
 )
 
-WORST = 8  # images in the table
-BACKGROUND = "background"
 
+def instance_sections(analysis: Analysis, more: Sequence[Markup]) -> list[Markup]:
+    """The parts of the page.
 
-def instance_headline(result: InstanceAPResult) -> dict[str, float]:
-    """The numbers at the top of the page, as fractions."""
-    far = {"AP 100 m": result.ap100m, "AP 50 m": result.ap50m}
-    numbers = {"AP": result.ap, "AP50": result.ap50}
-    return numbers | {name: value for name, value in far.items() if value is not None}
-
-
-def instance_sections(result: InstanceAPResult) -> list[Markup]:
-    """The parts of the page."""
-    if not result.pool.images:
+    Args:
+        analysis: of the evaluation.
+        more: what the metric has besides, such as its curves.
+    """
+    found = analysis.instances
+    assert found is not None
+    tally = found.tally
+    if not tally.images:
         return [section("Classes", "No image was evaluated, so there is nothing to show.")]
+    aps = tally.average_precisions(whole(len(tally.images)))[0]
     return [
-        beside(classes(result), worst(result)),
-        curves(result),
-        overlap_section(result.pool.class_names, result.ap_matrix),
-        sizes(result),
-        beside(calibration(result), confusion(result)),
-    ]
-
-
-def classes(result: InstanceAPResult) -> Markup:
-    """The table of classes."""
-    counts = result.image_counts(FOR_DISPLAY)
-    right, false, missed = (x.sum(axis=0) for x in (counts.true, counts.false, counts.missed))
-    judged = result.matches.status[:, 0] != Status.IGNORED
-    predictions = np.bincount(result.pool.classes[judged], minlength=len(right))
-    columns = [result.pool.count_by_class(result.matches.counted), predictions, right, false]
-    numbers = np.column_stack([*columns, missed])
-    rows: list[list[str | Cell]] = [
-        [name, shaded_percent(aps.mean()), shaded_percent(aps[0]), *map(str, row.tolist())]
-        for name, aps, row in zip(result.pool.class_names, result.ap_matrix, numbers, strict=True)
-    ]
-    totals = [str(number) for number in numbers.sum(axis=0).tolist()]
-    rows.append(["all", percent(result.ap), percent(result.ap50), *totals])
-    return section(
-        "Classes",
-        f"{len(counts.images)} images. AP is the average precision in percent over the overlaps "
-        "0.5 to 0.95, AP50 that at 0.5. Objects and predictions are those that count: not groups, "
-        "tiny objects, and predictions on places that aren't evaluated. The last three columns "
-        f"look only at predictions with a score of at least {FOR_DISPLAY} and at overlap 0.5: "
-        f"right and missed add up to the objects. {NO_OBJECT}",
-        table(
-            ["class", "AP", "AP50", "objects", "predictions", "right", "false", "missed"],
-            rows,
-            over_header=[("", 5), (f"score from {FOR_DISPLAY}", 3)],
-            total_rows=1,
+        classes(analysis, found, aps),
+        image_section(tally),
+        error_section(found),
+        threshold_section(found),
+        *more,
+        overlap_section(tally.class_names, aps),
+        *([sizes(tally.class_names, found.by_size)] if found.by_size else []),
+        honesty(tally),
+        confusion_section(
+            analysis.confusion,
+            "objects",
+            f"Predictions with a score of at least {SHOWN} are counted by their class and the "
+            "class of the object that they overlap by more than 0.5. Blue is right, duplicates "
+            "included; orange is wrong. The last row counts predictions on no object, the last "
+            "column objects that no prediction of any class overlaps so. Shades are shares of the "
+            "row, in the last row of the column.",
         ),
-    )
-
-
-def worst(result: InstanceAPResult) -> Markup:
-    """The table of the images with the most faults."""
-    counts = result.image_counts(FOR_DISPLAY)
-    right, false, missed = (x.sum(axis=1) for x in (counts.true, counts.false, counts.missed))
-    rows = [
-        [counts.images[i] or "(no name)", *(str(x[i]) for x in (missed, false, right))]
-        for i in worst_first(counts)
     ]
-    faultless = np.count_nonzero(missed + false == 0)
-    return section(
-        "Worst images",
-        f"The images with the most faults at overlap 0.5 and a score of at least {FOR_DISPLAY}; "
-        f"{faultless} of {len(counts.images)} have none at all.",
-        table(["image", "missed", "false", "right"], rows, style="names"),
+
+
+def classes(analysis: Analysis, more: InstanceAnalysis, aps: Float[np.ndarray, "K T"]) -> Markup:
+    """The table of classes."""
+    counts, found = more.tally.class_counts(), analysis.intervals
+    columns = {
+        "AP50": [shaded_percent(ap) for ap in aps[:, 0].tolist()],
+        "AP75": [shaded_percent(ap) for ap in aps[:, 5].tolist()],
+        **({} if more.boundary_aps is None else {"boundary AP": boundary(more.boundary_aps)}),
+        **{name: [str(n) for n in column.tolist()] for name, column in counts.items()},
+    }
+    means = [mean_of_classes(aps[:, t]) for t in (0, 5)]
+    if more.boundary_aps is not None:
+        means.append(mean_of_classes(more.boundary_aps.mean(axis=1)))
+    total = ["all", percent(found.score), interval(found.low, found.high)]
+    total += [percent(float(mean)) for mean in means]
+    return class_section(
+        analysis,
+        columns,
+        [[*total, *(str(column.sum()) for column in counts.values())]],
+        "AP is the average precision in percent over the overlaps 0.5 to 0.95, AP50 and AP75 that "
+        "at 0.5 and 0.75. Objects and predictions are those that count. Right, false and missed "
+        f"look only at predictions with a score of at least {SHOWN} and at overlap 0.5: right and "
+        f"missed add up to the objects. {NO_OBJECT}",
     )
 
 
-def worst_first(counts: ImageCounts) -> list[int]:
-    """Indices of the few images with the most faults; none without a fault."""
-    missed = counts.missed.sum(axis=1)
-    faults = missed + counts.false.sum(axis=1)
-    order = np.lexsort((-missed, -faults))[:WORST]
-    return [i for i in order.tolist() if faults[i]]
-
-
-def curves(result: InstanceAPResult) -> Markup:
-    """A chart of precision and recall for each class."""
-    panels = []
-    for k, name in enumerate(result.pool.class_names):
-        at = [(style, result.curve(name, t)) for style, t in (("first", 0.5), ("second", 0.75))]
-        lines = [
-            Line(style=style, x=curve.recall, y=curve.precision, dots=dots_of(curve))
-            for style, curve in at
-            if not np.isnan(result.ap_matrix[k, 0]) and len(curve.scores)
-        ]
-        aps = [percent(result.ap_matrix[k, t]) for t in (0, 5)]
-        note = f"{aps[0]} / {aps[1]}" if lines else "no object"
-        if not lines and not np.isnan(result.ap_matrix[k, 0]):
-            note = "no prediction"
-        panels.append((name, note, precision_chart(name, lines)))
-    return section(
-        "Precision and recall",
-        "Each curve goes through all scores: to the right, predictions with lower scores are let "
-        "in, so more objects are found (recall) and fewer of the predictions are right "
-        "(precision). The further it reaches to the upper right, the better. The dot is where the "
-        f"score is {FOR_DISPLAY}; the numbers by the name are the areas under both curves, in "
-        "percent.",
-        key([("first", "overlap 0.5"), ("second", "overlap 0.75")]),
-        grid(panels),
-    )
-
-
-def dots_of(curve: Curve) -> list[int]:
-    """The index of the point at the score from which pictures show predictions, if there is one."""
-    found = int(np.searchsorted(curve.scores, FOR_DISPLAY))
-    return [found] if found < len(curve.scores) else []
+def boundary(aps: Float[np.ndarray, "K T"]) -> list[Cell]:
+    """Boundary AP of each class."""
+    return [shaded_percent(ap) for ap in aps.mean(axis=1).tolist()]
 
 
 def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -> Markup:
@@ -143,10 +97,7 @@ def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -
         [name, *map(shaded_percent, aps.tolist())]
         for name, aps in zip(names, ap_matrix, strict=True)
     ]
-    has_object = ~np.isnan(ap_matrix[:, 0])
-    means = [math.nan] * len(OVERLAPS)
-    if has_object.any():
-        means = ap_matrix[has_object].mean(axis=0).tolist()
+    means = mean_of_classes(ap_matrix.T).tolist()
     return section(
         "AP by overlap",
         "How much of a prediction and its object must coincide (intersection over union) to count "
@@ -157,47 +108,48 @@ def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -
             [*rows, ["average", *map(shaded_percent, means)]],
             style="heat",
             total_rows=1,
+            name="AP by overlap",
         ),
     )
 
 
-def sizes(result: InstanceAPResult) -> Markup:
+def sizes(names: Sequence[str], parts: dict[str, SizeAP]) -> Markup:
     """A chart and a table of AP by object size."""
-    parts = result.size_aps()
-    names = ["small", "medium", "large"]
-    sides = ["{0:.0f} x {0:.0f} px".format(math.sqrt(border)) for border in SIZES[1:-1]]
-    ranges = [f"below {sides[0]}", f"below {sides[1]}", f"from {sides[1]}"]
+    borders = [
+        f"{math.sqrt(part.max_area):.0f} x {math.sqrt(part.max_area):.0f} px"
+        for part in list(parts.values())[:-1]
+    ]
+    ranges = [f"below {borders[0]}", f"below {borders[1]}", f"from {borders[1]}"]
     bars, ticks = [], []
-    for i, part in enumerate(parts):
+    for i, (name, part) in enumerate(parts.items()):
         for style, left, value in (("first", i + 0.14, part.ap), ("second", i + 0.52, part.ap50)):
             label = percent(value)
             bars.append(Bar(style=style, left=left, right=left + 0.34, height=value, label=label))
-        ticks.append((i + 0.5, f"{names[i]}\n{ranges[i]}\n{part.num_objects.sum()} objects"))
+        ticks.append((i + 0.5, f"{name}\n{ranges[i]}\n{part.num_objects.sum()} objects"))
     frame = Frame(width=520.0, height=250.0, x_range=(0.0, 3.0), top=18.0, bottom=68.0)
     rows = []
-    for k, name in enumerate(result.pool.class_names):
+    for k, name in enumerate(names):
         cells: list[str | Cell] = []
-        for part in parts:
+        for part in parts.values():
             cells += [shaded_percent(part.ap_matrix[k].mean()), str(part.num_objects[k])]
         rows.append([name, *cells])
     header = ["class", *["AP", "objects"] * len(parts)]
-    spans = [("", 1), *((name, 2) for name in names)]
+    spans = [("", 1), *((name, 2) for name in parts)]
     return section(
         "AP by size of the objects",
-        "AP and AP50 in percent of the objects of one range of areas, the others left out. It "
-        "isn't part of the benchmark; the borders are COCO's. Small objects are usually the "
-        f"hardest. {NO_OBJECT}",
+        "AP and AP50 in percent of the objects of one range of areas, the others left out; the "
+        f"borders are COCO's. Small objects are usually the hardest. {NO_OBJECT}",
         key([("first wide", "AP"), ("second wide", "AP50")]),
         beside(
             bar_chart(frame, bars, ticks, "area of the object", "percent", "AP by size"),
-            table(header, rows, over_header=spans),
+            table(header, rows, over_header=spans, name="AP by size"),
         ),
     )
 
 
-def calibration(result: InstanceAPResult) -> Markup:
+def honesty(tally: InstanceTally) -> Markup:
     """A chart of how often predictions are right, by their score."""
-    found = result.calibration()
+    found = calibration(tally.scores, tally.status[:, 0])
     bars = [
         Bar(
             style="first",
@@ -230,29 +182,4 @@ def calibration(result: InstanceAPResult) -> Markup:
             "right %",
             "Part of the predictions that is right, by score",
         ),
-    )
-
-
-def confusion(result: InstanceAPResult) -> Markup:
-    """The confusion matrix of predictions and objects."""
-    counts = result.confusion(FOR_DISPLAY).T  # rows are the truth from here on
-    names = [*result.pool.class_names, BACKGROUND]
-    last = len(names) - 1
-    rows: list[list[str | Cell]] = []
-    for i, name in enumerate(names):
-        wholes = counts[i].sum().repeat(len(names)) if i < last else counts.sum(axis=0)
-        cells = [
-            Cell(str(count), count / whole, "good" if i == j else "bad") if count else "·"
-            for j, (count, whole) in enumerate(zip(counts[i].tolist(), wholes, strict=True))
-        ]
-        rows.append([name, *cells])
-    rows[last][-1] = ""
-    return section(
-        "Confusion between classes",
-        f"{ORIENTATION} Predictions with a score of at least {FOR_DISPLAY} are counted by their "
-        "class and the class of the object that they overlap by more than 0.5. Blue is right, "
-        "duplicates included; orange is wrong. The last row counts predictions on no object, the "
-        "last column objects that no prediction of any class overlaps so. Shades are shares "
-        "of the row, in the last row of the column.",
-        table([TRUTH_AND_PREDICTED, *names], rows, style="heat turned", name="Confusion matrix"),
     )

@@ -1,24 +1,16 @@
 """The parts of a page, rendered by the templates in templates/, which escape all text."""
 
-import base64
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from PIL import Image
 
 MISSING = "\N{EN DASH}"  # stands for NaN
 NO_OBJECT = f"{MISSING} means that there is no object, and no average contains it."
-ORIENTATION = "Rows are the ground truth, columns the predictions."  # of confusion matrices
-TRUTH_AND_PREDICTED = "truth\N{NO-BREAK SPACE}↓ predicted\N{NO-BREAK SPACE}→"  # confusion matrices
-WIDEST = 1024  # pixels of an image in the file
 
 
 def percent(fraction: float) -> str:
@@ -99,29 +91,3 @@ def section(heading: str, explanation: str, *content: Markup) -> Markup:
 def beside(*parts: Markup) -> Markup:
     """Parts side by side where there is room for that."""
     return PARTS.beside(parts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbeddedImage:
-    """An image as the content of an `img` element: a data URL and the size in pixels."""
-
-    source: str
-    width: int
-    height: int
-
-
-def embedded(image: UInt8[np.ndarray, "height width 3"]) -> EmbeddedImage:
-    """Encodes an image as a JPEG no wider than `WIDEST`."""
-    picture = Image.fromarray(image)
-    picture = picture.resize(shrunk(*picture.size), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=82)
-    data = base64.b64encode(file.getvalue()).decode()
-    return EmbeddedImage(
-        source=f"data:image/jpeg;base64,{data}", width=picture.width, height=picture.height
-    )
-
-
-def shrunk(width: int, height: int) -> tuple[int, int]:
-    """Returns the size of an image that is made no wider than `WIDEST`."""
-    return (width, height) if width <= WIDEST else (WIDEST, max(1, round(height * WIDEST / width)))

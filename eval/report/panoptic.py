@@ -4,8 +4,10 @@ import math
 
 from markupsafe import Markup
 
+from ..analysis.analysis import Analysis
 from ..metrics.panoptic.panoptic_quality import PanopticQualityResult
-from .page import MISSING, Cell, percent, section, shaded_percent, table
+from .overview import class_section, confusion_section, image_section, interval
+from .page import MISSING, percent, shaded_percent
 
 
 def panoptic_headline(result: PanopticQualityResult) -> dict[str, float]:
@@ -13,30 +15,52 @@ def panoptic_headline(result: PanopticQualityResult) -> dict[str, float]:
     return {"PQ": result.all.pq, "PQ things": result.things.pq, "PQ stuff": result.stuff.pq}
 
 
-def panoptic_sections(result: PanopticQualityResult) -> list[Markup]:
+def panoptic_sections(result: PanopticQualityResult, analysis: Analysis) -> list[Markup]:
     """The parts of the page."""
-    rows: list[list[str | Cell]] = []
-    for row in result.per_class.values():
-        known = row.tp + row.fp + row.fn > 0
-        scores = [score if known else math.nan for score in (row.pq, row.sq, row.rq)]
-        rows.append([row.name, *map(shaded_percent, scores), *map(str, (row.tp, row.fp, row.fn))])
+    return [
+        classes(result, analysis),
+        image_section(analysis.tally),
+        confusion_section(
+            analysis.confusion,
+            "segments",
+            "Segments are counted by their class and that of the segment with which they share "
+            "more than half of their union. Blue is right, orange is wrong. The last row counts "
+            "predictions that match nothing, the last column segments that nothing matches. Shades "
+            "are shares of the row, in the last row of the column.",
+        ),
+    ]
+
+
+def classes(result: PanopticQualityResult, analysis: Analysis) -> Markup:
+    """The table of classes."""
+    rows, found = list(result.per_class.values()), analysis.intervals
+
+    def known(row, score: float) -> float:
+        return score if row.tp + row.fp + row.fn > 0 else math.nan
+
+    columns = {
+        "SQ": [shaded_percent(known(row, row.sq)) for row in rows],
+        "RQ": [shaded_percent(known(row, row.rq)) for row in rows],
+        "right": [str(row.tp) for row in rows],
+        "false": [str(row.fp) for row in rows],
+        "missed": [str(row.fn) for row in rows],
+    }
+    totals = []
     for name, group, kinds in (
         ("things", result.things, [True]),
         ("stuff", result.stuff, [False]),
         ("all", result.all, [True, False]),
     ):
-        counts = [
-            (row.tp, row.fp, row.fn) for row in result.per_class.values() if row.is_thing in kinds
-        ]
+        counts = [(row.tp, row.fp, row.fn) for row in rows if row.is_thing in kinds]
         sums = [str(sum(column)) for column in zip((0, 0, 0), *counts, strict=True)]
-        rows.append([name, *map(percent, (group.pq, group.sq, group.rq)), *sums])
-    return [
-        section(
-            "Classes",
-            "Panoptic quality (PQ) is segmentation quality (SQ, how well matched segments overlap) "
-            "times recognition quality (RQ, how many segments match), in percent; then the number "
-            f"of segments that are right, false and missed. {MISSING} means that there is none, "
-            "and that no average contains it.",
-            table(["class", "PQ", "SQ", "RQ", "right", "false", "missed"], rows, total_rows=3),
-        )
-    ]
+        within = interval(found.low, found.high) if name == "all" else ""
+        totals.append([name, percent(group.pq), within, *map(percent, (group.sq, group.rq)), *sums])
+    return class_section(
+        analysis,
+        columns,
+        totals,
+        "Panoptic quality (PQ) is segmentation quality (SQ, how well matched segments overlap) "
+        "times recognition quality (RQ, how many segments match), in percent; then the number of "
+        f"segments that are right, false and missed. {MISSING} means that there is none, and that "
+        "no average contains it.",
+    )

@@ -1,26 +1,13 @@
 """What a report says of semantic IoU."""
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
+from ..analysis.analysis import Analysis
 from ..metrics.semantic.scores import SemanticIoUResult
-from .page import (
-    MISSING,
-    ORIENTATION,
-    TRUTH_AND_PREDICTED,
-    Cell,
-    beside,
-    percent,
-    section,
-    shaded_percent,
-    table,
-)
-
-MOST_CLASSES = 40  # in the confusion matrix
+from .overview import class_section, confusion_section, image_section, interval
+from .page import MISSING, percent, section, shaded_percent, short_count, table
 
 
 def semantic_headline(result: SemanticIoUResult) -> dict[str, float]:
@@ -29,61 +16,55 @@ def semantic_headline(result: SemanticIoUResult) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if not math.isnan(value)} or numbers
 
 
-def semantic_sections(result: SemanticIoUResult) -> list[Markup]:
+def semantic_sections(result: SemanticIoUResult, analysis: Analysis) -> list[Markup]:
     """The parts of the page."""
-    return [classes(result), confusion(result)]
+    return [
+        classes(result, analysis),
+        *([categories(result)] if result.per_category else []),
+        image_section(analysis.tally),
+        confusion_section(
+            analysis.confusion,
+            "pixels",
+            "Of the pixels of each class, how many percent were predicted as each class. A perfect "
+            "result has 100 on the diagonal; · is less than 0.05.",
+        ),
+    ]
 
 
-def classes(result: SemanticIoUResult) -> Markup:
-    """The tables of classes and of categories."""
-
-    def scores(heading: str, found: Mapping[str, Any], miou: float, iiou: float) -> Markup:
-        rows = [
-            [name, shaded_percent(row.iou), shaded_percent(row.iiou)] for name, row in found.items()
-        ]
-        rows.append(["mean", percent(miou), percent(iiou)])
-        return table([heading, "IoU", "iIoU"], rows, total_rows=1)
-
-    parts = [scores("class", result.per_class, result.miou, result.iiou)]
-    if result.per_category:
-        means = result.category_miou, result.category_iiou
-        parts.append(scores("category", result.per_category, *means))
-    return section(
-        "Classes",
-        "Intersection over union in percent, and the same with every object weighted alike (iIoU). "
-        f"{MISSING} means that there is no such pixel, or no such object.",
-        beside(*parts),
+def classes(result: SemanticIoUResult, analysis: Analysis) -> Markup:
+    """The table of classes."""
+    found, counts = analysis.intervals, analysis.tally.class_counts()
+    has_objects = not math.isnan(result.iiou)
+    columns = {
+        **(
+            {"iIoU": [shaded_percent(row.iiou) for row in result.per_class.values()]}
+            if has_objects
+            else {}
+        ),
+        **{name: [*map(short_count, column.tolist())] for name, column in counts.items()},
+    }
+    total = ["mean", percent(result.miou), interval(found.low, found.high)]
+    total += [percent(result.iiou)] * has_objects + [""] * len(counts)
+    objects = ", and the same with every object weighted alike (iIoU)" if has_objects else ""
+    return class_section(
+        analysis,
+        columns,
+        [total],
+        f"Intersection over union (IoU) in percent{objects}; then pixels. {MISSING} means that "
+        "there is no such pixel, or no such object.",
     )
 
 
-def confusion(result: SemanticIoUResult) -> Markup:
-    """The confusion matrix of the largest classes, in percent of their pixels."""
-    evaluated = np.flatnonzero([row.evaluated for row in result.classes])
-    pixels = result.confusion[evaluated].sum(axis=1)
-    shown = np.sort(evaluated[np.argsort(-pixels, kind="stable")[:MOST_CLASSES]])
-    names = [result.classes[k].name for k in shown]
-    matrix = result.confusion[np.ix_(shown, shown)]
-    counts = np.column_stack([matrix, result.confusion[shown].sum(axis=1) - matrix.sum(axis=1)])
-    rows: list[list[str | Cell]] = []
-    for i, (name, row) in enumerate(zip(names, counts, strict=True)):
-        shares = (row / max(int(row.sum()), 1)).tolist()
-        cells = [
-            Cell(f"{100 * s:.{0 if s > 0.0995 else 1}f}", s, "good" if i == j else "bad")
-            if s >= 0.0005
-            else "·"
-            for j, s in enumerate(shares)
-        ]
-        rows.append([name, *cells])
+def categories(result: SemanticIoUResult) -> Markup:
+    """The table of categories."""
+    rows = [
+        [name, shaded_percent(row.iou), shaded_percent(row.iiou)]
+        for name, row in result.per_category.items()
+    ]
+    rows.append(["mean", *map(percent, (result.category_miou, result.category_iiou))])
     return section(
-        "Confusion between classes",
-        f"{ORIENTATION} Of the pixels of each class, how many percent were predicted as "
-        "each class. A perfect result has 100 on the diagonal; · is less than 0.05. “Other” are "
-        "classes that aren't evaluated"
-        + (f", and all but the {MOST_CLASSES} largest." if len(evaluated) > len(shown) else "."),
-        table(
-            [TRUTH_AND_PREDICTED, *names, "other"],
-            rows,
-            style="heat turned",
-            name="Confusion matrix",
-        ),
+        "Categories",
+        "The same of groups of classes: a class that is taken for another of its category is right "
+        "here.",
+        table(["category", "IoU", "iIoU"], rows, total_rows=1),
     )

@@ -167,7 +167,9 @@ def test_the_order_of_lists_changes_no_bit():
 
 
 def test_numbered_images_are_added_up_by_their_numbers():
-    images = [SegmentOutcomes(f"{name}", ((2, TP, n, 9),)) for name, n in ((10, 8), (8, 6), (9, 5))]
+    images = [
+        SegmentOutcomes(f"{name}", ((2, TP, n, 9),), ()) for name, n in ((10, 8), (8, 6), (9, 5))
+    ]
     result = evaluate(PanopticQuality(CATEGORIES).categories, images)
     assert result.per_class["car"].sq == ((6 / 9 + 5 / 9) + 8 / 9) / 3
     assert ((6 / 9 + 5 / 9) + 8 / 9) / 3 != ((8 / 9 + 6 / 9) + 5 / 9) / 3

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from ...metrics.instances.matching import Status
 
@@ -90,10 +90,21 @@ class InstanceTally:
         return {"right": right, "false": false, "missed": self.objects.sum(axis=1) - right}
 
     def class_counts(self) -> Mapping[str, Int64[np.ndarray, "K"]]:
-        """Objects, and predictions that count at overlap 0.5."""
-        judged = self.classes[self.status[:, 0] != Status.IGNORED]
-        predictions = np.bincount(judged, minlength=len(self.class_names)).astype(np.int64)
-        return {"objects": self.objects.sum(axis=0), "predictions": predictions}
+        """Objects and predictions that count at overlap 0.5; then as `image_counts`."""
+        status, shown = self.status[:, 0], self.scores >= SHOWN
+
+        def count(which: Bool[np.ndarray, "P"]) -> Int64[np.ndarray, "K"]:
+            found = np.bincount(self.classes[which], minlength=len(self.class_names))
+            return found.astype(np.int64)
+
+        objects, right = self.objects.sum(axis=0), count(shown & (status == Status.TRUE))
+        return {
+            "objects": objects,
+            "predictions": count(status != Status.IGNORED),
+            "right": right,
+            "false": count(shown & (status == Status.FALSE)),
+            "missed": objects - right,
+        }
 
     def truth(self) -> Int64[np.ndarray, "I K"]:
         """Objects that count."""

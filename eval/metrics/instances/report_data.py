@@ -1,6 +1,6 @@
 """What comes out of instance evaluation: the benchmark's numbers, and what a report shows besides.
 
-Axes: I images, P predictions, K the evaluated classes, K1 these and none, T overlaps.
+Axes: I images, P predictions, K the evaluated classes, T overlaps.
 """
 
 import math
@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int8, Int64
 
 from .matching import (
     OVERLAPS,
@@ -85,12 +85,13 @@ class Calibration:
     true_fraction: Float64[np.ndarray, "bins"]
 
 
-def calibration(pool: Pool, matches: Matches, bins: int) -> Calibration:
-    """Scores beside the truth, in bins of equal width, all classes together."""
+def calibration(
+    scores: Float64[np.ndarray, "P"], status: Int8[np.ndarray, "P"], bins: int = 10
+) -> Calibration:
+    """Scores beside the truth, in bins of equal width; `status` has a `Status` of each."""
     edges = np.arange(bins + 1) / bins
-    judged = matches.status[:, 0] != Status.IGNORED
-    scores = pool.scores[judged]
-    is_true = matches.status[judged, 0] == Status.TRUE
+    judged = status != Status.IGNORED
+    scores, is_true = scores[judged], status[judged] == Status.TRUE
     bin_ = np.clip(np.searchsorted(edges, scores, side="right") - 1, 0, bins - 1)
     count = np.bincount(bin_, minlength=bins)
     # fsum rounds once, so the order of the images leaves no trace.
@@ -103,36 +104,6 @@ def calibration(pool: Pool, matches: Matches, bins: int) -> Calibration:
         mean_score=total / divisor,
         true_fraction=true / divisor,
     )
-
-
-def confusion(pool: Pool, matches: Matches, min_score: float) -> Int64[np.ndarray, "K1 K1"]:
-    """Predicted class (rows) by the class of the object that a prediction lies on (columns).
-
-    A prediction lies on the object, of whatever class, with which it has an IoU above 0.5; there is
-    at most one. The last column has the predictions on no object, without the ignored ones; the
-    last row has the objects that no prediction of any class lies on.
-
-    Args:
-        pool: all predictions and regions.
-        matches: the matches by the benchmark's rules.
-        min_score: predictions with a lower score are left out.
-    """
-    none = len(pool.class_names)
-    scored = pool.scores >= min_score
-    lies_on = (pool.pair_iou > OVERLAPS[0]) & matches.counted[pool.pair_region]
-    lies_on &= scored[pool.pair_prediction]
-    prediction, region = pool.pair_prediction[lies_on], pool.pair_region[lies_on]
-
-    on_none = scored & (matches.status[:, 0] == Status.FALSE)
-    on_none[prediction] = False
-    missed = matches.counted.copy()
-    missed[region] = False
-
-    table = np.zeros((none + 1, none + 1), np.int64)
-    np.add.at(table, (pool.classes[prediction], pool.region_class[region]), 1)
-    table[:none, none] = np.bincount(pool.classes[on_none], minlength=none)
-    table[none, :none] = pool.count_by_class(missed)
-    return table
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -274,11 +245,7 @@ class InstanceAPResult:
 
     def calibration(self, bins: int = 10) -> Calibration:
         """How often predictions of a score are true at overlap 0.5."""
-        return calibration(self.pool, self.matches, bins)
-
-    def confusion(self, min_score: float = -math.inf) -> Int64[np.ndarray, "K1 K1"]:
-        """Predicted class by the class of the object underneath; see `confusion`."""
-        return confusion(self.pool, self.matches, min_score)
+        return calibration(self.pool.scores, self.matches.status[:, 0], bins)
 
     def size_aps(self, borders: Sequence[float] = SIZES) -> list[SizeAP]:
         """AP by object size; see `size_aps`."""

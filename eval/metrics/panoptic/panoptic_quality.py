@@ -19,7 +19,7 @@ from m2f_jax.labels import Label
 from ...whole_files import save_arrays, saved_arrays
 from .segment_counts import TP, SegmentOutcomes, SegmentsInfo, count_segments
 
-FORMAT = "PanopticQuality 1"  # what a file holds, and the version of its layout
+FORMAT = "PanopticQuality 2"  # what a file holds, and the version of its layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,15 +188,18 @@ class PanopticQuality:
 
     def save(self, path: str | os.PathLike):
         """Writes everything into one .npz file, which is complete or not there at all."""
-        outcomes = [(k, *row) for k, (_, rows) in enumerate(sorted(self._images)) for row in rows]
+        images = sorted(self._images)
+        outcomes = [(k, *row) for k, counts in enumerate(images) for row in counts.outcomes]
+        confused = [(k, *row) for k, counts in enumerate(images) for row in counts.confused]
         save_arrays(
             path,
             FORMAT,
             ids=np.array([label.id for label in self.categories], np.int64),
             names=np.array([label.name for label in self.categories], str),
             is_thing=np.array([label.is_thing for label in self.categories], bool),
-            images=np.array([counts.image for counts in sorted(self._images)], str),
+            images=np.array([counts.image for counts in images], str),
             outcomes=np.array(outcomes, np.int64).reshape(-1, 5),
+            confused=np.array(confused, np.int64).reshape(-1, 3),
         )
 
     @classmethod
@@ -206,10 +209,12 @@ class PanopticQuality:
             saved = {name: array.tolist() for name, array in arrays.items()}
             columns = zip(saved["ids"], saved["names"], saved["is_thing"], strict=True)
             metric = cls([Label(id=i, name=n, is_thing=t) for i, n, t in columns])
-            outcomes = [[] for _ in saved["images"]]
-            for k, *row in saved["outcomes"]:
-                outcomes[k].append(tuple(row))
-            metric._extend(list(map(SegmentOutcomes, saved["images"], map(tuple, outcomes))))
+            rows = {name: [[] for _ in saved["images"]] for name in ("outcomes", "confused")}
+            for name, of_images in rows.items():
+                for k, *row in saved[name]:
+                    of_images[k].append(tuple(row))
+            columns = [map(tuple, of_images) for of_images in rows.values()]
+            metric._extend(list(map(SegmentOutcomes, saved["images"], *columns)))
         return metric
 
     def _extend(self, images: Sequence[SegmentOutcomes]):

@@ -19,12 +19,17 @@ SegmentsInfo = Sequence[Mapping[str, Any]]
 class SegmentOutcomes(NamedTuple):
     """The counts of one image, in plain tuples, by which images can be sorted.
 
-    For each match and each segment without one: category id, kind (true positive, false positive,
-    false negative) and, for a match, the pixels of intersection and union.
+    Attributes:
+        image: its name.
+        outcomes: for each match and each segment without one: category id, kind (true positive,
+            false positive, false negative) and, for a match, the pixels of intersection and union.
+        confused: for each false negative that would match a false positive of another class, the
+            category ids of both.
     """
 
     image: str
     outcomes: tuple[tuple[int, int, int, int], ...]
+    confused: tuple[tuple[int, int], ...]
 
 
 def count_segments(
@@ -74,7 +79,12 @@ def count_segments(
     outcomes = [(int(gt_categories[g]), TP, i, u) for g, _, i, u in in_order]
     outcomes += sorted((int(category), FP, 0, 0) for category in categories[false_positives])
     outcomes += sorted((int(category), FN, 0, 0) for category in gt_categories[false_negatives])
-    return SegmentOutcomes(image, tuple(outcomes))
+    pairs = confused_segments(table, gt_categories, is_crowd, categories)
+    pairs = pairs[np.isin(pairs[:, 1], false_positives)]  # the others are excused by void
+    confused = sorted(
+        zip(gt_categories[pairs[:, 0]].tolist(), categories[pairs[:, 1]].tolist(), strict=True)
+    )
+    return SegmentOutcomes(image, tuple(outcomes), tuple(confused))
 
 
 def intersections(
@@ -114,8 +124,7 @@ def match_segments(
         positives; those of false negatives.
     """
     shared, void = table[1:, 1:], table[0, 1:]
-    areas = table[:, 1:].sum(axis=0)
-    unions = table[1:].sum(axis=1)[:, None] + areas - shared - void
+    areas, unions = table[:, 1:].sum(axis=0), unions_of(table)
     same_class = gt_categories[:, None] == categories
     matched = same_class & ~gt_is_crowd[:, None] & (2 * shared > unions)
     excused = void.copy()
@@ -126,6 +135,24 @@ def match_segments(
     false_positives = np.flatnonzero(~matched.any(axis=0) & (2 * excused <= areas))
     false_negatives = np.flatnonzero(~matched.any(axis=1) & ~gt_is_crowd)
     return matches, false_positives, false_negatives
+
+
+def unions_of(table: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, "G P"]:
+    """The pixels of the union of every pair of segments, without void."""
+    areas, void = table[:, 1:].sum(axis=0), table[0, 1:]
+    return table[1:].sum(axis=1)[:, None] + areas - table[1:, 1:] - void
+
+
+def confused_segments(
+    table: Int[np.ndarray, "rows columns"],
+    gt_categories: Int[np.ndarray, "G"],
+    gt_is_crowd: Bool[np.ndarray, "G"],
+    categories: Int[np.ndarray, "P"],
+) -> Int[np.ndarray, "pairs 2"]:
+    """Segments of different classes that would match: ground-truth and predicted indices."""
+    other_class = gt_categories[:, None] != categories
+    close = 2 * table[1:, 1:] > unions_of(table)
+    return np.argwhere(other_class & ~gt_is_crowd[:, None] & close)
 
 
 def _check_map(segment_map: Shaped[np.ndarray, "..."], side: str):

@@ -1,7 +1,6 @@
 """`m2f eval`: a model, or predictions in files, against ground truth."""
 
 import contextlib
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from m2f_jax.datasets.published.cityscapes import CityscapesDataset
 from m2f_jax.datasets.published.ytvis import YtvisDataset, ytvis_dataset
 from m2f_jax.default_dtype import default_dtype
 from m2f_jax.eval.analysis.analysis import analyze
+from m2f_jax.eval.analysis.tallies.tally import Tally
 from m2f_jax.eval.evaluation import (
     Evaluated,
     EvaluationError,
@@ -42,20 +42,17 @@ from m2f_jax.eval.evaluation import (
 )
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from m2f_jax.eval.metrics.coco.tool import Tool
-from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.predictions.cityscapes import find_predictions
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.files import PredictionFiles, measure_files
 from m2f_jax.eval.predictions.ytvis_results import TrackResults
 from m2f_jax.eval.published import Published
-from m2f_jax.eval.report.writing import (
-    Picture,
-    worst_pictures,
-    worst_pictures_of_files,
-    write_report,
-)
+from m2f_jax.eval.report.pictures import Picture, worst_pictures
+from m2f_jax.eval.report.writing import write_report
 from m2f_jax.eval.scores import headline_scores
-from m2f_jax.eval.tasks import evaluation_of
+from m2f_jax.eval.tasks import evaluation_of, matched_labels
+from m2f_jax.images import read_image
+from m2f_jax.inference.processor import FOR_DISPLAY
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.inference.video_segmenter import VideoSegmenter
 from m2f_jax.modeling.video_mask2former import VideoMask2Former
@@ -179,9 +176,6 @@ def score_files(
                 metric.merge(part)
                 progress.advance()
             result = metric.result()
-    pictures = tuple
-    if isinstance(result, InstanceAPResult):
-        pictures = functools.partial(worst_pictures_of_files, files, items, result)
     truth = (path for i in range(len(items)) for path in dataset.files(i, task))
     evaluated = Evaluated(
         task=task,
@@ -202,7 +196,13 @@ def score_files(
     )
     if command.out is not None:
         evaluated.write(Path(command.out))
-    return show(command.out, evaluated, console, pictures)
+
+    def draw(tally: Tally) -> Sequence[Picture]:
+        if isinstance(dataset, YtvisDataset):
+            return ()
+        return worst_pictures(evaluation, tally, lambda index: files.read(dataset.images[index]))
+
+    return show(command.out, evaluated, console, draw)
 
 
 def dtype_of(command: EvalOptions) -> str:
@@ -298,29 +298,41 @@ def score_model(
             return 1
     if jax.process_index() != 0:
         return 0
-    result, pictures = evaluated.result, tuple
-    if isinstance(result, InstanceAPResult) and isinstance(segmenter, Segmenter):
-        items = dataset.images[: command.limit]
-        pictures = functools.partial(worst_pictures, segmenter, items, result)
-    return show(command.out, evaluated, console, pictures)
+
+    def draw(tally: Tally) -> Sequence[Picture]:
+        if isinstance(dataset, YtvisDataset) or not isinstance(segmenter, Segmenter):
+            return ()
+        labels = matched_labels(segmenter.config.labels, dataset, task)
+        evaluation: Any = evaluation_of(dataset, task, labels)
+        options = {"threshold": FOR_DISPLAY} if task == "instance" else {}
+
+        def predict(index: int) -> Any:
+            image = read_image(dataset.images[index].image)
+            return evaluation.prediction(segmenter(image, task, **options))
+
+        return worst_pictures(evaluation, tally, predict)
+
+    return show(command.out, evaluated, console, draw)
 
 
 def show(
     out: str | None,
     evaluated: Evaluated,
     console: Console,
-    pictures: Callable[[], Sequence[Picture]],
+    draw: Callable[[Tally], Sequence[Picture]],
 ) -> int:
     """Prints the table, and writes report.html."""
     print_scores(evaluated.result, evaluated.published)
     if out is not None:
+        assert evaluated.analysis is not None
         write_report(
             Path(out, "report.html"),
             evaluated.result,
+            evaluated.analysis,
             title=f"{evaluated.task.capitalize()} segmentation of {evaluated.settings['data']}",
             settings={**evaluated.settings, **evaluated.provenance},
             published=evaluated.published,
-            pictures=pictures(),
+            pictures=draw(evaluated.analysis.tally),
         )
         console.print(f"results are in {out}")
     return 0

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP
+from m2f_jax.eval.analysis.cityscapes import cityscapes_judged
+from m2f_jax.eval.analysis.confusion import object_confusion
 
 from tests.eval.instances.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
 
@@ -35,20 +37,23 @@ def test_confusion_between_classes():
     ids = ids_of(26000, 27000, 24000, 0, ROAD, 29000, 25000)
     columns = [(0, 10), (10, 20), (10, 20), (30, 40), (40, 50), (50, 60), (20, 24)]
     labels, scores = [26, 26, 26, 26, 28, 27, 24], [0.9, 0.8, 0.3, 0.7, 0.6, 0.5, 0.4]
-    want = np.zeros((9, 9), int)
+    want = np.zeros((9, 9), int)  # rows are the truth
     want[CAR, CAR] = 1
-    want[CAR, CLASSES.index("truck")] = 2
-    want[CLASSES.index("bus"), -1] = 1  # on the road
-    want[CLASSES.index("truck"), -1] = 1  # on a caravan
-    want[CLASSES.index("person"), -1] = 1  # too small
-    want[-1, CLASSES.index("person")] = want[-1, CLASSES.index("rider")] = 1  # found by none
+    want[CLASSES.index("truck"), CAR] = 2
+    want[-1, CLASSES.index("bus")] = 1  # on the road
+    want[-1, CLASSES.index("truck")] = 1  # on a caravan
+    want[-1, CLASSES.index("person")] = 1  # too small
+    want[CLASSES.index("person"), -1] = want[CLASSES.index("rider"), -1] = 1  # found by none
     metric = CityscapesInstanceAP()
     metric.add(ids, masks_of(ids, *columns), labels, scores)
     result = metric.result()
-    np.testing.assert_array_equal(result.confusion(), want)
-    want[CAR, CLASSES.index("truck")] = 1
-    want[CLASSES.index("person"), -1] = 0
-    np.testing.assert_array_equal(result.confusion(min_score=0.5), want)
+    judged = cityscapes_judged(result.pool, result.matches)
+    found = object_confusion(judged, 0.0)
+    assert found.class_names == tuple(result.pool.class_names)
+    np.testing.assert_array_equal(found.counts, want)
+    want[CLASSES.index("truck"), CAR] = 1
+    want[-1, CLASSES.index("person")] = 0
+    np.testing.assert_array_equal(object_confusion(judged, 0.5).counts, want)
 
 
 def test_calibration():

@@ -123,7 +123,6 @@ def test_nothing_at_all():
     assert empty.ap100m is None
     result = evaluate(ids_of(ROAD, 0), [], [])
     assert np.isnan(result.ap_matrix).all()
-    assert result.confusion().sum() == 0
     assert result.image_counts().true.shape == (1, 8)
 
 
