@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Integer
@@ -136,10 +137,10 @@ class OfficialResults:
         return self.files[item.name]
 
     def read(self, item: CityscapesImage) -> InstancePrediction:
-        """One image's instances; a ValueError names a mask file that can't be read."""
+        """One image's instances, whose masks are read when they are looked at."""
         lines = self.lines[item.name]
         return InstancePrediction(
-            [read_mask(line.mask) for line in lines],
+            MaskFiles([line.mask for line in lines]),
             np.array([line.label for line in lines], int),
             np.array([line.score for line in lines], float),
         )
@@ -204,6 +205,21 @@ def number(text: str, where: str) -> float:
         return float(text)
     except ValueError as error:
         raise ValueError(f"{where} is {text!r:.80}, not a number") from error
+
+
+@dataclass(frozen=True)
+class MaskFiles(Sequence[Encoding]):
+    """Masks in files; each use of one reads it, and a ValueError names a file that can't be."""
+
+    paths: Sequence[Path]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return MaskFiles(self.paths[index])
+        return read_mask(self.paths[index])
 
 
 def read_mask(path: Path) -> Encoding:

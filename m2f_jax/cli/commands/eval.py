@@ -304,11 +304,12 @@ def score_model(
             return ()
         labels = matched_labels(segmenter.config.labels, dataset, task)
         evaluation: Any = evaluation_of(dataset, task, labels)
+        model: Any = segmenter
         options = {"threshold": FOR_DISPLAY} if task == "instance" else {}
 
         def predict(index: int) -> Any:
             image = read_image(dataset.images[index].image)
-            return evaluation.prediction(segmenter(image, task, **options))
+            return evaluation.prediction(model(image, task, **options))
 
         return worst_pictures(evaluation, tally, predict)
 
