@@ -1,5 +1,6 @@
 """Two evaluations beside each other as one HTML file."""
 
+import dataclasses
 import math
 import os
 
@@ -10,7 +11,8 @@ from m2f_jax.files import replacing
 from ..analysis.bootstrap import RESAMPLES
 from ..analysis.comparison import Comparison
 from ..analysis.finished import Finished
-from .page import MISSING, TEMPLATES, Cell, beside, percent, section, shaded_percent, table
+from .page import MISSING, PARTS, TEMPLATES, Cell, beside, percent, section, shaded_percent, table
+from .pictures import legend, load_pictures
 
 LISTED = 8  # images that got better or worse by most
 FULL_SHADE = 0.2  # a change, as a fraction, that is shaded in full
@@ -28,6 +30,7 @@ def write_comparison(
             images(comparison, "Images that got better", better),
             images(comparison, "Images that got worse", worse),
         ),
+        *pictures(comparison, first, second),
     ]
     page = TEMPLATES.get_template("comparison.html").render(
         title=f"Two evaluations: {first.task} segmentation of {first.settings.get('data', 'data')}",
@@ -75,7 +78,7 @@ def evaluated(first: Finished, second: Finished) -> Markup:
 def classes(comparison: Comparison) -> Markup:
     """The table of classes."""
     rows: list[list[str | Cell]] = []
-    for row in comparison.class_rows():
+    for row in sorted(comparison.class_rows(), key=lambda row: -sortable(row["change"])):
         scores = [shaded_percent(row[name] / 100) for name in ("first", "second")]
         low, high = signed(row["low"] / 100), signed(row["high"] / 100)
         interval = MISSING if math.isnan(row["low"]) else f"{low} to {high}"
@@ -86,9 +89,10 @@ def classes(comparison: Comparison) -> Markup:
     rows.append(["all", *totals, comparison.verdict()])
     return section(
         "Classes",
-        f"Scores in percent, and the second minus the first. The interval holds 95 % of the "
-        f"differences in {RESAMPLES} resamples of the images, each of which both evaluations are "
-        "scored on; where it leaves out 0, the difference is more than the choice of images.",
+        "Scores in percent, and the second minus the first, what got better at the top. The "
+        f"interval holds 95 % of the differences in {RESAMPLES} resamples of the images, each of "
+        "which both evaluations are scored on; where it leaves out 0, the difference is more than "
+        "the choice of images.",
         table(["class", "first", "second", "change", "95 % interval", ""], rows, total_rows=1),
     )
 
@@ -111,6 +115,50 @@ def images(comparison: Comparison, heading: str, which: list[int]) -> Markup:
         else f"None, by their {comparison.image_name}.",
         *([table(["image", "first", "second", "change"], rows, style="names")] if rows else []),
     )
+
+
+def pictures(comparison: Comparison, first: Finished, second: Finished) -> list[Markup]:
+    """The part of the page with images that both reports have pictures of; none without any."""
+    sides = [{x.name: x for x in load_pictures(one.folder)} for one in (first, second)]
+    place = {name: i for i, name in enumerate(comparison.images)}
+    names = [
+        name
+        for name, picture in sides[0].items()
+        if name in place
+        and name in sides[1]
+        and (picture.width, picture.height) == (sides[1][name].width, sides[1][name].height)
+    ]
+    names.sort(key=lambda name: -abs(sortable(float(comparison.image_changes[place[name]]))))
+    if not names:
+        return []
+    figures = []
+    for k, name in enumerate(names):
+        i, both = place[name], [side[name] for side in sides]
+        scores = [percent(float(scores[i])) for scores in comparison.image_scores]
+        change = signed(float(comparison.image_changes[i]))
+        drawn = [
+            dataclasses.replace(side, words=f"{words}, {side.words}")
+            for words, picture in zip(("first", "second"), both, strict=True)
+            for side in (picture.ground_truth, picture.prediction)
+        ]
+        caption = f"{comparison.image_name} {scores[0]} to {scores[1]} ({change})"
+        figures.append(PARTS.picture(f"photo-{k}", both[0], caption, drawn))
+    of_pixels = any(side[name].prediction.overlay for side in sides for name in names)
+    return [
+        section(
+            "Pictures",
+            "The images that are among the worst of both, what changed most first: above as the "
+            "first evaluation has them, below as the second. On the left (above, where there is "
+            "little room) the ground truth, on the right the predictions.",
+            *([] if of_pixels else [legend()]),
+            *figures,
+        )
+    ]
+
+
+def sortable(change: float) -> float:
+    """A change to sort by; 0 where there is nothing to compare."""
+    return 0.0 if math.isnan(change) else change
 
 
 def changed(change: float) -> str | Cell:

@@ -11,11 +11,15 @@ from .page import MISSING, Cell, beside, percent, section, shaded_percent, table
 
 # Of each kind of error: its words, its letter in pictures, and what it is.
 KINDS = {
-    Error.CLASSIFICATION: ("wrong class", "C", "on an object of another class"),
-    Error.LOCALISATION: ("poor mask", "P", "on an object of its class, overlap from 0.1 to 0.5"),
-    Error.BOTH: ("wrong class, poor mask", "W", "on an object of another class, poorly"),
-    Error.DUPLICATE: ("duplicate", "D", "on an object that a better one has found"),
-    Error.BACKGROUND: ("background", "B", "on nothing, overlap up to 0.1"),
+    Error.CLASSIFICATION: ("wrong class", "C", "a prediction on an object of another class"),
+    Error.LOCALISATION: (
+        "poor mask",
+        "P",
+        "one on an object of its class, overlap from 0.1 to 0.5",
+    ),
+    Error.BOTH: ("wrong class and mask", "W", "one on an object of another class, poorly"),
+    Error.DUPLICATE: ("duplicate", "D", "one on an object that a better one has found"),
+    Error.BACKGROUND: ("background", "B", "one on nothing, overlap up to 0.1"),
     Error.MISSED: ("missed", "M", "an object that no prediction is near to"),
 }
 HIGHEST = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of the chart's axis
@@ -46,7 +50,7 @@ def error_section(more: InstanceAnalysis) -> Markup:
         beside(
             gains_chart(errors),
             table(
-                ["kind", "errors", "AP50 gained", "a prediction that is"],
+                ["kind", "errors", "AP50 gained", "what it is"],
                 rows,
                 style="words",
                 total_rows=2,
@@ -76,7 +80,7 @@ def gains_chart(errors: ErrorAnalysis) -> Markup:
         )
         for i, error in enumerate(KINDS)
     ]
-    words = [f"{letter}\n{words}".replace(", ", ",\n") for words, letter, _ in KINDS.values()]
+    words = [f"{letter}\n{words}".replace(" and", "\nand") for words, letter, _ in KINDS.values()]
     return bar_chart(
         Frame(
             width=560.0, height=250.0, x_range=(0.0, 6.0), highest=highest, top=18.0, bottom=58.0

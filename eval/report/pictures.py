@@ -7,6 +7,7 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from jaxtyping import Bool, Int, UInt8
 from markupsafe import Markup
 from PIL import Image
 
+from m2f_jax.files import read_json, write_json
 from m2f_jax.images import read_image
 from m2f_jax.masks import mask_box
+from m2f_jax.plain import from_plain, to_plain
 from m2f_jax.rle import decode_rle
 from m2f_jax.visualization.color import class_colors
 
@@ -30,6 +33,7 @@ from .page import PARTS, percent, section
 from .scenes import instance_scene, panoptic_scene, semantic_maps
 from .verdicts import FOUND, IGNORED, MISSED, RIGHT, Objects, Scene, judge
 
+FILE = "pictures.json"
 COUNT = 4  # images
 LONGEST = 800  # pixels of a side of a picture
 MOST_SHAPES = 100  # objects drawn on one side of a picture
@@ -113,6 +117,23 @@ class Picture:
         return max(self.width, self.height) / LONGEST
 
 
+def save_pictures(folder: Path, pictures: Sequence[Picture]):
+    """Writes them beside a report, for comparisons."""
+    write_json(folder / FILE, [to_plain(picture) for picture in pictures])
+
+
+def load_pictures(folder: Path) -> tuple[Picture, ...]:
+    """Returns what `save_pictures` wrote; none if it wrote nothing.
+
+    Raises:
+        ValueError: the file is broken.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return ()
+    return from_plain(tuple[Picture, ...], read_json(path), str(path))
+
+
 def picture_section(pictures: Sequence[Picture]) -> Markup:
     """The part of the page that shows pictures."""
     if not pictures:
@@ -138,9 +159,14 @@ def picture_section(pictures: Sequence[Picture]) -> Markup:
         "room) the objects of the ground truth that count, on the right the predictions, of "
         f"instances those with a score of at least {SHOWN}. Lines and letters say what became of "
         "each at overlap 0.5; resting on an object with the mouse tells more.",
-        PARTS.verdicts(VERDICTS),
+        legend(),
         *figures,
     )
+
+
+def legend() -> Markup:
+    """How each verdict is drawn."""
+    return PARTS.verdicts(VERDICTS)
 
 
 def worst_pictures(

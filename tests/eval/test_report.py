@@ -365,7 +365,7 @@ def test_each_verdict_of_cityscapes_by_hand(tmp_path, encoded):
         "car 0.94: duplicate": "duplicate",
         "truck 0.90: wrong class": "classification",
         "car 0.80: poor mask": "localisation",
-        "bus 0.70: wrong class, poor mask": "both",
+        "bus 0.70: wrong class and mask": "both",
         "person 0.65: not judged": "ignored",
         "bicycle 0.60: background": "background",
     }

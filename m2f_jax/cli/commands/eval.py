@@ -47,7 +47,7 @@ from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.files import PredictionFiles, measure_files
 from m2f_jax.eval.predictions.ytvis_results import TrackResults
 from m2f_jax.eval.published import Published
-from m2f_jax.eval.report.pictures import Picture, worst_pictures
+from m2f_jax.eval.report.pictures import Picture, save_pictures, worst_pictures
 from m2f_jax.eval.report.writing import write_report
 from m2f_jax.eval.scores import headline_scores
 from m2f_jax.eval.tasks import evaluation_of, matched_labels
@@ -326,6 +326,8 @@ def show(
     print_scores(evaluated.result, evaluated.published)
     if out is not None:
         assert evaluated.analysis is not None
+        pictures = draw(evaluated.analysis.tally)
+        save_pictures(Path(out), pictures)
         write_report(
             Path(out, "report.html"),
             evaluated.result,
@@ -333,7 +335,7 @@ def show(
             title=f"{evaluated.task.capitalize()} segmentation of {evaluated.settings['data']}",
             settings={**evaluated.settings, **evaluated.provenance},
             published=evaluated.published,
-            pictures=draw(evaluated.analysis.tally),
+            pictures=pictures,
         )
         console.print(f"results are in {out}")
     return 0

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
 from m2f_jax.eval.analysis.comparison import compare
 from m2f_jax.eval.analysis.finished import read_finished
+from PIL import Image
 
 from m2f_jax.cli import main
 from m2f_jax.masks.rle import encode_rle
@@ -54,7 +56,11 @@ def scored(folder, name, shift, images=IMAGES, moved=()):
         results.append(found | {"score": 0.9, "segmentation": square(left)})
     (folder / f"{name}.json").write_text(json.dumps(truth))
     (folder / f"{name} found.json").write_text(json.dumps(results))
-    arguments = ["--predictions", str(folder / f"{name} found.json")]
+    photographs = folder / "photographs"
+    photographs.mkdir(exist_ok=True)
+    for one in truth["images"]:
+        Image.fromarray(np.full((*SIZE, 3), 90, np.uint8)).save(photographs / one["file_name"])
+    arguments = [str(photographs), "--predictions", str(folder / f"{name} found.json")]
     out = folder / name
     assert main(["eval", "coco", str(folder / f"{name}.json"), *arguments, "--out", str(out)]) == 0
     return out
@@ -125,6 +131,24 @@ def test_two_evaluations_beside_each_other(two, tmp_path, capsys):
     ]
     page = (out / "compare.html").read_text()
     assert all(words in page for words in ("better", "street 5", f"+{found['change']:.1f}"))
+    # Both reports have street 0, without a cat; the dogs of street 1 are right in the second only.
+    assert re.findall("<b>(street .)</b>: (.*)</fig", page) == [
+        ("street 0", "F1 0.0 to 0.0 (+0.0)")
+    ]
+    assert page.count("data:image/jpeg") == 1
+    assert page.count('<use href="#photo-0"/>') == 3
+    words = re.findall('<p class="words">(.*)</p>', page)
+    assert words[0] == "first, ground truth: 1 missed"
+    assert words[3] == "second, prediction: nothing"
+    names = [x["name"] for x in json.loads((two[0] / "pictures.json").read_text())]
+    assert names == ["street 1", "street 3", "street 5", "street 0"]
+
+    (two[1] / "pictures.json").write_text('[{"name": 1}]')
+    assert main(["eval", "compare", *map(str, two), "--out", str(out)]) == 1
+    assert "pictures.json" in capsys.readouterr().err
+    (two[1] / "pictures.json").unlink()
+    assert main(["eval", "compare", *map(str, two), "--out", str(out)]) == 0
+    assert "Pictures" not in (out / "compare.html").read_text()
 
     assert main(["eval", "compare", *map(str, reversed(two)), "--out", str(out)]) == 0
     back = json.loads((out / "compare.json").read_text())
