@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 from jaxtyping import Bool, Int
 
-from m2f_jax.masks import mask_box
+from m2f_jax.masks.boxes import mask_box
 
 TOLERANCE = 1.0  # pixels by which a line may be off
 SMALLEST = 6.0  # pixels in a part or hole that is drawn, but for the largest part
