@@ -17,9 +17,9 @@ from PIL import Image
 
 from m2f_jax.files import read_json, write_json
 from m2f_jax.images import read_image
-from m2f_jax.masks import mask_box
+from m2f_jax.masks.boxes import mask_box
+from m2f_jax.masks.rle import decode_rle
 from m2f_jax.plain import from_plain, to_plain
-from m2f_jax.rle import decode_rle
 from m2f_jax.visualization.color import class_colors
 
 from ..analysis.errors import Error

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from m2f_jax.datasets.dataset import CityscapesTruth
-from m2f_jax.rle import Encoding, encode_rle, sound_counts
+from m2f_jax.masks.rle import Encoding, encode_rle, sound_counts
 
 from ..analysis.tallies.instances import SHOWN
 from ..metrics.instances.cityscapes_ap import EVERYWHERE, VOID_IDS
