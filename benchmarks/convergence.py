@@ -34,7 +34,7 @@ from measuring.streets import base_recipe, find_streets, score
 from measuring.tables import Table, publish, say
 from measuring.timing import timed
 from peers import THEIRS, side
-from peers.batches import Scenes, Settings
+from peers.trainers.batches import Scenes, Settings
 from peers.weights import save_random_weights
 
 from m2f_jax.bounds import Between

@@ -33,7 +33,7 @@ from measuring.records import OURS, Comparison, Row
 from measuring.tables import Table, say
 from measuring.timing import timed
 from peers import OUR_POINTS, THEIRS, side
-from peers.batches import Settings, draw_batch
+from peers.trainers.batches import Settings, draw_batch
 from peers.weights import save_random_weights
 
 from m2f_jax.bounds import Between

@@ -6,7 +6,7 @@ from typing import Any
 
 from measuring.timing import timed
 from peers import OURS, side
-from peers.batches import Settings, draw_batch
+from peers.trainers.batches import Settings, draw_batch
 
 from gpu_rows.suite.job import Job, Measuring, describe_size, figure, median
 from gpu_rows.suite.kernel_times import kernel_times

@@ -8,7 +8,7 @@ import torch
 from inference import Options
 from measuring.images import draw_images
 from measuring.timing import timed
-from peers.transformers_network import Network
+from peers.networks.transformers import Network
 
 from gpu_rows.suite.job import Job, Measuring, describe_size, figure, time_call
 from m2f_jax.structures import Size

@@ -64,7 +64,7 @@ def test_deformable_attention_beside_a_kernel(monkeypatch):
 
 @pytest.mark.torch
 def test_deformable_attention_fails_if_it_differs(monkeypatch):
-    operator = importlib.import_module("peers.transformers_operator").Operator
+    operator = importlib.import_module("peers.operators.transformers").Operator
     right = operator.operator
     monkeypatch.setattr(
         operator,

@@ -58,7 +58,7 @@ def test_openvino_is_given_channels_first_and_returns_class_then_mask_logits(dty
     """With a network of one operation each, since that of transformers takes a minute to trace."""
     pytest.importorskip("openvino", reason="needs openvino: pip install 'm2f-jax[onnx]'")
     import torch
-    from peers import openvino_network
+    from peers.networks import openvino
 
     class Toy(torch.nn.Module):
         def forward(self, pixel_values):
@@ -68,9 +68,9 @@ def test_openvino_is_given_channels_first_and_returns_class_then_mask_logits(dty
             )
 
     models = SimpleNamespace(from_pretrained=lambda folder: Toy())  # noqa: ARG005
-    monkeypatch.setattr(openvino_network, "AutoModelForUniversalSegmentation", models)
+    monkeypatch.setattr(openvino, "AutoModelForUniversalSegmentation", models)
     options = inference.Options(size=(32, 64), device="cpu", threads=1, dtype=dtype)
-    peer = openvino_network.Network(Path("unread"), options)
+    peer = openvino.Network(Path("unread"), options)
     images = np.random.default_rng(0).normal(size=(1, 32, 64, 3)).astype(np.float32)
     classes, masks = peer.predictions(images)
     tolerance = {"float32": 1e-6, "bfloat16": 2**-7}[dtype]

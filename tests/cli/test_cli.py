@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from m2f_jax.cli import info, main
+from m2f_jax.cli import main
+from m2f_jax.cli.commands import info
 from m2f_jax.presets import PRESETS
 from tests.conftest import GOLDEN
 

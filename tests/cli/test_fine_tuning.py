@@ -10,7 +10,7 @@ import pytest
 
 import m2f_jax
 from m2f_jax.cli import main
-from m2f_jax.cli import train as command
+from m2f_jax.cli.commands import train as command
 from m2f_jax.cli.training.settings import Settings
 from m2f_jax.labels import numbered
 from m2f_jax.modeling.parameters import parameters

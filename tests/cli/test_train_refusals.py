@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from m2f_jax.cli import main
-from m2f_jax.cli import train as command
+from m2f_jax.cli.commands import train as command
 from m2f_jax.cli.training.data import findings
 from m2f_jax.cli.training.settings import Settings
 from m2f_jax.datasets.checking import Contents

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m2f_jax.cli import main, predict
+from m2f_jax.cli import main
+from m2f_jax.cli.commands import predict
 from m2f_jax.inference.prefetching import Pending
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
 from m2f_jax.labels import Label

@@ -10,8 +10,8 @@ from measuring.timing import Call
 from m2f_jax.config import ModelConfig
 from m2f_jax.pretrained import start_from
 from m2f_jax.training import TrainBatch, TrainConfig, TrainState, train_step
-from peers.batches import Scenes, Settings
 from peers.on_jax import OnJax
+from peers.trainers.batches import Scenes, Settings
 
 
 class Trainer(OnJax):

@@ -12,11 +12,11 @@ import torch
 from measuring.timing import Call
 
 from m2f_jax.training.losses.pairs import BLOCK
-from peers import transformers_trainer
-from peers.batches import MOST_OBJECTS, Settings
+from peers.trainers import transformers
+from peers.trainers.batches import MOST_OBJECTS, Settings
 
 
-class Trainer(transformers_trainer.Trainer):
+class Trainer(transformers.Trainer):
     """The model of transformers, whose losses are computed at the points that ours draws."""
 
     def __init__(self, folder: Path, settings: Settings):

@@ -10,8 +10,8 @@ from measuring.timing import Call
 from transformers import Mask2FormerForUniversalSegmentation
 
 from m2f_jax.config import ModelConfig
-from peers.batches import Scenes, Settings
 from peers.on_torch import OnTorch
+from peers.trainers.batches import Scenes, Settings
 from peers.weights import HUGGING_FACE
 
 MEAN = np.array([123.675, 116.28, 103.53], np.float32)  # of RGB values of 0 to 255

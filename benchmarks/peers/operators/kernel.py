@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from peers import transformers_operator
+from peers.operators import transformers
 
 
-class Operator(transformers_operator.Operator):
+class Operator(transformers.Operator):
     """An operator with other arguments."""
 
     def __init__(self, options: Any, inputs: Any):

@@ -1,0 +1,1 @@
+"""The sides of deformable_attention.py: the operator alone."""

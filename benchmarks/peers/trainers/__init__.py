@@ -1,0 +1,1 @@
+"""The sides of training.py and convergence.py: whole training steps."""
