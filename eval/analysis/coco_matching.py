@@ -4,14 +4,13 @@ Axes: P predictions, R objects, T overlaps.
 """
 
 import math
-from collections.abc import Sequence
-from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float64, Int64
 
 from ..metrics.instances.matching import Status
-from .overlaps import Overlaps
+from .overlaps import Overlaps, rank
 from .tallies.instances import InstanceTally
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)
@@ -60,45 +59,60 @@ def match(overlaps: Overlaps, ignored: Bool[np.ndarray, "R"]) -> np.ndarray:
     status = np.full((len(overlaps.scores), len(OVERLAPS)), Status.FALSE, np.int8)
     close = np.flatnonzero(overlaps.same_class & (overlaps.pair_iou >= OVERLAPS[0]))
     prediction, object_ = overlaps.pair_prediction[close], overlaps.pair_object[close]
-    # Images and classes share nothing, so only the scores within both decide the order.
-    keys = object_, ignored[object_], prediction, -overlaps.scores[prediction]
-    order = np.lexsort(keys)
-    rows = zip(
-        prediction[order].tolist(),
-        object_[order].tolist(),
-        overlaps.pair_iou[close][order].tolist(),
-        strict=True,
-    )
+    order = np.lexsort((object_, ignored[object_], prediction))  # ignored ones last
+    iou, object_ = overlaps.pair_iou[close][order], object_[order]
+    ones, first, numbers = np.unique(prediction[order], return_index=True, return_counts=True)
+    # Images and classes share nothing, so in all of them the best take theirs at once, then the
+    # next ones.
+    turns = rank((overlaps.image[ones], overlaps.classes[ones]), overlaps.scores[ones])
+    by_turn = np.argsort(turns, kind="stable")
     taken = np.zeros((len(ignored), len(OVERLAPS)), bool)
-    for one, candidates in groupby(rows, key=lambda row: row[0]):
-        status[one] = take([row[1:] for row in candidates], taken, ignored, overlaps.is_group)
+    for now in np.split(by_turn, np.cumsum(np.bincount(turns))[:-1]):
+        candidates = Candidates(object_, iou, first[now], numbers[now])
+        status[ones[now]] = take(candidates, taken, ignored, overlaps.is_group)
     return status
 
 
+class Candidates(NamedTuple):
+    """Objects that predictions may take; those of a prediction one after another."""
+
+    objects: Int64[np.ndarray, "N"]
+    iou: Float64[np.ndarray, "N"]
+    first: Int64[np.ndarray, "P"]
+    """Where those of a prediction begin, the ignored ones last."""
+    numbers: Int64[np.ndarray, "P"]
+
+
 def take(
-    candidates: Sequence[tuple[int, float]],
+    candidates: Candidates,
     taken: Bool[np.ndarray, "R T"],
     ignored: Bool[np.ndarray, "R"],
     is_group: Bool[np.ndarray, "R"],
 ) -> np.ndarray:
-    """Gives one prediction its object at each overlap, and returns its `Status` there, int8 [T].
+    """Gives predictions of different images or classes their objects at each overlap.
 
     Args:
-        candidates: objects and their overlaps, the ignored ones last.
+        candidates: theirs.
         taken: which objects are; changed here.
         ignored: which ones cost and bring nothing.
         is_group: which ones several predictions may take.
+
+    Returns:
+        A `Status` for each prediction and overlap, int8 [P, T].
     """
-    chosen = np.full(len(OVERLAPS), -1)
-    best = OVERLAPS.copy()
-    for object_, iou in candidates:
-        better = (iou >= best) & (is_group[object_] | ~taken[object_])
-        if ignored[object_]:
-            better &= (chosen < 0) | ignored[chosen]
-        chosen[better] = object_
-        best[better] = iou
-    matched = np.flatnonzero(chosen >= 0)
-    taken[chosen[matched], matched] = True
-    status = np.full(len(OVERLAPS), Status.FALSE, np.int8)
+    chosen = np.full((len(candidates.first), len(OVERLAPS)), -1)
+    best = np.tile(OVERLAPS, (len(chosen), 1))
+    for k in range(candidates.numbers.max(initial=0)):
+        having = np.flatnonzero(candidates.numbers > k)
+        places = candidates.first[having] + k
+        objects, iou = candidates.objects[places, None], candidates.iou[places, None]
+        earlier = chosen[having]
+        better = (iou >= best[having]) & (is_group[objects] | ~taken[objects[:, 0]])
+        better &= ~ignored[objects] | (earlier < 0) | ignored[earlier]
+        chosen[having] = np.where(better, objects, earlier)
+        best[having] = np.where(better, iou, best[having])
+    matched = np.nonzero(chosen >= 0)
+    taken[chosen[matched], matched[1]] = True
+    status = np.full(chosen.shape, Status.FALSE, np.int8)
     status[matched] = np.where(ignored[chosen[matched]], Status.IGNORED, Status.TRUE)
     return status

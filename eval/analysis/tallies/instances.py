@@ -139,25 +139,39 @@ def weighted_aps(
         rule: whose average precision.
     """
     aps = np.zeros((len(weights), status.shape[1]))
-    judged = status != Status.IGNORED
-    patterns, pattern_of = np.unique(judged, axis=1, return_inverse=True)
-    ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
-    tie_of = np.searchsorted(ends, np.arange(len(scores)))  # equal scores are one point
-    for pattern, column in enumerate(patterns.T):
-        # One more at the front, for no prediction at all.
-        counted = np.cumsum(weights * column, axis=1)
-        counted = np.concatenate([np.zeros((len(weights), 1), np.int64), counted], axis=1)
-        for t in np.flatnonzero(pattern_of.ravel() == pattern):
-            right = np.flatnonzero(status[:, t] == Status.TRUE)
-            found = np.cumsum(weights[:, right], axis=1)
-            if rule == "coco":
-                aps[:, t] = area_of_101_bars(found, counted[:, right + 1], objects)
-            else:
-                ties, first = np.unique(tie_of[right], return_index=True)
-                found = found[:, np.append(first[1:], len(right)) - 1] if len(right) else found
-                end, start = ends[ties] + 1, np.where(ties > 0, ends[ties - 1] + 1, 0)
-                aps[:, t] = area_of_trapezoids(found, counted[:, end], counted[:, start], objects)
+    ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]) + 1, len(scores))
+    tie_of = np.searchsorted(ends, np.arange(len(scores)), side="right")  # one point of the curve
+    rights = [np.flatnonzero(column == Status.TRUE) for column in status.T]
+    if rule == "coco":
+        places = [right + 1 for right in rights]
+    else:
+        ties = [np.unique(tie_of[right]) for right in rights]
+        places = [np.concatenate([ends[tie], np.append(0, ends)[tie]]) for tie in ties]
+    wanted = np.unique(np.concatenate([np.zeros(0, int), *places]))
+    sums = sums_before(weights, wanted)
+    for t, (right, place) in enumerate(zip(rights, places, strict=True)):
+        ignored = np.flatnonzero(status[:, t] == Status.IGNORED)
+        counted = sums[:, np.searchsorted(wanted, place)]
+        counted -= sums_before(weights[:, ignored], np.searchsorted(ignored, place))
+        found = np.cumsum(weights[:, right], axis=1)
+        if rule == "coco":
+            aps[:, t] = area_of_101_bars(found, counted, objects)
+        else:
+            found = found[:, np.flatnonzero(np.diff(tie_of[right], append=-1))]  # whole ties
+            aps[:, t] = area_of_trapezoids(found, *np.split(counted, 2, axis=1), objects)
     return np.where(objects[:, None] > 0, aps, np.nan)
+
+
+def sums_before(
+    weights: Int64[np.ndarray, "W S"], places: Int64[np.ndarray, "N"]
+) -> Int64[np.ndarray, "W N"]:
+    """Returns the sums of each row's numbers before some places."""
+    ends = np.unique(places[places > 0])
+    sums = np.zeros((len(weights), len(ends) + 1), np.int64)
+    if len(ends):
+        parts = np.add.reduceat(weights[:, : ends[-1]], np.append(0, ends[:-1]), axis=1)
+        np.cumsum(parts, axis=1, out=sums[:, 1:])
+    return sums[:, np.searchsorted(ends, places, side="right")]
 
 
 def area_of_101_bars(
