@@ -29,7 +29,8 @@ from measuring.tables import Table, publish, say, text_of
 from measuring.timing import timed
 
 from m2f_jax.bounds import POSITIVE
-from m2f_jax.config import ModelConfig
+from m2f_jax.config import ModelConfig, VideoMask2FormerConfig
+from m2f_jax.default_dtype import default_dtype
 from m2f_jax.modeling.parameters import abstract_model, fill, parameters, stored_dtype
 from m2f_jax.presets import preset
 
@@ -98,9 +99,14 @@ def time_of(call: Callable[[], Any], seconds: float) -> float:
 def measure(
     config: ModelConfig, size: tuple[int, int], batch: int, options: Options
 ) -> dict[str, Any]:
-    """Returns the forward pass of a batch: its time, and the memory that the compiler planned."""
+    """Returns the forward pass of a batch: its time, and the memory that the compiler planned.
+
+    For a model of videos, the images are the frames of one clip.
+    """
     graph, weights = random_model(config, str(options.dtype))
     images = jax.random.normal(jax.random.key(0), (batch, *size, 3))
+    if isinstance(config, VideoMask2FormerConfig):
+        images = images[None]
     program = Program.compile(forward_of(graph), weights, images)
     return {
         "size": "{} x {}".format(*size),
@@ -255,8 +261,7 @@ def main(arguments: Sequence[str] | None = None):
     with refusing("--preset: "):
         config = preset(options.preset).config
     if options.dtype is None:
-        on_cpu = jax.default_backend() == "cpu"
-        options = dataclasses.replace(options, dtype="float32" if on_cpu else "bfloat16")
+        options = dataclasses.replace(options, dtype=default_dtype())
     device = jax.devices()[0].device_kind
     notes = {
         "settings": {"preset": options.preset, "dtype": options.dtype, "device": device},

@@ -3,10 +3,16 @@
 import functools
 import importlib.util
 import json
+from dataclasses import fields
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import cost_curves
+import jax
 import pytest
 from measuring.programs import Program
+
+from m2f_jax.config import VideoMask2FormerConfig
 
 
 def test_cost_curves_are_recorded_with_what_they_were_measured_on(micro, tmp_path, monkeypatch):
@@ -30,6 +36,22 @@ def test_cost_curves_are_recorded_with_what_they_were_measured_on(micro, tmp_pat
         memory = [row["temporaries MiB"] for row in rows]
         assert memory == sorted(set(memory))
         assert all(row["ms"] > 0 for row in rows)
+
+
+def test_images_of_a_video_model_are_the_frames_of_a_clip(micro_config, monkeypatch):
+    parts = {field.name: getattr(micro_config, field.name) for field in fields(micro_config)}
+    config = VideoMask2FormerConfig(**parts)
+    shapes = []
+
+    def trace(function, *arguments):
+        shapes.append(jax.eval_shape(function, *arguments).mask_logits.shape)
+        return Program(SimpleNamespace(memory_analysis=MagicMock()), 0.0, 0.0)
+
+    monkeypatch.setattr(Program, "compile", trace)
+    monkeypatch.setattr(cost_curves, "time_of", lambda call, seconds: 0.0)  # noqa: ARG005
+    options = cost_curves.Options(dtype="float32")
+    assert cost_curves.measure(config, (32, 64), 3, options)["batch"] == 3
+    assert shapes == [(1, 5, 3, 8, 16)]
 
 
 @pytest.mark.parametrize(
