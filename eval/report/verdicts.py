@@ -111,8 +111,8 @@ def judge(scene: Scene) -> Verdicts:
 
 def areas_of(objects: Objects) -> Int64[np.ndarray, "N"]:
     """The pixels of each one."""
-    masks: Any = objects.masks
-    return np.array(coco_mask.area(masks) if len(masks) else [], np.int64)
+    # One by one, since pycocotools takes no list of more than 255.
+    return np.array([coco_mask.area(one) for one in objects.masks], np.int64)
 
 
 def shared(first: Objects, second: Objects) -> Int64[np.ndarray, "N M"]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from m2f_jax.cli import main
 from m2f_jax.inference.export.onnx import writing
-from m2f_jax.inference.export.onnx.running import OnnxSegmenter
+from m2f_jax.inference.export.onnx.running import OPEN, OnnxSegmenter
 from m2f_jax.inference.export.onnx.writing import export_onnx, write
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter
@@ -67,13 +67,16 @@ def test_semantic_only_models(micro, tmp_path):
 
 def test_the_network_alone(micro, segmenter, tmp_path):
     path = tmp_path / "network.onnx"
-    export_onnx(segmenter, path, (32, 64), network_only=True)
-    pixels = np.random.default_rng(0).normal(size=(1, 32, 64, 3)).astype(np.float32)
-    session = onnxruntime.InferenceSession(str(path))
-    found = session.run(["class_logits", "mask_logits"], {"pixel_values": pixels})
+    export_onnx(segmenter, path, (32, 64), network_only=True, batch=2)
+    pixels = np.random.default_rng(0).normal(size=(2, 32, 64, 3)).astype(np.float32)
     want: Predictions = micro(pixels)
-    np.testing.assert_allclose(found[0], want.class_logits, rtol=0, atol=2e-5)
-    np.testing.assert_allclose(found[1], want.mask_logits, rtol=0, atol=2e-4)
+    names = "class_logits", "mask_logits"
+    for runtime in RUNTIMES:
+        found = OPEN[runtime](path, "float32", names)({"pixel_values": pixels})
+        np.testing.assert_allclose(found[names[0]], want.class_logits, rtol=0, atol=2e-5)
+        np.testing.assert_allclose(found[names[1]], want.mask_logits, rtol=0, atol=2e-4)
+    with pytest.raises(ValueError, match=r"batch is 2; it is 1 or more, and other than 1 for the"):
+        export_onnx(segmenter, tmp_path / "x.onnx", SIZE, batch=2)
     with pytest.raises(ValueError, match=r"network\.onnx is the network alone \(--network-only\)"):
         OnnxSegmenter.load(path)
 
@@ -127,6 +130,7 @@ def test_the_command_line(files, tmp_path, capsys, segmenter):
     for more, message in (
         (["--platforms", "cpu"], "--platforms is for files other than .onnx"),
         (["--dtype", "bfloat16"], "--dtype is for files other than .onnx"),
+        (["--batch", "2"], "--batch is for the network alone; add --network-only"),
     ):
         assert main([*model, *more]) == 1
         assert message in capsys.readouterr().err

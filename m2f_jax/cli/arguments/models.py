@@ -60,6 +60,8 @@ class Export:
     """Of the computation and the weights; bfloat16 is for GPUs and TPUs. Not for .onnx."""
     network_only: bool = False
     """Of .onnx: the network alone, from normalised pixels to class and mask logits."""
+    batch: Annotated[int | None, Between(1, 4096), tyro.conf.arg(metavar="N")] = None
+    """With --network-only: images at a time, by default 1."""
     license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
     """Of .onnx: the licence of the weights for its metadata, such as cc-by-nc-4.0."""
     native: bool = False

@@ -10,6 +10,7 @@ from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.default_dtype import default_dtype
+from m2f_jax.inference.export.running import is_exported
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.pretrained import load
 
@@ -41,8 +42,13 @@ def open_engine(command: App) -> Engine:
     """Loads the model.
 
     Raises:
-        ValueError: it is one of videos, or can't be loaded.
+        ValueError: it is one of videos, was exported, or can't be loaded.
     """
+    if command.model.endswith(".onnx") or is_exported(command.model):
+        raise ValueError(
+            f"{command.model} was exported for images of one size and one task, and a page has "
+            "any; give m2f app what it was exported from, or run it with m2f predict"
+        )
     dtype = command.dtype or default_dtype()
     opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
     if isinstance(opened.config, VideoMask2FormerConfig):

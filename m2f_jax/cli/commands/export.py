@@ -37,6 +37,7 @@ def run(command: Export) -> int:
             size,
             command.task,
             network_only=command.network_only,
+            batch=1 if command.batch is None else command.batch,
             license=command.license,
             overwrite=command.overwrite,
         )
@@ -73,11 +74,17 @@ def platforms_of(command: Export, *, as_onnx: bool) -> list[str]:
     Raises:
         ValueError: the message names the option.
     """
-    of_onnx = {"--network-only": command.network_only, "--license": command.license is not None}
+    of_onnx = {
+        "--network-only": command.network_only,
+        "--batch": command.batch is not None,
+        "--license": command.license is not None,
+    }
     of_m2f = {"--platforms": command.platforms is not None, "--dtype": command.dtype != "float32"}
     for option, given in (of_m2f if as_onnx else of_onnx).items():
         if given:
             other = "that end with .onnx" if not as_onnx else "other than .onnx"
             raise ValueError(f"{option} is for files {other}, not {command.file}; leave it out")
+    if command.batch is not None and not command.network_only:
+        raise ValueError("--batch is for the network alone; add --network-only, or leave it out")
     names = "cuda,tpu,cpu" if command.platforms is None else command.platforms
     return [name.strip() for name in names.split(",") if name.strip()]

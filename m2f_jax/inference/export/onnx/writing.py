@@ -2,8 +2,8 @@
 
 Its input is `image`, uint8 [H, W, 3], and for instances `threshold`, the least score; its outputs
 are those of a `.m2f` file by the same names. With `network_only`, its input is `pixel_values`,
-float32 [1, H, W, 3], normalised RGB, and its outputs are `class_logits` [1, Q, K + 1] and
-`mask_logits` [1, Q, h, w].
+float32 [B, H, W, 3], normalised RGB, and its outputs are `class_logits` [B, Q, K + 1] and
+`mask_logits` [B, Q, h, w].
 """
 
 import dataclasses
@@ -44,6 +44,7 @@ def export_onnx(
     task: Task | None = None,
     *,
     network_only: bool = False,
+    batch: int = 1,
     top_k: int = 100,
     license: str | None = None,
     overwrite: bool = False,
@@ -59,6 +60,7 @@ def export_onnx(
         size: height and width of the images, or with `network_only` of the network's input.
         task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
         network_only: write the network without what comes before and after.
+        batch: images at a time, of the network alone.
         top_k: at most so many instances.
         license: of the weights, by the hub's name, such as "cc-by-nc-4.0"; for the metadata.
         overwrite: replace a file that is there already.
@@ -68,8 +70,8 @@ def export_onnx(
 
     Raises:
         FileExistsError: the file is there already, or FILE.data is.
-        ValueError: a size or the task is impossible, the segmenter isn't in float32, or a part of
-            the model uses a primitive that has no ONNX form here.
+        ValueError: a size, the batch or the task is impossible, the segmenter isn't in float32, or
+            a part of the model uses a primitive that has no ONNX form here.
     """
     task = task or segmenter.config.task
     check((Path(path), data_file(path)), size, task, ["cpu"], overwrite=overwrite)
@@ -80,10 +82,14 @@ def export_onnx(
         )
     if network_only and min(size) < MIN_SIDE:
         raise ValueError(f"size is {size[0]} x {size[1]}; a network's input has {MIN_SIDE} or more")
+    if batch < 1 or (batch > 1 and not network_only):
+        raise ValueError(
+            f"batch is {batch}; it is 1 or more, and other than 1 for the network alone"
+        )
     processor = segmenter.processor
     if network_only:
         arrays, program = network_alone(segmenter)
-        inputs = {"pixel_values": jax.ShapeDtypeStruct((1, *size, 3), np.float32)}
+        inputs = {"pixel_values": jax.ShapeDtypeStruct((batch, *size, 3), np.float32)}
     else:
         arrays, program = whole_path(segmenter, size, task, top_k, with_grid_samples)
         inputs = {"image": jax.ShapeDtypeStruct((*size, 3), np.uint8)}
