@@ -34,6 +34,7 @@ from m2f_jax.labels import Label
 from .analysis.analysis import Analysis, analyze
 from .analysis.finished import RESULTS, write_analysis
 from .instances_on_device import count_instances, region_input
+from .metrics.coco.lvis_ap import LvisMaskAP
 from .metrics.coco.tool import Tool
 from .metrics.instances.region_tables import Regions
 from .metrics.metric import Metric
@@ -268,7 +269,7 @@ def export_folder(export: Path, dataset: Dataset | YtvisDataset, task: Task) -> 
         )
     if task == "panoptic" and isinstance(dataset, CityscapesDataset):
         return export / f"cityscapes_panoptic_{dataset.split}"  # as the official script has it
-    if task == "panoptic" or (task == "instance" and dataset.rules in ("coco", "youtubevis")):
+    if task == "panoptic" or (task == "instance" and dataset.rules != "cityscapes"):
         return export / "predictions"
     return export
 
@@ -283,7 +284,7 @@ def finish_export(folder: Path, evaluation: Evaluation, count: int):
     file, names = folder.with_name(f"{folder.name}.json"), [x.name for x in dataset.images[:count]]
     if evaluation.task == "panoptic":
         finish_panoptic(file, folder, names, dataset.categories)
-    elif evaluation.task == "instance" and dataset.rules in ("coco", "youtubevis"):
+    elif evaluation.task == "instance" and dataset.rules != "cityscapes":
         finish_results(file, folder, names)
 
 
@@ -394,6 +395,8 @@ def measure_all(
     options: dict[str, Any] = {"threshold": FOR_EVALUATION}
     if on_device:
         options["reduce"] = count_instances
+    if evaluation.task == "instance" and evaluation.dataset.rules == "lvis":
+        options["top_k"] = LvisMaskAP.limit
     outcomes = run_pipeline(segmenter, evaluation.task, indices, read, finish, **options)
     for index, outcome in outcomes:
         yield index, outcome if isinstance(outcome, Exception) else None

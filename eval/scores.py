@@ -3,7 +3,7 @@
 import functools
 from typing import Any
 
-from .metrics.coco.mask_ap import CocoMaskAPResult
+from .metrics.coco.mask_ap import MaskAPResult
 from .metrics.instances.report_data import InstanceAPResult
 from .metrics.panoptic.panoptic_quality import PanopticQualityResult
 from .metrics.semantic.scores import SemanticIoUResult
@@ -23,7 +23,7 @@ def _(result: InstanceAPResult) -> dict[str, float]:
 
 
 @headline_scores.register
-def _(result: CocoMaskAPResult) -> dict[str, float]:
+def _(result: MaskAPResult) -> dict[str, float]:
     return {"AP": 100 * result.ap, "AP50": 100 * result.ap50, "AP75": 100 * result.ap75}
 
 

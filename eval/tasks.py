@@ -35,6 +35,7 @@ from m2f_jax.masks.rle import encode_rle
 from .instances_on_device import CountedInstances
 from .metrics.cityscapes_ids import panoptic_ground_truth
 from .metrics.coco.annotations import CocoAnnotations
+from .metrics.coco.lvis_ap import LvisAnnotations, LvisMaskAP
 from .metrics.coco.mask_ap import CocoMaskAP
 from .metrics.coco.tool import Tool
 from .metrics.coco.track_ap import TrackAP
@@ -55,7 +56,7 @@ class SemanticTruth(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class InstanceEvaluation:
-    """Cityscapes' instance AP or COCO's mask AP.
+    """Cityscapes' instance AP, or COCO's or LVIS's mask AP.
 
     Of a panoptic model, the best 100 instances are taken first, then the things among them.
 
@@ -74,7 +75,7 @@ class InstanceEvaluation:
 
     def truth(self, index: int) -> Regions | None:
         """Returns an image's regions; None for COCO's rules, where all objects are in memory."""
-        if self.dataset.rules == "coco":
+        if self.dataset.rules != "cityscapes":
             return None
         truth = self.dataset.ground_truth(index, self.task)
         assert isinstance(truth, CityscapesTruth)
@@ -131,13 +132,18 @@ class InstanceEvaluation:
         if self.dataset.rules == "cityscapes":
             return CityscapesInstanceAP()
         # Images without detections don't count, since a part of the data may be evaluated.
-        return CocoMaskAP(coco_annotations(self.dataset), self.tool, images="added")
+        return self.mask_ap(coco_annotations(self.dataset), self.tool, images="added")
 
     def load(self, path: Path) -> CityscapesInstanceAP | CocoMaskAP:
         """Reads a metric that was saved."""
         if self.dataset.rules == "cityscapes":
             return CityscapesInstanceAP.load(path)
-        return CocoMaskAP.load(path, coco_annotations(self.dataset), self.tool)
+        return self.mask_ap.load(path, coco_annotations(self.dataset), self.tool)
+
+    @property
+    def mask_ap(self) -> type[CocoMaskAP]:
+        """The metric, if it isn't Cityscapes'."""
+        return LvisMaskAP if self.dataset.rules == "lvis" else CocoMaskAP
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,7 +393,8 @@ def read_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:
     if isinstance(dataset, YtvisDataset):
         return CocoAnnotations.of_videos(dataset.file)
     if isinstance(dataset, CocoDataset) and not dataset.panoptic:
-        return CocoAnnotations.of(dataset.file)
+        kind = LvisAnnotations if dataset.rules == "lvis" else CocoAnnotations
+        return kind.of(dataset.file)
     images, objects = [], []
     for index, image in enumerate(dataset.images):
         truth: GroundTruth = dataset.ground_truth(index, "instance")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from ..metrics.coco.mask_ap import CocoMaskAP, CocoMaskAPResult
+from ..metrics.coco.mask_ap import CocoMaskAP, MaskAPResult
 from ..metrics.coco.track_ap import TrackAP
 from ..metrics.instances.cityscapes_ap import CityscapesInstanceAP
 from ..metrics.instances.report_data import InstanceAPResult, SizeAP
@@ -105,7 +105,7 @@ def _(metric: CityscapesInstanceAP, result: InstanceAPResult) -> Analysis:
 
 
 @analyze.register
-def _(metric: CocoMaskAP, result: CocoMaskAPResult, *, boundary: bool = False) -> Analysis:
+def _(metric: CocoMaskAP, result: MaskAPResult, *, boundary: bool = False) -> Analysis:
     del result
     overlaps = coco_overlaps(metric)
     tally = coco_tally(overlaps)

@@ -10,12 +10,11 @@ import pycocotools.mask as coco_mask
 from m2f_jax.masks.tracks import track_overlaps
 
 from ..metrics.coco.boundary import boundary_rle
+from ..metrics.coco.lvis_ap import LvisMaskAP
 from ..metrics.coco.mask_ap import CocoMaskAP
 from ..metrics.coco.tool import Detections, parted
 from ..metrics.coco.track_ap import TrackAP
 from .overlaps import Overlaps, rank
-
-MOST = 100  # predictions of an image and class that count
 
 Shape = Literal["mask", "box", "boundary"]
 
@@ -23,7 +22,7 @@ NONE = Detections(np.zeros(0, np.int64), np.zeros(0), [])
 
 
 def coco_overlaps(metric: CocoMaskAP, shape: Shape = "mask") -> Overlaps:
-    """Compares the best hundred predictions of each image and class with all objects of the image.
+    """Compares the predictions of each image and class that count with all objects of the image.
 
     Args:
         metric: the predictions and the ground truth.
@@ -46,8 +45,13 @@ def coco_overlaps(metric: CocoMaskAP, shape: Shape = "mask") -> Overlaps:
     columns: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
     num_predictions = num_objects = 0
     for i, image in enumerate(images):
-        found, truth = best(metric.detections.get(image, NONE)), objects[i]
-        compare = functools.partial(compared, size=annotations.sizes[image], shape=shape)
+        found, truth = best(metric.detections.get(image, NONE), metric.limit), objects[i]
+        compare = functools.partial(
+            compared,
+            size=annotations.sizes[image],
+            shape=shape,
+            free=isinstance(metric, LvisMaskAP),
+        )
         if isinstance(metric, TrackAP):
             compare = functools.partial(compared_tracks, size=annotations.sizes[image])
         iou, areas = compare(found, truth)
@@ -92,9 +96,9 @@ COLUMNS = {
 }
 
 
-def best(found: Detections) -> Detections:
-    """The best hundred predictions of each class, in the order in which they came."""
-    kept = np.flatnonzero(rank((found.category_ids,), found.scores) < MOST)
+def best(found: Detections, most: int) -> Detections:
+    """The best so many predictions of each class, in the order in which they came."""
+    kept = np.flatnonzero(rank((found.category_ids,), found.scores) < most)
     counts = [found.counts[k] for k in kept]
     return Detections(found.category_ids[kept], found.scores[kept], counts)
 
@@ -104,8 +108,12 @@ def compared(
     truth: Sequence[dict[str, Any]],
     size: tuple[int, ...],
     shape: Shape,
+    free: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Overlaps of an image's predictions with its objects, and the predictions' areas."""
+    """Overlaps of an image's predictions with its objects, and the predictions' areas.
+
+    With `free`, groups are LVIS's, which have no boundary, since any prediction may lie on them.
+    """
     masks: Any = [{"size": list(size), "counts": counts} for counts in found.counts]
     others: Any = [one["segmentation"] for one in truth]
     # One by one, since pycocotools takes no list of more than 255.
@@ -119,7 +127,9 @@ def compared(
     if shape == "boundary":
         rims: Any = [boundary_rle(one) for one in masks]
         true_rims: Any = [boundary_rle(one) for one in others]
-        iou = np.minimum(iou, np.array(coco_mask.iou(rims, true_rims, crowds)))
+        rim_iou = np.array(coco_mask.iou(rims, true_rims, crowds))
+        bounded = ~np.array(crowds, bool) | (not free)
+        iou = np.where(bounded, np.minimum(iou, rim_iou), iou)
     return iou.reshape(len(masks), len(others)), areas
 
 

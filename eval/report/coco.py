@@ -1,4 +1,4 @@
-"""What a report says of COCO's mask AP."""
+"""What a report says of mask AP, by the rules of COCO, YouTubeVIS or LVIS."""
 
 import math
 
@@ -7,7 +7,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from ..analysis.analysis import Analysis
-from ..metrics.coco.mask_ap import CocoMaskAPResult
+from ..metrics.coco.mask_ap import MaskAPResult
 from .charts import Line, grid, key, precision_chart
 from .instances import instance_sections
 from .page import percent, section, table
@@ -15,55 +15,38 @@ from .page import percent, section, table
 MOST_PANELS = 24  # classes with a chart of their own
 RECALLS = np.linspace(0, 1, 101)
 
-# COCO's numbers: the overlap, area and number of detections of each, in the official tool's words.
-NUMBERS = {
-    "AP": ("0.50:0.95", "all", "100"),
-    "AP50": ("0.50", "all", "100"),
-    "AP75": ("0.75", "all", "100"),
-    "APs": ("0.50:0.95", "small", "100"),
-    "APm": ("0.50:0.95", "medium", "100"),
-    "APl": ("0.50:0.95", "large", "100"),
-    "AR1": ("0.50:0.95", "all", "1"),
-    "AR10": ("0.50:0.95", "all", "10"),
-    "AR100": ("0.50:0.95", "all", "100"),
-    "ARs": ("0.50:0.95", "small", "100"),
-    "ARm": ("0.50:0.95", "medium", "100"),
-    "ARl": ("0.50:0.95", "large", "100"),
-}
 
-
-def coco_headline(result: CocoMaskAPResult) -> dict[str, float]:
+def coco_headline(result: MaskAPResult) -> dict[str, float]:
     """The numbers at the top of the page, as fractions."""
     return {"AP": result.ap, "AP50": result.ap50, "AP75": result.ap75}
 
 
-def coco_sections(result: CocoMaskAPResult, analysis: Analysis) -> list[Markup]:
+def coco_sections(result: MaskAPResult, analysis: Analysis) -> list[Markup]:
     """The parts of the page."""
     return instance_sections(analysis, [numbers(result), curves(result, class_aps(result))])
 
 
-def class_aps(result: CocoMaskAPResult) -> Float[np.ndarray, "K T"]:
+def class_aps(result: MaskAPResult) -> Float[np.ndarray, "K T"]:
     """Returns the AP of each class at each overlap; NaN where there is no object."""
     return result.precision.mean(axis=1).T
 
 
-def numbers(result: CocoMaskAPResult) -> Markup:
-    """The table of COCO's twelve numbers."""
+def numbers(result: MaskAPResult) -> Markup:
+    """The table of the official numbers."""
     rows = [
-        [name, *meaning, percent(getattr(result, name.lower()))]
-        for name, meaning in NUMBERS.items()
+        [name, *meaning, percent(result.numbers[name])] for name, meaning in result.meanings.items()
     ]
     return section(
-        "COCO's numbers",
+        f"{result.rules}'s numbers",
         "Average precision (AP) and average recall (AR) in percent, as the official tool prints "
         f"them; computed by {result.tool}. Small objects have an area of at most {result.small} x "
         f"{result.small} pixels, large ones of at least {result.large} x {result.large}; "
-        f"detections are the most that count in {result.unit}, of each class.",
-        table(["number", "overlap", "area", "detections", "%"], rows),
+        f"detections are the most that count in {result.unit}.",
+        table(["number", "overlap", "objects", "detections", "%"], rows),
     )
 
 
-def curves(result: CocoMaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
+def curves(result: MaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
     """Charts of precision and recall, over all classes and of each."""
     present = np.flatnonzero(~np.isnan(aps[:, 0]))
     names = list(result.per_category)

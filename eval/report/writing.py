@@ -7,6 +7,7 @@ from typing import Any
 from m2f_jax.files import replacing
 
 from ..analysis.analysis import Analysis
+from ..metrics.coco.lvis_ap import LvisMaskAPResult
 from ..metrics.coco.mask_ap import CocoMaskAPResult
 from ..metrics.coco.track_ap import TrackAPResult
 from ..metrics.instances.report_data import InstanceAPResult
@@ -25,6 +26,7 @@ from .semantic import semantic_headline, semantic_sections
 CONTENTS: dict[type, tuple[Callable[[Any], dict[str, float]], Callable[[Any, Analysis], list]]] = {
     InstanceAPResult: (cityscapes_headline, cityscapes_sections),
     CocoMaskAPResult: (coco_headline, coco_sections),
+    LvisMaskAPResult: (coco_headline, coco_sections),
     TrackAPResult: (coco_headline, coco_sections),
     PanopticQualityResult: (panoptic_headline, panoptic_sections),
     SemanticIoUResult: (semantic_headline, semantic_sections),

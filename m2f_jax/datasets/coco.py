@@ -68,9 +68,9 @@ class CocoDataset:
     classes: Mapping[int, int | None]
 
     @property
-    def rules(self) -> Literal["coco"]:
-        """COCO's metrics."""
-        return "coco"
+    def rules(self) -> Literal["coco", "lvis"]:
+        """COCO's metrics; for instances of LVIS's files, LVIS's."""
+        return "coco" if self.file.lvis is None else "lvis"
 
     @property
     def title(self) -> str:

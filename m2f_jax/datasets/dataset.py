@@ -101,7 +101,8 @@ class Dataset(TrainingSet, Protocol):
         categories: all classes of the ground truth, with the ids that predictions have in files.
             A model's classes are matched with them by name.
         rules: whose metrics are used: "cityscapes" (instance AP, PQ and mIoU with iIoU), "coco"
-            (mask AP, PQ and mIoU) or "youtubevis" (track AP).
+            (mask AP, PQ and mIoU), "lvis" (mask AP by its rules; else COCO's) or "youtubevis"
+            (track AP).
         images: the image of every example.
     """
 
@@ -112,7 +113,7 @@ class Dataset(TrainingSet, Protocol):
     def categories(self) -> tuple[Label, ...]: ...
 
     @property
-    def rules(self) -> Literal["cityscapes", "coco", "youtubevis"]: ...
+    def rules(self) -> Literal["cityscapes", "coco", "lvis", "youtubevis"]: ...
 
     @property
     def images(self) -> Sequence[Any]: ...

@@ -56,13 +56,7 @@ class CocoAnnotations:
             FileNotFoundError: there is no such file.
             ValueError: as `read_coco_file`, or it is a panoptic file.
         """
-        path = None
-        if isinstance(source, CocoFile):
-            file, path = source, source.where
-        elif isinstance(source, Mapping):
-            file = check_coco(source, "the annotations", invalid)
-        else:
-            file, path = read_coco_file(source, invalid), os.fspath(source)
+        file, path = opened(source, invalid)
         if file.panoptic is not None:
             raise ValueError(f"{file.where} is a panoptic file; mask AP needs one of objects")
         sizes = dict(sorted((image.id, image.size) for image in file.images))
@@ -138,6 +132,17 @@ class CocoAnnotations:
             )
         digest = digest_of(sizes, names, objects)
         return cls(sizes=sizes, names=names, objects=objects, path=path, digest=digest)
+
+
+def opened(
+    source: str | os.PathLike | Mapping[str, Any] | CocoFile, invalid: Invalid
+) -> tuple[CocoFile, str | None]:
+    """An annotation file and its path, if it has one; see `CocoAnnotations.of`."""
+    if isinstance(source, CocoFile):
+        return source, source.where
+    if isinstance(source, Mapping):
+        return check_coco(source, "the annotations", invalid), None
+    return read_coco_file(source, invalid), os.fspath(source)
 
 
 def run_lengths_of(outline: Outline, size: Size) -> Any:

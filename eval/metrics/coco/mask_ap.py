@@ -35,6 +35,7 @@ from .tool import (
 )
 
 Result = TypeVar("Result", bound="CocoMaskAPResult")
+Meaning = tuple[str, str, str]
 Metric = TypeVar("Metric", bound="CocoMaskAP")
 
 
@@ -47,11 +48,14 @@ class CategoryAP:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CocoMaskAPResult:
-    """COCO's twelve numbers, as fractions; NaN without objects, where the official tool prints -1.
+class MaskAPResult:
+    """The numbers of mask AP by any rules, as fractions; NaN without objects.
 
     Attributes:
-        unit: what is evaluated by itself.
+        rules: whose.
+        meanings: by the names of the official tool, and in its words: the overlap, the objects and
+            the number of detections of each.
+        unit: what that number of detections is of.
         small: side in pixels of a square as large as the largest small objects.
         large: of one as large as the smallest large objects.
         ap: mean over ten overlaps, 0.5 to 0.95, of the average precision.
@@ -60,18 +64,14 @@ class CocoMaskAPResult:
         aps: as `ap`, for small objects.
         apm: for medium ones.
         apl: for large ones.
-        ar1: mean recall with one detection per image and category.
-        ar10: with ten.
-        ar100: with a hundred.
-        ars: as `ar100`, for small objects.
-        arm: for medium ones.
-        arl: for large ones.
         per_category: by name.
         precision: the curves behind `ap`, at the recalls 0, 0.01, ..., 1.
         tool: what computed them, such as "hotcoco 1.3.0".
     """
 
-    unit: ClassVar[str] = "an image"
+    rules: ClassVar[str]
+    meanings: ClassVar[Mapping[str, Meaning]]
+    unit: ClassVar[str] = "an image, of each class"
     small: ClassVar[int] = 32
     large: ClassVar[int] = 96
     ap: float
@@ -80,15 +80,61 @@ class CocoMaskAPResult:
     aps: float
     apm: float
     apl: float
+    per_category: dict[str, CategoryAP]
+    precision: Float[np.ndarray, "T R K"]
+    tool: str
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers by their usual names."""
+        return {name: getattr(self, name.lower().replace("@", "")) for name in self.meanings}
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers by their usual names, without the curves; None stands for NaN."""
+
+        def plain(numbers: Mapping[str, float]) -> dict[str, float | None]:
+            return {name: None if math.isnan(x) else x for name, x in numbers.items()}
+
+        per_category = {
+            name: plain({"AP": x.ap, "AP50": x.ap50}) for name, x in self.per_category.items()
+        }
+        return {**plain(self.numbers), "per_category": per_category, "tool": self.tool}
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CocoMaskAPResult(MaskAPResult):
+    """COCO's twelve numbers; where the official tool prints -1, they are NaN.
+
+    Attributes:
+        ar1: mean recall with one detection per image and category.
+        ar10: with ten.
+        ar100: with a hundred.
+        ars: as `ar100`, for small objects.
+        arm: for medium ones.
+        arl: for large ones.
+    """
+
+    rules: ClassVar[str] = "COCO"
+    meanings: ClassVar[Mapping[str, Meaning]] = {
+        "AP": ("0.50:0.95", "all", "100"),
+        "AP50": ("0.50", "all", "100"),
+        "AP75": ("0.75", "all", "100"),
+        "APs": ("0.50:0.95", "small", "100"),
+        "APm": ("0.50:0.95", "medium", "100"),
+        "APl": ("0.50:0.95", "large", "100"),
+        "AR1": ("0.50:0.95", "all", "1"),
+        "AR10": ("0.50:0.95", "all", "10"),
+        "AR100": ("0.50:0.95", "all", "100"),
+        "ARs": ("0.50:0.95", "small", "100"),
+        "ARm": ("0.50:0.95", "medium", "100"),
+        "ARl": ("0.50:0.95", "large", "100"),
+    }
     ar1: float
     ar10: float
     ar100: float
     ars: float
     arm: float
     arl: float
-    per_category: dict[str, CategoryAP]
-    precision: Float[np.ndarray, "T R K"]
-    tool: str
 
     @classmethod
     def of(
@@ -99,43 +145,38 @@ class CocoMaskAPResult:
         tool: str,
     ) -> Result:
         """The means that the official tool prints, of the arrays that it computes."""
-        curves = precision[..., 0, 2]
-        ap, aps, apm, apl = (_mean(precision[..., area, 2]) for area in range(4))
-        ar100, ars, arm, arl = (_mean(recall[..., area, 2]) for area in range(4))
-        per_category = {
-            name: CategoryAP(ap=_mean(curves[..., k]), ap50=_mean(curves[0, :, k]))
-            for k, name in enumerate(names)
-        }
+        ar100, ars, arm, arl = (mean_of(recall[..., area, 2]) for area in range(4))
         return cls(
-            ap=ap,
-            ap50=_mean(curves[0]),
-            ap75=_mean(curves[5]),
-            aps=aps,
-            apm=apm,
-            apl=apl,
-            ar1=_mean(recall[..., 0, 0]),
-            ar10=_mean(recall[..., 0, 1]),
+            **precision_means(names, precision[..., 2]),
+            ar1=mean_of(recall[..., 0, 0]),
+            ar10=mean_of(recall[..., 0, 1]),
             ar100=ar100,
             ars=ars,
             arm=arm,
             arl=arl,
-            per_category=per_category,
-            precision=np.where(curves > -1, curves, np.nan),
             tool=tool,
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """The numbers by their usual names, without the curves; None stands for NaN."""
 
-        def named(numbers: Mapping[str, float]) -> dict[str, float | None]:
-            return {
-                name[:2].upper() + name[2:]: None if math.isnan(number) else number
-                for name, number in numbers.items()
-            }
-
-        numbers = {key: value for key, value in vars(self).items() if isinstance(value, float)}
-        per_category = {name: named(vars(ap)) for name, ap in self.per_category.items()}
-        return {**named(numbers), "per_category": per_category, "tool": self.tool}
+def precision_means(
+    names: Sequence[str], precision: Float[np.ndarray, "T R K areas=4"]
+) -> dict[str, Any]:
+    """The fields of a `MaskAPResult` that come from precision."""
+    curves = precision[..., 0]
+    ap, aps, apm, apl = (mean_of(precision[..., area]) for area in range(4))
+    return {
+        "ap": ap,
+        "ap50": mean_of(curves[0]),
+        "ap75": mean_of(curves[5]),
+        "aps": aps,
+        "apm": apm,
+        "apl": apl,
+        "per_category": {
+            name: CategoryAP(ap=mean_of(curves[..., k]), ap50=mean_of(curves[0, :, k]))
+            for k, name in enumerate(names)
+        },
+        "precision": np.where(curves > -1, curves, np.nan),
+    }
 
 
 class CocoMaskAP:
@@ -144,6 +185,8 @@ class CocoMaskAP:
     kind: ClassVar[str] = "image"
     format: ClassVar[str] = "CocoMaskAP 1"
     """What a file holds, and the version of its layout."""
+    limit: ClassVar[int] = 100
+    """So many detections of an image and category count."""
     result_type: ClassVar[type[CocoMaskAPResult]] = CocoMaskAPResult
 
     def __init__(
@@ -280,19 +323,25 @@ class CocoMaskAP:
             raise ValueError(f"both metrics have the {self.kind}s {doubled[:5]}")
         self._detections |= other._detections
 
-    def result(self, progress: Callable[[int], None] = lambda _: None) -> CocoMaskAPResult:
+    def result(self, progress: Callable[[int], None] = lambda _: None) -> MaskAPResult:
         """The numbers for all detections so far.
 
         Args:
             progress: called with the number of images that are done since the last call.
         """
-        precision, recall = self._curves(self.evaluated, progress)
+        return self._result_of(*self._curves(self.evaluated, progress))
+
+    def _result_of(
+        self,
+        precision: Float[np.ndarray, "T R K areas=4 limits=3"],
+        recall: Float[np.ndarray, "T K areas=4 limits=3"],
+    ) -> MaskAPResult:
         names = list(self.annotations.names.values())
         return self.result_type.of(names, precision, recall, tool_with_version(self.tool))
 
     def _curves(self, evaluated: Container[ImageId], progress: Callable[[int], None]) -> Curves:
         return precision_and_recall(
-            self.tool, self.annotations, self._detections, evaluated, progress
+            self.tool, self.annotations, self._detections, evaluated, self.limit, progress
         )
 
     def save(self, path: str | os.PathLike):
@@ -366,7 +415,7 @@ def check_masks(masks: np.ndarray, size: tuple[int, ...]):
         )
 
 
-def _mean(values: Float[np.ndarray, "..."]) -> float:
+def mean_of(values: Float[np.ndarray, "..."]) -> float:
     """The mean of what isn't -1, the official tool's sign for no objects."""
     valid = values[values > -1]
     return float(np.mean(valid)) if valid.size else math.nan

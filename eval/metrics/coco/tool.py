@@ -51,6 +51,8 @@ Curves = tuple[
 ]
 """Precision and recall, the arrays behind COCO's numbers; -1 where there are no objects."""
 
+LIMITS = (1, 10)  # of detections of a category, besides the one that is asked for
+
 Measured = tuple[Any, float]
 """A detection's segmentation as the tool takes it, and its area."""
 
@@ -70,6 +72,7 @@ def precision_and_recall(
     annotations: CocoAnnotations,
     detections: Mapping[ImageId, Detections],
     evaluated: Container[ImageId],
+    limit: int,
     progress: Callable[[int], None],
 ) -> Curves:
     """Precision and recall of masks in images.
@@ -79,11 +82,12 @@ def precision_and_recall(
         annotations: the ground truth.
         detections: by image.
         evaluated: the images to evaluate.
+        limit: so many detections of an image and category count.
         progress: called with the number of images that are done since the last call.
     """
     if tool == "hotcoco":
         with without_collection():
-            return streamed(annotations, detections, evaluated, progress)
+            return streamed(annotations, detections, evaluated, limit, progress)
 
     def measured(counts: bytes, size: Sequence[int]) -> Measured:
         mask: Any = {"size": list(size), "counts": counts}
@@ -91,9 +95,10 @@ def precision_and_recall(
 
     truth, found = numbered(annotations, detections, evaluated, measured)
     if tool == "pycocotools":
-        return curves(COCO, functools.partial(CountedEvaluator, progress, "segm"), truth, found)
+        counted = functools.partial(CountedEvaluator, progress, "segm")
+        return curves(COCO, counted, truth, found, limit)
     coco, evaluator = classes_of(tool)
-    result = curves(coco, functools.partial(evaluator, iouType="segm"), truth, found)
+    result = curves(coco, functools.partial(evaluator, iouType="segm"), truth, found, limit)
     progress(len(truth["images"]))
     return result
 
@@ -102,6 +107,7 @@ def track_precision_and_recall(
     annotations: CocoAnnotations,
     detections: Mapping[ImageId, Detections],
     evaluated: Container[ImageId],
+    limit: int,
     progress: Callable[[int], None],
 ) -> Curves:
     """The same of tracks in videos, by YouTubeVIS's rules; arguments as there."""
@@ -111,27 +117,31 @@ def track_precision_and_recall(
         return masks, mean_area([float(coco_mask.area(x)) for x in masks if x is not None])
 
     truth, found = numbered(annotations, detections, evaluated, measured)
-    return curves(COCO, functools.partial(TrackEvaluator, progress), truth, found)
+    return curves(COCO, functools.partial(TrackEvaluator, progress), truth, found, limit)
 
 
 def streamed(
     annotations: CocoAnnotations,
     detections: Mapping[ImageId, Detections],
     evaluated: Container[ImageId],
+    limit: int,
     progress: Callable[[int], None],
 ) -> Curves:
     """What hotcoco computes; arguments as `precision_and_recall`.
 
     Images, in the order of their ids, and categories are numbered as `numbered` has them.
     """
-    evaluator_of = load("hotcoco", "hotcoco").StreamingEval
+    hotcoco = load("hotcoco", "hotcoco")
+    params = hotcoco.Params("segm")
+    params.max_dets = [*LIMITS, limit]
     categories = category_numbers(annotations)
     objects: dict[ImageId, list[dict[str, Any]]] = {image: [] for image in annotations.sizes}
     for number, entry in enumerate(annotations.objects, 1):
         objects[entry["image_id"]].append(
             entry | {"id": number, "category_id": categories[entry["category_id"]]}
         )
-    evaluator = evaluator_of([{"id": k, "name": str(k)} for k in categories.values()], "segm")
+    named = [{"id": k, "name": str(k)} for k in categories.values()]
+    evaluator = hotcoco.StreamingEval(named, "segm", params=params)
     for part in parts_of(enumerate(annotations.sizes.items(), 1)):
         images, truth, results = [], [], []
         for number, (image, (height, width)) in part:
@@ -228,6 +238,7 @@ def curves(
     evaluator: Callable[[Any, Any], Any],
     truth: Mapping[str, Any],
     found: list[dict[str, Any]],
+    limit: int,
 ) -> Curves:
     """Runs a tool, which reports on its work; meanwhile, what is printed is lost.
 
@@ -236,6 +247,7 @@ def curves(
         evaluator: its class for evaluations.
         truth: the content of an annotation file.
         found: that of a results file.
+        limit: so many detections of an image and category count.
     """
 
     def dataset(annotations: list[dict[str, Any]]) -> Any:
@@ -246,6 +258,7 @@ def curves(
 
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = evaluator(dataset(truth["annotations"]), dataset(found))
+        evaluation.params.maxDets = [*LIMITS, limit]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]

@@ -21,7 +21,8 @@ from .tool import Curves, Tool, joined, track_precision_and_recall
 class TrackAPResult(CocoMaskAPResult):
     """The twelve numbers of YouTubeVIS; an object's area is its mean over the frames it is in."""
 
-    unit: ClassVar[str] = "a video"
+    rules: ClassVar[str] = "YouTubeVIS"
+    unit: ClassVar[str] = "a video, of each class"
     small: ClassVar[int] = 128
     large: ClassVar[int] = 256
 
@@ -91,4 +92,6 @@ class TrackAP(CocoMaskAP):
         return counts
 
     def _curves(self, evaluated: Container[ImageId], progress: Callable[[int], None]) -> Curves:
-        return track_precision_and_recall(self.annotations, self._detections, evaluated, progress)
+        return track_precision_and_recall(
+            self.annotations, self._detections, evaluated, self.limit, progress
+        )

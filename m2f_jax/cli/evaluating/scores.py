@@ -7,12 +7,11 @@ from typing import Any
 from rich.table import Table
 
 from m2f_jax.cli.terminal.console import terminal
-from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAPResult
+from m2f_jax.eval.metrics.coco.mask_ap import MaskAPResult
 from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.metrics.panoptic.panoptic_quality import PanopticQualityResult
 from m2f_jax.eval.metrics.semantic.scores import SemanticIoUResult
 from m2f_jax.eval.published import Published
-from m2f_jax.eval.report.coco import NUMBERS
 from m2f_jax.eval.scores import headline_scores
 from m2f_jax.labels import CITYSCAPES, things
 
@@ -41,7 +40,7 @@ def _(result: InstanceAPResult):
 
 
 @rows_of.register
-def _(result: CocoMaskAPResult):
+def _(result: MaskAPResult):
     rows = [(name, percent(x.ap), percent(x.ap50)) for name, x in result.per_category.items()]
     return ("class", "AP", "AP50"), [*rows, ("average", percent(result.ap), percent(result.ap50))]
 
@@ -82,11 +81,11 @@ def print_scores(result: Any, published: Published):
     table.add_row(*rows[-1], style="bold")
     console = terminal(errors=False)
     console.print(table, soft_wrap=False)
-    if isinstance(result, CocoMaskAPResult):
+    if isinstance(result, MaskAPResult):
         for kind in ("AP", "AR"):
-            numbers = {name: getattr(result, name.lower()) for name in NUMBERS if kind in name}
-            console.print(", ".join(f"{name} {percent(x)}" for name, x in numbers.items()))
-        console.print(f"computed by {result.tool}")
+            numbers = (f"{name} {percent(x)}" for name, x in result.numbers.items() if kind in name)
+            console.print(", ".join(numbers))
+        console.print(f"by {result.rules}'s rules, computed by {result.tool}")
     scores = headline_scores(result)
     for name, theirs in published.scores.items():
         beside = f"published {theirs:.1f}"

@@ -22,6 +22,7 @@ from m2f_jax.datasets.coco_format.lists import (
     check_unique,
     list_of,
 )
+from m2f_jax.datasets.coco_format.lvis import LvisLists, check_lvis
 from m2f_jax.datasets.coco_format.objects import (
     CocoObject,
     PanopticEntry,
@@ -44,6 +45,7 @@ class CocoFile:
         categories: in the order of the file.
         objects: in the order of the file; none in a panoptic file.
         panoptic: the PNG of each image by its id; None in a file of objects.
+        lvis: the lists that LVIS's files have besides; None in other files.
     """
 
     where: str
@@ -51,6 +53,7 @@ class CocoFile:
     categories: tuple[Label, ...]
     objects: tuple[CocoObject, ...] = field(repr=False)
     panoptic: Mapping[ImageId, PanopticEntry] | None = field(repr=False)
+    lvis: LvisLists | None = field(repr=False)
 
     @property
     def used(self) -> set[int]:
@@ -103,6 +106,7 @@ def check_coco(content: Any, where: str, invalid: Invalid = "refuse") -> CocoFil
         categories=tuple(labels.values()),
         objects=objects,
         panoptic=panoptic,
+        lvis=check_lvis(images, categories, where),
     )
     return dataclasses.replace(file, categories=distinct(file.categories, file.used, where))
 

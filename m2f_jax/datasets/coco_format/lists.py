@@ -36,7 +36,8 @@ class CocoFileImage(NamedTuple):
 
     id: ImageId
     file_name: str | None
-    """Relative to the folder of images; None if the entry has none."""
+    """Relative to the folder of images; None if the entry has none. Of LVIS's images, which have a
+    coco_url instead, the folder and the name in there: val2017/000000397133.jpg."""
     size: Size
 
 
@@ -84,6 +85,8 @@ def check_images(entries: Sequence[Any], where: str) -> list[CocoFileImage]:
         name = entry.get("file_name")
         if "file_name" in entry:
             check_file_name(name, place)
+        elif "coco_url" in entry:
+            name = name_in_url(entry["coco_url"], place)
         images.append(CocoFileImage(entry["id"], name, size))
     return images
 
@@ -111,6 +114,19 @@ def check_side(entry: Mapping[str, Any], name: str, where: str) -> int:
             f"{MAX_SIDE}"
         )
     return int(value)
+
+
+def name_in_url(url: Any, where: str) -> str:
+    """The folder and the name of the file at an address.
+
+    Raises:
+        ValueError: naming `where`; it has none.
+    """
+    name = "/".join(url.split("/")[-2:]) if isinstance(url, str) else None
+    if not is_name(name) or "/" not in name.strip("/"):
+        raise ValueError(f"{where}: coco_url is {shown(url)}; it must end with a folder and a file")
+    check_file_name(name, where)
+    return name
 
 
 def check_file_name(name: Any, where: str):
