@@ -78,12 +78,12 @@ class EvalCityscapes(EvalImages):
 class EvalCoco(EvalImages):
     """Score a model, or predictions in files, on COCO or on your own data in COCO's format.
 
-    Classes are matched by name. Every image's results are kept as they are finished, as for
-    Cityscapes.
+    LVIS's files are scored by LVIS's rules. Classes are matched by name. Every image's results are
+    kept as they are finished, as for Cityscapes.
     """
 
     annotations: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ANNOTATIONS")]
-    """instances_*.json, or panoptic_*.json for panoptic quality."""
+    """instances_*.json or lvis_v1_*.json, or panoptic_*.json for panoptic quality."""
     images: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")] = None
     """The folder of the images; --predictions need none."""
     predictions: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
