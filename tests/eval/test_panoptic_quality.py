@@ -10,7 +10,11 @@ from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
     coco_categories,
     evaluate,
 )
-from m2f_jax.eval.metrics.panoptic.segment_counts import TP, SegmentOutcomes
+from m2f_jax.eval.metrics.panoptic.segment_counts import (
+    TP,
+    SegmentOutcomes,
+    count_segments,
+)
 
 from m2f_jax.labels import CITYSCAPES
 from tests.conftest import GOLDEN
@@ -394,3 +398,20 @@ def test_golden_sets_cover_what_matters(golden):
     assert np.isnan(golden.arrays["group_qualities"]).any()
     crowds = [golden.segments("gt_segments", image) for image in range(len(golden.ends))]
     assert sum(entry["iscrowd"] for entry in itertools.chain(*crowds)) > 100
+
+
+@pytest.mark.parametrize(("columns", "confused"), [(5, ()), (6, ((1, 2),))])
+def test_segments_of_other_classes_are_confused_by_more_than_half(columns, confused):
+    truth = np.zeros((1, 12), int)
+    truth[:, :10] = 1
+    found = np.zeros_like(truth)
+    found[:, :columns] = 1
+    counts = count_segments(
+        truth,
+        [{"id": 1, "category_id": 1}],
+        found,
+        [{"id": 1, "category_id": 2}],
+        {1, 2},
+        "",
+    )
+    assert counts.confused == confused

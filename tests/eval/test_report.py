@@ -331,6 +331,7 @@ def cityscapes_scene(folder, encoded):
     """A street with each fault: its data set and its prediction."""
     truth = squares(26001, 24001, 26002, 24002, 26003)
     truth[40:60, 10:30] = 24  # a group of persons
+    truth[62:, 200:204] = 26009  # too small to count
     half = np.roll(truth == 26002, 9, axis=1)  # an overlap of 11 / 29
     masks = {
         "car 0.95": truth == 26001,
