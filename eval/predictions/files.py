@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from ..metrics.metric import Metric
 
-THREADS = 4  # PIL and numpy let go of the interpreter while they work
+THREADS = 2  # one counts while the other reads; more wait for the interpreter, which costs time
 
 
 class InstancePrediction(NamedTuple):
