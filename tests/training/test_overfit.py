@@ -32,7 +32,7 @@ MODEL = Mask2FormerConfig(
     labels=numbered(CLASSES),
     task="instance",
     backbone=SwinConfig(
-        embed_dim=32,
+        embed_dim=16,
         depths=(1, 1, 1, 1),
         num_heads=(1, 2, 4, 8),
         window_size=4,
@@ -42,15 +42,15 @@ MODEL = Mask2FormerConfig(
         dim=64, mask_dim=64, num_layers=1, num_heads=2, num_points=1, ffn_dim=128
     ),
     decoder=TransformerDecoderConfig(
-        dim=64, num_layers=3, num_heads=2, ffn_dim=128, num_queries=10
+        dim=64, num_layers=1, num_heads=2, ffn_dim=128, num_queries=10
     ),
 )
 TRAIN = TrainConfig(
     model=MODEL,
-    steps=120,
+    steps=80,
     loss=LossConfig(num_points=256),
     optimizer=OptimizerConfig(
-        learning_rate=1e-3, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=20
+        learning_rate=2e-3, backbone_multiplier=1.0, clip_norm=1.0, warmup_steps=20
     ),
 )
 
