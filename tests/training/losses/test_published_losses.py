@@ -118,12 +118,10 @@ def test_costs_of_whole_masks_are_the_authors(golden, run):
 @pytest.mark.parametrize(
     "golden",
     [
-        "tiny_w4_aligned",
         pytest.param("tiny_w7_odd", marks=pytest.mark.slow),
         pytest.param("tiny_batch2", marks=pytest.mark.slow),
         pytest.param("r50_tiny", marks=pytest.mark.slow),
         "maskformer_swin",
-        pytest.param("maskformer_r50_fpn", marks=pytest.mark.slow),
         pytest.param("maskformer_r50", marks=pytest.mark.slow),
     ],
     indirect=True,
