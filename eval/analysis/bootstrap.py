@@ -54,7 +54,7 @@ def drawn_images(num_images: int, resamples: int, seed: int) -> Int64[np.ndarray
         return np.zeros((resamples, 0), np.int64)
     generator = np.random.default_rng(seed)
     shares = np.full(num_images, 1 / num_images)
-    return generator.multinomial(num_images, shares, size=resamples).astype(np.int64)
+    return generator.multinomial(num_images, shares, size=resamples).astype(np.int64, copy=False)
 
 
 def intervals(tally: Tally, resamples: int = RESAMPLES, seed: int = SEED) -> Intervals:

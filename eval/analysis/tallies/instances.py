@@ -64,7 +64,7 @@ class InstanceTally:
             for start in range(0, len(weights), step):
                 part = slice(start, start + step)
                 aps[part, k] = weighted_aps(
-                    weights[part][:, self.image[mine]],
+                    np.take(weights[part], self.image[mine], axis=1),  # rows stay together
                     self.scores[mine],
                     self.status[mine],
                     weights[part] @ self.objects[:, k],
@@ -158,7 +158,8 @@ def weighted_aps(
             aps[:, t] = area_of_101_bars(found, counted, objects)
         else:
             found = found[:, np.flatnonzero(np.diff(tie_of[right], append=-1))]  # whole ties
-            aps[:, t] = area_of_trapezoids(found, *np.split(counted, 2, axis=1), objects)
+            end, start = np.split(counted, 2, axis=1)
+            aps[:, t] = area_of_trapezoids(found, end, start, objects)
     return np.where(objects[:, None] > 0, aps, np.nan)
 
 
