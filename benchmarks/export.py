@@ -36,7 +36,8 @@ from m2f_jax.streets import street_scene
 SEED = 11  # of the street
 LEAST_EQUAL = 0.999  # of all pixels of a panoptic map, in float32
 PROGRAM = "its .m2f"
-RUNTIMES = {  # by the names of their columns: runtime and dtype
+Runtime = Literal["onnxruntime", "openvino"]
+RUNTIMES: Mapping[str, tuple[Runtime, Literal["float32", "bfloat16"]]] = {  # by their columns
     "its ONNX file, ONNX Runtime": ("onnxruntime", "float32"),
     "its ONNX file, OpenVINO": ("openvino", "float32"),
     "its ONNX file, OpenVINO bfloat16": ("openvino", "bfloat16"),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pycocotools.mask as coco_mask
-from m2f_jax.eval.report.coco import NUMBERS
+from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAPResult
 
 from evaluation_rows.case import M2F, PYTHON, Case, Data, Tool
 from m2f_jax.files import read_json, write_json
@@ -82,7 +82,7 @@ def instance(data: Data) -> Case:
 def our_numbers(out: Path) -> list[float]:
     """Returns the twelve numbers."""
     official = read_json(out / "results.json")["official"]
-    return rounded([official[name] for name in NUMBERS])
+    return rounded([official[name] for name in CocoMaskAPResult.meanings])
 
 
 def rounded(numbers: Sequence[float]) -> list[float]:
