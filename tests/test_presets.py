@@ -3,7 +3,7 @@ import math
 import re
 
 import pytest
-from m2f_jax.eval.scores import MAIN_SCORES
+from m2f_jax.eval.results.headline import MAIN_SCORES
 
 from m2f_jax.config import (
     Mask2FormerConfig,

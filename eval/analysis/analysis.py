@@ -7,26 +7,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from ..metrics.cityscapes.instance_ap import CityscapesInstanceAP
+from ..metrics.cityscapes.instance_ap_result import InstanceAPResult, SizeAP
 from ..metrics.coco.mask_ap import CocoMaskAP, MaskAPResult
 from ..metrics.coco.track_ap import TrackAP
-from ..metrics.instances.cityscapes_ap import CityscapesInstanceAP
-from ..metrics.instances.report_data import InstanceAPResult, SizeAP
 from ..metrics.panoptic.panoptic_quality import PanopticQuality, PanopticQualityResult
 from ..metrics.semantic.scores import SemanticIoUResult
 from ..metrics.semantic.semantic_iou import SemanticIoU
-from .best_threshold import BestThreshold, best_thresholds
 from .bootstrap import Intervals, intervals
-from .cityscapes import cityscapes_ap, cityscapes_judged, cityscapes_tally
-from .coco_matching import SIZES, coco_tally
-from .coco_overlaps import coco_overlaps
 from .confusion import Confusion, object_confusion, pixel_confusion, segment_confusion
-from .errors import AveragePrecision, ErrorAnalysis, Judged, analyze_errors
-from .overlaps import Overlaps
+from .errors import AveragePrecision, ErrorAnalysis, analyze_errors
+from .matching.cityscapes import cityscapes_ap, cityscapes_judged, cityscapes_tally
+from .matching.coco import SIZES, coco_tally
+from .matching.coco_overlaps import coco_overlaps
+from .matching.judged import Judged
+from .matching.overlaps import Overlaps
+from .matching.tide import tide_ap, tide_judged
 from .tallies.instances import SHOWN, InstanceTally
 from .tallies.pixels import PixelTally
 from .tallies.segments import SegmentTally
 from .tallies.tally import Tally, whole
-from .tide_matching import tide_ap, tide_judged
+from .thresholds import BestThreshold, best_thresholds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -11,7 +11,8 @@ from jaxtyping import Int64
 from ..metrics.panoptic.panoptic_quality import PanopticQuality
 from ..metrics.panoptic.segment_counts import FN, FP, TP
 from ..metrics.semantic.scores import SemanticIoUResult
-from .errors import FOREGROUND, Judged, nearest
+from .errors import nearest
+from .matching.judged import FOREGROUND, Judged
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

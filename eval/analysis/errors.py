@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-FOREGROUND = 0.5  # the overlap of a match
+from .matching.judged import FOREGROUND, Judged
+
 BACKGROUND = 0.1  # the overlap up to which a prediction is on nothing
 
 AveragePrecision = Callable[[np.ndarray, np.ndarray, int], float]
@@ -35,33 +36,6 @@ class Error(IntEnum):
 
 NO_ERROR = -1
 PREDICTED = tuple(error for error in Error if error != Error.MISSED)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Judged:
-    """Predictions and objects at one overlap.
-
-    Attributes:
-        class_names: names.
-        classes: index of each prediction's class; predictions are by image, then descending score.
-        scores: its score.
-        ignored: whether it costs nothing, as on a crowd.
-        object_class: index of each object's class; objects are by image, without crowds.
-        matched: the object that a prediction found, or -1.
-        pair_prediction: index of a pair's prediction.
-        pair_object: index of its object, of whatever class.
-        pair_iou: intersection over union.
-    """
-
-    class_names: tuple[str, ...]
-    classes: Int64[np.ndarray, "P"]
-    scores: Float64[np.ndarray, "P"]
-    ignored: Bool[np.ndarray, "P"]
-    object_class: Int64[np.ndarray, "R"]
-    matched: Int64[np.ndarray, "P"]
-    pair_prediction: Int64[np.ndarray, "N"]
-    pair_object: Int64[np.ndarray, "N"]
-    pair_iou: Float64[np.ndarray, "N"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -18,8 +18,8 @@ from m2f_jax.labels import CITYSCAPES
 from m2f_jax.masks.rle import Encoding, encode_rle, encode_rows
 from m2f_jax.structures import Size
 
-from ..metrics.cityscapes_ids import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
-from ..metrics.instances.image_tables import check_predictions
+from ..metrics.cityscapes.ids import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
+from ..metrics.cityscapes.image_tables import check_predictions
 from .coco_results import CocoResults
 from .files import InstancePrediction, PredictionFiles
 from .finding import check_png, one_file_each, path_within

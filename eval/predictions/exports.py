@@ -9,11 +9,33 @@ from typing import Any
 
 from PIL import Image
 
+from m2f_jax.config import Task
+from m2f_jax.datasets.dataset import Dataset
+from m2f_jax.datasets.published.cityscapes import CityscapesDataset
+from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.files import read_json, write_json
 from m2f_jax.inference.results import PanopticSegmentation
 from m2f_jax.labels import Label
 
 from ..metrics.panoptic.panoptic_quality import coco_categories
+
+
+def export_folder(export: Path, dataset: Dataset | YtvisDataset, task: Task) -> Path:
+    """Where predictions in the official format of a task are written, image by image.
+
+    Raises:
+        FileExistsError: the folder holds what `m2f predict` wrote, whose list of images would then
+            be about other ids.
+    """
+    if (export / "images.json").exists():
+        raise FileExistsError(
+            f"{export} holds what m2f predict wrote; choose another folder for --export"
+        )
+    if task == "panoptic" and isinstance(dataset, CityscapesDataset):
+        return export / f"cityscapes_panoptic_{dataset.split}"  # as the official script has it
+    if task == "panoptic" or (task == "instance" and dataset.rules != "cityscapes"):
+        return export / "predictions"
+    return export
 
 
 def export_entry(folder: Path, name: str, entry: Any):
@@ -77,3 +99,16 @@ def finish_panoptic(file: Path, folder: Path, names: Sequence[str], categories: 
         "categories": coco_categories(categories),
     }
     write_json(file, content, indent=None)
+
+
+def finish_export(folder: Path, dataset: Dataset | YtvisDataset, task: Task, count: int):
+    """Writes the JSON file of all images where the format has one.
+
+    Raises:
+        FileNotFoundError: an image's entry was exported before and is gone.
+    """
+    file, names = folder.with_name(f"{folder.name}.json"), [x.name for x in dataset.images[:count]]
+    if task == "panoptic":
+        finish_panoptic(file, folder, names, dataset.categories)
+    elif task == "instance" and dataset.rules != "cityscapes":
+        finish_results(file, folder, names)

@@ -7,20 +7,20 @@ from typing import Any
 from m2f_jax.files import replacing
 
 from ..analysis.analysis import Analysis
+from ..metrics.cityscapes.instance_ap_result import InstanceAPResult
 from ..metrics.coco.lvis_ap import LvisMaskAPResult
 from ..metrics.coco.mask_ap import CocoMaskAPResult
 from ..metrics.coco.track_ap import TrackAPResult
-from ..metrics.instances.report_data import InstanceAPResult
 from ..metrics.panoptic.panoptic_quality import PanopticQualityResult
 from ..metrics.semantic.scores import SemanticIoUResult
-from ..published import Published
-from .cityscapes import cityscapes_headline, cityscapes_sections
-from .coco import coco_headline, coco_sections
-from .overview import interval
+from ..results.published import Published
 from .page import TEMPLATES
-from .panoptic import panoptic_headline, panoptic_sections
 from .pictures import Picture, picture_section
-from .semantic import semantic_headline, semantic_sections
+from .sections.cityscapes import cityscapes_headline, cityscapes_sections
+from .sections.coco import coco_headline, coco_sections
+from .sections.overview import interval
+from .sections.panoptic import panoptic_headline, panoptic_sections
+from .sections.semantic import semantic_headline, semantic_sections
 
 # For each kind of result, the numbers at the top of its page and the sections below them.
 CONTENTS: dict[type, tuple[Callable[[Any], dict[str, float]], Callable[[Any, Analysis], list]]] = {

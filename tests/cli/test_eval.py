@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
-from m2f_jax.eval.evaluation import measure_all
+from m2f_jax.eval.running.measuring import measure_all
 from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 

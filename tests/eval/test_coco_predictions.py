@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from m2f_jax.eval.evaluation import export_folder, finish_export
 from m2f_jax.eval.metrics.coco.tool import TOOLS
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.coco_results import columns_of, columns_one_by_one
+from m2f_jax.eval.predictions.exports import export_folder, finish_export
 from m2f_jax.eval.predictions.files import measure_files
 from m2f_jax.eval.predictions.image_names import ImageNames
 from m2f_jax.eval.tasks import evaluation_of
@@ -572,7 +572,7 @@ def test_exports_open_in_fiftyone_as_the_documentation_says(tmp_path, monkeypatc
             queries=np.array([0], np.int32),
         )
         evaluation.measure(i, None, found)
-    finish_export(place, evaluation, 3)
+    finish_export(place, data, "instance", 3)
     page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text()
     program = page.split("## In fiftyone")[1].split("```python\n")[1].split("```")[0]
     fake = Fiftyone()

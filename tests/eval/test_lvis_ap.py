@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 from m2f_jax.eval.analysis.analysis import analyze
-from m2f_jax.eval.evaluation import measure_all
 from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.metrics.coco.lvis_ap import LvisAnnotations, LvisMaskAP
+from m2f_jax.eval.running.measuring import measure_all
 from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
@@ -116,7 +116,8 @@ def test_images_are_named_by_their_address(tmp_path):
 def test_three_hundred_of_a_models_instances_count(tmp_path, monkeypatch):
     asked, segmenter = [], object.__new__(Segmenter)
     monkeypatch.setattr(
-        "m2f_jax.eval.evaluation.run_pipeline", lambda *_, **options: asked.append(options) or ()
+        "m2f_jax.eval.running.measuring.run_pipeline",
+        lambda *_, **options: asked.append(options) or (),
     )
     plain = json.loads(json.dumps(SCENES[2]["dataset"]))
     for image in plain["images"]:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from m2f_jax.eval.evaluation import export_folder, finish_export
+from m2f_jax.eval.predictions.exports import export_folder, finish_export
 from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 from pycocotools.coco import COCO
@@ -121,7 +121,7 @@ def exported(truth, task, scenes, make):
     for index, (ids, segments, rng) in enumerate(scenes):
         found = make(ids, segments, rng)
         metric.merge(evaluation.measure(index, evaluation.truth(index), found))
-    finish_export(folder, evaluation, COUNT)
+    finish_export(folder, dataset, task, COUNT)
     return metric.result(), export
 
 

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from m2f_jax.eval.metrics.cityscapes_ids import panoptic_ground_truth
+from m2f_jax.eval.metrics.cityscapes.ids import panoptic_ground_truth
 from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
     PanopticQuality,
     coco_categories,

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from flax import nnx
-from m2f_jax.eval.metrics.cityscapes_ids import panoptic_ground_truth
+from m2f_jax.eval.metrics.cityscapes.ids import panoptic_ground_truth
 from m2f_jax.eval.predictions.exports import finish_panoptic, finish_results
 from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from jax._src import distributed
 from jax.experimental import multihost_utils
-from m2f_jax.eval.processes import exchange
+from m2f_jax.eval.running.processes import exchange
 
 A_DAY = 24 * 3600 * 1000  # milliseconds
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
-from m2f_jax.eval.metrics.instances.region_tables import (
+from m2f_jax.eval.metrics.cityscapes.region_tables import (
     Regions,
     count_masks,
     count_on_device,

@@ -13,13 +13,15 @@ from m2f_jax.eval import CityscapesInstanceAP, CocoMaskAP, PanopticQuality, Sema
 from m2f_jax.eval.analysis.analysis import analyze
 from m2f_jax.eval.analysis.errors import Error
 from m2f_jax.eval.predictions.files import InstancePrediction, PanopticPrediction
-from m2f_jax.eval.published import Published
 from m2f_jax.eval.report.charts import thinned
-from m2f_jax.eval.report.outlines import outline_path
-from m2f_jax.eval.report.overview import worst_images
 from m2f_jax.eval.report.page import MISSING, percent, short_count
-from m2f_jax.eval.report.pictures import Picture, Shape, Side, pixel_sides, worst_pictures
+from m2f_jax.eval.report.pictures import worst_pictures
+from m2f_jax.eval.report.pictures.classes import pixel_sides
+from m2f_jax.eval.report.pictures.outlines import outline_path
+from m2f_jax.eval.report.pictures.picture import Picture, Shape, Side
+from m2f_jax.eval.report.sections.overview import worst_images
 from m2f_jax.eval.report.writing import write_report
+from m2f_jax.eval.results.published import Published
 from m2f_jax.eval.tasks import InstanceEvaluation, PanopticEvaluation
 from markupsafe import escape
 from PIL import Image

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ...whole_files import save_arrays, saved_arrays
+from ...metrics.array_files import save_arrays, saved_arrays
 from .instances import InstanceTally
 from .pixels import PixelTally
 from .segments import SegmentTally

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from ...metrics.instances.matching import Status
+from ...metrics.cityscapes.matching import Status
 
 AT_A_TIME = 4_000_000  # numbers, in the arrays of some weightings of a class
 SHOWN = 0.5  # the least score of predictions that images' counts are of

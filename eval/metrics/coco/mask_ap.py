@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from m2f_jax.datasets.coco_format.lists import ImageId
 from m2f_jax.masks.rle import encode_rle, sound_counts
 
-from ...whole_files import save_arrays, saved_arrays
+from ..array_files import save_arrays, saved_arrays
 from .annotations import CocoAnnotations
 from .tool import (
     TOOLS,

@@ -16,7 +16,7 @@ from jaxtyping import Shaped
 
 from m2f_jax.labels import Label
 
-from ...whole_files import save_arrays, saved_arrays
+from ..array_files import save_arrays, saved_arrays
 from .segment_counts import TP, SegmentOutcomes, SegmentsInfo, count_segments
 
 FORMAT = "PanopticQuality 2"  # what a file holds, and the version of its layout

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from ..cityscapes_ids import SemanticClass
+from ..cityscapes.ids import SemanticClass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from jaxtyping import Int, Integer, Shaped
 
 from m2f_jax.labels import CITYSCAPES, Label, numbered
 
-from ...whole_files import save_arrays, saved_arrays
-from ..cityscapes_ids import (
+from ..array_files import save_arrays, saved_arrays
+from ..cityscapes.ids import (
     CITYSCAPES_CLASSES,
     LARGEST_INSTANCE_ID,
     TRAIN_IDS_MESSAGE,

@@ -34,22 +34,19 @@ from m2f_jax.datasets.published.ytvis import YtvisDataset, ytvis_dataset
 from m2f_jax.default_dtype import default_dtype
 from m2f_jax.eval.analysis.analysis import analyze
 from m2f_jax.eval.analysis.tallies.tally import Tally
-from m2f_jax.eval.evaluation import (
-    Evaluated,
-    EvaluationError,
-    digest_of_files,
-    evaluate,
-)
+from m2f_jax.eval.evaluation import EvaluationError, evaluate
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from m2f_jax.eval.metrics.coco.tool import Tool
 from m2f_jax.eval.predictions.cityscapes import find_predictions
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.files import PredictionFiles, measure_files
 from m2f_jax.eval.predictions.ytvis_results import TrackResults
-from m2f_jax.eval.published import Published
 from m2f_jax.eval.report.pictures import Picture, save_pictures, worst_pictures
 from m2f_jax.eval.report.writing import write_report
-from m2f_jax.eval.scores import headline_scores
+from m2f_jax.eval.results.evaluated import Evaluated
+from m2f_jax.eval.results.headline import headline_scores
+from m2f_jax.eval.results.published import Published
+from m2f_jax.eval.running.digests import digest_of_files
 from m2f_jax.eval.tasks import evaluation_of, matched_labels
 from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY

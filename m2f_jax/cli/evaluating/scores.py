@@ -7,12 +7,12 @@ from typing import Any
 from rich.table import Table
 
 from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.eval.metrics.cityscapes.instance_ap_result import InstanceAPResult
 from m2f_jax.eval.metrics.coco.mask_ap import MaskAPResult
-from m2f_jax.eval.metrics.instances.report_data import InstanceAPResult
 from m2f_jax.eval.metrics.panoptic.panoptic_quality import PanopticQualityResult
 from m2f_jax.eval.metrics.semantic.scores import SemanticIoUResult
-from m2f_jax.eval.published import Published
-from m2f_jax.eval.scores import headline_scores
+from m2f_jax.eval.results.headline import headline_scores
+from m2f_jax.eval.results.published import Published
 from m2f_jax.labels import CITYSCAPES, things
 
 Rows = list[tuple[str, ...]]

@@ -12,7 +12,7 @@ from rich.console import Console
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.eval.evaluation import evaluate
-from m2f_jax.eval.scores import MAIN_SCORES
+from m2f_jax.eval.results.headline import MAIN_SCORES
 from m2f_jax.files import naming
 from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY, ImageProcessor

@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 import pytest
-from m2f_jax.eval.analysis.cityscapes import cityscapes_ap, cityscapes_judged
-from m2f_jax.eval.analysis.coco_overlaps import coco_overlaps
-from m2f_jax.eval.analysis.errors import Error, Judged, analyze_errors
-from m2f_jax.eval.analysis.tide_matching import tide_ap, tide_judged
+from m2f_jax.eval.analysis.errors import Error, analyze_errors
+from m2f_jax.eval.analysis.matching.cityscapes import cityscapes_ap, cityscapes_judged
+from m2f_jax.eval.analysis.matching.coco_overlaps import coco_overlaps
+from m2f_jax.eval.analysis.matching.judged import Judged
+from m2f_jax.eval.analysis.matching.tide import tide_ap, tide_judged
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from m2f_jax.eval.metrics.coco.track_ap import TrackAP
 

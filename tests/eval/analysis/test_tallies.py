@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP, PanopticQuality, SemanticIoU
 from m2f_jax.eval.analysis.analysis import analyze
-from m2f_jax.eval.analysis.best_threshold import best_thresholds
 from m2f_jax.eval.analysis.bootstrap import differences, drawn_images, intervals
-from m2f_jax.eval.analysis.cityscapes import cityscapes_tally
-from m2f_jax.eval.analysis.coco_matching import SIZES, coco_tally
-from m2f_jax.eval.analysis.coco_overlaps import coco_overlaps
+from m2f_jax.eval.analysis.matching.cityscapes import cityscapes_tally
+from m2f_jax.eval.analysis.matching.coco import SIZES, coco_tally
+from m2f_jax.eval.analysis.matching.coco_overlaps import coco_overlaps
 from m2f_jax.eval.analysis.tallies.files import load_tally, save_tally
 from m2f_jax.eval.analysis.tallies.pixels import PixelTally
 from m2f_jax.eval.analysis.tallies.segments import SegmentTally
 from m2f_jax.eval.analysis.tallies.tally import mean_of_classes, whole
+from m2f_jax.eval.analysis.thresholds import best_thresholds
+from m2f_jax.eval.metrics.cityscapes.matching import Status
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
-from m2f_jax.eval.metrics.instances.matching import Status
 
 from m2f_jax.labels import numbered
 from tests.eval.instances.conftest import load_golden

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP
-from m2f_jax.eval.analysis.cityscapes import cityscapes_judged
 from m2f_jax.eval.analysis.confusion import object_confusion
+from m2f_jax.eval.analysis.matching.cityscapes import cityscapes_judged
 
 from tests.eval.instances.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP
-from m2f_jax.eval.metrics.instances.matching import OVERLAPS
+from m2f_jax.eval.metrics.cityscapes.matching import OVERLAPS
 
 from tests.eval.instances.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
 

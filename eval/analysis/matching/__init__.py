@@ -1,0 +1,1 @@
+"""Which predicted instances are right, by the rules of Cityscapes, COCO and TIDE."""

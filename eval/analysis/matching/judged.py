@@ -1,0 +1,38 @@
+"""Matched predictions and objects, whatever the rules: what errors and confusion are told from.
+
+Axes: P predictions, R objects, N pairs of a prediction and an object that share pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+FOREGROUND = 0.5  # the overlap of a match
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Judged:
+    """Predictions and objects at one overlap.
+
+    Attributes:
+        class_names: names.
+        classes: index of each prediction's class; predictions are by image, then descending score.
+        scores: its score.
+        ignored: whether it costs nothing, as on a crowd.
+        object_class: index of each object's class; objects are by image, without crowds.
+        matched: the object that a prediction found, or -1.
+        pair_prediction: index of a pair's prediction.
+        pair_object: index of its object, of whatever class.
+        pair_iou: intersection over union.
+    """
+
+    class_names: tuple[str, ...]
+    classes: Int64[np.ndarray, "P"]
+    scores: Float64[np.ndarray, "P"]
+    ignored: Bool[np.ndarray, "P"]
+    object_class: Int64[np.ndarray, "R"]
+    matched: Int64[np.ndarray, "P"]
+    pair_prediction: Int64[np.ndarray, "N"]
+    pair_object: Int64[np.ndarray, "N"]
+    pair_iou: Float64[np.ndarray, "N"]

@@ -1,0 +1,1 @@
+"""The sections of a report's page, for each kind of result."""

@@ -1,0 +1,1 @@
+"""What an evaluation returns: its scores, the authors' beside them, and how they came about."""

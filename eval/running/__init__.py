@@ -1,0 +1,1 @@
+"""How images become tables: by the pipeline, over processes, in a folder that outlives a run."""

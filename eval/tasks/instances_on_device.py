@@ -1,0 +1,40 @@
+"""Cityscapes instance AP without the masks leaving the device: only tables of counts come back."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Int32, Integer
+
+from m2f_jax.inference.postprocess import AnyArray, Instances
+from m2f_jax.structures import Size
+
+from ..metrics.cityscapes.region_tables import Regions, count_on_device
+
+
+class RegionInput(NamedTuple):
+    """The ground truth on the device."""
+
+    region_map: Integer[np.ndarray, "H W"]
+    columns: Int32[np.ndarray, "C"]
+    """Only its length is used: the number of columns of the table."""
+
+
+class CountedInstances(NamedTuple):
+    """Instances, with the pixels shared with each region in place of their masks."""
+
+    scores: Float[AnyArray, "N"]
+    labels: Int[AnyArray, "N"]
+    table: Int32[AnyArray, "N C"]
+    areas: Int32[AnyArray, "N"]
+
+
+def region_input(regions: Regions, canvas: Size) -> RegionInput:
+    """Returns what the device needs of an image's ground truth."""
+    return RegionInput(regions.index_map(canvas), np.zeros(regions.num_columns, np.int32))
+
+
+def count_instances(found: Instances, truth: RegionInput) -> CountedInstances:
+    """Replaces masks by counts; runs on the device, as part of post-processing."""
+    num_columns = len(truth.columns)
+    counts = count_on_device(found.packed_masks, truth.region_map, num_columns=num_columns)
+    return CountedInstances(found.scores, found.labels, counts.table, counts.areas)
