@@ -13,7 +13,7 @@ from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from m2f_jax.eval.metrics.coco.track_ap import TrackAP
 
 from tests.eval.analysis.record_tide import FILE, draw_scene, tide_numbers
-from tests.eval.instances.conftest import evaluate, ids_of, load_golden
+from tests.eval.metrics.cityscapes.conftest import evaluate, ids_of, load_golden
 
 
 def numbers(scene, shape):

@@ -20,8 +20,8 @@ from m2f_jax.eval.metrics.cityscapes.matching import Status
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 
 from m2f_jax.labels import numbered
-from tests.eval.instances.conftest import load_golden
-from tests.eval.test_coco_ap import make_scene
+from tests.eval.metrics.cityscapes.conftest import load_golden
+from tests.eval.metrics.coco.test_mask_ap import make_scene
 
 WEIGHTS = np.array([[1, 1, 1, 1], [2, 0, 1, 3], [0, 0, 0, 1], [0, 1, 2, 0]])
 

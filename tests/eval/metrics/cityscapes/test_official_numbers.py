@@ -9,7 +9,11 @@ import pytest
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 
 from m2f_jax.masks.rle import encode_rle
-from tests.eval.instances.conftest import assert_same_numbers, load_golden, same_dot_products
+from tests.eval.metrics.cityscapes.conftest import (
+    assert_same_numbers,
+    load_golden,
+    same_dot_products,
+)
 
 
 @pytest.mark.parametrize("route", ["masks", "rles", "device"])

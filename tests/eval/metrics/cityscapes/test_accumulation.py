@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from m2f_jax.eval import CityscapesInstanceAP
 
-from tests.eval.instances.conftest import ROAD, ids_of, load_golden, masks_of
+from tests.eval.metrics.cityscapes.conftest import ROAD, ids_of, load_golden, masks_of
 
 
 def test_neither_order_nor_merging_matters():

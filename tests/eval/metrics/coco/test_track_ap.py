@@ -10,7 +10,7 @@ from m2f_jax.eval.metrics.coco.track_ap import TrackAP
 
 from m2f_jax.masks.rle import encode_rle
 from m2f_jax.masks.tracks import track_overlaps
-from tests.eval.test_coco_ap import numbers
+from tests.eval.metrics.coco.test_mask_ap import numbers
 
 AREAS = [(0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10)]
 

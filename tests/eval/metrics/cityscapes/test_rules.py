@@ -7,7 +7,7 @@ import pytest
 from m2f_jax.eval import CityscapesInstanceAP
 from m2f_jax.eval.metrics.cityscapes.matching import OVERLAPS
 
-from tests.eval.instances.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
+from tests.eval.metrics.cityscapes.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
 
 
 def car_ap(*args, **kwargs):

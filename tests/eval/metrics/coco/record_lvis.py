@@ -1,7 +1,8 @@
 """Draws small scenes in LVIS's format, and records what its own package says of them.
 
-python tests/eval/record_lvis.py writes tests/golden/lvis.json; it needs lvis 0.5.3 with pycocotools
-and numpy 1 (1.23, or any later one with the line below), and nothing of this package.
+python tests/eval/metrics/coco/record_lvis.py writes tests/golden/lvis.json; it needs lvis 0.5.3
+with pycocotools and numpy 1 (1.23, or any later one with the line below), and nothing of this
+package.
 
 Boundary AP is by the same package, with overlaps as Cheng et al. (CVPR 2021) define them.
 """
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pycocotools.mask as coco_mask
 
-FILE = Path(__file__).parents[1] / "golden" / "lvis.json"
+FILE = Path(__file__).parents[3] / "golden" / "lvis.json"
 CROWDED = (48, 48)
 MANY = 330  # detections of an image, of which 300 count
 

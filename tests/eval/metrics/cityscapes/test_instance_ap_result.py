@@ -8,7 +8,7 @@ from m2f_jax.eval import CityscapesInstanceAP
 from m2f_jax.eval.analysis.confusion import object_confusion
 from m2f_jax.eval.analysis.matching.cityscapes import cityscapes_judged
 
-from tests.eval.instances.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
+from tests.eval.metrics.cityscapes.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
 
 
 def test_counts_by_image():

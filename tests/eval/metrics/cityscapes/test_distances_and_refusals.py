@@ -9,7 +9,7 @@ from m2f_jax.eval import CityscapesInstanceAP, Regions
 from m2f_jax.eval.metrics.cityscapes.matching import OVERLAPS
 
 from m2f_jax.masks.rle import encode_rle
-from tests.eval.instances.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
+from tests.eval.metrics.cityscapes.conftest import CAR, CLASSES, ROAD, evaluate, ids_of, masks_of
 
 
 def test_distances():

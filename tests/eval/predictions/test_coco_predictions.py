@@ -573,7 +573,7 @@ def test_exports_open_in_fiftyone_as_the_documentation_says(tmp_path, monkeypatc
         )
         evaluation.measure(i, None, found)
     finish_export(place, data, "instance", 3)
-    page = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "evaluate.md").read_text()
     program = page.split("## In fiftyone")[1].split("```python\n")[1].split("```")[0]
     fake = Fiftyone()
     monkeypatch.setitem(sys.modules, "fiftyone", fake)

@@ -13,7 +13,7 @@ from m2f_jax.cli import main
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.opening import open_dataset
 from m2f_jax.inference.segmenter import Segmenter
-from tests.eval.record_lvis import FILE, draw_scene
+from tests.eval.metrics.coco.record_lvis import FILE, draw_scene
 
 SCENES = json.loads(FILE.read_text())
 

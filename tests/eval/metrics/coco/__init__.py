@@ -1,0 +1,1 @@
+"""Tests of mask AP by the rules of COCO, LVIS and YouTubeVIS."""

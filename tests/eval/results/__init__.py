@@ -1,0 +1,1 @@
+"""Tests of the scores beside the authors'."""
