@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from measuring.machine import jax_device_kind
-from measuring.options import Count, Reported, parse
+from measuring.options import Count, OnStreets, parse
 from measuring.processes import in_a_process, m2f
 from measuring.streets import CROP, base_recipe, find_streets, score
 from measuring.tables import Table, publish
@@ -111,25 +111,19 @@ def changed(recipe: Recipe, changes: Sequence[Change]) -> Recipe:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Reported):
+class Options(OnStreets):
     """Train Mask2Former, MaskFormer and what lies between for as many steps, and score them."""
 
-    data: Annotated[Path, tyro.conf.arg(metavar="ROOT")]
-    """A Cityscapes tree with train and val; where nothing is, streets are drawn into it."""
-    images: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="TRAIN VAL")] = (800, 100)
-    """To draw."""
     steps: Annotated[int, Between(LEAST_STEPS)] = 2000
-    """Of each training run; the first ones aren't timed."""
+    """Steps of each training run; the first ones aren't timed."""
     batch_size: Count = STREETS.batch_size
     """Crops in a step."""
     size: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="HEIGHT WIDTH")] = CROP
-    """Of the crops."""
+    """Height and width of the crops."""
     seed: int = 0
-    """Of all training runs."""
+    """The seed of all training runs."""
     variants: tuple[Variant, ...] = get_args(Variant)
-    """What is trained."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where training runs stay, so that interrupted ones go on."""
+    """The variants to train."""
 
 
 def train(recipe: Recipe, out: Path, options: Options) -> list[dict[str, float]]:

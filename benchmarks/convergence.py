@@ -10,94 +10,71 @@ training run is a process of its own, and so can be repeated alone.
 
 import dataclasses
 import functools
+import itertools
 import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-import tyro
-from measuring.machine import (
-    check_installed,
-    choose_device,
-    describe_run,
-    device_kind,
-    limit_threads,
-    peak_host_bytes,
-)
-from measuring.options import Count, OnMachine, Reported, parse
+from measuring.machine import check_installed, describe_run, limit_threads
+from measuring.options import Count, OnMachine, OnStreets, Size, StreetCounts, parse
 from measuring.processes import in_a_process
 from measuring.records import OURS
 from measuring.streets import base_recipe, find_streets, score
 from measuring.tables import Table, publish, say
-from measuring.timing import timed
 from peers import THEIRS, side
 from peers.trainers.batches import Scenes, Settings
+from peers.trainers.running import WARM_UP, Run, Steps, find_device, take_steps, train_alone
 from peers.weights import save_random_weights
 
-from m2f_jax.bounds import Between
 from m2f_jax.config import Task
 from m2f_jax.files import read_json, write_json
 from m2f_jax.training.recipes import STREETS, Recipe
 
 SIDES = (OURS, THEIRS)
 TASKS: dict[Task, str] = {"panoptic": "PQ", "semantic": "mIoU"}
-WARM_UP = 2  # steps that aren't timed
 LAST = 50  # steps whose mean is the last loss
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(OnMachine, Reported):
+class Options(OnMachine, OnStreets):
     """Train a small Mask2Former with ours and with transformers' to the end, and score both."""
 
-    data: Annotated[Path, tyro.conf.arg(metavar="ROOT")]
-    """A Cityscapes tree with train and val; where nothing is, streets are drawn into it."""
-    images: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="TRAIN VAL")] = (400, 50)
-    """To draw."""
-    size: Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="HEIGHT WIDTH")] = (128, 256)
-    """Of the crops."""
+    images: StreetCounts = (400, 50)
+    """How many streets to draw for training and for scoring."""
+    size: Size = (128, 256)
+    """Height and width of the crops, in multiples of 32."""
     dtype: Literal["float32"] = "float32"
-    """Of the computation."""
+    """The dtype of the computation."""
     batch: Count = STREETS.batch_size
     """Crops in a step."""
-    steps: Annotated[int, Between(WARM_UP + 1)] = 600
-    """Of each training run; the first two aren't timed."""
+    steps: Steps = 600
+    """Steps of each training run; the first two aren't timed."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of fresh weights, batches and points."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where finished training runs stay, so that an interrupted comparison goes on."""
+    """Seeds of fresh weights, batches and points; each side trains once with each."""
 
 
-def find_device(wanted: str | None) -> tuple[str, str]:
-    """Returns the device and its name."""
-    device = choose_device(wanted)
-    return device, device_kind(device)
-
-
-def train(folder: Path, out: Path, data: Path, recipe: Recipe, settings: Settings, name: str):
+def train(
+    name: str, settings: Settings, folder: Path, out: Path, data: Path, recipe: Recipe
+) -> None:
     """Takes all steps of one side, and writes the model and `run.json`."""
     from m2f_jax.datasets.opening import open_dataset
     from m2f_jax.training.data import batches
 
     trainer = side(name, "Trainer")(folder, settings)
     examples = open_dataset(data, "train", recipe.train.model.task)
-    losses, seconds = [], []
     with batches(examples, recipe.data(settings.seed)) as stream:
-        for step, batch in zip(range(1, settings.steps + 1), stream, strict=False):
-            scenes = Scenes(*map(np.asarray, batch[: len(Scenes._fields)]))
-            placed = trainer.place(scenes)
-            loss, duration = timed(trainer.step(placed))
-            losses.append(loss)
-            seconds.append(duration)
-            if step % LAST == 0:
-                say(f"step {step} of {settings.steps}: loss {loss:.2f}, {duration:.2f} s")
-    peak = trainer.peak_device_bytes() if settings.device == "cuda" else peak_host_bytes()
+        scenes = (
+            Scenes(*map(np.asarray, batch[: len(Scenes._fields)]))
+            for batch in itertools.islice(stream, settings.steps)
+        )
+        run = take_steps(trainer, scenes, settings, every=LAST)
     trainer.save(out)
     recipe.processor().save_pretrained(out)
-    run = {"losses": losses, "seconds": seconds, "peak MiB": peak / 2**20}
-    write_json(out / "run.json", run)
+    write_json(out / "run.json", run._asdict())
 
 
 def measure(
@@ -110,20 +87,17 @@ def measure(
         if not (start / "config.json").exists():
             save = functools.partial(save_random_weights, noisy=False, seed=seed)
             in_a_process(save, recipe.train.model, start, JAX_PLATFORMS="cpu")
-        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # else all counts as used
-        if name == THEIRS or settings.device == "cpu":
-            environment["JAX_PLATFORMS"] = "cpu"
-        arguments = (start, out, options.data, recipe, settings._replace(seed=seed), name)
-        in_a_process(train, *arguments, **environment)
-    run = read_json(out / "run.json")
+        settings = settings._replace(seed=seed)
+        train_alone(train, name, settings, start, out, options.data, recipe)
+    run = Run(**read_json(out / "run.json"))
     return {
         "side": name,
         "seed": seed,
         **{metric: score(out, options.data, task)[metric] for task, metric in TASKS.items()},
-        "first loss": run["losses"][0],
-        "last loss": statistics.mean(run["losses"][-LAST:]),
-        "step, s": statistics.median(run["seconds"][WARM_UP:]),
-        "peak memory, MiB": run["peak MiB"],
+        "first loss": run.losses[0],
+        "last loss": statistics.mean(run.losses[-LAST:]),
+        "step, s": statistics.median(run.seconds[WARM_UP:]),
+        "peak memory, MiB": run.peak_mib,
     }
 
 
@@ -143,10 +117,8 @@ def main(arguments: Sequence[str] | None = None):
     """Trains with both sides and prints what came out."""
     options = parse(Options, arguments)
     check_installed((THEIRS,))
-    threads, on_cpu = limit_threads(options.threads), options.device == "cpu"
-    device, kind = in_a_process(
-        find_device, options.device, **({"JAX_PLATFORMS": "cpu"} if on_cpu else {})
-    )
+    threads = limit_threads(options.threads)
+    device, kind = find_device(options.device)
     find_streets(options.data, options.images, options.size)
     recipe = dataclasses.replace(base_recipe(options.size), batch_size=options.batch)
     optimizer = dataclasses.replace(recipe.train.optimizer, warmup_steps=0)

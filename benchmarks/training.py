@@ -17,31 +17,21 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
 
-from measuring.machine import (
-    check_installed,
-    choose_device,
-    describe_run,
-    device_kind,
-    limit_threads,
-    peak_host_bytes,
-)
+from measuring.machine import check_installed, describe_run, limit_threads
 from measuring.options import Compared, Count, OnMachine, compared, parse, refusing
 from measuring.processes import in_a_process
 from measuring.records import OURS, Comparison, Row
 from measuring.tables import Table, say
-from measuring.timing import timed
 from peers import OUR_POINTS, THEIRS, side
 from peers.trainers.batches import Settings, draw_batch
+from peers.trainers.running import WARM_UP, Run, Steps, find_device, take_steps, train_alone
 from peers.weights import save_random_weights
 
-from m2f_jax.bounds import Between
 from m2f_jax.config import ModelConfig
 
 SIDES = (OURS, THEIRS, OUR_POINTS)
 TOLERANCE = 1e-3  # of the first loss, relative, in float32 with the same points
-WARM_UP = 2  # steps that aren't timed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +42,7 @@ class Options(OnMachine, Compared):
     """A published model, or "streets"."""
     batch: Count = 2
     """Images in a step."""
-    steps: Annotated[int, Between(WARM_UP + 1)] = 12
+    steps: Steps = 12
     """Of each training run; the first two aren't timed."""
     tf32: bool = False
     """TensorFloat-32 for float32 products on a GPU."""
@@ -60,33 +50,12 @@ class Options(OnMachine, Compared):
     """Training runs of each side, in turns."""
 
 
-class Run(NamedTuple):
-    """What came of training in a process of its own: loss and time of each step, and memory."""
-
-    losses: list[float]
-    seconds: list[float]
-    peak_mib: float
-
-
-def find_device(wanted: str | None) -> tuple[str, str]:
-    """Returns the device and its name."""
-    device = choose_device(wanted)
-    return device, device_kind(device)
-
-
-def train(folder: Path, settings: Settings, name: str) -> Run:
+def train(name: str, settings: Settings, folder: Path) -> Run:
     """Takes all steps of one side."""
     num_classes = ModelConfig.load(folder / "config.json").num_classes
     trainer = side(name, "Trainer")(folder, settings)
-    losses, seconds = [], []
-    for step in range(1, settings.steps + 1):
-        batch = trainer.place(draw_batch(settings, num_classes, step - 1))
-        loss, duration = timed(trainer.step(batch))
-        losses.append(loss)
-        seconds.append(duration)
-        say(f"step {step} of {settings.steps}: loss {loss:.3f}, {duration:.2f} s")
-    peak = trainer.peak_device_bytes() if settings.device == "cuda" else peak_host_bytes()
-    return Run(losses, seconds, peak / 2**20)
+    scenes = (draw_batch(settings, num_classes, step) for step in range(settings.steps))
+    return take_steps(trainer, scenes, settings)
 
 
 def relative_difference(ours: float, theirs: float) -> float:
@@ -137,19 +106,14 @@ def list_losses(runs: Mapping[str, Sequence[Run]]) -> Table:
 
 
 def settle(options: Options) -> tuple[ModelConfig, Settings, str]:
-    """Returns the architecture, without drop path, the settings, and the device's name.
-
-    The device is looked for in a process of its own, since it would be held by this one.
-    """
+    """Returns the architecture, without drop path, the settings, and the device's name."""
     from m2f_jax.training import OptimizerConfig
     from m2f_jax.training.recipes import recipe
 
     with refusing("--preset: "):
         recipe_of = recipe(options.preset).train
-    threads, on_cpu = limit_threads(options.threads), options.device == "cpu"
-    device, kind = in_a_process(
-        find_device, options.device, **({"JAX_PLATFORMS": "cpu"} if on_cpu else {})
-    )
+    threads = limit_threads(options.threads)
+    device, kind = find_device(options.device)
     backbone = dataclasses.replace(recipe_of.model.backbone, drop_path_rate=0.0)
     settings = Settings(
         size=options.size,
@@ -184,10 +148,7 @@ def main(arguments: Sequence[str] | None = None):
         for repeat in range(options.repeats):
             for name in SIDES if repeat == 0 else (OURS, THEIRS):
                 say(f"{name}, training {repeat + 1} of {options.repeats}")
-                environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # else all counts as used
-                if name != OURS or settings.device == "cpu":
-                    environment["JAX_PLATFORMS"] = "cpu"
-                runs[name].append(in_a_process(train, folder, settings, name, **environment))
+                runs[name].append(train_alone(train, name, settings, folder))
     agreement = compare_losses(runs)
     comparison.publish(
         f"training {options.preset}, {options.batch} x {described['size']}",

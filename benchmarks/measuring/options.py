@@ -16,6 +16,7 @@ MULTIPLE = 32  # of pixels: sides that every peer takes as they are
 
 Count = Annotated[int, Between(1)]
 Size = Annotated[tuple[int, int], Between(MULTIPLE), tyro.conf.arg(metavar="HEIGHT WIDTH")]
+StreetCounts = Annotated[tuple[int, int], Between(1), tyro.conf.arg(metavar="TRAIN VAL")]
 File = Annotated[Path | None, tyro.conf.arg(metavar="FILE")]
 Options = TypeVar("Options")
 
@@ -54,6 +55,18 @@ class OnMachine:
     """By default cuda, where every side has it."""
     threads: Annotated[int | None, Between(1)] = None
     """On the CPU, of every side; by default all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnStreets(Reported):
+    """The streets that small models are trained on, and where training runs are kept."""
+
+    data: Annotated[Path, tyro.conf.arg(metavar="ROOT")]
+    """A Cityscapes tree with train and val; where nothing is, streets are drawn into it."""
+    images: StreetCounts = (800, 100)
+    """How many streets to draw for training and for scoring."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Where training runs are kept, so that an interrupted comparison goes on."""
 
 
 def parse(kind: type[Options], arguments: Sequence[str] | None) -> Options:

@@ -48,7 +48,8 @@ def micro_config() -> Mask2FormerConfig:
 @pytest.fixture
 def in_this_process(monkeypatch):
     """What scripts hand to processes of their own runs here, where everything is imported."""
-    for name in ("inference", "training", "ablations", "convergence", "first_call"):
+    trainers = "training", "convergence", "peers.trainers.running"
+    for name in ("inference", "ablations", "first_call", *trainers):
         monkeypatch.setattr(
             importlib.import_module(name),
             "in_a_process",
