@@ -1,6 +1,7 @@
 """Opens and writes checkpoints: the authors', Hugging Face's and ours, and backbones alone."""
 
-from .reading import Checkpoint, WrongKindError, open_backbone, open_checkpoint
+from .backbone import open_backbone
+from .reading import Checkpoint, WrongKindError, open_checkpoint
 from .writing import convert, save_checkpoint
 
 __all__ = [

@@ -1,41 +1,37 @@
 """Opens checkpoints of every known kind; their tensors are read when asked for."""
 
 import dataclasses
-import functools
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from m2f_jax.config import (
-    MODEL_TYPE,
-    Mask2FormerConfig,
-    MaskFormerConfig,
-    ModelConfig,
-    Task,
-    VideoMask2FormerConfig,
-)
-from m2f_jax.files import read_json
+from m2f_jax.config import MODEL_TYPE, ModelConfig, Task, VideoMask2FormerConfig
 from m2f_jax.inference.processor import PROCESSOR_FILE, ImageProcessor
-from m2f_jax.labels import ADE20K_FULL, COCO, COCO_STUFF, Label, numbered, published_labels
+from m2f_jax.labels import numbered
 from m2f_jax.labels.choosing import MAX_CLASSES, NAMED_LABELS, Classes, choose_labels
-from m2f_jax.modeling.parameters import check_finite, parameter_shapes
-from m2f_jax.plain import type_of
+from m2f_jax.modeling.parameters import parameter_shapes
 from m2f_jax.presets import PRESETS, name_of, nearest_preset
 
-from .files.formats import StoredTensor, open_tensors
-from .files.hub import CONFIG_FILE, HUGGING_FACE_WEIGHTS, WEIGHTS_FILE, locate
+from .files.folder import (
+    CONFIG_FILE,
+    HUGGING_FACE_WEIGHTS,
+    WEIGHTS_FILE,
+    read_object,
+    weights_in,
+)
+from .files.formats import StoredTensor
+from .files.hub import locate
+from .guessing import adopt_labels, guess_task
 from .tables import authors
 from .tables.huggingface import config as huggingface_config
 from .tables.huggingface import tensors as huggingface
 from .tables.huggingface.json_fields import about, field
-from .tables.imagenet import kinds as imagenet
-from .tables.rules import SAME, Rule, Shape, differences, expand, load, respell
-from .tables.wrappers import HUGGING_FACE_MARK, unwrap
+from .tables.rules import SAME, Rule, Shape, expand
+from .tables.wrappers import HUGGING_FACE_MARK
+from .tensors import as_parameters, open_unwrapped, respell_all
 
 logger = logging.getLogger("m2f_jax")
 
@@ -102,7 +98,7 @@ def open_checkpoint(
         return _of_kind(opened, kind, source)
     if num_heads is not None:
         raise ValueError(f"{path}: its {CONFIG_FILE} says how many heads there are; drop num_heads")
-    values = _read_object(path / CONFIG_FILE)
+    values = read_object(path / CONFIG_FILE)
     origin = values.get("model_type")
     if origin == MODEL_TYPE:
         if task is not None:
@@ -139,14 +135,16 @@ def _open_ours(folder: Path, classes: Classes | None) -> Checkpoint:
     if classes is not None:
         labels = choose_labels(classes, config.num_classes, path)
         config = dataclasses.replace(config, labels=labels)
-    _read_object(folder / PROCESSOR_FILE)
+    read_object(folder / PROCESSOR_FILE)
     processor = ImageProcessor.load(folder / PROCESSOR_FILE)
     _check_things(processor, config, folder / PROCESSOR_FILE)
-    weights = _weights(folder, (WEIGHTS_FILE,))
-    tensors = _open(weights)
+    weights = weights_in(folder, (WEIGHTS_FILE,))
+    tensors = open_unwrapped(weights)
     shapes = _parameter_shapes(_no_deeper(config, tensors), path)
     rules = [Rule((name,), (name,), SAME) for name in shapes]
-    return Checkpoint(config, processor, _converted(tensors, rules, shapes, UNFIT.format(weights)))
+    return Checkpoint(
+        config, processor, as_parameters(tensors, rules, shapes, UNFIT.format(weights))
+    )
 
 
 def _open_authors(
@@ -158,7 +156,7 @@ def _open_authors(
 ) -> Checkpoint:
     if path.name in (CONFIG_FILE, *HUGGING_FACE_WEIGHTS) and (path.parent / CONFIG_FILE).is_file():
         raise ValueError(f"{path} is one file of a model; name its folder, {path.parent}")
-    tensors = _open(path)
+    tensors = open_unwrapped(path)
     if HUGGING_FACE_MARK in tensors:
         raise ValueError(
             f"{path} holds the weights of transformers' model, and nothing says their "
@@ -166,7 +164,7 @@ def _open_authors(
             f"its config.json: model.load_state_dict(torch.load({path.name!r})); "
             "model.save_pretrained('FOLDER')"
         )
-    tensors = _respelled(tensors, authors.spellings(tensors), path)
+    tensors = respell_all(tensors, authors.spellings(tensors), path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     with about(path):
         count = authors.count_classes(shapes)
@@ -207,7 +205,7 @@ def _open_authors(
     return Checkpoint(
         config,
         ImageProcessor.for_model(config),
-        _converted(tensors, expand(table.rules, sizes), sizes, unfit, table.unused),
+        as_parameters(tensors, expand(table.rules, sizes), sizes, unfit, table.unused),
     )
 
 
@@ -228,99 +226,16 @@ def _open_hugging_face(
         task = guess_task(labels, queries, name, origin, kind=model.config_class)
     config = huggingface_config.config_from_huggingface(values, labels, task, where)
     processor = _processor(folder, config)
-    weights = _weights(folder, HUGGING_FACE_WEIGHTS)
+    weights = weights_in(folder, HUGGING_FACE_WEIGHTS)
     table = huggingface.table_of(config)
-    tensors = _respelled(_open(weights), table.spellings, weights)
+    tensors = respell_all(open_unwrapped(weights), table.spellings, weights)
     shapes = _parameter_shapes(_no_deeper(config, tensors), folder / CONFIG_FILE)
     rules = expand(table.rules, shapes)
     return Checkpoint(
         config,
         processor,
-        _converted(tensors, rules, shapes, UNFIT.format(weights), table.unused),
+        as_parameters(tensors, rules, shapes, UNFIT.format(weights), table.unused),
     )
-
-
-def open_backbone(
-    source: str | os.PathLike,
-    config: ModelConfig,
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-) -> dict[str, StoredTensor] | None:
-    """Opens a backbone trained on ImageNet; returns None if `source` is something else.
-
-    Args:
-        source: a Hugging Face folder or hub id of a Swin or ResNet, one of the Swin authors' files,
-            or a ResNet of detectron2's, torchvision's or timm's.
-        config: of the model that the backbone is for.
-        revision: branch, tag or commit on the hub.
-        token: for private repositories on the hub; by default the one you logged in with.
-
-    Returns:
-        The tensors under the names of our parameters: all of the backbone's, but of a Swin not
-        the norms of its outputs, which such files don't hold.
-
-    Raises:
-        FileNotFoundError: there is nothing of that name, or the folder lacks a file.
-        ValueError: the file is damaged, or holds a backbone of another architecture; the message
-            lists all that doesn't fit.
-    """
-    path = locate(source, revision, token)
-    if path.is_file():
-        weights, tensors = path, _open(path)
-        kind, form = imagenet.of_names(tensors)
-    else:
-        if not (path / CONFIG_FILE).is_file():
-            return None
-        values = _read_object(path / CONFIG_FILE)
-        kind, form = imagenet.of_huggingface(values, str(path / CONFIG_FILE))
-        if kind is None:
-            return None
-        weights = _weights(path, HUGGING_FACE_WEIGHTS)
-        tensors = _open(weights)
-    if kind is None or form is None:
-        return None
-    tensors = _respelled(tensors, form.spellings, weights)
-    if not isinstance(config.backbone, kind.config_class):
-        raise ValueError(
-            f"{source} is a {kind.name}, and the model's backbone is of the type "
-            f"{type_of(config.backbone)!r}"
-        )
-    with about(weights):
-        shapes = {name: tensor.shape for name, tensor in tensors.items()}
-        kind.check_shapes(shapes, form.rules, config.backbone)
-    rules = expand(form.rules, filter(kind.is_pretrained, parameter_shapes(config)))
-    unfit = f"{weights} isn't, or isn't all of, a {kind.name} of the size that is needed"
-    return _converted(tensors, rules, parameter_shapes(config), unfit, form.unused)
-
-
-def _read_object(path: Path) -> Mapping[str, Any]:
-    """Returns the JSON object in a file of a model's folder.
-
-    Raises:
-        FileNotFoundError: the file is missing.
-        ValueError: it holds something else.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path.parent} has no {path.name}, which a model's folder holds beside {WEIGHTS_FILE}"
-        )
-    values = read_json(path)
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{path} holds no JSON object but {values!r:.50}; download it again")
-    return values
-
-
-def _weights(folder: Path, names: Sequence[str]) -> Path:
-    """Returns the first of these files that exists.
-
-    Raises:
-        FileNotFoundError: none does.
-    """
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"{folder} has no {' or '.join(names)}, only {CONFIG_FILE}")
 
 
 def _parameter_shapes(config: ModelConfig, where: Path) -> dict[str, Shape]:
@@ -381,7 +296,7 @@ def _processor(folder: Path, config: ModelConfig) -> ImageProcessor:
     path = folder / PROCESSOR_FILE
     if not path.is_file():
         return processor
-    stored = huggingface_config.processor_from_huggingface(_read_object(path), processor, str(path))
+    stored = huggingface_config.processor_from_huggingface(read_object(path), processor, str(path))
     if nearest_preset(config) is None:
         return stored
     if (stored.shortest_edge, stored.longest_edge) != (
@@ -396,122 +311,3 @@ def _processor(folder: Path, config: ModelConfig) -> ImageProcessor:
             processor.longest_edge,
         )
     return processor
-
-
-def adopt_labels(names: Sequence[str]) -> tuple[Label, ...]:
-    """Returns published classes if most names are theirs, else numbered things of these names."""
-
-    def key(name: str) -> str:
-        return re.sub(r"[^a-z]", "", name.lower().split(",")[0])
-
-    published = published_labels(len(names))
-    if published is not None:
-        same = sum(key(a) == key(b.name) for a, b in zip(names, published, strict=True))
-        if 2 * same > len(names):
-            return published
-    return tuple(
-        Label(id=label.id, name=name, is_thing=True)
-        for label, name in zip(numbered(len(names)), names, strict=True)
-    )
-
-
-def guess_task(
-    labels: Sequence[Label],
-    num_queries: int,
-    name: str,
-    origin: str = "",
-    *,
-    kind: type[ModelConfig] = Mask2FormerConfig,
-) -> Task:
-    """Guesses the task of a model from its name, its classes, or the name of what it came from.
-
-    Of the published models with stuff classes, those with 200 queries are panoptic, and those of
-    ADE20K and Mapillary Vistas with 100 are semantic. COCO-Stuff and the full ADE20K serve nothing
-    else. A MaskFormer isn't made for instances, and is panoptic only on COCO's panoptic classes.
-    """
-    tasks = re.compile("|".join(get_args(Task)))
-    if named := tasks.findall(name.lower()):
-        return named[-1]
-    if all(label.is_thing for label in labels) and kind is not MaskFormerConfig:
-        return "instance"
-    if named := tasks.findall(origin.lower()):
-        return named[-1]
-    if tuple(labels) in (COCO_STUFF, ADE20K_FULL):
-        return "semantic"
-    if kind is MaskFormerConfig:
-        return "panoptic" if len(labels) == len(COCO) else "semantic"
-    return "semantic" if num_queries == 100 and len(labels) in (65, 150) else "panoptic"
-
-
-def _open(path: Path) -> dict[str, StoredTensor]:
-    """Returns the tensors of a file, without what wraps their names.
-
-    Reading one refuses numbers that aren't finite.
-
-    Raises:
-        ValueError: the file is damaged, or holds several models or two tensors of one name.
-    """
-    tensors = open_tensors(path)
-    try:
-        names, removed = unwrap(tensors)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} {error}; save the one that you want, where it was made: "
-            "torch.save(model.state_dict(), 'weights.pth')"
-        ) from error
-    if removed and removed != ["module."]:
-        logger.warning(
-            "%s: the names of its tensors have %s before them, and are read without",
-            path,
-            " and ".join(map(repr, removed)),
-        )
-    result: dict[str, StoredTensor] = {}
-    for plain, (name, tensor) in zip(names, tensors.items(), strict=True):
-        if plain in result:
-            raise ValueError(f"{path} holds {plain} twice, once as {name}")
-        read = functools.partial(_read_finite, name, tensor, path)
-        result[plain] = dataclasses.replace(tensor, read=read)
-    return result
-
-
-def _read_finite(name: str, tensor: StoredTensor, path: Path) -> np.ndarray:
-    array = tensor.read()
-    check_finite(name, array, path)
-    return array
-
-
-def _respelled(
-    tensors: Mapping[str, StoredTensor], spellings: Sequence[tuple[str, str]], path: Path
-) -> dict[str, StoredTensor]:
-    """Returns the tensors under their standard names.
-
-    Raises:
-        ValueError: two of them have the same.
-    """
-    result: dict[str, StoredTensor] = {}
-    for original, tensor in tensors.items():
-        name = respell(original, spellings)
-        if name in result:
-            raise ValueError(f"{path} holds {name} twice, once as {original}")
-        result[name] = tensor
-    return result
-
-
-def _converted(
-    source: Mapping[str, StoredTensor],
-    rules: Sequence[Rule],
-    target: Mapping[str, Shape],
-    unfit: str,
-    unused: Iterable[str] = (),
-) -> dict[str, StoredTensor]:
-    """Returns our tensors; reading one reads and rearranges theirs.
-
-    Raises:
-        ValueError: they aren't the tensors of such a model; the message begins with `unfit`.
-    """
-    if problems := differences(rules, source, target, unused):
-        raise ValueError(f"{unfit}:\n  " + "\n  ".join(problems))
-    tensors: dict[str, StoredTensor] = {}
-    for rule in rules:
-        tensors |= load(rule, source, target)
-    return tensors

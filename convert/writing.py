@@ -13,8 +13,8 @@ from m2f_jax.inference.processor import PROCESSOR_FILE
 from m2f_jax.labels.choosing import Classes
 from m2f_jax.modeling.parameters import parameter_shapes
 
+from .files.folder import CONFIG_FILE, WEIGHTS_FILE
 from .files.formats import write_safetensors
-from .files.hub import CONFIG_FILE, WEIGHTS_FILE
 from .reading import Checkpoint, open_checkpoint
 from .tables.huggingface import config as huggingface_config
 from .tables.huggingface import tensors as huggingface

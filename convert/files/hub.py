@@ -19,10 +19,9 @@ from huggingface_hub.utils import validate_repo_id
 
 from m2f_jax.inference.processor import PROCESSOR_FILE
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
+from .folder import CONFIG_FILE, HUGGING_FACE_WEIGHTS
+
 BUILT_IN = ("streets",)  # folders of the package with a model
-HUGGING_FACE_WEIGHTS = (WEIGHTS_FILE, f"{WEIGHTS_FILE}.index.json", "pytorch_model.bin")
 
 
 def locate(

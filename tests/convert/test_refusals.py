@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from m2f_jax.convert import convert, open_checkpoint
-from m2f_jax.convert.reading import adopt_labels
+from m2f_jax.convert.guessing import adopt_labels
 from m2f_jax.convert.tables.huggingface import config as huggingface_config
 
 from m2f_jax.config import Mask2FormerConfig

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from m2f_jax.convert import open_checkpoint
-from m2f_jax.convert.reading import adopt_labels, guess_task
+from m2f_jax.convert.guessing import adopt_labels, guess_task
 from m2f_jax.convert.tables.huggingface import config as huggingface_config
 
 from m2f_jax.inference.processor import ImageProcessor

@@ -10,7 +10,7 @@ import shutil
 import pytest
 from m2f_jax.convert import open_checkpoint
 from m2f_jax.convert.files.formats import open_tensors
-from m2f_jax.convert.reading import guess_task
+from m2f_jax.convert.guessing import guess_task
 from m2f_jax.convert.tables import authors as authors_tables
 from m2f_jax.convert.tables import rules
 from m2f_jax.convert.tables.huggingface import config as huggingface_config
