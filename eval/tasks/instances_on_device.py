@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Int32, Integer
 
-from m2f_jax.inference.postprocess import AnyArray, Instances
+from m2f_jax.inference.postprocess import Instances
+from m2f_jax.inference.upsampling import AnyArray
 from m2f_jax.structures import Size
 
 from ..metrics.cityscapes.region_tables import Regions, count_on_device

@@ -33,6 +33,12 @@ from m2f_jax.inference.results import (
     Segment,
     VideoInstanceSegmentation,
 )
+from m2f_jax.inference.upsampling import (
+    ScoreUpsampling,
+    Upsampling,
+    plan_score_upsampling,
+    plan_upsampling,
+)
 from m2f_jax.plain import from_plain
 from m2f_jax.presets import nearest_preset
 from m2f_jax.structures import Batch, ImageSize, Predictions, Size
@@ -209,7 +215,7 @@ class ImageProcessor:
         limit = jnp.float32(0 if threshold is None else threshold)
         results = []
         for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
-            plan = postprocess.upsampling(masks.shape[1:], size, target)
+            plan = plan_upsampling(masks.shape[1:], size, target)
             found = postprocess.instances(classes, masks, plan, limit, top_k=top_k)
             results.append(self.collect_instances(found, target, threshold))
         return results
@@ -245,7 +251,7 @@ class ImageProcessor:
             )
         results = []
         for video, target in enumerate(_targets(predictions, sizes, target_sizes)):
-            plan = postprocess.upsampling(mask_logits.shape[3:], sizes[video], target)
+            plan = plan_upsampling(mask_logits.shape[3:], sizes[video], target)
             pairs = postprocess.best_pairs(predictions.class_logits[video], top_k=top_k)
             scores, labels, queries = jax.device_get(pairs)
             order = self.order(scores, labels, None)
@@ -311,7 +317,7 @@ class ImageProcessor:
         is_thing = self.is_thing(predictions.class_logits.shape[-1] - 1, thing_classes)
         results = []
         for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
-            plan = postprocess.upsampling(masks.shape[1:], size, target)
+            plan = plan_upsampling(masks.shape[1:], size, target)
             found = self.compute_panoptic(classes, masks, plan, is_thing)
             results.append(collect_panoptic(found, target, is_thing))
         return results
@@ -348,9 +354,9 @@ class ImageProcessor:
 
     def score_plan(
         self, logits_size: Size, size: ImageSize, target: Size
-    ) -> postprocess.Upsampling | postprocess.ScoreUpsampling:
+    ) -> Upsampling | ScoreUpsampling:
         """Returns the upsampling plan of semantic scores."""
-        plan_of = postprocess.score_upsampling if self.resize_scores else postprocess.upsampling
+        plan_of = plan_score_upsampling if self.resize_scores else plan_upsampling
         return plan_of(logits_size, size, target)
 
     def compute_semantic(self, class_logits, mask_logits, plan):

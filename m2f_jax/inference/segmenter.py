@@ -30,6 +30,7 @@ from m2f_jax.inference.results import (
     PanopticSegmentation,
     Segmentation,
 )
+from m2f_jax.inference.upsampling import canvas_size, plan_upsampling
 from m2f_jax.modeling.model import Model
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import ImageSize, Predictions, Size
@@ -58,7 +59,7 @@ class Prepared:
     @property
     def canvas(self) -> Size:
         """The height and width of what is computed; the result is its upper left corner."""
-        return postprocess.canvas_size(self.target)
+        return canvas_size(self.target)
 
     @property
     def bucket(self) -> Hashable:
@@ -295,7 +296,7 @@ class Segmenter:
         rows, columns = map(filter_taps, size.original, size.resized, size.padded)
         height, width = size.original if target_size is None else target_size
         return Prepared(
-            pad(pixels, postprocess.canvas_size(size.original)),
+            pad(pixels, canvas_size(size.original)),
             (rows, columns),
             size,
             (int(height), int(width)),
@@ -338,7 +339,7 @@ class Segmenter:
         [sizes] = self._spread(np.array([image.size.resized for image in filled]))
         predictions = self._predict(self.parameters, pixels, sizes)
         logits_size: Size = predictions.mask_logits.shape[2:]
-        plan_of = self.processor.score_plan if task == "semantic" else postprocess.upsampling
+        plan_of = self.processor.score_plan if task == "semantic" else plan_upsampling
         plans = [plan_of(logits_size, image.size, image.target) for image in filled]
         extras = [image.extra for image in filled]
         spread = [_stacked(x) for x in (plans, extras)]

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.inference import postprocess
+from m2f_jax.inference import postprocess, upsampling
 from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.upsampling import plan_score_upsampling, plan_upsampling
 from m2f_jax.structures import ImageSize, Predictions
 
 Q, K = 12, 4
@@ -217,8 +218,8 @@ def draw_size(rng):
     return padded // 4, padded, int(rng.integers(padded - 31, padded + 1)), target
 
 
-to_matrix = jax.jit(postprocess.to_matrix, static_argnums=1)
-rows_in_blocks = jax.jit(postprocess.rows_in_blocks, static_argnums=0)
+to_matrix = jax.jit(upsampling.to_matrix, static_argnums=1)
+rows_in_blocks = jax.jit(upsampling.rows_in_blocks, static_argnums=0)
 
 
 def whole(neighbours, source):
@@ -241,7 +242,7 @@ def test_blocks_of_rows_and_columns_are_the_whole_way():
         to_padded = resize(np.eye(logits), (padded, logits))[:resized]
         expected = resize(to_padded, (target, logits))
 
-        way = postprocess.upsampling((logits, logits), size, size.original)
+        way = plan_upsampling((logits, logits), size, size.original)
         [rows], needed = whole([way.rows], logits)
         spared += logits - needed
         for matrix in (rows, to_matrix(way.columns, logits)):
@@ -249,7 +250,7 @@ def test_blocks_of_rows_and_columns_are_the_whole_way():
             assert not matrix[target:].any()
             assert len(matrix) == len(way.inside_rows)
 
-        way = postprocess.score_upsampling((logits, logits), size, size.original)
+        way = plan_score_upsampling((logits, logits), size, size.original)
         [upper, lower], needed = whole([way.upper_rows, way.lower_rows], logits)
         spared += logits - needed
         between = upper + (lower - upper) * way.lower_weight[:, None]
@@ -260,7 +261,7 @@ def test_blocks_of_rows_and_columns_are_the_whole_way():
 
 
 def test_arrays_of_one_canvas_have_the_same_shapes():
-    for way_of in (postprocess.upsampling, postprocess.score_upsampling):
+    for way_of in (plan_upsampling, plan_score_upsampling):
         shapes = set()
         for target in range(257, 385, 3):
             for resized in (225, 256):
@@ -284,8 +285,8 @@ def test_sizes_of_another_input_are_refused(predictions, resize_scores):
 def post_processing(task, logits, size, classes):
     """A task's function, and its arguments after the logits."""
     threshold = jnp.float32(0.3)
-    way = postprocess.upsampling(logits, size, size.original)
-    scores_way = postprocess.score_upsampling(logits, size, size.original)
+    way = plan_upsampling(logits, size, size.original)
+    scores_way = plan_score_upsampling(logits, size, size.original)
     return {
         "instances": (functools.partial(postprocess.instances, top_k=100), way, threshold),
         "semantic": (postprocess.semantic_map, way),
@@ -337,7 +338,7 @@ def test_strips_of_columns_are_the_whole(task, predictions, monkeypatch):
     logits = [x[0] for x in predictions]
     function, *more = post_processing(task, (40, 24), size, K)
     whole = function(*logits, *more)
-    monkeypatch.setattr(postprocess, "COLUMNS_AT_ONCE", 128)
+    monkeypatch.setattr(upsampling, "COLUMNS_AT_ONCE", 128)
     jax.clear_caches()  # or else the program for the whole would be taken
     in_strips = function(*logits, *more)
     if not isinstance(whole, tuple):

@@ -11,6 +11,7 @@ from m2f_jax.eval.metrics.cityscapes.region_tables import (
 )
 
 from m2f_jax.inference import postprocess
+from m2f_jax.inference.upsampling import canvas_size, plan_upsampling
 from m2f_jax.masks.rle import encode_rle
 from m2f_jax.structures import ImageSize
 
@@ -125,7 +126,7 @@ def test_masks_of_the_pipeline_are_counted_where_they_are():
     size = (90, 150)  # the canvas is 128 x 256
     ids, _ = random_scene(rng, size)
     regions = Regions.of(ids)
-    way = postprocess.upsampling((24, 40), ImageSize((96, 160), size, size), size)
+    way = plan_upsampling((24, 40), ImageSize((96, 160), size, size), size)
     found = postprocess.instances(
         jnp.asarray(rng.normal(size=(5, 9)), jnp.float32),
         jnp.asarray(rng.normal(size=(5, 24, 40)), jnp.float32),
@@ -133,7 +134,7 @@ def test_masks_of_the_pipeline_are_counted_where_they_are():
         jnp.float32(0),
         top_k=7,
     )
-    region_map = jnp.asarray(regions.index_map(postprocess.canvas_size(size)))
+    region_map = jnp.asarray(regions.index_map(canvas_size(size)))
     counts = count_on_device(found.packed_masks, region_map, num_columns=regions.num_columns)
     assert isinstance(counts.table, jax.Array)
     masks = np.unpackbits(np.asarray(found.packed_masks)[:, :90], axis=-1, count=150).view(bool)

@@ -1,0 +1,265 @@
+"""The plan by which mask logits are upsampled to the output, and its application in parts.
+
+Mask logits are resized to the padded input, cropped, and resized to the original size. Along an
+axis, all of that is a weighted sum of three neighbours. Their indices and weights are arguments of
+the compiled programs, so one compilation serves every image whose output fits the same canvas. The
+device applies them as products of small matrices, to the few rows of logits that a block of output
+rows depends on, and likewise to the columns of a strip.
+
+Axes: N masks, h w the logits' size, H W the canvas, Wp the padded input's width, B blocks of R rows
+of the canvas, b rows of logits that such a block needs, S strips of C columns of the canvas, c
+columns of logits that such a strip needs.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Shaped
+
+from m2f_jax.ops.resize import Band, bilinear_band, bilinear_taps, resize_rows
+from m2f_jax.structures import ImageSize, Size
+
+CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cropped
+ROWS_AT_ONCE = 32
+COLUMNS_AT_ONCE = 8192  # wider outputs are computed in strips
+
+AnyArray = Array | np.ndarray
+
+
+class Neighbours(NamedTuple):
+    """The source samples whose weighted sum is an output sample, along one axis."""
+
+    first: Int[AnyArray, "samples"]  # index of the first one; ascending within the output
+    weights: Float[AnyArray, "samples taps"]  # zero beyond the output
+
+
+class Upsampling(NamedTuple):
+    """The plan by which mask logits are upsampled to the output."""
+
+    rows: Neighbours  # H of h
+    columns: Neighbours  # W of w
+    inside_rows: Bool[AnyArray, "H"]
+    inside_columns: Bool[AnyArray, "W"]
+
+
+class ScoreUpsampling(NamedTuple):
+    """The plan of models for semantic maps alone: class scores are computed at the padded size."""
+
+    upper_rows: Neighbours  # H of h: the upper of two padded rows that an output row lies between
+    lower_rows: Neighbours
+    lower_weight: Float[AnyArray, "H"]
+    columns: Neighbours  # Wp of w
+    output_columns: Neighbours  # W of Wp
+
+
+def canvas_size(size: Size) -> Size:
+    """Returns the size of the canvas for an output: both sides rounded up."""
+    height, width = size
+    return height + -height % CANVAS_MULTIPLE, width + -width % CANVAS_MULTIPLE
+
+
+def _to_canvas(x: np.ndarray, canvas: int) -> np.ndarray:
+    """Appends rows of zeros up to the canvas."""
+    return np.pad(x, ((0, canvas - len(x)), *[(0, 0)] * (x.ndim - 1)))
+
+
+def _neighbours(band: Band, source: int, canvas: int) -> Neighbours:
+    """Returns a band's weights by output sample, padded to the canvas, in float32.
+
+    `band` is the product of at most two bilinear steps, the first of which doesn't shrink the axis
+    of `source` samples, so an output sample has at most three neighbours, next to each other.
+    """
+    taps = min(3, source)
+    first = (band.first + (band.weights != 0).argmax(axis=1)).clip(max=source - taps)
+    place = (first - band.first)[:, None] + np.arange(taps)
+    weights = np.take_along_axis(np.pad(band.weights, ((0, 0), (taps, taps))), place + taps, axis=1)
+    return Neighbours(
+        _to_canvas(first.astype(np.int32), canvas),
+        _to_canvas(weights.astype(np.float32), canvas),
+    )
+
+
+def _to_padded(logits: Size, padded: Size, axis: int) -> Band:
+    if logits[axis] > padded[axis]:
+        raise ValueError(
+            f"mask logits of {logits[0]} x {logits[1]} (height x width) are not those of an input "
+            f"padded to {padded[0]} x {padded[1]}; give the sizes that the model's input has"
+        )
+    return bilinear_band(logits[axis], padded[axis])
+
+
+@functools.lru_cache(maxsize=8)
+def plan_upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
+    """Returns the plan of three steps: bilinear to the padded input, crop, bilinear to `target`.
+
+    Images of one size share the arrays, which mustn't be written to.
+
+    Raises:
+        ValueError: the logits are larger than the padded input.
+    """
+    canvas = canvas_size(target)
+    rows, columns = (
+        _neighbours(
+            resize_rows(_to_padded(logits, size.padded, i).rows(slice(size.resized[i])), target[i]),
+            logits[i],
+            canvas[i],
+        )
+        for i in (0, 1)
+    )
+    return Upsampling(rows, columns, *(np.arange(canvas[i]) < target[i] for i in (0, 1)))
+
+
+@functools.lru_cache(maxsize=8)
+def plan_score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsampling:
+    """Returns the plan of the same steps with class scores computed after the first one.
+
+    Raises:
+        ValueError: the logits are larger than the padded input.
+    """
+    canvas = canvas_size(target)
+    padded_rows, padded_columns = (_to_padded(logits, size.padded, i) for i in (0, 1))
+    between = bilinear_taps(size.resized[0], target[0])
+    return ScoreUpsampling(
+        upper_rows=_neighbours(padded_rows.rows(between.first), logits[0], canvas[0]),
+        lower_rows=_neighbours(padded_rows.rows(between.second), logits[0], canvas[0]),
+        lower_weight=_to_canvas(between.weight.astype(np.float32), canvas[0]),
+        columns=_neighbours(padded_columns, logits[1], size.padded[1]),
+        output_columns=_neighbours(
+            bilinear_band(size.resized[1], target[1]), size.padded[1], canvas[1]
+        ),
+    )
+
+
+def to_matrix(
+    neighbours: Neighbours, source: int, start: int | Int[Array, ""] = 0
+) -> Float[Array, "samples {source}"]:
+    """Returns the weights as a matrix over `source` samples from index `start` on, in float32."""
+    first, weights = neighbours
+    tap = start + jnp.arange(source) - first[:, None]
+    matrix = jnp.zeros(tap.shape, weights.dtype)
+    for i in range(weights.shape[1]):
+        matrix = jnp.where(tap == i, weights[:, i, None], matrix)
+    return matrix
+
+
+def in_blocks(x: AnyArray) -> AnyArray:
+    """Returns the rows of the canvas in blocks of `ROWS_AT_ONCE`."""
+    return x.reshape(-1, ROWS_AT_ONCE, *x.shape[1:])
+
+
+def rows_in_blocks(
+    height: int, *rows: Neighbours
+) -> tuple[Int[Array, "B"], *tuple[Float[Array, "B R b"], ...]]:
+    """Returns which rows of logits each block of output rows depends on, and their weights.
+
+    Args:
+        height: of the logits, in rows.
+        rows: the neighbours of each output row. Where several are given, no sample of the first
+            lies below the same row's sample of another.
+
+    Returns:
+        The index of each block's first row, and for each of `rows` the weights from there on.
+    """
+    canvas = len(rows[0].first)
+    # A block spans at most `between` rows of logits, as the output fills the canvas but for less
+    # than CANVAS_MULTIPLE rows. Each of two bilinear steps needs one row more on both sides.
+    between = -(-(ROWS_AT_ONCE - 1) * height // (canvas - CANVAS_MULTIPLE + 1))
+    needed = min(height, between + 5)
+    first = jnp.minimum(rows[0].first[::ROWS_AT_ONCE], height - needed)
+    to_matrices = jax.vmap(functools.partial(to_matrix, source=needed))
+    return first, *(to_matrices(jax.tree.map(in_blocks, x), start=first) for x in rows)
+
+
+class Columns(NamedTuple):
+    """Columns of logits that a strip of output columns depends on, and their weights."""
+
+    first: Int[Array, ""]  # index of the leftmost one
+    weights: Float[Array, "C c"]
+
+
+def over_strips(
+    function: Callable[..., Any], width: int, columns: Neighbours, *more: AnyArray
+) -> Any:
+    """Applies a function to every strip of output columns and stacks the results.
+
+    Args:
+        function: takes the strip's `Columns` and its part of `more`.
+        width: of the logits, in columns.
+        columns: the neighbours of each output column.
+        more: arrays with a row for each output column.
+    """
+    canvas = len(columns.first)
+    if canvas <= COLUMNS_AT_ONCE:  # one strip, which takes all columns of the logits
+        alone = function(Columns(jnp.int32(0), to_matrix(columns, width)), *more)
+        return jax.tree.map(lambda x: x[None], alone)
+    between = -(-(COLUMNS_AT_ONCE - 1) * width // (canvas - CANVAS_MULTIPLE + 1))
+    needed = min(width, between + 5)  # as for blocks of rows
+
+    def strip(arrays):
+        columns, more = arrays
+        first = jnp.minimum(columns.first[0], width - needed)
+        return function(Columns(first, to_matrix(columns, needed, first)), *more)
+
+    return jax.lax.map(strip, jax.tree.map(_strips, (columns, more)))
+
+
+def _strips(x: AnyArray) -> Array:
+    """Returns the columns of the canvas in strips; the last one is filled up with zeros."""
+    filled = jnp.pad(x, ((0, -len(x) % COLUMNS_AT_ONCE), *[(0, 0)] * (x.ndim - 1)))
+    return filled.reshape(-1, COLUMNS_AT_ONCE, *x.shape[1:])
+
+
+def side_by_side(x: Shaped[Array, "S *rows C"], width: int) -> Shaped[Array, "*rows {width}"]:
+    """Joins strips along the width, without the zeros that fill up the last one."""
+    x = jnp.moveaxis(x, 0, -2)
+    return x.reshape(*x.shape[:-2], -1)[..., :width]
+
+
+def rows_from(
+    x: Float[Array, "N h w"], first: Int[Array, ""], weights: Float[Array, "*B R b"]
+) -> Float[Array, "N b w"]:
+    """Returns the rows of logits that a block's weights apply to; `first` is the upper one."""
+    return jax.lax.dynamic_slice_in_dim(x, first, weights.shape[-1], axis=1)
+
+
+def strip_logits(
+    logits: Float[Array, "N h w"],
+    columns: Columns,
+    first_row: Int[Array, "B"],
+    rows: Float[Array, "B R b"],
+) -> Float[Array, "N H C"]:
+    """Returns the logits of a strip, in all rows of the canvas."""
+    wide = widen(logits, columns)
+    few = jax.vmap(lambda first: rows_from(wide, first, rows), out_axes=1)(first_row)
+    return jax.lax.collapse(combine_rows(rows, few), 1, 3)
+
+
+def widen(x: Float[Array, "N b w"], columns: Columns) -> Float[Array, "N b C"]:
+    """Returns rows of logits at the columns of a strip."""
+    needed = columns.weights.shape[-1]
+    if needed < x.shape[2]:
+        x = jax.lax.dynamic_slice_in_dim(x, columns.first, needed, axis=2)
+    return jnp.einsum("nbw,Ww->nbW", x, columns.weights)
+
+
+def combine_rows(
+    weights: Float[Array, "*B R b"], x: Float[Array, "N *B b W"]
+) -> Float[Array, "N *B R W"]:
+    """Returns output rows, each a weighted sum of rows of logits."""
+    # With an axis of masks on the weights; without it, XLA would transpose the masks.
+    weights = jnp.broadcast_to(weights, (len(x), *weights.shape))
+    return jnp.einsum("n...Rb,n...bW->n...RW", weights, x)
+
+
+def columns_from(columns: Neighbours, width: int, start: Int[Array, ""], count: int) -> Columns:
+    """Returns what `count` output columns from `start` on depend on; the logits have `width`."""
+    if count == len(columns.first):
+        return Columns(start, to_matrix(columns, width))
+    part = Neighbours(*(jax.lax.dynamic_slice_in_dim(x, start, count) for x in columns))
+    needed = min(width, -(-count * width // len(columns.first)) + 5)
+    first = jnp.minimum(part.first[0], width - needed)
+    return Columns(first, to_matrix(part, needed, first))
