@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Bool, Float, Int
+
+from m2f_jax.visualization.parts import Box, boxes_of, connected_parts
 
 NO_OBJECT = -1
 
@@ -83,7 +84,7 @@ def place_labels(
     labelled = np.zeros(owners.shape, bool)
     for plate in taken:
         labelled[plate.grown(step)] = True
-    boxes = scipy.ndimage.find_objects(owners + 1, max(forms, default=0) + 1)
+    boxes = boxes_of(owners, max(forms, default=0) + 1)
     plates = {}
     for index, sizes in forms.items():
         if boxes[index] is None:
@@ -96,9 +97,7 @@ def place_labels(
     return plates
 
 
-def surroundings_of(
-    box: tuple[slice, slice], sizes: Sequence[tuple[int, int]]
-) -> tuple[slice, slice]:
+def surroundings_of(box: Box, sizes: Sequence[tuple[int, int]]) -> Box:
     """Returns the rows and columns that labels of these sizes reach from an object's box."""
     reach = int(REACH * max(height for _, height in sizes))
     width, height = (reach + max(side) for side in zip(*sizes, strict=True))
@@ -222,17 +221,12 @@ def large_parts(
         The index of the part at every pixel, -1 where there is no object, and one past the last
         part where there is only a small one; and the object of every part, the largest part first.
     """
-    found = []
-    for index, box in enumerate(scipy.ndimage.find_objects(owners + 1)):
-        if box is None:
-            continue
-        labels = np.empty(owners[box].shape, np.int32)
-        scipy.ndimage.label(owners[box] == index, output=labels)
-        sizes = np.bincount(labels.ravel())[1:]
-        chosen = (sizes >= LARGE_PART * owners.size) | (np.arange(len(sizes)) == sizes.argmax())
-        found += [(sizes[k], index, box, labels == k + 1) for k in np.flatnonzero(chosen)]
-    found.sort(key=lambda part: -part[0])
-    parts = np.where(owners == NO_OBJECT, NO_OBJECT, len(found)).astype(owners.dtype)
-    for number, (_, _, box, mask) in enumerate(found):
-        parts[box][mask] = number
-    return parts, np.array([index for _, index, _, _ in found], owners.dtype)
+    pieces, owner = connected_parts(owners)
+    sizes = np.bincount(pieces.ravel())
+    order = np.lexsort((owner, -sizes))
+    chosen = sizes[order] >= LARGE_PART * owners.size
+    chosen[np.unique(owner[order], return_index=True)[1]] = True  # the largest one of each
+    order = order[chosen & (owner[order] != NO_OBJECT)]
+    numbers = np.where(owner == NO_OBJECT, NO_OBJECT, len(order)).astype(owners.dtype)
+    numbers[order] = np.arange(len(order))
+    return numbers[pieces], owner[order]

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import scipy.ndimage
 import skimage.data
 
 from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, Segment
+from m2f_jax.visualization import label_placement
 from m2f_jax.visualization.color import VIVID_COLORS, class_colors, oklab, thing_colors
 from m2f_jax.visualization.drawing import (
     draw_instances,
@@ -12,6 +14,7 @@ from m2f_jax.visualization.drawing import (
     short_name,
 )
 from m2f_jax.visualization.label_placement import NO_OBJECT, large_parts, place_labels
+from m2f_jax.visualization.parts import boxes_of, connected_parts
 
 NAMES = ("cup", "toilet, can, commode, crapper", "sky")
 FORMS = [(60, 16), (46, 13), (24, 13)]
@@ -136,6 +139,38 @@ def test_parts_are_connected_and_large():
     assert set(np.unique(parts[:, :40])) == {0}
     assert set(np.unique(parts[:50, 50:80][owners[:50, 50:80] == 4])) == {1}
     assert (parts[2, 85], parts[55, 85], parts[55, 45]) == (2, 3, NO_OBJECT)
+
+
+def parts_by_scipy(owners):
+    """All connected parts of `owners`, the largest first, and the object of each."""
+    found = []
+    for index, box in enumerate(scipy.ndimage.find_objects(owners + 1)):
+        labels, count = scipy.ndimage.label(owners == index)
+        found += [(index, labels == k + 1) for k in range(count if box else 0)]
+    found.sort(key=lambda part: -part[1].sum())
+    parts = np.full(owners.shape, NO_OBJECT)
+    for number, (_, mask) in enumerate(found):
+        parts[mask] = number
+    return parts, [index for index, _ in found]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_parts_and_boxes_are_those_of_scipy(seed, monkeypatch):
+    monkeypatch.setattr(label_placement, "LARGE_PART", 0)  # all are
+    rng = np.random.default_rng(seed)
+    small = rng.integers(-1, seed % 5, rng.integers(1, 30, 2)).astype(np.int32)
+    owners = np.kron(small, np.ones((1, 1 + seed % 3), np.int32))
+    for theirs, ours in zip(parts_by_scipy(owners), large_parts(owners), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert boxes_of(owners, 6) == scipy.ndimage.find_objects(owners + 1, 6)
+
+
+def test_a_part_may_wind():
+    winding = np.zeros((61, 40), np.int32)
+    winding[1::4, :-1] = winding[3::4, 1:] = 1  # walls with a gap at one end, then at the other
+    parts, owners = connected_parts(winding)
+    np.testing.assert_array_equal(np.bincount(parts.ravel()), [(winding == 0).sum(), *[39] * 30])
+    np.testing.assert_array_equal(owners, [0, *[1] * 30])
 
 
 def test_colors_are_distinct():
