@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int32, Int64
 
 from ...metrics.cityscapes.matching import Status
 
@@ -57,17 +57,19 @@ class InstanceTally:
         score, one after another.
         """
         aps = np.full((len(weights), len(self.class_names), self.status.shape[1]), np.nan)
+        of_images = np.ascontiguousarray(weights.T, np.int32)  # a prediction's weights lie together
         for k in range(len(self.class_names)):
             mine = np.flatnonzero(self.classes == k)
             mine = mine[np.argsort(-self.scores[mine], kind="stable")]
+            objects = weights @ self.objects[:, k]
             step = max(AT_A_TIME // max(len(mine), 1), 1)
             for start in range(0, len(weights), step):
                 part = slice(start, start + step)
                 aps[part, k] = weighted_aps(
-                    np.take(weights[part], self.image[mine], axis=1),  # rows stay together
+                    of_images[self.image[mine], part],
                     self.scores[mine],
                     self.status[mine],
-                    weights[part] @ self.objects[:, k],
+                    objects[part],
                     self.rule,
                 )
         return aps
@@ -123,7 +125,7 @@ def f1(right: np.ndarray, false: np.ndarray, missed: np.ndarray) -> np.ndarray:
 
 
 def weighted_aps(
-    weights: Int64[np.ndarray, "W S"],
+    weights: Int32[np.ndarray, "S W"],
     scores: Float64[np.ndarray, "S"],
     status: np.ndarray,
     objects: Int64[np.ndarray, "W"],
@@ -138,7 +140,7 @@ def weighted_aps(
         objects: how many there are.
         rule: whose average precision.
     """
-    aps = np.zeros((len(weights), status.shape[1]))
+    aps = np.zeros((len(objects), status.shape[1]))
     ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]) + 1, len(scores))
     tie_of = np.searchsorted(ends, np.arange(len(scores)), side="right")  # one point of the curve
     rights = [np.flatnonzero(column == Status.TRUE) for column in status.T]
@@ -151,33 +153,34 @@ def weighted_aps(
     sums = sums_before(weights, wanted)
     for t, (right, place) in enumerate(zip(rights, places, strict=True)):
         ignored = np.flatnonzero(status[:, t] == Status.IGNORED)
-        counted = sums[:, np.searchsorted(wanted, place)]
-        counted -= sums_before(weights[:, ignored], np.searchsorted(ignored, place))
-        found = np.cumsum(weights[:, right], axis=1)
+        counted = sums[np.searchsorted(wanted, place)]
+        if len(ignored):
+            counted -= sums_before(weights[ignored], np.searchsorted(ignored, place))
+        found = np.cumsum(weights[right], axis=0, dtype=np.int32)
         if rule == "coco":
             aps[:, t] = area_of_101_bars(found, counted, objects)
         else:
-            found = found[:, np.flatnonzero(np.diff(tie_of[right], append=-1))]  # whole ties
-            end, start = np.split(counted, 2, axis=1)
+            found = found[np.flatnonzero(np.diff(tie_of[right], append=-1))]  # whole ties
+            end, start = np.split(counted, 2)
             aps[:, t] = area_of_trapezoids(found, end, start, objects)
     return np.where(objects[:, None] > 0, aps, np.nan)
 
 
 def sums_before(
-    weights: Int64[np.ndarray, "W S"], places: Int64[np.ndarray, "N"]
-) -> Int64[np.ndarray, "W N"]:
-    """Returns the sums of each row's numbers before some places."""
+    weights: Int32[np.ndarray, "S W"], places: Int64[np.ndarray, "N"]
+) -> Int32[np.ndarray, "N W"]:
+    """Returns the sums of each column's numbers before some places."""
     ends = np.unique(places[places > 0])
-    sums = np.zeros((len(weights), len(ends) + 1), np.int64)
+    sums = np.zeros((len(ends) + 1, weights.shape[1]), np.int32)
     if len(ends):
-        parts = np.add.reduceat(weights[:, : ends[-1]], np.append(0, ends[:-1]), axis=1)
-        np.cumsum(parts, axis=1, out=sums[:, 1:])
-    return sums[:, np.searchsorted(ends, places, side="right")]
+        parts = np.add.reduceat(weights[: ends[-1]], np.append(0, ends[:-1]), axis=0)
+        np.cumsum(parts, axis=0, out=sums[1:])
+    return sums[np.searchsorted(ends, places, side="right")]
 
 
 def area_of_101_bars(
-    found: Int64[np.ndarray, "W N"],
-    counted: Int64[np.ndarray, "W N"],
+    found: Int32[np.ndarray, "N W"],
+    counted: Int32[np.ndarray, "N W"],
     objects: Int64[np.ndarray, "W"],
 ) -> Float64[np.ndarray, "W"]:
     """COCO's average precision: the mean of the best precision at 101 recalls or higher ones.
@@ -189,17 +192,23 @@ def area_of_101_bars(
         counted: all predictions down to it.
         objects: how many there are.
     """
-    recall = found / np.maximum(objects, 1)[:, None]
-    precision = found / (counted + np.spacing(1))
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    bars = np.searchsorted(RECALLS, recall, side="right")
-    return (best * np.diff(bars, axis=1, prepend=0)).sum(axis=1) / len(RECALLS)
+    if not len(found):
+        return np.zeros(len(objects))
+    best = found / (counted + np.spacing(1))
+    np.maximum.accumulate(best[::-1], axis=0, out=best[::-1])
+    totals, column = np.unique(objects, return_inverse=True)
+    recalls = np.arange(found[-1].max() + 1) / np.maximum(totals, 1)[:, None]
+    bars = np.searchsorted(RECALLS, recalls, side="right")  # of each recall that there can be
+    reached = bars.ravel()[found + column * bars.shape[1]]
+    best[0] *= reached[0]
+    best[1:] *= reached[1:] - reached[:-1]
+    return best.sum(axis=0) / len(RECALLS)
 
 
 def area_of_trapezoids(
-    found: Int64[np.ndarray, "W N"],
-    counted: Int64[np.ndarray, "W N"],
-    counted_above: Int64[np.ndarray, "W N"],
+    found: Int32[np.ndarray, "N W"],
+    counted: Int32[np.ndarray, "N W"],
+    counted_above: Int32[np.ndarray, "N W"],
     objects: Int64[np.ndarray, "W"],
 ) -> Float64[np.ndarray, "W"]:
     """Cityscapes' average precision: trapezoids under the raw curve, which starts at 1.
@@ -212,8 +221,8 @@ def area_of_trapezoids(
         counted_above: all predictions with higher scores.
         objects: how many there are.
     """
-    before = np.concatenate([np.zeros((len(found), 1), np.int64), found[:, :-1]], axis=1)
+    before = np.concatenate([np.zeros((1, len(objects)), np.int32), found[:-1]])
     here = found / np.maximum(counted, 1)
     above = np.where(counted_above > 0, before / np.maximum(counted_above, 1), 1.0)
-    width = (found - before) / np.maximum(objects, 1)[:, None]
-    return (width * (here + above) / 2).sum(axis=1)
+    width = (found - before) / np.maximum(objects, 1)
+    return (width * (here + above) / 2).sum(axis=0)
