@@ -13,7 +13,7 @@ import safetensors.numpy
 from PIL import Image
 
 from m2f_jax.cli import main
-from m2f_jax.inference.export.running import HEADER_FILE, PROGRAM_FILE
+from m2f_jax.inference.export.exported_file import HEADER_FILE, PROGRAM_FILE
 from tests.conftest import GOLDEN
 
 HUGGING_FACE = GOLDEN / "tiny_w4_aligned" / "hf"

@@ -23,8 +23,8 @@ from m2f_jax.convert.tables.huggingface.config import (
 )
 
 from m2f_jax.config import Mask2FormerConfig
+from m2f_jax.inference.export.exported_file import Header, digest_of, read_exported
 from m2f_jax.inference.export.onnx.running import FORMAT, KEY, read_header
-from m2f_jax.inference.export.running import Header, digest_of, read_exported
 from m2f_jax.inference.export.writing import write
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import numbered

@@ -15,15 +15,15 @@ from safetensors.numpy import load_file, save_file
 
 import m2f_jax
 from m2f_jax.cli import main
-from m2f_jax.inference.export.running import (
+from m2f_jax.inference.export.exported_file import (
     HEADER_FILE,
     PROGRAM_FILE,
-    ExportedSegmenter,
     arrays_file,
     digest_of,
     is_exported,
     read_program,
 )
+from m2f_jax.inference.export.running import ExportedSegmenter
 from m2f_jax.inference.export.writing import export_model, write
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.segmenter import Segmenter

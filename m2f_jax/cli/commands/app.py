@@ -10,7 +10,7 @@ from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.default_dtype import default_dtype
-from m2f_jax.inference.export.running import is_exported
+from m2f_jax.inference.export.exported_file import is_exported
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.pretrained import load
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from m2f_jax.cli.arguments import Export, parse_size
 from m2f_jax.cli.terminal.console import terminal
-from m2f_jax.inference.export.running import arrays_file, data_file
+from m2f_jax.inference.export.exported_file import arrays_file, data_file
 from m2f_jax.inference.export.writing import check, export_model
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.pretrained import load

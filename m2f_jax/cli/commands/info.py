@@ -24,7 +24,7 @@ from m2f_jax.config import (
     TransformerDecoderConfig,
     VideoMask2FormerConfig,
 )
-from m2f_jax.inference.export.running import is_exported, read_program
+from m2f_jax.inference.export.exported_file import is_exported, read_program
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.model import forward
 from m2f_jax.modeling.parameters import abstract_model, trained_shapes

@@ -36,7 +36,8 @@ from m2f_jax.config import VideoMask2FormerConfig
 from m2f_jax.default_dtype import default_dtype, slow_bfloat16
 from m2f_jax.images import count_pages, read_image
 from m2f_jax.images.opening import check_regular
-from m2f_jax.inference.export.running import ExportedSegmenter, is_exported
+from m2f_jax.inference.export.exported_file import is_exported
+from m2f_jax.inference.export.running import ExportedSegmenter
 from m2f_jax.inference.opened import OpenedModel
 from m2f_jax.inference.prefetching import run_pipeline
 from m2f_jax.inference.results import Segmentation

@@ -16,7 +16,7 @@ from m2f_jax.cli.predicting.planning import Job
 from m2f_jax.cli.predicting.writing import WriteError
 from m2f_jax.cli.terminal.console import error_text
 from m2f_jax.cli.terminal.progress import ImageProgress
-from m2f_jax.inference.export.running import is_exported
+from m2f_jax.inference.export.exported_file import is_exported
 from m2f_jax.inference.opened import OpenedModel
 from m2f_jax.ray import Segmented
 from m2f_jax.ray.outcomes import outcomes_of

@@ -33,7 +33,7 @@ from safetensors.numpy import save_file
 
 from m2f_jax.config import Task
 from m2f_jax.inference import postprocess
-from m2f_jax.inference.export.running import (
+from m2f_jax.inference.export.exported_file import (
     FORMATS,
     HEADER_FILE,
     PROGRAM_FILE,
@@ -44,6 +44,7 @@ from m2f_jax.inference.export.running import (
     digest_of,
 )
 from m2f_jax.inference.segmenter import Segmenter, predict
+from m2f_jax.inference.upsampling import plan_upsampling
 from m2f_jax.modeling.model import Model, without_kernels
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import Predictions, Size
@@ -190,7 +191,7 @@ def whole_path(
         network, segmenter.parameters, jax.ShapeDtypeStruct((*size, 3), np.uint8)
     )
     logits_size: Size = shapes.mask_logits.shape[1:]
-    plan_of = processor.score_plan if task == "semantic" else postprocess.upsampling
+    plan_of = processor.score_plan if task == "semantic" else plan_upsampling
     plan = plan_of(logits_size, image_size, size)
     leaves, tree = jax.tree.flatten_with_path((segmenter.parameters, {"upsampling": plan}))
     names = [jax.tree_util.keystr(path[1:], simple=True, separator=".") for path, _ in leaves]

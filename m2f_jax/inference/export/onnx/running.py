@@ -22,12 +22,8 @@ from google.protobuf.message import DecodeError
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.config import Task
 from m2f_jax.files import parse_json
-from m2f_jax.inference.export.running import (
-    SIDE,
-    ExportedInput,
-    OneSizeSegmenter,
-    data_file,
-)
+from m2f_jax.inference.export.exported_file import SIDE, data_file
+from m2f_jax.inference.export.one_size import ExportedInput, OneSizeSegmenter
 from m2f_jax.labels import Label
 from m2f_jax.plain import from_plain
 

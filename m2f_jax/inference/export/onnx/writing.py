@@ -22,11 +22,11 @@ from jaxtyping import Array, Float
 
 from m2f_jax.config import Task
 from m2f_jax.files import replacing
+from m2f_jax.inference.export.exported_file import data_file
 from m2f_jax.inference.export.onnx.graph import write_graph
 from m2f_jax.inference.export.onnx.operators import OPERATORS
 from m2f_jax.inference.export.onnx.running import FORMAT, KEY, OnnxHeader
 from m2f_jax.inference.export.onnx.sampling import grid_sample, grid_sample_p, with_grid_samples
-from m2f_jax.inference.export.running import data_file
 from m2f_jax.inference.export.writing import check, whole_path
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.model import network
