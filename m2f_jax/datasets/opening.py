@@ -1,114 +1,24 @@
 """Recognizes a folder of data: that of a published data set, or a user's."""
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from m2f_jax.config import Task
-from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
+from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.folder import ANNOTATIONS_FILE, ROBOFLOW_FILE, folder_dataset
-from m2f_jax.datasets.id_maps import IdMapDataset
-from m2f_jax.datasets.published import ade20k, coco_stuff, mapillary_vistas
-from m2f_jax.datasets.published.cityscapes import CityscapesDataset, cityscapes_dataset
+from m2f_jax.datasets.published import ade20k, cityscapes, coco, coco_stuff, mapillary_vistas
+from m2f_jax.datasets.published.layout import Layout
 from m2f_jax.labels import Label
 
-AnyDataset = CityscapesDataset | CocoDataset | IdMapDataset
-
-
-Opener = Callable[[Path, str, Task, Sequence[Label] | None, Invalid], AnyDataset]
-"""Opens a split for a task; the arguments are those of `open_dataset`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How a published data set lies in its folder.
-
-    Attributes:
-        title: its name in messages.
-        images: the folder of images of each split. Any of them tells the layout.
-        expected: all that it needs, for messages.
-        open: opens it.
-    """
-
-    title: str
-    images: Mapping[str, str]
-    expected: str
-    open: Opener
-
-    def is_at(self, root: Path) -> bool:
-        """Whether a folder is laid out so."""
-        return any((root / folder).is_dir() for folder in self.images.values())
-
-
-def open_cityscapes(
-    root: Path,
-    split: str,
-    task: Task,
-    labels: Sequence[Label] | None = None,
-    invalid: Invalid = "refuse",
-) -> CityscapesDataset:
-    """Opens a Cityscapes tree, whose objects are maps of ids and always valid."""
-    del invalid
-    return cityscapes_dataset(root, split, task, labels)
-
-
-def open_coco(
-    root: Path,
-    split: str,
-    task: Task,
-    labels: Sequence[Label] | None = None,
-    invalid: Invalid = "refuse",
-) -> CocoDataset:
-    """Opens COCO's folder; panoptic PNGs are in the folder itself or beside their annotations."""
-    kind = "instances" if task == "instance" else "panoptic"
-    annotations = root / "annotations" / f"{kind}_{split}2017.json"
-    maps = root / f"panoptic_{split}2017"
-    maps = maps if maps.is_dir() else None
-    return coco_dataset(annotations, root / f"{split}2017", task, labels, maps, invalid)
-
-
 LAYOUTS = {
-    "cityscapes": Layout(
-        title="Cityscapes",
-        images={split: f"leftImg8bit/{split}" for split in ("train", "val", "test")},
-        expected="leftImg8bit/{train,val}/<city>/ and gtFine/{train,val}/<city>/",
-        open=open_cityscapes,
-    ),
-    "coco": Layout(
-        title="COCO",
-        images={split: f"{split}2017" for split in ("train", "val")},
-        expected=(
-            "{train,val}2017/ with annotations/instances_{train,val}2017.json (instance), or "
-            "annotations/panoptic_{train,val}2017.json and panoptic_{train,val}2017/"
-        ),
-        open=open_coco,
-    ),
-    "ade20k": Layout(
-        title="ADE20K",
-        images=ade20k.IMAGES,
-        expected=ade20k.EXPECTED,
-        open=ade20k.ade20k_dataset,
-    ),
-    "ade20k-full": Layout(
-        title="The full ADE20K",
-        images=ade20k.FULL_IMAGES,
-        expected=ade20k.FULL_EXPECTED,
-        open=ade20k.ade20k_full_dataset,
-    ),
-    "mapillary": Layout(
-        title="Mapillary Vistas",
-        images=mapillary_vistas.IMAGES,
-        expected=mapillary_vistas.EXPECTED,
-        open=mapillary_vistas.mapillary_vistas_dataset,
-    ),
-    "coco-stuff": Layout(
-        title="COCO-Stuff",
-        images=coco_stuff.IMAGES,
-        expected=coco_stuff.EXPECTED,
-        open=coco_stuff.coco_stuff_dataset,
-    ),
+    "cityscapes": cityscapes.LAYOUT,
+    "coco": coco.LAYOUT,
+    "ade20k": ade20k.LAYOUT,
+    "ade20k-full": ade20k.FULL_LAYOUT,
+    "mapillary": mapillary_vistas.LAYOUT,
+    "coco-stuff": coco_stuff.LAYOUT,
 }
 """The published data sets, by the names of `m2f eval`."""
 
@@ -141,7 +51,7 @@ def open_dataset(
     labels: Sequence[Label] | None = None,
     invalid: Invalid = "refuse",
     layout: str | None = None,
-) -> AnyDataset:
+) -> Dataset:
     """The data of a split, in any form that `m2f train` accepts.
 
     Args:
@@ -176,7 +86,7 @@ def open_published(
     task: Task,
     labels: Sequence[Label] | None,
     invalid: Invalid,
-) -> AnyDataset:
+) -> Dataset:
     """Opens the folder of a published data set; see `open_dataset`."""
     if split not in layout.images:
         raise ValueError(f"{layout.title} has the splits {', '.join(layout.images)}, not {split}")

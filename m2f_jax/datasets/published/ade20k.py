@@ -27,20 +27,12 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels, only_semantic
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.datasets.published.class_maps import class_map_dataset
+from m2f_jax.datasets.published.layout import Layout
 from m2f_jax.labels import ADE20K, ADE20K_FULL, Label, things
 
 FOLDERS = {"train": "training", "val": "validation"}
 IMAGES = {split: f"images/{folder}" for split, folder in FOLDERS.items()}
 FULL_IMAGES = {split: f"images_detectron2/{folder}" for split, folder in FOLDERS.items()}
-EXPECTED = (
-    "images/{training,validation}/ with annotations_detectron2/ (semantic), "
-    "ade20k_panoptic_{train,val}.json and ade20k_panoptic_{train,val}/ (panoptic) or "
-    "ade20k_instance_{train,val}.json (instance), as in the authors' ADEChallengeData2016"
-)
-FULL_EXPECTED = (
-    "images_detectron2/{training,validation}/ and annotations_detectron2/{training,validation}/ "
-    "as in the authors' ADE20K_2021_17_01"
-)
 MAPS: Mapping[str, tuple[int, int]] = {  # by folder: the numbers of the first class and of nothing
     "annotations_detectron2": (0, 255),
     "annotations": (1, 0),
@@ -110,3 +102,26 @@ def ade20k_full_dataset(
         nothing=65_535,
         ending=".tif",
     )
+
+
+LAYOUT = Layout(
+    title="ADE20K",
+    images=IMAGES,
+    expected=(
+        "images/{training,validation}/ with annotations_detectron2/ (semantic), "
+        "ade20k_panoptic_{train,val}.json and ade20k_panoptic_{train,val}/ (panoptic) or "
+        "ade20k_instance_{train,val}.json (instance), as in the authors' ADEChallengeData2016"
+    ),
+    open=ade20k_dataset,
+)
+
+
+FULL_LAYOUT = Layout(
+    title="The full ADE20K",
+    images=FULL_IMAGES,
+    expected=(
+        "images_detectron2/{training,validation}/ and "
+        "annotations_detectron2/{training,validation}/ as in the authors' ADE20K_2021_17_01"
+    ),
+    open=ade20k_full_dataset,
+)

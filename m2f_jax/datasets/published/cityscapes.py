@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import Int
 
 from m2f_jax.config import Task
+from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import CityscapesTruth, chosen_labels
 from m2f_jax.datasets.examples import Example
 from m2f_jax.datasets.id_maps import IdMapDataset, IdMapImage
+from m2f_jax.datasets.published.layout import Layout
 from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES, Label, things
 
@@ -162,7 +164,11 @@ class CityscapesDataset:
 
 
 def cityscapes_dataset(
-    root: Path, split: str, task: Task, labels: Sequence[Label] | None = None
+    root: Path,
+    split: str,
+    task: Task,
+    labels: Sequence[Label] | None = None,
+    invalid: Invalid = "refuse",
 ) -> CityscapesDataset:
     """The images of a split with their ground truth.
 
@@ -172,11 +178,13 @@ def cityscapes_dataset(
         task: see `TrainingSet`.
         labels: the classes to learn, by Cityscapes' ids and names; None for all of them (for the
             instance task, things).
+        invalid: has no effect; objects in maps of ids are always valid.
 
     Raises:
         FileNotFoundError: as `cityscapes_images`.
         ValueError: a class isn't one of Cityscapes'.
     """
+    del invalid
     if labels is None and task == "instance":
         labels = things(CITYSCAPES)
     labels = chosen_labels(labels, CITYSCAPES, "Cityscapes")
@@ -190,3 +198,11 @@ def cityscapes_dataset(
         classes={id_: indices.get(id_) for id_ in CLASS_IDS},
     )
     return CityscapesDataset(root, split, images, id_maps)
+
+
+LAYOUT = Layout(
+    title="Cityscapes",
+    images={split: f"leftImg8bit/{split}" for split in ("train", "val", "test")},
+    expected="leftImg8bit/{train,val}/<city>/ and gtFine/{train,val}/<city>/",
+    open=cityscapes_dataset,
+)

@@ -17,14 +17,11 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels, only_semantic
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.datasets.published.class_maps import class_map_dataset
+from m2f_jax.datasets.published.layout import Layout
 from m2f_jax.labels import COCO_STUFF, Label
 
 FOLDERS = {"train": "train", "val": "test"}
 IMAGES = {split: f"images_detectron2/{folder}" for split, folder in FOLDERS.items()}
-EXPECTED = (
-    "images_detectron2/{train,test}/ and annotations_detectron2/{train,test}/ as in the authors' "
-    "coco_stuff_10k"
-)
 
 
 def coco_stuff_dataset(
@@ -57,3 +54,14 @@ def coco_stuff_dataset(
         labels=chosen_labels(labels, COCO_STUFF, "COCO-Stuff"),
         nothing=255,
     )
+
+
+LAYOUT = Layout(
+    title="COCO-Stuff",
+    images=IMAGES,
+    expected=(
+        "images_detectron2/{train,test}/ and annotations_detectron2/{train,test}/ "
+        "as in the authors' coco_stuff_10k"
+    ),
+    open=coco_stuff_dataset,
+)

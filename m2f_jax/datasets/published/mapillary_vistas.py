@@ -20,14 +20,11 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.datasets.published.class_maps import class_map_dataset
+from m2f_jax.datasets.published.layout import Layout
 from m2f_jax.labels import MAPILLARY_VISTAS, Label, things
 
 FOLDERS = {"train": "training", "val": "validation"}
 IMAGES = {split: f"{folder}/images" for split, folder in FOLDERS.items()}
-EXPECTED = (
-    "{training,validation}/images/ with {training,validation}/labels/ (semantic) or "
-    "{training,validation}/panoptic/ and its panoptic_2018.json (panoptic, instance)"
-)
 NOTHING = 65  # the value of "Unlabeled", which isn't evaluated
 
 
@@ -75,3 +72,14 @@ def mapillary_vistas_dataset(
         invalid=invalid,
         categories=MAPILLARY_VISTAS,
     )
+
+
+LAYOUT = Layout(
+    title="Mapillary Vistas",
+    images=IMAGES,
+    expected=(
+        "{training,validation}/images/ with {training,validation}/labels/ (semantic) or "
+        "{training,validation}/panoptic/ and its panoptic_2018.json (panoptic, instance)"
+    ),
+    open=mapillary_vistas_dataset,
+)
