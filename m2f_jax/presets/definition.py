@@ -5,6 +5,17 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from m2f_jax.config import ModelConfig
+from m2f_jax.labels import (
+    ADE20K,
+    ADE20K_FULL,
+    CITYSCAPES,
+    COCO,
+    COCO_STUFF,
+    MAPILLARY_VISTAS,
+    YOUTUBEVIS_2019,
+    YOUTUBEVIS_2021,
+    Label,
+)
 
 HUB_PREFIX = "facebook/mask2former-"  # before a Mask2Former's name: its repository on the hub
 MASKFORMER_HUB_PREFIX = "facebook/"  # before a MaskFormer's name
@@ -19,29 +30,38 @@ class DataSet:
     """A data set of the model zoo.
 
     Attributes:
-        title: what it is called.
+        title: its name.
+        labels: its classes; models for the instance task have the things among them.
         validation_images: the number of images or videos that the published scores are of.
         cities: for Cityscapes, their number by city, with which their names begin.
     """
 
     title: str
+    labels: tuple[Label, ...]
     validation_images: int
     cities: Mapping[str, int] = field(default_factory=dict)
 
 
 DATA_SETS: Mapping[str, DataSet] = {  # by the word in the names of presets
-    "coco": DataSet(title="COCO", validation_images=5000),
+    "coco": DataSet(title="COCO", labels=COCO, validation_images=5000),
     "cityscapes": DataSet(
         title="Cityscapes",
+        labels=CITYSCAPES,
         validation_images=500,
         cities={"frankfurt": 267, "lindau": 59, "munster": 174},
     ),
-    "ade": DataSet(title="ADE20K", validation_images=2000),
-    "ade-full": DataSet(title="ADE20K, all classes", validation_images=2000),
-    "mapillary-vistas": DataSet(title="Mapillary Vistas", validation_images=2000),
-    "coco-stuff": DataSet(title="COCO-Stuff 10k", validation_images=1000),
-    "youtubevis-2019": DataSet(title="YouTubeVIS 2019", validation_images=302),
-    "youtubevis-2021": DataSet(title="YouTubeVIS 2021", validation_images=421),
+    "ade": DataSet(title="ADE20K", labels=ADE20K, validation_images=2000),
+    "ade-full": DataSet(title="ADE20K, all classes", labels=ADE20K_FULL, validation_images=2000),
+    "mapillary-vistas": DataSet(
+        title="Mapillary Vistas", labels=MAPILLARY_VISTAS, validation_images=2000
+    ),
+    "coco-stuff": DataSet(title="COCO-Stuff 10k", labels=COCO_STUFF, validation_images=1000),
+    "youtubevis-2019": DataSet(
+        title="YouTubeVIS 2019", labels=YOUTUBEVIS_2019, validation_images=302
+    ),
+    "youtubevis-2021": DataSet(
+        title="YouTubeVIS 2021", labels=YOUTUBEVIS_2021, validation_images=421
+    ),
 }
 
 

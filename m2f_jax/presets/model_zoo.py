@@ -4,18 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from m2f_jax.config import Task
-from m2f_jax.labels import (
-    ADE20K,
-    ADE20K_FULL,
-    CITYSCAPES,
-    COCO,
-    COCO_STUFF,
-    MAPILLARY_VISTAS,
-    YOUTUBEVIS_2019,
-    YOUTUBEVIS_2021,
-    Label,
-    things,
-)
+from m2f_jax.labels import Label, things
+from m2f_jax.presets.definition import DATA_SETS
 
 
 class Table(NamedTuple):
@@ -24,7 +14,6 @@ class Table(NamedTuple):
     Attributes:
         data_set: a key of `presets.DATA_SETS`.
         task: what they were trained for.
-        labels: their classes.
         test_size: shortest and longest edge of images in pixels, see `presets.Preset`.
         metrics: the names of the scores.
         rows: by backbone, the digits in the name of the authors' file; then the scores in percent.
@@ -33,18 +22,22 @@ class Table(NamedTuple):
 
     data_set: str
     task: Task
-    labels: tuple[Label, ...]
     test_size: tuple[int, int]
     metrics: tuple[str, ...]
     rows: Mapping[str, tuple[str, *tuple[float, ...]]]
     ending: str | None = None
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes of the models: things alone for the instance task."""
+        labels = DATA_SETS[self.data_set].labels
+        return things(labels) if self.task == "instance" else labels
 
 
 MASK2FORMER: tuple[Table, ...] = (
     Table(
         "cityscapes",
         "instance",
-        things(CITYSCAPES),
         (1024, 2048),
         ("AP", "AP50"),
         {
@@ -59,7 +52,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "cityscapes",
         "panoptic",
-        CITYSCAPES,
         (1024, 2048),
         ("PQ", "AP", "mIoU"),
         {
@@ -74,7 +66,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "cityscapes",
         "semantic",
-        CITYSCAPES,
         (1024, 2048),
         ("mIoU",),
         {
@@ -89,7 +80,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "coco",
         "instance",
-        things(COCO),
         (800, 1333),
         ("AP",),
         {
@@ -105,7 +95,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "coco",
         "panoptic",
-        COCO,
         (800, 1333),
         ("PQ", "AP", "mIoU"),
         {
@@ -121,7 +110,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "ade",
         "instance",
-        things(ADE20K),
         (640, 2560),
         ("AP",),
         {"resnet50": ("67e945", 26.4), "swin-large": ("92dae9", 34.9)},
@@ -129,7 +117,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "ade",
         "panoptic",
-        ADE20K,
         (640, 2560),
         ("PQ", "AP", "mIoU"),
         {"resnet50": ("5c90d4", 39.7, 26.5, 46.1), "swin-large": ("e0c58e", 48.1, 34.2, 54.5)},
@@ -137,7 +124,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "ade",
         "semantic",
-        ADE20K,
         (512, 2048),
         ("mIoU",),
         {
@@ -150,7 +136,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "ade",
         "semantic",
-        ADE20K,
         (640, 2560),
         ("mIoU",),
         {
@@ -162,7 +147,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "mapillary-vistas",
         "panoptic",
-        MAPILLARY_VISTAS,
         (2048, 2048),
         ("PQ", "mIoU"),
         {"resnet50": ("4e9874", 36.3, 50.7), "swin-large": ("132c71", 45.5, 60.8)},
@@ -170,7 +154,6 @@ MASK2FORMER: tuple[Table, ...] = (
     Table(
         "mapillary-vistas",
         "semantic",
-        MAPILLARY_VISTAS,
         (2048, 2048),
         ("mIoU",),
         {"resnet50": ("6c66d0", 57.4), "swin-large": ("90ee2d", 63.2)},
@@ -181,7 +164,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "ade",
         "semantic",
-        ADE20K,
         (512, 2048),
         ("mIoU",),
         {
@@ -196,7 +178,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "ade",
         "semantic",
-        ADE20K,
         (640, 2560),
         ("mIoU",),
         {"swin-base": ("45388b", 52.7), "swin-large": ("aefa3b", 54.1)},
@@ -205,7 +186,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "ade",
         "panoptic",
-        ADE20K,
         (640, 2560),
         ("PQ",),
         {"resnet50": ("7aa977", 34.7), "resnet101": ("0b3cc8", 35.7)},
@@ -214,7 +194,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "ade-full",
         "semantic",
-        ADE20K_FULL,
         (512, 2048),
         ("mIoU",),
         {
@@ -227,7 +206,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "cityscapes",
         "semantic",
-        CITYSCAPES,
         (1024, 2048),
         ("mIoU",),
         {"resnet101": ("38c00c", 78.5), "resnet101c": ("4f8ff9", 79.7)},
@@ -236,7 +214,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "coco",
         "panoptic",
-        COCO,
         (800, 1333),
         ("PQ",),
         {
@@ -252,7 +229,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "coco-stuff",
         "semantic",
-        COCO_STUFF,
         (640, 2560),
         ("mIoU",),
         {
@@ -265,7 +241,6 @@ MASKFORMER: tuple[Table, ...] = (
     Table(
         "mapillary-vistas",
         "semantic",
-        MAPILLARY_VISTAS,
         (2048, 2048),
         ("mIoU",),
         {"resnet50": ("f3fc73", 53.1)},
@@ -277,7 +252,6 @@ VIDEO_MASK2FORMER: tuple[Table, ...] = (
     Table(
         "youtubevis-2019",
         "instance",
-        YOUTUBEVIS_2019,
         (360, 1333),
         ("AP",),
         {
@@ -288,7 +262,6 @@ VIDEO_MASK2FORMER: tuple[Table, ...] = (
     Table(
         "youtubevis-2019",
         "instance",
-        YOUTUBEVIS_2019,
         (480, 1333),
         ("AP",),
         {
@@ -301,7 +274,6 @@ VIDEO_MASK2FORMER: tuple[Table, ...] = (
     Table(
         "youtubevis-2021",
         "instance",
-        YOUTUBEVIS_2021,
         (360, 1333),
         ("AP",),
         {
@@ -313,7 +285,6 @@ VIDEO_MASK2FORMER: tuple[Table, ...] = (
     Table(
         "youtubevis-2021",
         "instance",
-        YOUTUBEVIS_2021,
         (480, 1333),
         ("AP",),
         {

@@ -68,7 +68,7 @@ def _mask2formers(
     """The presets of a table of Mask2Former's model zoo."""
     of_videos = architecture == "video_mask2former"
     kind = VideoMask2FormerConfig if of_videos else Mask2FormerConfig
-    data_set, task, labels, test_size, metrics, rows, _ = table
+    data_set, task, test_size, metrics, rows, _ = table
     presets = {}
     for backbone, (digits, *scores) in rows.items():
         name = f"{backbone}-{data_set}-{task}"
@@ -78,7 +78,7 @@ def _mask2formers(
             architecture=architecture,
             data_set=data_set,
             config=kind(
-                labels=labels,
+                labels=table.labels,
                 task=task,
                 backbone=cfg,
                 decoder=TransformerDecoderConfig(num_queries=queries),
@@ -86,7 +86,7 @@ def _mask2formers(
             shortest_edge=test_size[0],
             longest_edge=test_size[1],
             object_mask_threshold=0.0 if data_set == "mapillary-vistas" else 0.8,
-            parameters=_PARAMETERS[cfg] + 257 * (len(labels) + 1) + 2 * 256 * queries,
+            parameters=_PARAMETERS[cfg] + 257 * (len(table.labels) + 1) + 2 * 256 * queries,
             scores=dict(zip(metrics, scores, strict=True)),
             file=f"model_final_{digits}.pkl",
             hub=HUB_PREFIX + name if _is_on_hub(backbone, data_set, task) else None,
@@ -105,7 +105,7 @@ def _is_on_hub(backbone: str, data_set: str, task: Task) -> bool:
 
 def _maskformers(table: Table) -> dict[str, Preset]:
     """The presets of a table of MaskFormer's model zoo."""
-    data_set, task, labels, test_size, metrics, rows, ending = table
+    data_set, task, test_size, metrics, rows, ending = table
     presets = {}
     for backbone, (digits, *scores) in rows.items():
         name = f"maskformer-{backbone}-{ending}"
@@ -116,7 +116,7 @@ def _maskformers(table: Table) -> dict[str, Preset]:
             architecture="maskformer",
             data_set=data_set,
             config=MaskFormerConfig(
-                labels=labels,
+                labels=table.labels,
                 task=task,
                 backbone=cfg,
                 pixel_decoder=MaskFormerPixelDecoderConfig(encoder_layers=layers),
@@ -128,7 +128,7 @@ def _maskformers(table: Table) -> dict[str, Preset]:
             parameters=_MASKFORMER_PARAMETERS[cfg]
             + layers * _ENCODER_LAYER
             - bool(layers) * _NARROWER_TOP
-            + 257 * (len(labels) + 1)
+            + 257 * (len(table.labels) + 1)
             + 256 * 100,
             scores=dict(zip(metrics, scores, strict=True)),
             file=f"model_final_{digits}.pkl",

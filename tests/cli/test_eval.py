@@ -96,7 +96,9 @@ def test_a_published_model_has_its_score_beside_the_measured_one(
         shortest_edge=SIZE[0],
         longest_edge=SIZE[1],
     )
-    data = presets.DataSet(title="Cityscapes", validation_images=COUNT, cities={"town": COUNT})
+    data = dataclasses.replace(
+        presets.DATA_SETS["cityscapes"], validation_images=COUNT, cities={"town": COUNT}
+    )
     monkeypatch.setitem(presets.PRESETS, name, published)
     monkeypatch.setitem(presets.DATA_SETS, "cityscapes", data)
     folder, out = tmp_path / "model", tmp_path / "out"
