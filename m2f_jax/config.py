@@ -1,8 +1,9 @@
-"""The architecture as data: a frozen dataclass for each kind of model and of part.
+"""The architecture as data: a frozen dataclass for each kind of part and of model.
 
 A part is the backbone, the pixel decoder or the Transformer decoder. In JSON, `"type"` says which
-of the known ones it is; `BACKBONES`, `PIXEL_DECODERS` and `DECODERS` are the tables of names, to
-which `m2f_jax.register_backbone` and its siblings add a line. `MODELS` has the kinds of models.
+kind it is: a key of `BACKBONES`, `PIXEL_DECODERS` or `DECODERS`, to which
+`m2f_jax.register_backbone`, `register_pixel_decoder` and `register_decoder` add a line. `MODELS`
+has the kinds of models.
 """
 
 import os
@@ -26,14 +27,14 @@ MODEL_TYPE = "m2f_jax"  # marks a config.json as ours
 
 
 def check_heads(where: str, dim: int, num_heads: int):
-    """Refuses attention whose width the heads can't share."""
+    """Refuses attention whose width isn't a multiple of its number of heads."""
     if dim % num_heads:
         raise ValueError(f"{where}: {num_heads} heads don't divide a width of {dim}")
 
 
 @runtime_checkable
 class AnyBackboneConfig(Protocol):
-    """What a backbone's config has to be: a frozen dataclass that knows the widths of its maps."""
+    """Any backbone's config: a frozen dataclass with the widths of its feature maps."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -45,7 +46,7 @@ class AnyBackboneConfig(Protocol):
 
 @runtime_checkable
 class AnyPixelDecoderConfig(Protocol):
-    """What a pixel decoder's config has to be: a frozen dataclass with these widths."""
+    """Any pixel decoder's config: a frozen dataclass with these widths."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -62,7 +63,7 @@ class AnyPixelDecoderConfig(Protocol):
 
 @runtime_checkable
 class AnyDecoderConfig(Protocol):
-    """What a Transformer decoder's config has to be: a frozen dataclass with these sizes."""
+    """Any Transformer decoder's config: a frozen dataclass with these sizes."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -168,14 +169,14 @@ class FPNPixelDecoderConfig:
 class MaskFormerPixelDecoderConfig:
     """MaskFormer's pixel decoder: a feature pyramid, and one map for its Transformer decoder.
 
-    That map has stride 32 and width `dim`. It is the backbone's last map, projected. In the
-    panoptic models on ResNets, plain Transformer encoder layers then refine it.
+    That map is the backbone's last one, of stride 32, projected to width `dim`. In the panoptic
+    models on ResNets, plain Transformer encoder layers then refine it.
 
     Attributes:
         dim: width of the map that the decoder reads.
         fpn_dim: width of the pyramid; equals `dim` where there are encoder layers.
         mask_dim: width of the per-pixel embeddings.
-        encoder_layers: their number; published models have 0 or 6.
+        encoder_layers: the number of encoder layers; published models have 0 or 6.
         num_heads: attention heads of the encoder layers.
         ffn_dim: hidden width of the encoder layers.
         dropout: rate in the encoder layers, in training.
@@ -256,7 +257,7 @@ DECODERS: dict[str, type[AnyDecoderConfig]] = {
 class ModelConfig:
     """A whole model: its three parts, its classes and the task that it was trained for.
 
-    The base class of the configs of all kinds; use one of those, such as `Mask2FormerConfig`.
+    The base class of all kinds of models' configs; make one of those, such as `Mask2FormerConfig`.
 
     `labels` names the K classes in the order of the class logits; "no object" is not among them.
     """
@@ -306,7 +307,7 @@ class ModelConfig:
         return tuple(k for k, label in enumerate(self.labels) if label.is_thing)
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as plain JSON values.
+        """Returns the config as plain JSON values.
 
         Raises:
             ValueError: a part isn't registered, so no file could say its type.
@@ -318,7 +319,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls: type[Config], values: Any) -> Config:
-        """The inverse of `to_dict`; on `ModelConfig`, returns the kind that `values` names.
+        """Makes a config of what `to_dict` returns; on `ModelConfig`, of the kind that it names.
 
         Raises:
             ValueError: a field is missing, unknown or of the wrong type; or the model is of

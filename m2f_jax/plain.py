@@ -8,13 +8,13 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Literal
 
 TABLES: dict[Any, MutableMapping[str, Any]] = {}
-"""The classes that a field may hold, by name; one table for each annotation of such fields.
+"""For each annotation of a field that holds a part: the kinds of parts, by name.
 
-The first entry is the default for files that were written before there was a second."""
+The first entry is the default, for files that were written before there was a second."""
 
 
 def type_of(part: Any) -> str | None:
-    """The name under which a part's config is registered; None for anything else."""
+    """Returns the name under which a part's config is registered; None for anything else."""
     types = (name for table in TABLES.values() for name in table if type(part) is table[name])
     return next(types, None)
 
@@ -93,7 +93,7 @@ def _part_from_plain(table: Mapping[str, Any], value: Any, where: str) -> Any:
 def with_type(values: Mapping[str, Any], table: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the JSON of a part with its type, which files of version 0.1 lack.
 
-    Those tell an FPN by the name of its width, `conv_dim`.
+    In those, a part with the field `conv_dim`, the width, is an FPN.
     """
     if "type" in values:
         return values

@@ -11,7 +11,7 @@ Size = tuple[int, int]  # height, width
 
 
 class FeaturePyramid(NamedTuple):
-    """What the pixel decoder computes: features for attention, embeddings for masks (Fig. 2).
+    """The pixel decoder's output: features for attention, embeddings for masks (Fig. 2).
 
     For clips, every array has an axis of T frames.
     """
@@ -31,7 +31,7 @@ class LayerPredictions(NamedTuple):
     """The predictions of the learned queries and of every layer, with masks as two factors.
 
     A mask's logits are the products of its embedding with every pixel's. The losses multiply a few
-    masks at a time: all masks of Swin-L for four crops of 512 x 1024 would take 1 GiB.
+    masks at a time, to save memory.
     """
 
     class_logits: Float[Array, "L B Q K"]
@@ -40,7 +40,7 @@ class LayerPredictions(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What images or clips show: M masks and their classes, some of which are padding."""
+    """The ground truth of images or clips: M masks and their classes, some of them padding."""
 
     labels: Int[Array | np.ndarray, "B M"]  # class indices; anything in range where not valid
     masks: Bool[Array | np.ndarray, "B M *T H W"]  # on the padded input, False in its padding
@@ -49,7 +49,7 @@ class Targets(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageSize:
-    """The sizes (height, width) that undo preprocessing: pad, then resize, then the original."""
+    """An image's sizes (height, width) after padding, after resizing, and before either."""
 
     padded: Size
     resized: Size

@@ -4,8 +4,8 @@ The rules are those of the constructors and `_reset_parameters` of the authors' 
 MSDeformAttnPixelDecoder, BasePixelDecoder (the FPN) and MultiScaleMaskedTransformerDecoder, and of
 PyTorch's layers where those say nothing. Which parameter has which is said where it is made.
 
-NumPy draws, and `device_put` hands over: for every shape, JAX would compile a program of its own,
-20 seconds in all for Swin-L, and for `jnp.asarray` another one.
+NumPy draws the values and `device_put` moves them to the device: `jax.random` and `jnp.asarray`
+would each compile a program for every shape.
 """
 
 import functools
@@ -74,7 +74,7 @@ def _draw_uniform(
 
 
 def fan_in(shape: Shape) -> int:
-    """Number of inputs of each output of a linear layer or a convolution."""
+    """Returns the number of inputs of each output of a linear layer or a convolution."""
     return math.prod(shape[:-1])
 
 
@@ -113,7 +113,7 @@ def torch_default_bias(inputs: int) -> Initializer:
 
 
 def sampling_directions(num_heads: int, num_levels: int, num_points: int) -> Initializer:
-    """Returns initial offsets: a direction of its own for each head, each point a pixel further."""
+    """Returns MSDeformAttn's initial offsets: a direction per head, each point a pixel further."""
 
     def offsets(shape: Shape) -> np.ndarray:
         angle = np.arange(num_heads) * 2 * np.pi / num_heads

@@ -28,26 +28,25 @@ Conv = functools.partial(nnx.Conv, conv_general_dilated=products.conv_general_di
 GROUPS = 32  # of channels, for GroupNorm
 UNDECAYED = {"decay": False}  # metadata of parameters without weight decay
 EXACT = {"exact": True}  # metadata of parameters that stay in float32 in every model
-FROZEN = {**UNDECAYED, "frozen": True}  # and of those that aren't trained at all
+FROZEN = {**UNDECAYED, "frozen": True}  # metadata of parameters that aren't trained at all
 
 
 def gelu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The exact GELU (with erf, not tanh), computed in float32."""
+    """Returns the exact GELU (with erf, not tanh), computed in float32."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return (0.5 * wide * (1 + jax.lax.erf(wide * np.sqrt(0.5).astype(wide.dtype)))).astype(x.dtype)
 
 
 def relu(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """ReLU; on a CPU, written as a selection instead of a maximum.
+    """Returns max(x, 0); on a CPU, as a selection instead of a maximum.
 
-    XLA on a CPU merges a maximum with large matrix products around it, and an MLP takes half as
-    long again. On a GPU the maximum is free, as a part of the first product.
+    XLA on a CPU would merge a maximum with the matrix products around it, which slows them down.
     """
     return jax.lax.platform_dependent(x, default=jax.nn.relu, cpu=lambda x: jnp.where(x <= 0, 0, x))
 
 
 def layer_norm(dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """PyTorch's LayerNorm: epsilon 1e-5, two-pass variance; statistics in float32."""
+    """Returns a LayerNorm like PyTorch's: epsilon 1e-5, two-pass variance, float32 statistics."""
     return nnx.LayerNorm(
         dim,
         epsilon=1e-5,
@@ -64,7 +63,8 @@ def layer_norm(dim: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
 class GroupNorm(nnx.Module):
     """GroupNorm with the authors' 32 groups and epsilon 1e-5; statistics in float32 at least.
 
-    `nnx.GroupNorm` sums over a group's few channels first, and takes three times as long on a CPU.
+    Each channel is summed over the map first. `nnx.GroupNorm` sums over a group's few channels
+    first, which is slow on a CPU.
 
     Raises:
         ValueError: the groups don't share the channels evenly.
@@ -92,16 +92,16 @@ def mean_of_groups(x: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
 
 
 def folded(key: jax.Array | None, number: int) -> jax.Array | None:
-    """Returns the key of one of several uses; None, which means that nothing is drawn, stays."""
+    """Returns the key of use `number` of several; None if `key` is, and nothing is drawn."""
     return None if key is None else jax.random.fold_in(key, number)
 
 
 def dropout(
     x: Float[Array, "*shape"], rate: jax.typing.ArrayLike, key: jax.Array | None
 ) -> Float[Array, "*shape"]:
-    """Returns `x` with numbers set to 0 at this rate and the others divided by what is left of 1.
+    """Sets entries to 0 with probability `rate` and divides the others by 1 - rate.
 
-    Without a key, `x` as it is.
+    Without a key, returns `x` unchanged.
     """
     if key is None:
         return x
@@ -112,11 +112,10 @@ def dropout(
 class MLP(nnx.Module):
     """Linear layers of the widths `dims`, with an activation between them.
 
-    Without initializers, weights and biases are drawn as PyTorch does by default. `drop_rate` is of
-    dropout after activations, where the call gets a key.
+    By default, weights and biases are initialised as PyTorch does. Where a call gets a `drop_key`,
+    dropout of `drop_rate` follows each activation.
 
-    For the gradient, an activation's argument is kept and its result recomputed: keeping both would
-    take 2 GiB more in a training step of Swin-L on four crops of 512 x 1024.
+    The backward pass recomputes activations from their arguments, which saves memory.
     """
 
     def __init__(
@@ -163,7 +162,7 @@ class MLP(nnx.Module):
 def feed_forward(
     dim: int, hidden: int, *, drop_rate: float = 0.0, dtype: jnp.dtype, rngs: nnx.Rngs
 ) -> MLP:
-    """The MLP of both decoders' layers: one hidden layer with ReLU, kernels drawn as Xavier has it.
+    """Returns the MLP of both decoders' layers: one hidden layer, ReLU, Xavier's initialisation.
 
     Args:
         dim: the width of input and output.
@@ -181,7 +180,7 @@ def feed_forward(
 class Attention(nnx.Module):
     """Multi-head attention with separate projections of queries, keys and values.
 
-    `drop_rate` is of dropout on the attention's weights, where the call gets a key.
+    Where a call gets a `drop_key`, dropout of `drop_rate` acts on the attention's weights.
     """
 
     def __init__(
@@ -210,7 +209,7 @@ class Attention(nnx.Module):
         *,
         drop_key: jax.Array | None = None,
     ) -> Float[Array, "B Q C"]:
-        """What each query reads; `mask` is True where it may look."""
+        """Returns what each query reads; `mask` is True where it may look."""
         x = dot_product_attention(
             split_heads(self.query(queries), self.num_heads),
             split_heads(self.key(keys), self.num_heads),
@@ -236,10 +235,10 @@ def dot_product_attention(
     drop_rate: jax.typing.ArrayLike = 0.0,
     drop_key: jax.Array | None = None,
 ) -> Float[Array, "B Q H D"]:
-    """Softmax attention; logits and softmax in float32 at least.
+    """Computes softmax attention, with logits and softmax in float32 at least.
 
-    The gradient recomputes them: keeping them would take 1.4 GiB in a training step of four crops
-    of 512 x 1024.
+    `mask` is True where a query may look. The backward pass recomputes logits and softmax, which
+    saves memory.
     """
     wide = jnp.promote_types(queries.dtype, jnp.float32)
     logits = jnp.einsum("bhqd,bhnd->bhqn", queries, keys, preferred_element_type=wide)
@@ -255,15 +254,15 @@ def dot_product_attention(
 def _sums_on_cpu(
     weights: Float[Array, "B H Q N"], values: Float[Array, "B H N D"]
 ) -> Float[Array, "B Q H D"]:
-    """The weighted sums, first with queries before channels: XLA has no fast kernel otherwise."""
+    """Sums weighted values with heads before queries, for which XLA on a CPU has a fast kernel."""
     return jnp.swapaxes(products.einsum("bhqn,bhnd->bhqd", weights, values), 1, 2)
 
 
 def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[0]*size[1]} {dim}"]:
-    """The position embedding of every pixel: `dim / 2` channels of y, then as many of x.
+    """Returns the position embedding of every pixel: `dim / 2` channels of y, then as many of x.
 
-    The authors' PositionEmbeddingSine with normalize=True: coordinates run from 1 to n, are scaled
-    to 2 pi, and even channels hold sines, odd ones cosines.
+    The authors' PositionEmbeddingSine with normalize=True: coordinates from 1 to n are scaled to
+    2 pi; even channels hold sines, odd ones cosines.
     """
     channels = dim // 2
     height, width = size
@@ -273,7 +272,7 @@ def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[
 
 
 def sine_code(n: int, channels: int) -> Float[np.ndarray, "n channels"]:
-    """The sine code of each of `n` places along an axis, in float64."""
+    """Returns the sine code of each of `n` places along an axis, in float64."""
     frequency = 10000.0 ** (2 * (np.arange(channels) // 2) / channels)
     angle = np.arange(1, n + 1) / (n + 1e-6) * 2 * np.pi
     angle = angle[:, None] / frequency

@@ -7,6 +7,6 @@ from m2f_jax.modeling.model import Model
 
 
 class Mask2Former(Model):
-    """Images to the class and mask of every query, with masked attention."""
+    """The network from images to a class and a mask for every query, by masked attention."""
 
     config_class: ClassVar[type[ModelConfig]] = Mask2FormerConfig

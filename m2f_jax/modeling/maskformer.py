@@ -7,10 +7,10 @@ from m2f_jax.modeling.model import Model
 
 
 class MaskFormer(Model):
-    """Images to the class and mask of every query, which look at all of one coarse map.
+    """The network from images to a class and a mask for every query, which reads one coarse map.
 
-    With `all_layers`, there is one prediction per layer of the decoder, and none of the queries
-    before it.
+    With `all_layers`, it returns one prediction per layer of the decoder, and none of the queries
+    before the first.
     """
 
     config_class: ClassVar[type[ModelConfig]] = MaskFormerConfig

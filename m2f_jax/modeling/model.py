@@ -15,14 +15,15 @@ from m2f_jax.modeling.layers import folded
 from m2f_jax.modeling.parts import module_of
 from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 
-MIN_SIZE = 32
+MIN_SIZE = 32  # pixels of a side: the coarsest stride
 Kind = TypeVar("Kind", bound="Model")
 
 
 class Model(nnx.Module):
-    """Images to the class and mask of every query; `Mask2Former` and its siblings are kinds of it.
+    """The network from images to a class and a mask for every query.
 
-    A new model's parameters are distributed as the authors' code draws them.
+    The base class of `Mask2Former`, `MaskFormer` and `VideoMask2Former`. A new model's parameters
+    are distributed as the authors' code draws them.
 
     Calling the model compiles it once per input shape. Parameters are read in the dtype that they
     have and computed with in `dtype`; sampling coordinates, softmax, statistics of norms and both
@@ -96,10 +97,10 @@ class Model(nnx.Module):
 
         Args:
             repository: OWNER/NAME, which is made if it isn't there.
-            processor: the `ImageProcessor`; by default with the authors' test settings.
+            processor: the `ImageProcessor`; by default one with the authors' test settings.
             format: "m2f_jax" for `load`, "huggingface" for transformers, or both, with that of
                 transformers in a folder of its name.
-            results: files results.json of `m2f eval`, whose scores the card tells.
+            results: files results.json of `m2f eval`, whose scores go into the card.
             recipe: the train.json of `m2f train`, which is uploaded too.
             license: by the hub's name for it, such as "apache-2.0".
             datasets: the hub's names of the data sets that it was trained on.
@@ -138,12 +139,17 @@ class Model(nnx.Module):
         self, pixel_values: Float[Array, "B H W 3"], *, all_layers: Literal[True]
     ) -> tuple[Predictions, ...]: ...
     def __call__(self, pixel_values, *, all_layers=False):
-        """Predictions at stride 4 from normalised RGB, any height and width of 32 or more.
+        """Computes classes and masks of every query.
 
         Args:
-            pixel_values: float [B, H, W, 3], as `ImageProcessor` makes them.
-            all_layers: return one `Predictions` per layer instead; of Mask2Former, the learned
-                queries' first.
+            pixel_values: float [B, H, W, 3], normalised RGB as `ImageProcessor` makes it; height
+                and width are 32 or more.
+            all_layers: return one `Predictions` per layer instead; for Mask2Former, that of the
+                learned queries comes first.
+
+        Returns:
+            Class logits [B, Q, K + 1], the last one for "no object", and mask logits
+            [B, Q, H / 4, W / 4], sides rounded up; both in float32.
 
         Raises:
             ValueError: `pixel_values` has another layout, type or a side under 32.
@@ -188,9 +194,9 @@ def through_stages(
     drop_key: jax.Array | None = None,
     remat: bool = False,
 ) -> Any:
-    """Returns `decode` of the images' feature pyramid, all computed at the model's precision.
+    """Runs backbone, pixel decoder and `decode` in turn, at the model's precision.
 
-    Up to there, each frame of a clip is an image of its own.
+    Backbone and pixel decoder treat every frame of a clip as an image of its own.
     """
     precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
     if precision is None and model.dtype == jnp.float32:
@@ -209,9 +215,9 @@ def through_stages(
 
 
 def without_kernels(model: Model) -> Model:
-    """Returns a model on the same arrays that is plain XLA on every device.
+    """Returns a model on the same arrays that uses no kernel of one kind of device.
 
-    A kernel of one kind of device can't be exported, nor be divided among devices by XLA.
+    Such a kernel can't be exported, nor be divided among devices by XLA.
     """
     plain = nnx.merge(*nnx.split(model))
     plain.set_attributes(fused=False, raise_if_not_found=False)
@@ -222,7 +228,11 @@ forward = jax.jit(network, static_argnames="all_layers")
 
 
 def check_pixel_values(pixel_values: Any, batch_axes: Sequence[str]):
-    """Refuses, by name, what isn't a batch of normalised channels-last images or clips."""
+    """Refuses what isn't a batch of normalised channels-last images or clips.
+
+    Raises:
+        ValueError: the message names the shape or dtype, and what is expected.
+    """
     shape, dtype = jnp.shape(pixel_values), jnp.result_type(pixel_values)
     expected = f"[{', '.join(batch_axes)}, height, width, 3]"
     if len(shape) != len(batch_axes) + 3:

@@ -15,12 +15,12 @@ from m2f_jax.modeling.model import Model
 
 
 def parameters(model: Model) -> dict[str, nnx.Param]:
-    """The parameters by dotted name, such as "backbone.norms.0.scale"."""
+    """Returns the parameters by dotted name, such as "backbone.norms.0.scale"."""
     return {".".join(map(str, path)): value for path, value in nnx.to_flat_state(nnx.state(model))}
 
 
 class _OneKey(nnx.Rngs):
-    """Stands in for nnx.Rngs where only shapes matter: tracing 700 splits would take seconds."""
+    """An nnx.Rngs that always gives the same key, where only shapes matter: splitting is slow."""
 
     def __init__(self, key: jax.Array):
         self.key = key
@@ -30,7 +30,7 @@ class _OneKey(nnx.Rngs):
 
 
 def abstract_model(config: ModelConfig, dtype: str | jnp.dtype = "float32") -> Model:
-    """The model with shapes in place of arrays; nothing is computed or compiled for it."""
+    """Returns the model with shapes in place of arrays; nothing is computed or compiled for it."""
     graph, state = _abstract_parts(config, jnp.dtype(dtype))
     return nnx.merge(graph, jax.tree.map(lambda x: x, state))  # with parameters of its own
 
@@ -47,12 +47,12 @@ def _abstract_parts(config: ModelConfig, dtype: jnp.dtype) -> tuple[Any, Any]:
 
 @functools.lru_cache(maxsize=8)
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shape of every parameter by name."""
+    """Returns the shape of every parameter by name."""
     return {name: value.shape for name, value in parameters(abstract_model(config)).items()}
 
 
 def trained_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """The shapes of the parameters that training changes, by name: all but frozen statistics."""
+    """Returns the shapes of the parameters that training changes, by name: all but frozen ones."""
     return {
         name: value.shape
         for name, value in parameters(abstract_model(config)).items()
@@ -61,7 +61,7 @@ def trained_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def fill(abstract: Model, arrays: dict[str, jax.Array]) -> Model:
-    """The model with these parameters; every one of them must be given, by name."""
+    """Returns the model with these parameters; every one of them must be given, by name."""
     graph, state = nnx.split(abstract)
     flat = [
         (path, value.replace(arrays[".".join(map(str, path))]))
@@ -71,13 +71,13 @@ def fill(abstract: Model, arrays: dict[str, jax.Array]) -> Model:
 
 
 def stored_dtype(parameter: nnx.Param, dtype: jnp.dtype) -> jnp.dtype:
-    """A parameter's dtype for inference: float32 where its metadata has `exact=True`."""
+    """Returns a parameter's dtype for inference: float32 where its metadata has `exact=True`."""
     exact = parameter.get_metadata().get("exact", False)
     return jnp.dtype(jnp.float32) if exact else dtype
 
 
 def check_finite(name: str, values: np.ndarray | jax.Array, where: str | os.PathLike):
-    """Refuses numbers of a checkpoint that aren't finite, in float32 at the most.
+    """Refuses an array of a checkpoint with numbers that aren't finite in float32.
 
     Args:
         name: of the tensor or parameter, for the message.

@@ -12,7 +12,8 @@ The contracts, where `cfg` is the part's frozen config dataclass:
 * Transformer decoder: `Module(cfg, num_classes, mask_dim, *, dtype, rngs)`, called with a
   `FeaturePyramid` as `decoder(pyramid, *, all_layers=False)`. Returns `Predictions`, or one per
   layer. Its method `every_layer(pyramid, *, drop_key=None)` returns `LayerPredictions`, for the
-  losses. What makes its class logits is called `class_head`: that starts afresh for other classes.
+  losses. Its layer of class logits is called `class_head`, by which training on other classes
+  finds it, to initialise it anew.
 """
 
 import dataclasses
@@ -87,7 +88,7 @@ def _place(config_class: type) -> tuple[str, str]:
 
 
 def module_of(cfg: Any) -> Callable[..., Any]:
-    """The module to build from a part's config.
+    """Returns the module to build from a part's config.
 
     Raises:
         ValueError: no module is registered for configs of this class.

@@ -10,11 +10,10 @@ from m2f_jax.structures import Predictions
 
 
 class VideoMask2Former(Model):
-    """Clips to the class and the masks of every query, which stands for one object in all frames.
+    """The network from clips to a class and masks for every query: one object in all frames.
 
-    It is called with pixel values [B, T, H, W, 3] and returns class logits [B, Q, K + 1] and mask
-    logits [B, Q, T, h, w]. Clips may be of any length: the authors give it whole videos, and train
-    on two frames. Memory grows in proportion to T.
+    Clips may be of any length: the authors test on whole videos, and train on two frames. Memory
+    grows in proportion to the number of frames.
 
     An authors' file has the same names and shapes whether it is a model of images or of clips, so
     `from_pretrained` of this class takes any of them, but for the published models of images.
@@ -32,11 +31,16 @@ class VideoMask2Former(Model):
         self, pixel_values: Float[Array, "B T H W 3"], *, all_layers: Literal[True]
     ) -> tuple[Predictions, ...]: ...
     def __call__(self, pixel_values, *, all_layers=False):
-        """Predictions at stride 4 from clips, in normalised RGB of any height and width from 32 up.
+        """Computes classes of every query, and masks in every frame.
 
         Args:
-            pixel_values: float [B, T, H, W, 3], as `ImageProcessor.video_batch` makes them.
+            pixel_values: float [B, T, H, W, 3], normalised RGB as `ImageProcessor.video_batch`
+                makes it; height and width are 32 or more.
             all_layers: return one `Predictions` per layer instead, the learned queries' first.
+
+        Returns:
+            Class logits [B, Q, K + 1], the last one for "no object", and mask logits
+            [B, Q, T, H / 4, W / 4], sides rounded up; both in float32.
 
         Raises:
             ValueError: `pixel_values` has another layout, type or a side under 32.

@@ -28,21 +28,21 @@ PATH_EDGES = 4  # targets of a path that get their new query in one step
 
 
 class Search(NamedTuple):
-    """Where stage 2 stands. "None" is Q for a query and M for a target."""
+    """The state of stage 2. "None" is Q for a query and M for a target."""
 
     query: Int[Array, "N M"]  # of each target
     prices: Float[Array, "N Q"]
     distance: Float[Array, "N Q"]  # from the nearest free target
     target: Int[Array, "N Q"]  # the target before each query on its path
     root: Int[Array, "N Q"]  # the free target at which that path begins
-    ends: Int[Array, "N M"]  # the query that each path has come back to; none: not being augmented
+    ends: Int[Array, "N M"]  # the next query to hand over on each root's path; none: no augmenting
     steps: Int[Array, ""]
 
 
 def linear_sum_assignment(
     costs: Float[Array, "N M Q"], valid: Bool[Array, "N M"]
 ) -> Int[Array, "N M"]:
-    """Each target's query, or -1, such that the sum of costs is least.
+    """Returns each target's query such that the sum of costs is least; -1 for none.
 
     As many targets as possible are assigned: all valid ones, or Q of them where there are more. The
     sum equals that of `scipy.optimize.linear_sum_assignment` up to rounding in float32, and exactly
@@ -58,7 +58,7 @@ def linear_sum_assignment(
 def solve(
     costs: Float[Array, "N M Q"], valid: Bool[Array, "N M"]
 ) -> tuple[Int[Array, "N M"], Int[Array, ""]]:
-    """The assignment, and how many serial steps the slowest problem took."""
+    """Returns the assignment, and how many serial steps the slowest problem took."""
     _, num_targets, num_queries = costs.shape
     costs = jax.lax.stop_gradient(costs).astype(jnp.float32)
     costs = jnp.clip(jnp.nan_to_num(costs, nan=1e30), -1e30, 1e30)
@@ -74,7 +74,7 @@ def solve(
 
 
 def cheapest(values: Float[Array, "N A B"], axis: int) -> tuple[Array, Array]:
-    """The least value and its index along an axis, as two plain reductions.
+    """Returns the least value and its index along an axis, as two plain reductions.
 
     Of equal values each row takes another one, so that not all meet at the same.
     """
@@ -104,7 +104,7 @@ def put(values: Array, index: Int[Array, "N K"], new) -> Array:
 def bid(
     costs: Float[Array, "N M Q"], valid: Bool[Array, "N M"]
 ) -> tuple[Int[Array, "N M"], Float[Array, "N Q"], Int[Array, ""]]:
-    """Stage 1: returns queries of some targets, prices at which these are cheapest, and rounds."""
+    """Runs stage 1; returns some targets' queries, prices that make these cheapest, and rounds."""
     num_problems, num_targets, num_queries = costs.shape
     queries = jnp.arange(num_queries)
 
@@ -138,7 +138,7 @@ def augment(
     query: Int[Array, "N M"],
     prices: Float[Array, "N Q"],
 ) -> tuple[Int[Array, "N M"], Int[Array, ""]]:
-    """Stage 2: returns the queries of all valid targets, given stage 1's results; and its steps."""
+    """Runs stage 2, given stage 1's results; returns all valid targets' queries, and its steps."""
     num_problems, num_targets, num_queries = costs.shape
     targets, queries = jnp.arange(num_targets), jnp.arange(num_queries)
     shape = num_problems, num_queries

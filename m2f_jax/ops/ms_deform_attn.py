@@ -33,7 +33,7 @@ def ms_deform_attn(
     locations: Float[Array, "B Q H L P 2"],
     weights: Float[Array, "B Q H L P"],
 ) -> Float[Array, "B Q H*D"]:
-    """Weighted sums of bilinear samples, as the authors' `ms_deform_attn_core_pytorch`.
+    """Computes weighted sums of bilinear samples, as the authors' `ms_deform_attn_core_pytorch`.
 
     Args:
         values: the levels' maps, each flattened row by row, one after another.
@@ -101,7 +101,7 @@ _attend_images = jax.jit(_attend, static_argnums=0)  # layers of one shape are t
 
 
 def at_once(function: Callable) -> Callable:
-    """Lets `function` of an image take all points of all heads of images in one expression."""
+    """Returns `function` of an image for several, with all heads and points in one expression."""
 
     def compute(*arrays):
         return jax.vmap(functools.partial(function, points_at_once=arrays[2].shape[-1]))(*arrays)
@@ -110,7 +110,7 @@ def at_once(function: Callable) -> Callable:
 
 
 def head_by_head(function: Callable) -> Callable:
-    """Calls `function` of an image in a loop over the heads, the third axis of images' arrays."""
+    """Returns `function` of an image for several, in a loop over heads, one point at a time."""
 
     def one_head(*slices):
         results = function(*(x[:, None] for x in slices), points_at_once=1)
@@ -127,7 +127,7 @@ def head_by_head(function: Callable) -> Callable:
 def _places(
     sizes: Sizes, num_points: int, points_at_once: int
 ) -> Iterator[tuple[Size, int, Index]]:
-    """Yields what is sampled, level by level and some points at a time.
+    """Goes through the levels, and in each through its points, some at a time.
 
     Yields:
         The size of the level; where it starts among all values; where the points stand in arrays.
@@ -189,7 +189,7 @@ def _forward_from_tables(
     locations: Float[Array, "Q H L P 2"],
     weights: Float[Array, "Q H L P"],
 ) -> Float[Array, "Q H D"]:
-    """`_forward` for a CPU: first tables of each corner's row and coefficient, then the sums.
+    """Computes `_forward` on a CPU: first tables of corners' rows and coefficients, then the sums.
 
     The first step runs over many points at a time and is compiled once, not for every point.
     """
@@ -212,7 +212,7 @@ def _forward_from_tables(
     tables = rows.reshape(shape), coefficients.reshape(shape)
     values = jax.lax.collapse(values, 0, 2)
     # In two parts, which XLA doesn't merge with the reshape that follows: merged, every channel
-    # would read the tables again, four times as slow.
+    # would read the tables again.
     halves = zip(*(jnp.array_split(table, 2, axis=1) for table in tables), strict=True)
     return jnp.concatenate([_sums_of_rows(values, *half) for half in halves])
 
@@ -288,7 +288,7 @@ def _dots(
 def _dots_in_one_reduction(
     rows: Sequence[Float[Array, "Q H p D"]], gradient: Float[Array, "Q H 1 D"]
 ) -> Sequence[Float[Array, "Q H p"]]:
-    """`_dots` for a CPU: for separate sums, XLA calls a library that takes four times as long."""
+    """Computes `_dots` on a CPU, where XLA would call a slow library for separate sums."""
 
     def add(sums, terms):
         return tuple(a + b for a, b in zip(sums, terms, strict=True))

@@ -30,7 +30,7 @@ class FilterTaps(NamedTuple):
 
 
 def filter_taps(source: int, target: int, padded: int) -> FilterTaps:
-    """PIL's bilinear filter along an axis: a triangle, as wide as two samples of the coarser grid.
+    """Returns PIL's bilinear filter of an axis: a triangle, two samples of the coarser grid wide.
 
     The last taps may lie beyond the source; their coefficients are zero. So are all coefficients of
     samples from `target` up to `padded`, which are padding.
@@ -57,7 +57,7 @@ def filter_taps(source: int, target: int, padded: int) -> FilterTaps:
 def resize_as_pil(
     image: UInt8[Array, "H W C"], rows: FilterTaps, columns: FilterTaps
 ) -> UInt8[Array, "_ _ C"]:
-    """The image resized and padded with zeros; equals `resize`, `pad` of `inference.preprocess`.
+    """Resizes an image and pads it with zeros, as `inference.preprocess` does with PIL.
 
     Args:
         image: may be larger than the source that the taps are made for, at its bottom and right.

@@ -22,14 +22,14 @@ PIXELS_OF_A_STRIP = 1200
 
 
 def dot_general(a: Array, b: Array, dimension_numbers: Any, **options: Any) -> Array:
-    """`jax.lax.dot_general`, for `nnx.Linear`."""
+    """Computes `jax.lax.dot_general`, for `nnx.Linear`."""
     return rounded(
         functools.partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, **options), a, b
     )
 
 
 def einsum(subscripts: str, a: Array, b: Array) -> Array:
-    """`jnp.einsum` of two arrays of one dtype, with a result of that dtype."""
+    """Computes `jnp.einsum` of two arrays of one dtype, with a result of that dtype."""
     return rounded(functools.partial(jnp.einsum, subscripts), a, b)
 
 
@@ -40,7 +40,7 @@ def conv_general_dilated(
     padding: Any,
     **options: Any,
 ) -> Float[Array, "B H2 W2 D"]:
-    """`jax.lax.conv_general_dilated`, for `nnx.Conv`."""
+    """Computes `jax.lax.conv_general_dilated`, for `nnx.Conv`."""
     product = functools.partial(
         jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options
     )
@@ -52,7 +52,7 @@ def conv_general_dilated(
 
 
 def has_neighbours(kernel: Float[Array, "h w C D"]) -> bool:
-    """Whether a convolution looks at more than a pixel."""
+    """Returns whether a convolution's kernel is larger than one pixel."""
     return kernel.shape[:2] != (1, 1)
 
 
@@ -65,7 +65,7 @@ def is_dense(
     batch_group_count: int = 1,
     **_: Any,
 ) -> bool:
-    """Whether a convolution looks at all pixels and channels around every pixel."""
+    """Returns whether a convolution has neither strides, dilations nor groups."""
     steps = (*strides, *(lhs_dilation or ()), *(rhs_dilation or ()))
     return {*steps, feature_group_count, batch_group_count} == {1}
 
@@ -76,11 +76,11 @@ def convolve_in_strips(
     *,
     padding: Sequence[tuple[int, int]],
 ) -> Float[Array, "B H2 W2 D"]:
-    """A dense convolution of bfloat16 numbers in float32, some rows of the map after another.
+    """Convolves bfloat16 maps densely, with a float32 result, in strips of rows.
 
-    For convolutions, XLA on a CPU turns bfloat16 into float32 first. As products of a strip's
-    pixels, each beside its neighbours, they take half the time; with all pixels at once they
-    wouldn't, since so many neighbours don't fit into the cache.
+    Each strip is one matrix product: every pixel with its neighbours beside it, times the kernel.
+    XLA on a CPU has no kernel for convolutions of bfloat16, but one for such products; strips are
+    small enough for the neighbours to fit into the cache.
     """
     (top, bottom), (left, right) = padding
     height, width = kernel.shape[:2]
@@ -89,8 +89,8 @@ def convolve_in_strips(
     rows = min(lines, max(1, PIXELS_OF_A_STRIP // wide))
     strips = -(-lines // rows)
     # Rows follow one another, so that any neighbour is at a fixed distance. What is beyond the
-    # right border is the next row, and is cut off in the end. As integers, since older versions of
-    # XLA would copy them as float32.
+    # right border is the next row, and is cut off in the end. They are copied as integers, since
+    # older versions of XLA would copy them as float32.
     bits = jax.lax.bitcast_convert_type(x, jnp.uint16)
     more = strips * rows - lines + 1
     bits = jnp.pad(bits, ((0, 0), (top, bottom + more), (left, right), (0, 0)))

@@ -27,7 +27,7 @@ def bilinear_taps(source: int, target: int) -> Taps:
 
 
 def bilinear_matrix(source: int, target: int) -> Float[np.ndarray, "{target} {source}"]:
-    """The resizing of an axis as a matrix with all its zeros."""
+    """Returns the resizing of an axis as a dense matrix, in float64."""
     taps = bilinear_taps(source, target)
     matrix = np.zeros((target, source))
     for index, weight in ((taps.first, 1 - taps.weight), (taps.second, taps.weight)):
@@ -36,7 +36,7 @@ def bilinear_matrix(source: int, target: int) -> Float[np.ndarray, "{target} {so
 
 
 def nearest_taps(source: int, target: int) -> Int[np.ndarray, "target"]:
-    """Which of `source` samples along an axis PyTorch's `interpolate(mode="nearest")` takes."""
+    """Returns which of `source` samples PyTorch's `interpolate(mode="nearest")` takes."""
     scale = np.float32(source) / np.float32(target)
     return np.floor(np.arange(target, dtype=np.float32) * scale).astype(np.int32)
 
@@ -81,8 +81,8 @@ def enlarge_bilinear(
 ) -> Float[Array, "{size[0]} {size[1]}"]:
     """Returns what `resize_bilinear` gives for a larger size, as two matrix products.
 
-    So are its derivatives, and four times as fast on a CPU as those of `resize_bilinear`, which are
-    scattered sums. Every number has to be finite.
+    Its derivatives are matrix products too; those of `resize_bilinear` are scattered sums, which
+    are slow on a CPU. Every number has to be finite.
     """
     rows, columns = (
         bilinear_matrix(*sides).astype(image.dtype) for sides in zip(image.shape, size, strict=True)

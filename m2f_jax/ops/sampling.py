@@ -27,7 +27,7 @@ Side = int | Int[np.ndarray, "*#points"]
 def bilinear_corners(
     points: Float[Array, "*points 2"], size: tuple[Side, Side]
 ) -> Iterator[Corner]:
-    """The four corners of each point; a sample is the sum of pixel x inside x weight_x x weight_y.
+    """Yields each point's four corners; a sample sums up pixel x inside x weight_x x weight_y.
 
     `points` are (x, y) with (0, 0) the image's top left corner and (1, 1) its bottom right one, so
     that pixel centres lie at (i + 0.5) / n (align_corners=False); outside the image is zero.
@@ -72,9 +72,9 @@ def take_rows(
 def sample(
     image: Float[Array, "H W C"] | Bool[Array, "H W C"], points: Float[Array, "*points 2"] | None
 ) -> Float[Array, "*points C"]:
-    """Bilinear samples of one image at `points` (x, y) in [0, 1]; zero outside.
+    """Samples one image bilinearly at `points` (x, y) in [0, 1]; outside it is zero.
 
-    Without points, it returns the pixels themselves, row by row.
+    Without points, returns the pixels themselves, row by row.
     """
     height, width, _ = image.shape
     rows = jax.lax.collapse(image, 0, 2)

@@ -3,8 +3,7 @@
 One definition, computed in three ways: all windows at once; on a TPU one row of windows after
 another; and on an NVIDIA GPU, in bfloat16 or float16 and where jax-triton is installed, by the
 kernel in window_attention_kernel.py, which keeps the logits on the chip. A TPU lays arrays out in
-tiles of 8 x 128, so 32 channels of a head take four times their memory there; all windows of
-Swin-L's first stage would take 2.2 GiB for an image of 1024 x 2048.
+tiles of 8 x 128, so the 32 channels of a head take four times their memory there.
 
 Axes: B images, H W rows and columns of the map, C channels, N windows of an image, T tokens of a
 window, D head width.
@@ -36,9 +35,9 @@ def window_attention(
     shifted: bool,
     fused: bool = False,
 ) -> Float[Array, "B H W C"]:
-    """Softmax attention inside each window; logits and softmax in float32 at least.
+    """Computes softmax attention inside each window, with logits and softmax in float32 at least.
 
-    For a gradient only the arguments are kept; the logits are computed again.
+    The backward pass keeps the arguments alone and recomputes the logits.
 
     Args:
         qkv: queries, keys and values, one after another; in each the heads are side by side.
@@ -72,7 +71,7 @@ def window_attention(
 
 
 def can_fuse(dtype: jnp.dtype, window_size: int, head_width: int) -> bool:
-    """Whether the kernel can be used here: by the dtype, the sizes, the GPU and jax-triton."""
+    """Returns whether the kernel can be used: by the dtype, the sizes, the GPU and jax-triton."""
     if dtype not in (jnp.bfloat16, jnp.float16) or jax.default_backend() != "gpu":
         return False
     device = jax.local_devices()[0]
@@ -89,7 +88,7 @@ def can_fuse(dtype: jnp.dtype, window_size: int, head_width: int) -> bool:
 def has_jax_triton() -> bool:
     """Returns whether jax-triton is installed in a version that works; warns of another version.
 
-    JAX 0.12 calls one of its rules with an argument more than the rule of 0.4 takes.
+    Version 0.4 doesn't work with JAX 0.12, which passes one of its rules an argument more.
     """
     try:
         found = importlib.metadata.version("jax-triton")
@@ -113,7 +112,7 @@ def attend_fused(
     padding: Float[Array, "C3"],
     bias: Float[Array, "heads T T"],
 ) -> Float[Array, "B H W C"]:
-    """The kernel's result; its gradient is that of all windows at once."""
+    """Returns the kernel's result; its gradient is that of all windows at once."""
     from m2f_jax.ops.window_attention_kernel import fused_window_attention
 
     return fused_window_attention(qkv, padding, bias, window_size=window_size, shifted=shifted)

@@ -1,9 +1,9 @@
 """Window attention as one kernel for NVIDIA GPUs, in Triton: logits never leave the chip.
 
 A program takes one head of a window. It reads the window's tokens in place from the map, so nothing
-is padded, rolled or cut out beforehand. The pixels that the map lacks are read from the padding's
-row instead, and windows that were wrapped around read a bias in which the lower logits already are.
-One compiled kernel serves all stages, image sizes and shifts.
+is padded, rolled or cut out beforehand. For pixels beyond the map it reads the padding's row
+instead. For windows that wrap around it reads a bias from which the 100 between regions is already
+subtracted. One compiled kernel serves all stages, image sizes and shifts.
 
 Tiles in Triton have a power of two of rows. The 144 keys of a window of 12 are a tile of 128 and
 one of 16, and the softmax is taken over both. Only the result is computed, no derivative.
@@ -32,7 +32,7 @@ BLOCK_Q = 64  # queries of a tile, the fastest on an H100 for windows of 12 x 12
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """How the work is divided among programs; the result is the same."""
+    """How the work is divided among programs, which doesn't change the result."""
 
     block_q: int  # queries that are treated at once
     tiles: int  # such blocks in one program, which share the keys and values
@@ -53,7 +53,7 @@ def fused_window_attention(
     tiling: Tiling | None = None,
     compute_capability: int | None = None,
 ) -> Float[Array, "B H W C"]:
-    """What `m2f_jax.ops.window_attention` computes, on an NVIDIA GPU.
+    """Returns what `m2f_jax.ops.window_attention` computes, on an NVIDIA GPU.
 
     The map is in bfloat16 or float16; `fits` says which windows and heads it takes.
 
@@ -107,12 +107,12 @@ def fused_window_attention(
 
 
 def fits(window_size: int, head_width: int) -> bool:
-    """Whether the kernel takes windows and heads of these sizes."""
+    """Returns whether the kernel takes windows and heads of these sizes."""
     return 2 <= window_size <= 16 and head_width in (16, 32, 64)
 
 
 def key_tiles(tokens: int) -> tuple[int, int]:
-    """Rows of the two tiles that hold a window's keys; the second may be of none."""
+    """Returns the rows of the two tiles that hold a window's keys; the second may have none."""
     whole = max(16, triton.next_power_of_2(tokens))
     main = whole // 2
     rest = max(16, triton.next_power_of_2(max(tokens - main, 1)))
@@ -122,11 +122,11 @@ def key_tiles(tokens: int) -> tuple[int, int]:
 def biases_by_place(
     bias: Float[Array, "heads T T"], window_size: int, shift: int, scale: float
 ) -> Float[Array, "places heads T T"]:
-    """What the kernel starts its logits from, before they are divided by `scale`.
+    """Returns the biases times `scale`, by which the kernel divides its logits at the end.
 
     Without a shift all windows have one bias. With it there are four: for windows that are neither
     in the last row nor in the last column, in the last column, in the last row, and in both. They
-    are in float16, which is eight times as exact as bfloat16, up to 6e4.
+    are in float16, which is more precise than bfloat16, and cut off at 6e4.
     """
     places = bias.astype(jnp.float32)[None]
     if shift:
@@ -136,7 +136,7 @@ def biases_by_place(
 
 
 def same_regions(window_size: int, shift: int) -> Bool[np.ndarray, "4 T T"]:
-    """Whether two tokens of a window are neighbours, for the four places of a window."""
+    """Returns whether two tokens of a window are neighbours, for the four places of a window."""
     row, column = np.divmod(np.arange(window_size**2), window_size)
     wrapped = [line >= window_size - shift for line in (row, column)]
     rows, columns = (line[:, None] == line for line in wrapped)
@@ -145,7 +145,7 @@ def same_regions(window_size: int, shift: int) -> Bool[np.ndarray, "4 T T"]:
 
 @triton.jit
 def _locate(token, top, left, height, width, bottom, right, WINDOW: tl.constexpr):
-    """Pixel of each token of a window, and whether it is in the map; rows and columns wrap."""
+    """Returns each token's pixel and whether it is in the map; rows and columns wrap around."""
     y = top + token // WINDOW
     x = left + token % WINDOW
     y = tl.where(y >= bottom, y - bottom, y)
@@ -191,7 +191,7 @@ def window_attention_kernel(
     GROUP: tl.constexpr,
     UNROLL: tl.constexpr,
 ):
-    """One program; see `fused_window_attention`."""
+    """Computes one program's part of `fused_window_attention`."""
     TOKENS: tl.constexpr = WINDOW * WINDOW
     down = tl.cdiv(height, WINDOW)
     across = tl.cdiv(width, WINDOW)

@@ -16,12 +16,12 @@ from m2f_jax.modeling.initializers import kaiming_fan_out, ones, zeros
 from m2f_jax.modeling.layers import FROZEN, Conv
 
 EPSILON = 1e-5
-BOTTLENECK = 4  # a block's inner convolutions have so many times fewer channels than its output
+BOTTLENECK = 4  # channels of a block's output, per channel of its inner convolutions
 STAGES = ("res2", "res3", "res4", "res5")  # the authors' names, by the power of 2 of the stride
 
 
 class FrozenBatchNorm(nnx.Module):
-    """Batch normalization by stored statistics, none of whose four vectors is trained.
+    """Batch normalization by stored statistics; none of its four vectors is trained.
 
     Detectron2's FrozenBatchNorm2d; in inference, also its SyncBN.
     """
@@ -44,7 +44,7 @@ class FrozenBatchNorm(nnx.Module):
 
 
 class ConvNorm(nnx.Module):
-    """A convolution without bias, zeros around its input on all sides alike, and its norm."""
+    """A convolution without bias, padded equally on all sides, and its norm."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class Bottleneck(nnx.Module):
 
 
 class Stem(nnx.Module):
-    """Convolutions and a maximum, to stride 4: one of 7 x 7, or DeepLab's three of 3 x 3."""
+    """A convolution of 7 x 7, or DeepLab's three of 3 x 3, and max pooling; to stride 4."""
 
     def __init__(self, cfg: ResNetConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         layer = functools.partial(ConvNorm, dtype=dtype, rngs=rngs)
@@ -135,7 +135,7 @@ class ResNet(nnx.Module):
         source = cfg.stem_dim
         for i, (name, target) in enumerate(zip(STAGES, cfg.channels, strict=True)):
             dilations = [1] * cfg.depths[i]
-            if cfg.deeplab and name == "res5":  # a multi-grid; the stride stays
+            if cfg.deeplab and name == "res5":  # dilations of 1, 2, 4; the stride stays 2
                 dilations = (2 ** np.arange(cfg.depths[i])).tolist()
             blocks = []
             for j, dilation in enumerate(dilations):

@@ -113,7 +113,7 @@ class SwinBlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], scales: Float[Array, "2 B"]
     ) -> Float[Array, "B H W C"]:
-        """`scales` multiplies what the attention and the MLP add to each image."""
+        """Computes the block; `scales` multiplies what attention and MLP add to each image."""
         attention_scale, mlp_scale = scales[:, :, None, None, None]
         x = x + attention_scale * self.attention(self.norm1(x), shifted=self.shifted)
         return x + mlp_scale * self.mlp(self.norm2(x))

@@ -38,7 +38,7 @@ NUM_LEVELS = 3
 
 
 def reference_points(sizes: Sequence[Size]) -> Float[np.ndarray, "S 2"]:
-    """Every token's own place (x, y) in [0, 1]: the centre of its cell."""
+    """Returns every token's own place (x, y) in [0, 1]: the centre of its cell."""
     grids = [
         np.stack(np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h), axis=-1)
         for h, w in sizes
@@ -50,7 +50,7 @@ class MSDeformAttn(nnx.Module):
     """Attention that samples a few predicted points of every level (Deformable DETR, Eq. 3).
 
     Attributes:
-        ms_deform_attn: the operator; files for other runtimes have another form of it.
+        ms_deform_attn: the operator; exports for other runtimes replace it.
     """
 
     def __init__(self, cfg: PixelDecoderConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -178,7 +178,7 @@ class PixelDecoder(nnx.Module):
             )
             for channels in reversed(coarse)
         )
-        # The authors' is a bare parameter, unlike that of their Transformer decoder, and decays.
+        # With weight decay, unlike the Transformer decoder's: the authors' is a bare parameter.
         self.level_embeddings = nnx.Param(normal(rngs.params(), (NUM_LEVELS, cfg.dim)))
         self.layers = nnx.List(
             PixelDecoderLayer(cfg, dtype=dtype, rngs=rngs) for _ in range(cfg.num_layers)
@@ -208,7 +208,7 @@ class PixelDecoder(nnx.Module):
         drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
         remat: bool = False,
     ) -> FeaturePyramid:
-        """Returns the pyramid of features at strides 4, 8, 16, 32; `remat` as for the backbone."""
+        """Computes the pyramid from maps at strides 4, 8, 16, 32; `remat` as for the backbone."""
         res2, *coarse = features
         maps = [
             projection(x)

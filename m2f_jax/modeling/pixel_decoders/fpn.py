@@ -101,7 +101,7 @@ class FPNPixelDecoder(nnx.Module):
         drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
         remat: bool = False,
     ) -> FeaturePyramid:
-        """Returns the pyramid of features at strides 4, 8, 16, 32; `remat` as for the backbone."""
+        """Computes the pyramid from maps at strides 4, 8, 16, 32; `remat` as for the backbone."""
         *finer, res5 = features
         levels = [jax.nn.relu(self.top(res5))]
         for step, x in zip(self.steps, reversed(finer), strict=True):

@@ -58,7 +58,7 @@ class EncoderLayer(nnx.Module):
 class MaskFormerPixelDecoder(nnx.Module):
     """A projection of stride 32, refined by encoder layers if there are any, and an FPN.
 
-    Without encoder layers, the FPN starts from the backbone's coarsest map; else from theirs.
+    The FPN starts from the encoder layers' output, or else from the backbone's coarsest map.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class MaskFormerPixelDecoder(nnx.Module):
         drop_key: jax.Array | None = None,
         remat: bool = False,
     ) -> FeaturePyramid:
-        """From features at strides 4, 8, 16, 32; of the pyramid's features, there is one map."""
+        """Computes a pyramid of one map, of stride 32, from maps at strides 4, 8, 16, 32."""
         *finer, res5 = features
         memory = self.input_projection(res5)
         if self.layers:

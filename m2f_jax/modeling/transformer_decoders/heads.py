@@ -18,7 +18,7 @@ from m2f_jax.structures import FeaturePyramid, LayerPredictions, Predictions
 def mask_logits(
     mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "*#L B H W E"]
 ) -> Float[Array, "*L B Q H W"]:
-    """The product of each query's embedding with each pixel's, in float32 (Sec. 3.1)."""
+    """Returns the product of each query's embedding with each pixel's, in float32 (Sec. 3.1)."""
     wide = jnp.promote_types(per_pixel.dtype, jnp.float32)
     logits = jnp.einsum(
         "...qe,...ne->...qn",
@@ -37,7 +37,7 @@ def tall(maps: Float[Array, "B *T H W C"]) -> Float[Array, "B rows W C"]:
 def frame_logits(
     mask_embeddings: Float[Array, "*L B Q E"], per_pixel: Float[Array, "B *T H W E"]
 ) -> Float[Array, "..."]:
-    """The mask logits of images, or those of each frame of clips."""
+    """Returns the mask logits of images, or those of each frame of clips."""
     logits = mask_logits(mask_embeddings, tall(per_pixel))
     return logits.reshape(*logits.shape[:-2], *per_pixel.shape[1:-1])
 
@@ -70,7 +70,7 @@ class PredictionHeads(nnx.Module):
     def __call__(
         self, queries: Float[Array, "*L B Q C"]
     ) -> tuple[Float[Array, "*L B Q K"], Float[Array, "*L B Q E"]]:
-        """Class logits in float32 and mask embeddings, of the queries of any number of layers."""
+        """Returns class logits, in float32, and mask embeddings of one or more layers' queries."""
         queries = self.norm(queries)
         class_logits = self.class_head(queries)
         wide = jnp.promote_types(class_logits.dtype, jnp.float32)
@@ -78,14 +78,14 @@ class PredictionHeads(nnx.Module):
 
 
 class QueryDecoder(nnx.Module):
-    """What a decoder is but for how it refines its queries."""
+    """The base class of decoders, which differ in how they refine their queries."""
 
     heads: PredictionHeads
 
     def __call__(
         self, pyramid: FeaturePyramid, *, all_layers: bool = False
     ) -> Predictions | tuple[Predictions, ...]:
-        """The last layer's predictions, or all that there are."""
+        """Returns the last layer's predictions, or with `all_layers` those of every layer."""
         if all_layers:
             layers = self.every_layer(pyramid)
             masks = frame_logits(layers.mask_embeddings, pyramid.per_pixel)
@@ -96,7 +96,7 @@ class QueryDecoder(nnx.Module):
     def every_layer(
         self, pyramid: FeaturePyramid, *, drop_key: jax.Array | None = None
     ) -> LayerPredictions:
-        """All predictions, made at once."""
+        """Returns the predictions of every layer, for the losses."""
         queries = jnp.stack(self.refined_queries(pyramid, drop_key=drop_key))
         class_logits, mask_embeddings = self.heads(queries)
         return LayerPredictions(class_logits, mask_embeddings, pyramid.per_pixel)
@@ -104,5 +104,5 @@ class QueryDecoder(nnx.Module):
     def refined_queries(
         self, pyramid: FeaturePyramid, *, drop_key: jax.Array | None = None
     ) -> list[Float[Array, "B Q C"]]:
-        """The queries of every prediction; a `drop_key` asks for dropout, drawn from it."""
+        """Returns the queries that each prediction is made of; with a `drop_key`, under dropout."""
         raise NotImplementedError

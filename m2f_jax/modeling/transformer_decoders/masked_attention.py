@@ -47,11 +47,11 @@ def resize_frames(
 def key_positions(
     frames: tuple[int, ...], size: tuple[int, int], dim: int
 ) -> Float[Array, "N {dim}"]:
-    """The position embedding of every pixel of a level, frame after frame.
+    """Returns the position embedding of every pixel of a level, frame after frame.
 
-    A frame's code has the full width and is added to that of the place; frames count from 1 and
-    the last one is at 2 pi, so it depends on their number. As an array, all of it would be a part
-    of the compiled program: 240 MB for 36 frames of 480 x 854.
+    A frame's code has the full width and is added to that of the place. Frames count from 1 and
+    the last one is at 2 pi, so codes depend on their number. The sum is taken on the device: as a
+    constant, it would make the compiled program large.
 
     Args:
         frames: (T,) of clips, () of images.
@@ -67,7 +67,7 @@ def key_positions(
 
 
 def attention_mask(logits: Float[Array, "B Q H W"]) -> Bool[Array, "B Q H*W"]:
-    """Where each query may look next: inside its own mask, or anywhere if that is empty (Eq. 3)."""
+    """Returns where each query may look: inside its mask, or anywhere if that is empty (Eq. 3)."""
     mask = jax.lax.collapse(jax.lax.stop_gradient(logits) >= 0, 2, 4)
     return mask | ~mask.any(axis=-1, keepdims=True)
 
@@ -126,11 +126,11 @@ class TransformerDecoder(QueryDecoder):
         *,
         drop_key: jax.Array | None = None,  # noqa: ARG002 - it has no dropout
     ) -> list[Float[Array, "B Q C"]]:
-        """The learned queries, and what each layer makes of them.
+        """Returns the learned queries, and what each layer makes of them.
 
         A layer's attention mask is predicted at the resolution that the layer looks at. Resizing is
-        linear, so the per-pixel embeddings are resized once per level instead of every prediction
-        that is made with them.
+        linear, so the per-pixel embeddings are resized once per level, instead of the mask logits
+        of every layer.
         """
         dtype = pyramid.per_pixel.dtype
         sizes = [(x.shape[-3], x.shape[-2]) for x in pyramid.features]

@@ -85,7 +85,7 @@ class MaskFormerDecoder(QueryDecoder):
     def refined_queries(
         self, pyramid: FeaturePyramid, *, drop_key: jax.Array | None = None
     ) -> list[Float[Array, "B Q C"]]:
-        """What each layer makes of the queries, which read the first map of the pyramid."""
+        """Returns what each layer makes of the queries, which read the first map of the pyramid."""
         memory = pyramid.features[0]
         batch, height, width, dim = memory.shape
         positions = jnp.asarray(sine_positions((height, width), dim), memory.dtype)
