@@ -26,7 +26,7 @@ class Between:
         return f"from {self.low} to {self.high}"
 
 
-POSITIVE = Between(math.ulp(0.0))
+POSITIVE = Between(math.ulp(0.0))  # from the least float above 0
 
 
 def check_bounds(values: Any, where: str | None = None, named: Callable[[str], str] = str):

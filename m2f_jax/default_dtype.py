@@ -1,4 +1,4 @@
-"""Which dtype is computed in where none is named, and what this processor can do."""
+"""The default dtype of computation, and whether this processor computes bfloat16 fast."""
 
 from pathlib import Path
 from typing import Literal
@@ -11,12 +11,12 @@ FOR_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 
 
 def default_dtype() -> Dtype:
-    """float32 on a CPU, where results equal the authors', and bfloat16 on a GPU or TPU."""
+    """Returns float32 on a CPU, where results equal the authors', bfloat16 on a GPU or TPU."""
     return "float32" if jax.default_backend() == "cpu" else "bfloat16"
 
 
 def multiplies_bfloat16(cpu_info: str) -> bool | None:
-    """Whether an x86 processor has instructions for products of bfloat16.
+    """Returns whether an x86 processor has instructions for products of bfloat16.
 
     Args:
         cpu_info: the content of /proc/cpuinfo.
@@ -32,7 +32,7 @@ def multiplies_bfloat16(cpu_info: str) -> bool | None:
 
 
 def slow_bfloat16(dtype: str) -> str:
-    """Returns what to know about computing in `dtype` here; empty if there is nothing."""
+    """Returns a warning if `dtype` is slow on this processor; else an empty text."""
     if dtype != "bfloat16" or jax.default_backend() != "cpu" or not CPU_INFO.is_file():
         return ""
     if multiplies_bfloat16(CPU_INFO.read_text(errors="replace")) is not False:

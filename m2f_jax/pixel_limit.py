@@ -1,6 +1,6 @@
-"""How many pixels an image may have; apart from Pillow, which would slow `m2f --help` down."""
+"""How many pixels an image may have; without importing Pillow, which would slow `m2f --help`."""
 
-MAX_PIXELS = 2**26  # 67 million (full-frame cameras have 61); reading takes up to 16 bytes each
+MAX_PIXELS = 2**26  # 67 million; reading takes up to 16 bytes each
 MOST_PIXELS = 2**31 - 1
 
 _max_pixels = MAX_PIXELS

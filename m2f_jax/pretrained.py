@@ -281,7 +281,7 @@ def _tensors_to_keep(
 def _is_of_queries(
     name: str, there: tuple[int, ...], here: tuple[int, ...], queries: tuple[int, int]
 ) -> bool:
-    """Whether a parameter of two models differs because their numbers of queries do."""
+    """Returns whether a parameter of two models differs because their numbers of queries do."""
     counts = there[:1] + here[:1]
     in_decoder = name.startswith("decoder.") and there[1:] == here[1:]
     return in_decoder and there != here and counts == queries

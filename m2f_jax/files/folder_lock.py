@@ -7,14 +7,14 @@ from filelock import FileLock, Timeout
 
 
 def only_run_in(out: Path, lock_file: str) -> contextlib.AbstractContextManager:
-    """Holds an output folder for this process, until it leaves the context or ends in any way.
+    """Locks an output folder until the context is left or the process ends.
 
     Args:
-        out: the folder, which is there.
-        lock_file: what holds it, such as "train.lock".
+        out: an existing folder.
+        lock_file: the name of the lock file in it: the command's and .lock, such as "train.lock".
 
     Raises:
-        FileExistsError: another run holds it.
+        FileExistsError: another run has locked it.
     """
     try:
         return FileLock(out / lock_file).acquire(blocking=False)

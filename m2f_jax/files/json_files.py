@@ -1,4 +1,4 @@
-"""JSON files: written whole and strict, and read by the one reader of all."""
+"""JSON files: written whole and strict, and read by the one reader that all code uses."""
 
 import contextlib
 import gc
@@ -40,7 +40,7 @@ def plain_number(value: Any) -> Any:
 
 @contextlib.contextmanager
 def without_collection() -> Iterator[None]:
-    """Holds Python's search for cycles back, which takes long while millions of values are made."""
+    """Pauses Python's garbage collector, which is slow while millions of values are made."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -76,9 +76,9 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
 
 
 def parse_json(data: bytes | str, where: str | os.PathLike) -> Any:
-    """Returns what JSON text means; a byte order mark before it is passed over.
+    """Returns the value of JSON text; a byte order mark before it is skipped.
 
-    NaN and Infinity, which other programs write, become floats: whoever takes a number checks it.
+    NaN and Infinity, which other programs write, become floats, which callers have to check.
 
     Args:
         data: the text.

@@ -30,9 +30,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path):
-    """Removes what `replacing` left in a folder and below when its process was killed.
+    """Removes the unfinished files of killed processes in a folder and below.
 
-    Nothing else may be writing there.
+    No process may be writing there meanwhile.
     """
     for path in folder.rglob(".*.tmp"):
         if UNFINISHED.fullmatch(path.name):

@@ -20,10 +20,8 @@ from m2f_jax.pixel_limit import max_pixels
 LARGE = 2**25  # pixels; larger images are decoded one at a time
 REFUSED_KINDS = ("EPS",)  # a program that Pillow would run in Ghostscript
 LONGEST_REASON = 200  # characters of a message by Pillow
-
-# What Pillow only recognises, runs as a program, or reads with a plugin of its own: of the last,
-# each image is named where the plugin is missing.
-NOT_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+NOT_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # Pillow recognises, but can't read
+# Segmented, or refused by name, even where the plugin that reads them isn't installed.
 WITH_A_PLUGIN = (".avif", ".heic", ".heif", ".jxl")
 
 _one_at_a_time = threading.RLock()
@@ -80,7 +78,7 @@ def opened(file: io.BufferedIOBase, name: str, limit: int | None) -> Iterator[Im
 
 @contextlib.contextmanager
 def image_errors(name: str) -> Iterator[None]:
-    """Turns whatever Pillow raises within the `with` block into an `ImageFileError`."""
+    """Turns any exception within the `with` block into an `ImageFileError` that names the image."""
     try:
         yield
     except ImageFileError:
@@ -98,7 +96,7 @@ def image_errors(name: str) -> Iterator[None]:
 
 
 def check_regular(name: str):
-    """Refuses what isn't a regular file: reading from a pipe may never end.
+    """Refuses what isn't a regular file, such as a pipe, from which reading may never end.
 
     Raises:
         FileNotFoundError: it is missing, or something else.
@@ -166,13 +164,13 @@ def check_pixels(size: tuple[int, int], name: str, limit: int | None = None):
 
 
 def reason(error: Exception) -> str:
-    """The first line of an error, without the file's name that operating system errors repeat."""
+    """Returns the first line of an error, without the file name of operating system errors."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return text.splitlines()[0][:LONGEST_REASON]
 
 
 def image_suffixes() -> set[str]:
-    """Returns the endings, such as ".png", of files that are segmented where a folder is named."""
+    """Returns the endings, such as ".png", by which images are found in a folder."""
     kinds = Image.registered_extensions()
     readable = {x for x, kind in kinds.items() if kind in Image.OPEN and kind not in NOT_PICTURES}
     return readable | set(WITH_A_PLUGIN)

@@ -1,8 +1,9 @@
-"""The pixels of PNG files, inflated faster than by Pillow and equal to what Pillow gives.
+"""The pixels of PNG files, decompressed faster than by Pillow and equal to what Pillow gives.
 
-Most of the time that a map of ids takes is inflation. With the package zlib-ng, which is optional,
-it takes a tenth. Pillow then gets the same file with its data stored rather than compressed, so
-that it alone says what the pixels are. Masks are mostly black; what isn't is unfiltered here.
+Decompression takes most of the time that a map of ids needs. With the optional package zlib-ng it
+is several times as fast. Pillow then gets the same file with its data stored instead of compressed,
+so that Pillow still decides what the pixels are. Masks are mostly black, so only the rest of their
+pixels is decoded here.
 
 Only plain, sound files are taken: known chunks whose checksums are right, and as much data as the
 header says. Everything else is left to Pillow and its messages.
@@ -34,7 +35,7 @@ STRIP = 32  # rows that are unfiltered at a time; a multiple of 8
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
 NONE, SUB, UP, PAETH = 0, 1, 2, 4  # filters
-IGNORED = (b"pHYs", b"tIME", b"gAMA", b"cHRM", b"sRGB")  # nothing of them is in the pixels
+IGNORED = (b"pHYs", b"tIME", b"gAMA", b"cHRM", b"sRGB")  # chunks that don't change the pixels
 
 
 class Png(NamedTuple):
@@ -58,7 +59,7 @@ class Png(NamedTuple):
 
     @property
     def row_bytes(self) -> int:
-        """Of a row and its filter."""
+        """The number of bytes of a row, with the one that names its filter."""
         return 1 + -(-self.width * self.bits * CHANNELS[self.kind] // 8)
 
 
@@ -75,7 +76,7 @@ class BlackElsewhere(NamedTuple):
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
-    """Returns what `np.asarray` does of an image that was opened and isn't decoded yet."""
+    """Returns what `np.asarray` does, for an image that is opened and not decoded yet."""
     return np.asarray(stored(image))
 
 
@@ -100,7 +101,7 @@ def stored(image: Image.Image) -> Image.Image:
 
 
 def mask_rows(image: Image.Image) -> BlackElsewhere | None:
-    """Returns where an image of up to 8 bits of grey isn't black; None if Pillow has to tell."""
+    """Returns where an image of up to 8 bits of grey isn't black; None if Pillow has to read it."""
     png = plain_png(image)
     if png is None or png.kind != GREY or png.bits > 8:
         return None
@@ -140,7 +141,7 @@ def not_black(rows: UInt8[np.ndarray, "rows bytes"], png: Png) -> Bool[np.ndarra
 def unfiltered(
     filtered: UInt8[np.ndarray, "rows bytes"], above: UInt8[np.ndarray, "bytes-1"]
 ) -> UInt8[np.ndarray, "rows bytes-1"] | None:
-    """Returns rows of single-byte pixels; None where filters go on from byte to byte.
+    """Returns rows of single-byte pixels; None where undoing their filters would be slow.
 
     Args:
         filtered: the rows, each after its filter.
@@ -168,10 +169,10 @@ def unfiltered(
 
 
 def unfilter_paeth(row: UInt8[np.ndarray, "bytes"], above: UInt8[np.ndarray, "bytes"]) -> bool:
-    """Undoes Paeth's filter in place; False, and nothing done, where it would take long.
+    """Undoes Paeth's filter in place; returns False, with nothing done, where it would be slow.
 
-    Where neither the row above changes nor the filtered row says anything, the pixel is that to the
-    left. So only the others are looked at.
+    Where the filtered pixel is 0 and the row above doesn't change, a pixel equals its left
+    neighbour. Only the others are computed.
     """
     before = np.concatenate([[0], above[:-1]])
     places = np.flatnonzero(row | (above ^ before))
@@ -191,7 +192,7 @@ def unfilter_paeth(row: UInt8[np.ndarray, "bytes"], above: UInt8[np.ndarray, "by
 
 
 def inflated(png: Png, size: int) -> Iterator[bytes]:
-    """Yields the filtered rows in blocks of a size; the last one may be smaller.
+    """Yields the filtered rows in blocks of `size` bytes; the last one may be smaller.
 
     Raises:
         EOFError: there are less of them than the header says, or more.
@@ -215,7 +216,7 @@ def inflated(png: Png, size: int) -> Iterator[bytes]:
 
 
 def plain_png(image: Image.Image) -> Png | None:
-    """Returns an image's file if it is plain and sound; its position doesn't change."""
+    """Returns the file of an opened image if it is plain and sound, without moving its position."""
     if image.format != "PNG" or not isinstance(image, PngImageFile) or image.fp is None:
         return None
     file, place = image.fp, image.fp.tell()

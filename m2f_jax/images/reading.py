@@ -20,7 +20,7 @@ from m2f_jax.images.png_pixels import pixels_of, stored
 from m2f_jax.structures import Size
 
 ORIENTATION = 0x0112  # the EXIF field
-LYING = (5, 6, 7, 8)  # its values for images that are stored lying on their side
+LYING = (5, 6, 7, 8)  # its values for images that are stored lying on their sides
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,12 +41,12 @@ ImageSource = str | os.PathLike | Image.Image | UInt8[np.ndarray, "_ _ 3"]
 def read_image(
     source: ImageSource, *, upright: bool = True, max_pixels: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB pixels of a file, a PIL image or an array.
+    """Returns the RGB pixels of a file, a PIL image or an array.
 
     Files and PIL images are turned upright (EXIF), grey and palette images become RGB, transparency
-    is dropped, CMYK is converted and 16-bit greys are scaled to 8 bits, like detectron2's reader
-    where that one is defined. Gamma and color profiles change nothing. The first of
-    several pages or frames is taken; `count_pages` tells how many there are.
+    is dropped, CMYK is converted and 16-bit greys are scaled to 8 bits; as detectron2's reader does
+    where it reads such files. Gamma and color profiles have no effect. The first of several pages
+    or frames is taken; `count_pages` tells how many there are.
 
     Args:
         source: the image; arrays are taken as they are.
@@ -77,7 +77,7 @@ def read_image(
 def decode_image(
     data: bytes, name: str, *, upright: bool = True, max_pixels: int | None = None
 ) -> tuple[UInt8[np.ndarray, "height width 3"], int]:
-    """RGB pixels of an image file in memory, as `read_image` reads it, and its number of pages.
+    """Returns the RGB pixels of an image file in memory, as `read_image`, and its number of pages.
 
     Args:
         data: the file's bytes.
@@ -109,7 +109,7 @@ def check_array(image: np.ndarray) -> UInt8[np.ndarray, "height width 3"]:
 
 
 def to_rgb(image: Image.Image, name: str, upright: bool) -> UInt8[np.ndarray, "height width 3"]:
-    """The pixels of a PIL image as 8-bit RGB, turned as EXIF says if `upright`."""
+    """Returns the pixels of a PIL image as 8-bit RGB, turned as EXIF says if `upright`."""
     stored = orientation(image) if image.format == TURNED_BY_PILLOW else 1
     image.load()
     turn = TURNS.get(orientation(image) if upright else BACK.get(stored, stored))
@@ -142,8 +142,7 @@ def read_ids(
 ) -> Integer[np.ndarray, "height width"]:
     """Reads a map of ids: grey or palette values, or red + 256 green + 65536 blue of an RGB image.
 
-    Grey and palette values are of the type that they have in the file, such as uint8 and uint16;
-    the others are int32.
+    Grey and palette values keep their dtype, such as uint8 and uint16; ids of RGB are int32.
 
     Args:
         path: of the file.
@@ -180,7 +179,7 @@ def read_ids(
 
 
 def image_size(path: Path, *, upright: bool = True, max_pixels: int | None = None) -> Size:
-    """Height and width of an image, from the header of its file.
+    """Returns height and width of an image, from the header of its file.
 
     Args:
         path: of the file.
@@ -201,7 +200,7 @@ def image_size(path: Path, *, upright: bool = True, max_pixels: int | None = Non
 
 
 def verified_size(path: Path, *, max_pixels: int | None = None) -> Size:
-    """Height and width of an image as stored, after comparing the checksums of a PNG.
+    """Returns height and width of an image as stored, after comparing the checksums of a PNG.
 
     Raises:
         FileNotFoundError: there is no such file, or it isn't a regular one.
@@ -214,7 +213,7 @@ def verified_size(path: Path, *, max_pixels: int | None = None) -> Size:
 
 
 def count_pages(path: Path, *, max_pixels: int | None = None) -> int:
-    """The number of pages or frames in an image file.
+    """Returns the number of pages or frames in an image file.
 
     Raises:
         FileNotFoundError: there is no such file, or it isn't a regular one.
@@ -225,12 +224,12 @@ def count_pages(path: Path, *, max_pixels: int | None = None) -> int:
 
 
 def pages_of(image: Image.Image) -> int:
-    """The number of pages or frames of an open image file."""
+    """Returns the number of pages or frames of an open image file."""
     return 1 if image.format == "PSD" else getattr(image, "n_frames", 1)  # PSD has layers
 
 
 def mentions_orientation(png: Path) -> bool:
-    """Whether a PNG has EXIF or XMP, before its pixels or after.
+    """Returns whether a PNG has EXIF or XMP, before its pixels or after.
 
     Raises:
         EOFError: the end of the PNG is missing.

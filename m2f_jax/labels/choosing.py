@@ -14,17 +14,21 @@ MAX_CLASSES = 65_535  # and ids: PNG maps have 16 bits
 FORMS = 'names, or objects such as {"id": 1, "name": "cat", "isthing": 1}'
 
 Classes = str | os.PathLike | Sequence[Label]
-"""What may say a model's classes: a key of `NAMED_LABELS`, a file for `read_labels`, or labels."""
+"""How classes are given: a key of `NAMED_LABELS`, a file for `read_labels`, or the labels."""
 
 
 def choose_labels(classes: Classes, count: int, where: str | os.PathLike) -> tuple[Label, ...]:
-    """Returns the classes of a model that has so many.
+    """Returns the classes of a model that has `count` of them.
 
-    Of a data set, they are all classes or the things, whichever are so many.
+    Args:
+        classes: the name of a data set, a file, or the labels. A data set stands for all of its
+            classes or for the things alone, whichever are `count`.
+        count: the number of the model's classes.
+        where: the model's file, for messages.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: they aren't so many, or the file makes no sense; the message names both.
+        ValueError: there are more or fewer than `count`, or the file is damaged.
     """
     if isinstance(classes, str) and classes in NAMED_LABELS:
         every = NAMED_LABELS[classes]
@@ -47,12 +51,13 @@ def read_labels(path: str | os.PathLike) -> tuple[Label, ...]:
     """Returns the classes in a file, in the order of the model's.
 
     A .json file holds a list of names, or of COCO's categories, perhaps under "categories"; any
-    other file a name per line. Classes are things unless `isthing` is 0, with ids from 1 unless
-    they are stated.
+    other file has a name per line. Classes are things unless `isthing` is 0; their ids count from
+    1 unless the file states them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is something else, or names two classes alike; the message says where.
+        ValueError: it is something else, or two classes share a name or an id; the message says
+            where.
     """
     path = Path(path)
     if not path.is_file():

@@ -14,12 +14,12 @@ class Label:
 
 
 def things(labels: Iterable[Label]) -> tuple[Label, ...]:
-    """The countable classes, in order: those that an instance model predicts."""
+    """Returns the countable classes, in order: those that an instance model predicts."""
     return tuple(label for label in labels if label.is_thing)
 
 
 def numbered(num_classes: int) -> tuple[Label, ...]:
-    """Stand-ins for classes whose names are unknown: things, called "class 0", "class 1" and so on.
+    """Returns stand-ins for unnamed classes: things called "class 0", "class 1" and so on.
 
     Their ids start at 1, because 0 is unlabelled in most data sets.
     """

@@ -7,16 +7,16 @@ from m2f_jax.labels.label import Label, things
 
 
 def published_labels(num_classes: int) -> tuple[Label, ...] | None:
-    """The label set of the published image models with so many classes; None where there is none.
+    """Returns the classes of the published image models that have `num_classes`; None if none do.
 
-    No two of these label sets have the same number of classes. A model trained on other data may
-    have the same number by chance.
+    No two of these sets of classes have the same number. A model trained on other data may have
+    the same number by chance.
     """
     return _PUBLISHED.get(num_classes)
 
 
 def _parse(text: str) -> tuple[Label, ...]:
-    """Labels from "id name" entries between semicolons; a star before the name marks a thing."""
+    """Parses entries "id name" between semicolons; a star before the name marks a thing."""
     labels = []
     for entry in text.split(";"):
         number, name = entry.split(maxsplit=1)

@@ -61,9 +61,12 @@ def encode_rle(mask: Bool[np.ndarray, "height width"]) -> dict[str, Any]:
 
 
 def encode_rows(rows: Bool[np.ndarray, "rows width"], first: int, height: int) -> dict[str, Any]:
-    """Returns a mask of some height as `encode_rle` does, of rows from the first one on.
+    """Returns the run lengths of a mask that lies within some rows, as `encode_rle`.
 
-    The mask is nowhere but in these rows.
+    Args:
+        rows: that part of the mask.
+        first: the index of its first row in the image.
+        height: of the image.
     """
     width = rows.shape[1]
     left, top, right, bottom = mask_box(rows)
@@ -88,7 +91,7 @@ def compress(lengths: Sequence[int], size: Size) -> bytes:
 
 
 def decode_rle(counts: bytes, size: Size) -> Bool[np.ndarray, "height width"]:
-    """Returns the mask of checked compressed counts."""
+    """Returns the mask of compressed counts, which `check_counts` or `sound_counts` has checked."""
     lengths = run_lengths([counts]).lengths
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(size[::-1]).T
 
@@ -146,7 +149,7 @@ def counts_of(rle: Any, size: Size) -> bytes:
 
 
 def wrong_sum(pixels: int, size: Size) -> str:
-    """Says that run lengths don't add up to the number of pixels."""
+    """Returns the message that run lengths don't add up to the number of pixels."""
     return (
         f"the run lengths add up to {pixels} pixels, the image has {size[0]} x {size[1]}; the mask "
         "is cut short or of another size"
@@ -163,9 +166,8 @@ def check_counts(
         sizes: height and width of each one's image.
 
     Returns:
-        The counts, in which no run but the first is empty (two masks with an empty run at the same
-        place would end pycocotools' comparison early), and what is wrong, by the index of the
-        encoding.
+        The counts, without empty runs but the first (an empty run at the same place in two masks
+        would end pycocotools' comparison early); and what is wrong, by the index of the encoding.
     """
     counts, faults = list(encoded), {}
     pixels = np.array([height * width for height, width in sizes], np.int64)
@@ -197,7 +199,7 @@ class Groups(NamedTuple):
     """The groups of five bits that compressed counts are written in."""
 
     text: UInt8[np.ndarray, "groups"]
-    """With 32 where a number goes on; beyond 63 are characters that no counts have."""
+    """The characters less 48: five bits, and 32 where a number goes on; above 63 is invalid."""
     ends: Int64[np.ndarray, "P"]
     """Where each encoding ends."""
     last: Int64[np.ndarray, "runs"]
@@ -273,7 +275,7 @@ def unpacked(groups: Groups) -> RunLengths:
 
 
 def joined(lengths: Int64[np.ndarray, "runs"]) -> list[int]:
-    """Returns run lengths without later empty runs: what such a run parts becomes one run."""
+    """Returns run lengths without empty runs but the first; the neighbours of one become one."""
     places = np.flatnonzero(lengths)
     inside = places % 2
     starts = np.flatnonzero(np.diff(inside, prepend=-1))

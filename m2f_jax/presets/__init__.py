@@ -1,4 +1,4 @@
-"""The published models of images and videos, with the facts that the authors state of them."""
+"""The published models of images and videos, with the facts that the authors state about them."""
 
 from m2f_jax.presets.definition import (
     DATA_SETS,

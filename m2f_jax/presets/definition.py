@@ -1,4 +1,4 @@
-"""What is known of a published model, and of the data sets that they were published on."""
+"""The facts of a published model, and of the data sets that such models were trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,7 +81,7 @@ class Preset:
         longest_edge: in pixels.
         size_divisor: in pixels.
         object_mask_threshold: from 0 to 1.
-        parameters: how many numbers were trained.
+        parameters: the number of trained parameters.
         scores: the authors', in percent, on the validation images at that single scale: "PQ", "AP"
             (of masks), "AP50" and "mIoU", as far as the model zoo reports them.
         file: the authors' checkpoint.

@@ -37,7 +37,7 @@ def name_of(source: str) -> str | None:
 
 
 def _stem(file: str) -> str:
-    """A file's name without its ending."""
+    """Returns a file's name without its ending."""
     return file.rpartition(".")[0]
 
 

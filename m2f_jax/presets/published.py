@@ -65,7 +65,7 @@ _BACKBONES = {  # Swin-B was pretrained on ImageNet-1k, "base-IN21k" and Swin-L 
 def _mask2formers(
     table: Table, architecture: Literal["mask2former", "video_mask2former"]
 ) -> dict[str, Preset]:
-    """The presets of a table of Mask2Former's model zoo."""
+    """Returns the presets of a table of Mask2Former's model zoo."""
     of_videos = architecture == "video_mask2former"
     kind = VideoMask2FormerConfig if of_videos else Mask2FormerConfig
     data_set, task, test_size, metrics, rows, _ = table
@@ -95,7 +95,7 @@ def _mask2formers(
 
 
 def _is_on_hub(backbone: str, data_set: str, task: Task) -> bool:
-    """Whether a public trace of the model's repository on the hub was found."""
+    """Returns whether a public trace of the model's repository on the hub was found."""
     if backbone.startswith("resnet") or data_set.startswith("youtubevis"):
         return False
     if (data_set, task) == ("ade", "instance"):
@@ -104,7 +104,7 @@ def _is_on_hub(backbone: str, data_set: str, task: Task) -> bool:
 
 
 def _maskformers(table: Table) -> dict[str, Preset]:
-    """The presets of a table of MaskFormer's model zoo."""
+    """Returns the presets of a table of MaskFormer's model zoo."""
     data_set, task, test_size, metrics, rows, ending = table
     presets = {}
     for backbone, (digits, *scores) in rows.items():

@@ -43,7 +43,10 @@ def text_color(background: tuple[int, int, int]) -> tuple[int, int, int]:
 def thing_colors(
     image: UInt8[np.ndarray, "height width 3"], boxes: Int[np.ndarray, "N 4"]
 ) -> UInt8[np.ndarray, "N 3"]:
-    """Returns a vivid color per box, unlike those of boxes close by and unlike the image in it."""
+    """Returns a vivid color per box, unlike those of nearby boxes and unlike the image there.
+
+    Boxes are left, top, right and bottom in pixels.
+    """
     lab = oklab(VIVID_COLORS)
     reach = 0.1 * float(np.hypot(*image.shape[:2]))
     chosen = np.zeros(len(boxes), int)
@@ -64,7 +67,7 @@ def thing_colors(
 def class_colors(
     class_names: tuple[str, ...], *, muted: bool = False
 ) -> UInt8[np.ndarray, "classes 3"]:
-    """Returns one color per class, near those that people expect."""
+    """Returns one color per class: distinct, and near the familiar one where its name has one."""
     lightness, chroma = ((0.45, 0.82), (0.02, 0.09)) if muted else ((0.5, 0.8), (0.03, 0.17))
     candidates = colors_within(lightness, chroma)
     lab = oklab(candidates)

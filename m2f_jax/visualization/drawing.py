@@ -347,5 +347,5 @@ def areas_of(owners: Int[np.ndarray, "height width"], count: int) -> Int[np.ndar
 
 
 def image_scale(image: np.ndarray) -> float:
-    """The side of a square with as many pixels as the image."""
+    """Returns the side of a square with as many pixels as the image."""
     return float(np.sqrt(image.shape[0] * image.shape[1]))
