@@ -41,11 +41,11 @@ Kind = typing.TypeVar("Kind", bound=Model)
 
 
 class Pretrained:
-    """A trained model and what belongs to it, from one reading of its checkpoint.
+    """A trained model, its processor and its segmenter, from one reading of its checkpoint.
 
     Attributes:
         config: the architecture, the classes and the task.
-        processor: what happens before and after the network.
+        processor: the settings of preprocessing and post-processing.
         dtype: of the model's computation and parameters.
     """
 
@@ -129,9 +129,9 @@ def load(
 
 
 def on_device(tensor: StoredTensor, dtype: DTypeLike) -> jax.Array:
-    """Reads a tensor as an array of JAX's.
+    """Reads a tensor and puts it on the device.
 
-    NumPy converts it: by `jnp.asarray`, JAX would compile a program for every shape.
+    NumPy converts its dtype: by `jnp.asarray`, JAX would compile a program for every shape.
     """
     return jax.device_put(np.asarray(tensor.read(), dtype))
 
@@ -144,12 +144,16 @@ def load_kind(
     revision: str | None = None,
     token: str | bool | None = None,
 ) -> Kind:
-    """Does what `kind.from_pretrained` says: returns a model of that class, or refuses."""
+    """Returns a model of the class `kind`, see `Model.from_pretrained`.
+
+    Raises:
+        WrongKindError: the source is a model of another class.
+    """
     opened = load(source, dtype, revision=revision, token=token, kind=kind)
     return typing.cast(Kind, opened.model)
 
 
-CLASS_HEAD = ".class_head."  # in the names of a decoder's parameters that depend on the classes
+CLASS_HEAD = ".class_head."  # part of the names of those parameters that depend on the classes
 
 
 def start_from(
@@ -307,5 +311,5 @@ def checkpoint_of(model: Model, processor: ImageProcessor | None = None) -> Chec
 
 
 def save_model(model: Model, folder: str | os.PathLike):
-    """Does what `Model.save_pretrained` says."""
+    """Writes a model into a folder, see `Model.save_pretrained`."""
     save_checkpoint(checkpoint_of(model), Path(folder))

@@ -129,12 +129,12 @@ def patches(patch_size: int) -> Layout:
 
 
 def tensor(theirs: str, ours: str) -> tuple[Rule]:
-    """The rule of one tensor with the same layout on both sides."""
+    """Returns the rule of one tensor with the same layout on both sides."""
     return (Rule((theirs,), (ours,), SAME),)
 
 
 def linear(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule, Rule]:
-    """The rules of a linear layer's or convolution's weight and bias."""
+    """Returns the rules of a linear layer's or convolution's weight and bias."""
     return (
         Rule((f"{theirs}.weight",), (f"{ours}.kernel",), layout),
         Rule((f"{theirs}.bias",), (f"{ours}.bias",), SAME),
@@ -142,12 +142,12 @@ def linear(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule, R
 
 
 def kernel(theirs: str, ours: str, layout: Layout = TRANSPOSED) -> tuple[Rule]:
-    """The rule of a linear layer or convolution without bias."""
+    """Returns the rule of a linear layer or convolution without bias."""
     return (Rule((f"{theirs}.weight",), (f"{ours}.kernel",), layout),)
 
 
 def norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
-    """The rules of a LayerNorm or GroupNorm."""
+    """Returns the rules of a LayerNorm or GroupNorm."""
     return (
         Rule((f"{theirs}.weight",), (f"{ours}.scale",), SAME),
         Rule((f"{theirs}.bias",), (f"{ours}.bias",), SAME),
@@ -155,7 +155,7 @@ def norm(theirs: str, ours: str) -> tuple[Rule, Rule]:
 
 
 def frozen_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of a batch normalization with its statistics."""
+    """Returns the rules of a batch normalization with its statistics."""
     return (
         *norm(theirs, ours),
         *(
@@ -175,7 +175,7 @@ def fused_attention(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def fused_here(theirs: Sequence[str], ours: str) -> tuple[Rule, ...]:
-    """The rules of three projections of theirs that are a single one here."""
+    """Returns the rules of three projections of theirs that are a single one here."""
     return (
         Rule(tuple(f"{part}.weight" for part in theirs), (f"{ours}.kernel",), APART_KERNELS),
         Rule(tuple(f"{part}.bias" for part in theirs), (f"{ours}.bias",), APART_BIASES),

@@ -86,7 +86,7 @@ class CocoDataset:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Example:
-        """The example at an index.
+        """Returns the example at an index.
 
         Raises:
             FileNotFoundError, ValueError: as `check`.
@@ -97,7 +97,7 @@ class CocoDataset:
         return Example(image, self.segments(entry, self.task))
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """The number of segments of each class that have a pixel.
+        """Returns the number of segments of each class that have a pixel.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -109,13 +109,13 @@ class CocoDataset:
         return np.bincount(segments.labels[segments.visible], minlength=len(self.labels))
 
     def files(self, index: int, task: Task) -> Sequence[Path]:
-        """The annotation file, the image, and of a panoptic file the image's PNG."""
+        """Returns the annotation file, the image, and of a panoptic file the image's PNG."""
         del task
         entry = self.images[index]
         return self.annotations, entry.image, *(() if entry.ids is None else (entry.ids,))
 
     def ground_truth(self, index: int, task: Task) -> PanopticTruth | Segments:
-        """The segments of an image; for the panoptic task, as a panoptic file has them.
+        """Returns the segments of an image; for the panoptic task, as a panoptic file has them.
 
         Raises:
             FileNotFoundError: the PNG of a panoptic file is missing.
@@ -133,7 +133,7 @@ class CocoDataset:
         return segments._replace(labels=category[segments.labels])
 
     def place(self, entry: CocoImage) -> str:
-        """The name of an image's annotations in messages."""
+        """Returns the name of an image's annotations in messages."""
         return f"image {entry.id} of {self.annotations}"
 
     def segment_of(
@@ -152,7 +152,7 @@ class CocoDataset:
         return (label, 0) if task == "panoptic" else None
 
     def segments(self, entry: CocoImage, task: Task) -> Segments:
-        """The segments of an image."""
+        """Returns the segments of an image."""
         if entry.ids is not None:
             return self.segments_of_png(entry, entry.ids, task)
         masks: dict[tuple[int, int], Bool[np.ndarray, "height width"]] = {}
@@ -165,7 +165,7 @@ class CocoDataset:
         return Segments.from_masks(masks.values(), labels, entry.size)
 
     def segments_of_png(self, entry: CocoImage, path: Path, task: Task) -> Segments:
-        """The segments of an image of a panoptic file."""
+        """Returns the segments of an image of a panoptic file."""
         infos = {info.id: info for info in entry.segments}
         unknown: list[int] = []
 
@@ -196,7 +196,7 @@ def coco_dataset(
     invalid: Invalid = "refuse",
     categories: Sequence[Label] | None = None,
 ) -> CocoDataset:
-    """The images of a COCO annotation file with their ground truth.
+    """Returns the images of a COCO annotation file with their ground truth.
 
     Args:
         annotations: the file, of objects (instances_*.json) or of panoptic segments.

@@ -87,7 +87,7 @@ class Segments(NamedTuple):
         return bool((self.members.sum(axis=0) > 1).any())
 
     def class_map(self, nothing: int) -> Int32[np.ndarray, "height width"]:
-        """The class index of every pixel; `nothing` where it has no class, or several."""
+        """Returns the class index of every pixel; `nothing` where it has no class, or several."""
         count = int(self.labels.max(initial=-1)) + 1
         of_class = np.zeros((count, self.members.shape[1]), bool)
         np.logical_or.at(of_class, self.labels, self.members)

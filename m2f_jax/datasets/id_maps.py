@@ -75,7 +75,7 @@ class IdMapDataset:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Example:
-        """The example at an index.
+        """Returns the example at an index.
 
         Raises:
             FileNotFoundError, ValueError: as `check`.
@@ -86,7 +86,7 @@ class IdMapDataset:
         return Example(image, segments)
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """The number of segments of each class that have a pixel.
+        """Returns the number of segments of each class that have a pixel.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -99,12 +99,12 @@ class IdMapDataset:
         return np.bincount(segments.labels, minlength=len(self.labels))
 
     def files(self, index: int, task: Task) -> Sequence[Path]:
-        """The image and its map of ids."""
+        """Returns the image and its map of ids."""
         del task
         return self.images[index].image, self.images[index].ids
 
     def ground_truth(self, index: int, task: Task) -> Segments:
-        """The segments of an image's map of ids.
+        """Returns the segments of an image's map of ids.
 
         Raises:
             FileNotFoundError: the map is missing.

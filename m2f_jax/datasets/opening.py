@@ -24,20 +24,20 @@ LAYOUTS = {
 
 
 def layout_of(root: Path) -> Layout | None:
-    """The layout of a published data set's folder; None for any other folder."""
+    """Returns the layout of a published data set's folder; None for any other folder."""
     if holds_own_data(root):
         return None
     return next((layout for layout in LAYOUTS.values() if layout.is_at(root)), None)
 
 
 def holds_own_data(folder: Path) -> bool:
-    """Whether a folder is a user's, whose images may lie in folders of any names."""
+    """Returns whether a folder is a user's, whose images may lie in folders of any names."""
     files = folder / ANNOTATIONS_FILE, folder / ROBOFLOW_FILE
     return any(file.is_file() for file in files) or (folder / "ids").is_dir()
 
 
 def has_split(root: Path, split: str) -> bool:
-    """Whether a folder has data of this split."""
+    """Returns whether a folder has data of this split."""
     layout = layout_of(root)
     if layout is not None:
         return split in layout.images and (root / layout.images[split]).is_dir()
@@ -52,7 +52,7 @@ def open_dataset(
     invalid: Invalid = "refuse",
     layout: str | None = None,
 ) -> Dataset:
-    """The data of a split, in any form that `m2f train` accepts.
+    """Returns the data of a split, in any form that `m2f train` accepts.
 
     Args:
         root: the folder of a published data set, a folder with a folder of the user's for each

@@ -1,4 +1,4 @@
-"""Long videos in clips that overlap, and their instances joined by what two clips both show."""
+"""Long videos cut into clips that overlap, and their instances joined by the shared frames."""
 
 import collections
 from collections.abc import Iterable, Iterator
@@ -13,17 +13,17 @@ from m2f_jax.inference.results import InstanceSegmentation, VideoInstanceSegment
 from m2f_jax.masks.rle import Encoding, decode_rle, sound_counts
 from m2f_jax.masks.tracks import track_overlaps
 
-SAME = 0.5  # tracks with more of their union in common are of one object, as are parts in tiles
+SAME = 0.5  # tracks whose intersection over union is more are of one object, as parts in tiles
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Neighbouring frames, of which the first ones may have been in the clip before.
+    """Consecutive frames, the first of which may also be in the clip before.
 
     Attributes:
-        start: the first frame's number in the video.
+        start: the first frame's number in the video, from 0.
         frames: the frames.
-        shared: how many of them the clips before had.
+        shared: the number of frames that the clip before has too.
     """
 
     start: int
@@ -34,8 +34,8 @@ class Clip:
 def clips_of(frames: Iterable[Any], length: int, overlap: int) -> Iterator[Clip]:
     """Yields clips of `length` frames, of which neighbours share `overlap` or more.
 
-    The last clip begins earlier where it would be shorter than the others, so that all but a short
-    video's only one are of one length. At most `length` frames are held at a time.
+    Where the last clip would be shorter than the others, it begins earlier, so all clips are of one
+    length unless the video is shorter. At most `length` frames are held at a time.
 
     Raises:
         ValueError: the overlap isn't less than the length.
@@ -79,7 +79,7 @@ class ClipInstances:
 
     @classmethod
     def of(cls, found: VideoInstanceSegmentation) -> "ClipInstances":
-        """Returns what a model found in a clip."""
+        """Returns the instances that a model found in a clip, as run lengths."""
         return cls(
             size=found.size,
             scores=tuple(found.scores.tolist()),
@@ -99,7 +99,7 @@ class ClipInstances:
         ]
 
     def frame(self, number: int) -> tuple[InstanceSegmentation, Int[np.ndarray, "seen"]]:
-        """Returns the instances that are seen in a frame, and the place of each among all."""
+        """Returns the instances that are seen in a frame, and the index of each among all."""
         height, width = self.size
         seen = [i for i, counts in enumerate(self.counts) if counts[number]]
         masks = [decode_rle(self.counts[i][number].encode(), (height, width)) for i in seen]
@@ -120,8 +120,8 @@ class JoinedTrack:
     Attributes:
         label: the class index.
         masks: by the number of the frame; None or missing where it isn't seen.
-        scores: of each clip that it was in, times the frames that it added.
-        frames: how many these are.
+        scores: the sum of its clips' scores, each times the frames that the clip added.
+        frames: the sum of these frames.
     """
 
     label: int
@@ -131,31 +131,32 @@ class JoinedTrack:
 
     @property
     def score(self) -> float:
-        """The mean over the clips, each as often as it has frames that were not in one before."""
+        """The mean score of its clips, weighted by the frames that each clip added."""
         return self.scores / self.frames
 
 
 class TrackJoiner:
     """Joins the instances of clips to tracks.
 
-    A track goes on in the next clip with the instance of its class whose masks have the most in
-    common with its own in the shared frames, more than half of their union over all of these; each
-    has at most one (`linear_sum_assignment`, by the sum of the overlaps). What has no partner ends,
-    or begins. In shared frames, what the earlier clip shows stays.
+    A track continues with at most one instance of the next clip: of its class, and with an
+    intersection over union of more than `SAME` over all shared frames. Pairs are chosen such that
+    the sum of these overlaps is greatest. A track without a partner ends; an instance without one
+    begins a track. In shared frames, the masks of the earlier clip stay.
 
     Attributes:
-        tracks: of all clips so far; their places don't change.
+        tracks: those of all clips so far; their order doesn't change.
+        open: the indices of the tracks that the last clip has.
     """
 
     def __init__(self):
         self.tracks: list[JoinedTrack] = []
-        self.open: list[int] = []  # the tracks of the last clip
+        self.open: list[int] = []
 
     def add(self, clip: Clip, found: ClipInstances) -> list[int]:
         """Takes the instances of the next clip.
 
         Returns:
-            The track of each instance, by its place in `tracks`.
+            The index in `tracks` of each instance's track.
         """
         masks = found.masks
         earlier = [

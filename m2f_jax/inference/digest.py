@@ -1,4 +1,4 @@
-"""The digest of a model, by which its results are told from those of others."""
+"""The digest of a model, which identifies its results."""
 
 import hashlib
 import json

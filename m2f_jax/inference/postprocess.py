@@ -46,7 +46,7 @@ class Instances(NamedTuple):
 
 
 def _in_full_precision(function):
-    """Runs at full float32 precision: thresholds must fall where the authors' do."""
+    """Runs a function at full float32 precision, so that thresholds decide as the authors' do."""
 
     @functools.wraps(function)
     def wrapped(*args, **kwargs):
@@ -66,10 +66,10 @@ def instances(
     *,
     top_k: int,
 ) -> Instances:
-    """Returns the best `top_k` of queries x classes: the authors' `instance_inference`.
+    """Returns the best `top_k` pairs of query and class: the authors' `instance_inference`.
 
-    A score never exceeds its class probability, so masks of pairs whose class probability is under
-    `threshold` aren't computed; their masks are empty and their scores 0.
+    A score never exceeds its class probability. So where the class probability is under
+    `threshold`, no mask is computed: it stays empty, with a score of 0.
     """
     probs, labels, queries = best_pairs(class_logits, top_k=top_k)
     top_k = len(probs)
@@ -114,7 +114,7 @@ class Pairs(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames="top_k")
 def best_pairs(class_logits: Float[Array, "Q K1"], *, top_k: int) -> Pairs:
-    """Returns the best `top_k` of queries x classes, without "no object"; a query may repeat."""
+    """Returns the best `top_k` pairs of query and class; a query may have several classes."""
     class_probs = jax.nn.softmax(class_logits, axis=-1)[:, :-1]
     probs, pairs = jax.lax.top_k(class_probs.ravel(), min(top_k, class_probs.size))
     queries, labels = jnp.divmod(pairs, class_probs.shape[1])
@@ -130,9 +130,9 @@ def frame_masks(
     queries: Int[Array, "N"],
     plan: Upsampling,
 ) -> UInt8[Array, "N H W8"]:
-    """Returns the masks of some queries in one frame of one of V videos, as `Instances` has them.
+    """Returns the packed masks of some queries in one frame of one video, as in `Instances`.
 
-    So a video takes no more memory for its results than their bits.
+    One frame at a time, a video's results take no more memory than their bits.
     """
     height, width = len(plan.inside_rows), len(plan.inside_columns)
     at_once = min(len(queries), INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
@@ -182,7 +182,10 @@ def semantic_map(
 def semantic_map_from_scores(
     class_logits: Float[Array, "Q K1"], mask_logits: Float[Array, "Q h w"], plan: ScoreUpsampling
 ) -> Int[Array, "H W"]:
-    """Returns the same for models of semantic maps alone, from scores at the padded size."""
+    """Returns every pixel's best class, from class scores computed at the padded size.
+
+    As the authors do for models that are trained for semantic segmentation alone.
+    """
     rows = rows_in_blocks(mask_logits.shape[1], plan.upper_rows, plan.lower_rows)
     blocks = (*rows, in_blocks(plan.lower_weight))
 
@@ -204,7 +207,7 @@ def semantic_map_from_scores(
 
 
 class Panoptic(NamedTuple):
-    """A panoptic map and, for every query, the segment that it became part of (0: none)."""
+    """A panoptic map and, for every query, the id of the segment that it became part of."""
 
     segment_map: Int[Array, "H W"]
     segment_ids: Int[Array, "Q"]
@@ -227,10 +230,10 @@ def panoptic_map(
     """Returns a panoptic map: the authors' `panoptic_inference`.
 
     Queries whose best class is an object with a score above `object_mask_threshold` compete for
-    each pixel by score x mask probability. A segment is what its query owns, of Mask2Former
-    (`inside_masks`) only with a probability of at least 0.5; it is dropped if the query owns less
-    than `overlap_threshold` of its own mask. Segments of one stuff class share an id; ids count
-    from 1 in the order of the queries.
+    each pixel by score x mask probability. The pixels that a query wins are its segment; in
+    Mask2Former (`inside_masks`), only those with a mask probability of at least 0.5. A segment is
+    dropped if its query wins less than `overlap_threshold` of its own mask. Segments of one stuff
+    class share an id; ids count from 1 in the order of the queries, and 0 is no segment.
     """
     num_classes = is_thing.shape[0]
     probs = jax.nn.softmax(class_logits, axis=-1)

@@ -13,12 +13,15 @@ Input = TypeVar("Input")
 Outcome = TypeVar("Outcome")
 
 AHEAD = 2  # batches that are on the devices at a time
-READERS = 4  # threads; PIL and numpy let go of the interpreter while they work
+READERS = 4  # threads; PIL and numpy release the interpreter's lock while they work
 QUEUED = 4  # inputs read ahead, and segmentations waiting to be finished, for each image at a time
 
-# A pure function of what post-processing leaves on the device (`postprocess.Instances`, `Panoptic`
-# or a semantic map, on the canvas) and of `Prepared.extra`, to whatever is wanted of them.
 Reduce = Callable[[Any, Any], Any]
+"""A pure function that runs on the device in place of fetching a segmentation.
+
+It takes post-processing's result (`postprocess.Instances`, `postprocess.Panoptic` or a semantic
+map, on the canvas) and `Prepared.extra`, and returns a tree of arrays, which are fetched instead.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Pending:
 
 @runtime_checkable
 class Submits(Protocol):
-    """The part of a `Segmenter` that a pipeline needs; an `ExportedSegmenter` has it too."""
+    """What a pipeline needs: a `Segmenter`, or anything else with its `capacity` and `submit`."""
 
     @property
     def capacity(self) -> int:
@@ -55,13 +58,13 @@ def run_pipeline(
     """Yields each job in order, with what `finish` returned for it or the error that it raised.
 
     Args:
-        segmenter: what segments: a `Segmenter` or an `ExportedSegmenter`.
+        segmenter: a `Segmenter`, an `ExportedSegmenter` or the like.
         task: as for `Segmenter.submit`.
-        jobs: what to do.
-        read: returns a job's image, from the segmenter's `prepare`, and what else `finish` needs;
-            runs in threads, ahead of the devices.
-        finish: takes the job, what else `read` returned, and the segmentation (or what `reduce`
-            made of it); runs in a thread, behind the devices.
+        jobs: one for each image.
+        read: returns a job's image, from the segmenter's `prepare`, and anything else that `finish`
+            needs; runs in threads, ahead of the devices.
+        finish: takes the job, the second value of `read`, and the segmentation (or what `reduce`
+            returned); runs in a thread, behind the devices.
         options: further arguments of the segmenter's `submit`.
     """
     capacity = segmenter.capacity
@@ -116,7 +119,7 @@ def batches(items: Iterable[Any], size: int, key: Callable[[Any], Any]) -> Itera
 
 
 def _bucket(pair: tuple[Any, Future]) -> Any:
-    """Returns the bucket of an image that was read; None for those that can't be read."""
+    """Returns the bucket of an image that was read; None for one that can't be read."""
     _, reading = pair
     return None if reading.exception() is not None else reading.result()[0].bucket
 

@@ -1,4 +1,4 @@
-"""Images resized, padded and normalized as the authors do (detectron2's test transforms)."""
+"""Resizing, padding and normalization as in the authors' code (detectron2's test transforms)."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -73,7 +73,7 @@ def resize(
 ) -> UInt8[np.ndarray, "{size[0]} {size[1]} 3"]:
     """Returns the image resized by PIL's bilinear filter, which smooths when it shrinks.
 
-    The width is resized first, as PIL itself does up to version 12; from 13 on it takes the cheaper
+    The width is resized first, as PIL itself does up to version 12; later versions take the cheaper
     order. Each pass rounds, so in the other order a few pixels would differ by one.
     """
     for width, height in ((size[1], image.shape[0]), (size[1], size[0])):

@@ -54,12 +54,12 @@ PROCESSOR_FILE = "preprocessor_config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageProcessor:
-    """Settings of what happens before and after the network, and the functions that do it.
+    """The settings of preprocessing and post-processing, and the functions that do both.
 
     Attributes:
-        shortest_edge: images are resized until the shorter side has so many pixels; None keeps the
-            native size (up to `longest_edge`).
-        longest_edge: the most pixels that the longer side may have; None for no limit.
+        shortest_edge: pixels that the shorter side is resized to; None keeps the image's size, up
+            to `longest_edge`.
+        longest_edge: the most pixels that the longer side may have after that; None for no limit.
         size_divisor: padding makes both sides multiples of this.
         mean: subtracted from RGB values of 0 to 255.
         std: what RGB values are divided by after that.
@@ -91,7 +91,10 @@ class ImageProcessor:
 
     @classmethod
     def for_model(cls, config: ModelConfig) -> "ImageProcessor":
-        """Returns the authors' test settings for such a model; if none, images keep their size."""
+        """Returns the authors' test settings for a model like this; else images keep their size.
+
+        The settings are those of the published model of the same classes that is most alike.
+        """
         own = cls(
             thing_classes=config.thing_classes,
             segments_inside_masks=not isinstance(config, MaskFormerConfig),
@@ -141,10 +144,10 @@ class ImageProcessor:
         return from_plain(cls, values, str(path))
 
     def __call__(self, images: ImageSource | Iterable[ImageSource]) -> Batch:
-        """Returns one image or several as one batch, padded to the largest of them.
+        """Returns one image or several as a batch, padded to the largest of them.
 
-        As in the authors' batches, padding is seen by the network: an image may be segmented a
-        little differently beside a larger one. Evaluate one at a time, or images of one size.
+        The network sees the padding, as in the authors' code: an image may be segmented a little
+        differently beside a larger one. For evaluation, take one at a time, or images of one size.
 
         Raises:
             ValueError: an image can't be read (the message names it), or there is none.
@@ -211,6 +214,9 @@ class ImageProcessor:
             target_sizes: (height, width) of each result; the original sizes by default.
             top_k: at most so many instances.
             threshold: the least score; `FOR_EVALUATION` (None) or `FOR_DISPLAY` (0.5).
+
+        Raises:
+            ValueError: the predictions are those of a video model, or there aren't as many sizes.
         """
         limit = jnp.float32(0 if threshold is None else threshold)
         results = []
@@ -229,9 +235,9 @@ class ImageProcessor:
     ) -> list[VideoInstanceSegmentation]:
         """Returns each video's best `top_k` pairs of query and class, whose masks may overlap.
 
-        As in the authors' code, the score is the probability of the class alone, nothing is too
-        unlikely, a query may appear with several classes, and a mask may be empty. Masks are made
-        on the device and fetched a frame at a time.
+        As in the authors' code, the score is the probability of the class alone, there is no least
+        score, a query may appear with several classes, and a mask may be empty. Masks are made on
+        the device and fetched a frame at a time.
 
         Args:
             predictions: a video model's, for the whole batch.
@@ -281,8 +287,8 @@ class ImageProcessor:
         scores, labels, queries = jax.device_get((found.scores, found.labels, found.queries))
         order = self.order(scores, labels, threshold)
         needed = int(order.max(initial=0)) + 1
-        # Every number of masks is a program, compiled anew; powers of two are few.
-        # A copy, since views of a CPU's array would keep all of it.
+        # A slice of each length is a compiled program, so lengths are powers of two. It is copied,
+        # since on a CPU a view would keep all masks in memory.
         packed = np.array(found.packed_masks[: 1 << (needed - 1).bit_length()])
         height, width = target
         return InstanceSegmentation(
@@ -312,7 +318,12 @@ class ImageProcessor:
     ) -> list[PanopticSegmentation]:
         """Returns each image's panoptic map, by the authors' two thresholds.
 
-        `thing_classes` overrides the processor's; segments of every other class are merged.
+        Args:
+            predictions: the model's, for the whole batch.
+            sizes: the batch's sizes.
+            target_sizes: (height, width) of each result; the original sizes by default.
+            thing_classes: class indices of things, instead of the processor's; segments of one
+                other class are merged.
         """
         is_thing = self.is_thing(predictions.class_logits.shape[-1] - 1, thing_classes)
         results = []
@@ -345,7 +356,13 @@ class ImageProcessor:
         sizes: Sequence[ImageSize],
         target_sizes: Sequence[Size] | None = None,
     ) -> list[Int[np.ndarray, "height width"]]:
-        """Returns each image's class indices, int32 [height, width]."""
+        """Returns each image's class indices, int32 [height, width].
+
+        Args:
+            predictions: the model's, for the whole batch.
+            sizes: the batch's sizes.
+            target_sizes: (height, width) of each result; the original sizes by default.
+        """
         results = []
         for classes, masks, size, target in self._each(predictions, sizes, target_sizes):
             plan = self.score_plan(masks.shape[1:], size, target)

@@ -1,4 +1,4 @@
-"""Segmenter: the whole path from an image to its segmentation, compiled once for similar sizes."""
+"""Segmenter: the whole path from an image to its segmentation, compiled once per range of sizes."""
 
 import functools
 import os
@@ -40,7 +40,7 @@ IMAGES = "images"  # the axis of devices
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image that was read, with all that the device needs to know of it.
+    """An image that was read, with all that the device needs besides.
 
     Attributes:
         pixels: uint8 RGB, in the upper left corner of a canvas.
@@ -58,7 +58,7 @@ class Prepared:
 
     @property
     def canvas(self) -> Size:
-        """The height and width of what is computed; the result is its upper left corner."""
+        """The height and width of the computed arrays; the result is their upper left corner."""
         return canvas_size(self.target)
 
     @property
@@ -69,14 +69,14 @@ class Prepared:
 
 
 class StreamOptions(TypedDict, total=False):
-    """What `Segmenter.stream` takes besides images and task, for type checkers."""
+    """The keyword arguments of `Segmenter.stream`, for type checkers."""
 
     top_k: int
     threshold: float | None
 
 
 class CallOptions(StreamOptions, total=False):
-    """What a call of a `Segmenter` takes besides image and task."""
+    """The keyword arguments of a `Segmenter`'s call."""
 
     target_size: Size | None
 
@@ -134,9 +134,9 @@ class Segmenter:
     def processor(self) -> ImageProcessor:
         """The sizes that images are resized to, the thresholds and more.
 
-        Another one may be set. All of it holds for the images that are prepared from then on, and
-        the programs are compiled anew, since statistics and thresholds are constants in them.
-        Images that were submitted before keep the old one.
+        Setting another one takes effect for images that are prepared from then on, and compiles the
+        programs anew, since statistics and thresholds are constants in them. Images that were
+        submitted before keep the old one.
         """
         return self._processor
 
@@ -290,7 +290,12 @@ class Segmenter:
             yield outcome
 
     def prepare(self, image: ImageSource, target_size: Size | None = None) -> Prepared:
-        """Reads an image on the host; may run in a thread of its own."""
+        """Reads an image on the host; may run in a thread of its own.
+
+        Raises:
+            ValueError: the image can't be read, or is too large.
+            FileNotFoundError: the image file is missing.
+        """
         pixels = read_image(image)
         size = self.processor.size_of((pixels.shape[0], pixels.shape[1]))
         rows, columns = map(filter_taps, size.original, size.resized, size.padded)
@@ -405,9 +410,9 @@ class Segmenter:
         return self._programs[task, top_k, reduce]
 
     def _of_image(self, found: Any, i: int) -> Any:
-        """Returns the result of image `i`, on its device; that of a CPU as NumPy's arrays.
+        """Returns the result of image `i` on its device; on a CPU, as NumPy arrays.
 
-        NumPy cuts without compiling a program for it, and shares a CPU's memory.
+        NumPy shares a CPU's memory, and slices without compiling a program.
         """
         device, place = divmod(i, self.batch_size)
         share = jax.tree.map(lambda x: x.addressable_shards[device].data, found)
@@ -449,7 +454,7 @@ def predict(
     pixels: UInt8[Array, "B H W 3"],
     sizes: Int[Array, "B 2"],
 ) -> Predictions:
-    """Returns predictions for padded images; `sizes` are those of the images in their corners."""
+    """Returns predictions for padded images; `sizes` are (height, width) without the padding."""
     return nnx.merge(graph, parameters)(normalized(mean, std, pixels, sizes))
 
 
@@ -459,7 +464,7 @@ def normalized(
     pixels: UInt8[Array, "B H W 3"],
     sizes: Int[Array, "B 2"],
 ) -> Float[Array, "B H W 3"]:
-    """Returns normalised RGB, 0 in what pads the images."""
+    """Returns normalised RGB, with 0 in the padding."""
     _, height, width, _ = pixels.shape
     inside_rows = jnp.arange(height) < sizes[:, :1]
     inside_columns = jnp.arange(width) < sizes[:, 1:]

@@ -1,8 +1,8 @@
-"""Images far larger than those that a model knows: cut into tiles that overlap, and put together.
+"""Images far larger than a model was trained on: cut into overlapping tiles, and joined again.
 
 Semantic maps take each pixel from the tile whose centre is nearest. Parts of an instance in several
-tiles are joined where they agree in what both tiles show. Nothing else crosses a seam: an object
-that is much wider than the overlap, and that two tiles segment differently there, stays in parts.
+tiles are joined where they agree in the tiles' overlap. An object that is much wider than the
+overlap, and that two tiles segment differently there, stays in parts.
 """
 
 import functools
@@ -21,8 +21,8 @@ from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.masks.boxes import unpack_window
 from m2f_jax.structures import Size
 
-AGREEMENT = 0.5  # the intersection over union of two parts, in what both tiles show
-FRAGMENT = 0.5  # of a part that only the overlap shows, so much inside another is no object
+AGREEMENT = 0.5  # parts are joined above this intersection over union in the tiles' overlap
+FRAGMENT = 0.5  # a part that lies in the overlap, with more of it inside a larger one, is left out
 
 
 class Window(NamedTuple):
@@ -52,11 +52,11 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of an image that is segmented by itself.
+    """A rectangle of an image that is segmented by itself.
 
     Attributes:
-        window: the pixels that it shows.
-        nearest: those whose nearest tile it is.
+        window: its pixels.
+        nearest: those of them that are nearer to its centre than to any other tile's.
     """
 
     window: Window
@@ -64,7 +64,7 @@ class Tile:
 
 
 def starts_of(length: int, tile: int, overlap: int) -> list[int]:
-    """Returns where the tiles along a side begin: evenly, with at least `overlap` in common."""
+    """Returns where the tiles along a side begin: evenly spaced, `overlap` or more in common."""
     count = max(1, -(-(length - overlap) // (tile - overlap)))
     return [i * max(length - tile, 0) // max(count - 1, 1) for i in range(count)]
 
@@ -93,12 +93,15 @@ def tiles_of(size: Size, tile: int, overlap: int) -> list[Tile]:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What a tile shows of an instance.
+    """The part of an instance that lies in one tile.
 
     Attributes:
         tile: the window of the tile.
-        box: the part's own window, in the image.
+        box: the window of the part, in the image.
         packed: its mask within the box, eight pixels to a byte of a row.
+        label: the class index.
+        query: the index of the query behind it.
+        score: confidence, 0 to 1.
     """
 
     tile: Window
@@ -142,12 +145,17 @@ def parts_of(found: InstanceSegmentation, tile: Window) -> list[Part]:
 
 
 def join_parts(tiles: Sequence[Sequence[Part]]) -> list[list[Part]]:
-    """Returns the parts of each instance.
+    """Groups the parts of all tiles by instance.
 
-    Of two tiles that show something in common, each part is joined with at most one: of its class,
-    and the one that it agrees with best there. Parts that only the overlap shows, and that lie
-    inside something of their class which another tile shows more of, are fragments of it and are
-    left out.
+    Of two tiles that overlap, each part is joined with at most one of the other: the one of its
+    class that it agrees with best in the overlap. A part is left out as a fragment if it lies in
+    the overlap alone, mostly inside a part of its class that extends beyond the overlap.
+
+    Args:
+        tiles: the parts in each tile.
+
+    Returns:
+        The parts of each instance.
     """
     groups = {part: [part] for part in itertools.chain(*tiles)}
     fragments: set[Part] = set()
@@ -171,11 +179,11 @@ def join_parts(tiles: Sequence[Sequence[Part]]) -> list[list[Part]]:
 def compare(
     ours: Sequence[Part], theirs: Sequence[Part], shared: Window
 ) -> tuple[list[tuple[float, float, Part, Part]], set[Part]]:
-    """Compares parts of two tiles in what both show.
+    """Compares the parts of two tiles within their overlap, the window `shared`.
 
     Returns:
-        The pairs that agree, with their intersection over union and the sum of their scores; and
-        the parts that only lie there, mostly inside something larger.
+        The pairs that agree, each after its intersection over union and the sum of its scores; and
+        the fragments, see `join_parts`.
     """
     masks = [[(x, x.mask(shared)) for x in parts if x.box & shared] for parts in (ours, theirs)]
     pairs, fragments = [], set()
@@ -196,7 +204,7 @@ def compare(
 
 @dataclass(frozen=True, eq=False)
 class JoinedMasks(Sequence):
-    """The packed masks of joined instances: each is made when it is asked for."""
+    """The packed masks of joined instances; each is made when it is accessed."""
 
     groups: Sequence[Sequence[Part]]
     size: Size
@@ -240,7 +248,7 @@ def joined(
 
 
 def check_task(task: Task):
-    """Refuses a task whose results can't be put together from tiles.
+    """Refuses a task whose results can't be joined from tiles.
 
     Raises:
         ValueError: it is "panoptic".
@@ -263,12 +271,12 @@ class TiledInput(NamedTuple):
 class TiledSegmenter:
     """A segmenter that cuts images into tiles, for instances and semantic maps.
 
-    Each tile is an image for the segmenter inside, whose processor should keep its size. Memory
-    grows with the image by its pixels, its semantic map and the boxes of its instances; whole masks
-    are made one at a time.
+    Each tile is an image to the segmenter inside, whose processor should keep its size. With the
+    image's size grow its pixels, its semantic map and the instances' masks within their boxes;
+    masks of the whole image are made one at a time.
 
     Attributes:
-        segmenter: what segments tiles: a `Segmenter`, or anything with its `prepare` and `submit`.
+        segmenter: segments the tiles: a `Segmenter`, or anything with its `prepare` and `submit`.
         tile: the side of a tile in pixels.
         overlap: the least number of pixels that neighbours have in common; about the width of an
             object, so that some tile shows each seam's objects whole.
@@ -305,7 +313,7 @@ class TiledSegmenter:
     def submit(
         self, batch: Sequence[TiledInput], task: Task | None = None, **options: Any
     ) -> list[Pending]:
-        """Returns a handle for each image, which segments it; arguments as for the call."""
+        """Returns a handle for each image, whose `result` segments it; arguments as when called."""
         return [
             Pending(functools.partial(self.segment, image.pixels, task, **options))
             for image in batch
@@ -319,8 +327,8 @@ class TiledSegmenter:
         Args:
             image: the image.
             task: "instance" or "semantic"; by default what the model was trained for.
-            options: `threshold`, the least score of an instance, of whose parts half of it is
-                enough; and others of the segmenter's, which hold for each tile.
+            options: `threshold`, the least score of an instance, half of which is enough for its
+                parts; and other options of the segmenter, for each tile.
 
         Raises:
             ValueError: the task is "panoptic", or the image can't be read.
@@ -336,7 +344,7 @@ class TiledSegmenter:
         threshold: float | None = None,
         **options: Any,
     ) -> InstanceSegmentation | Int[np.ndarray, "height width"]:
-        """Does what the call does, with pixels."""
+        """Segments pixels; as when called."""
         task = task or self.task
         check_task(task)
         size = pixels.shape[0], pixels.shape[1]

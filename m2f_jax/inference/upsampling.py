@@ -47,7 +47,7 @@ class Upsampling(NamedTuple):
 
 
 class ScoreUpsampling(NamedTuple):
-    """The plan of models for semantic maps alone: class scores are computed at the padded size."""
+    """The plan by which class scores, computed at the padded size, are resized to the output."""
 
     upper_rows: Neighbours  # H of h: the upper of two padded rows that an output row lies between
     lower_rows: Neighbours
@@ -57,7 +57,7 @@ class ScoreUpsampling(NamedTuple):
 
 
 def canvas_size(size: Size) -> Size:
-    """Returns the size of the canvas for an output: both sides rounded up."""
+    """Returns the canvas of an output: its height and width, rounded up to `CANVAS_MULTIPLE`."""
     height, width = size
     return height + -height % CANVAS_MULTIPLE, width + -width % CANVAS_MULTIPLE
 
@@ -96,7 +96,7 @@ def _to_padded(logits: Size, padded: Size, axis: int) -> Band:
 def plan_upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
     """Returns the plan of three steps: bilinear to the padded input, crop, bilinear to `target`.
 
-    Images of one size share the arrays, which mustn't be written to.
+    Images of one size share the plan's arrays, which mustn't be written to.
 
     Raises:
         ValueError: the logits are larger than the padded input.
@@ -115,7 +115,7 @@ def plan_upsampling(logits: Size, size: ImageSize, target: Size) -> Upsampling:
 
 @functools.lru_cache(maxsize=8)
 def plan_score_upsampling(logits: Size, size: ImageSize, target: Size) -> ScoreUpsampling:
-    """Returns the plan of the same steps with class scores computed after the first one.
+    """Returns the plan of the same steps, with class scores computed after the first one.
 
     Raises:
         ValueError: the logits are larger than the padded input.

@@ -18,7 +18,7 @@ from m2f_jax.inference.segmenter import normalized
 from m2f_jax.modeling.video_mask2former import VideoMask2Former
 from m2f_jax.structures import ImageSize, Predictions
 
-TOP_K = 10  # instances of a video, as the authors have it
+TOP_K = 10  # instances of a video, as in the authors' code
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,8 @@ class VideoSegmenter:
         config: the model's.
         dtype: of the network's computation.
         processor: the sizes that frames are resized to.
-        batch_size: how many videos are computed at a time, which is one.
-        capacity: how many `submit` takes at a time, which is one.
+        batch_size: the number of videos that are computed at a time: 1.
+        capacity: the number of clips that `submit` takes at a time: 1.
     """
 
     batch_size = capacity = 1

@@ -27,7 +27,7 @@ CONVS = ("conv1", "conv2", "conv3")
 
 
 def conv_norm(theirs: str, their_norm: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of a convolution without bias and its norm."""
+    """Returns the rules of a convolution without bias and its norm."""
     return (
         *kernel(theirs, f"{ours}.conv", CONVOLUTION),
         *frozen_norm(their_norm, f"{ours}.norm"),
@@ -52,7 +52,7 @@ AUTHORS_RULES = (  # theirs, ours; {} is a layer number
 
 
 def hugging_face_layer(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of one of Hugging Face's convolutions."""
+    """Returns the rules of one of Hugging Face's convolutions."""
     return conv_norm(f"{theirs}.convolution", f"{theirs}.normalization", ours)
 
 

@@ -10,7 +10,7 @@ STEPS = 3  # of the FPN, from coarse to fine
 
 
 def conv_norm(theirs: str, their_norm: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of a convolution without bias and its norm."""
+    """Returns the rules of a convolution without bias and its norm."""
     return (*kernel(theirs, f"{ours}.conv", CONVOLUTION), *norm(their_norm, f"{ours}.norm"))
 
 

@@ -76,6 +76,6 @@ class Faults:
             )
 
     def by_kind(self) -> str:
-        """How many faults there are of each kind, the most frequent first."""
+        """Returns how many faults there are of each kind, the most frequent first."""
         kinds = Counter(fault.kind for _, fault in self.found)
         return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())

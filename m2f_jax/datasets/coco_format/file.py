@@ -112,7 +112,7 @@ def check_coco(content: Any, where: str, invalid: Invalid = "refuse") -> CocoFil
 
 
 def distinct(categories: Sequence[Label], used: set[int], where: str) -> tuple[Label, ...]:
-    """The categories, without unused ones whose name another one has.
+    """Returns the categories, without unused ones whose name another one has.
 
     Args:
         categories: of a file.

@@ -67,7 +67,7 @@ def list_of(
 
 
 def check_images(entries: Sequence[Any], where: str) -> list[CocoFileImage]:
-    """The entries of "images".
+    """Returns the entries of "images".
 
     Args:
         entries: the list.
@@ -92,7 +92,7 @@ def check_images(entries: Sequence[Any], where: str) -> list[CocoFileImage]:
 
 
 def check_size(entry: Mapping[str, Any], where: str) -> Size:
-    """The height and width of an entry.
+    """Returns the height and width of an entry.
 
     Raises:
         ValueError: one is missing or isn't a number of pixels, or there are too many pixels.
@@ -104,7 +104,7 @@ def check_size(entry: Mapping[str, Any], where: str) -> Size:
 
 
 def check_side(entry: Mapping[str, Any], name: str, where: str) -> int:
-    """The height or width of an entry."""
+    """Returns the height or width of an entry."""
     if name not in entry:
         raise ValueError(f"{where} has no {name}")
     value = entry[name]
@@ -117,7 +117,7 @@ def check_side(entry: Mapping[str, Any], name: str, where: str) -> int:
 
 
 def name_in_url(url: Any, where: str) -> str:
-    """The folder and the name of the file at an address.
+    """Returns the folder and the name of the file at an address.
 
     Raises:
         ValueError: naming `where`; it has none.
@@ -145,7 +145,7 @@ def check_file_name(name: Any, where: str):
 
 
 def check_categories(entries: Sequence[Any], where: str) -> list[Label]:
-    """The entries of "categories".
+    """Returns the entries of "categories".
 
     Raises:
         ValueError: an id isn't a whole number or is there twice, a name isn't text, or isthing

@@ -36,7 +36,7 @@ class LvisLists:
 def check_lvis(
     images: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]], where: str
 ) -> LvisLists | None:
-    """What a file of LVIS says besides; None if no image has such a list.
+    """Returns what a file of LVIS says besides; None if no image has such a list.
 
     Args:
         images: its list of images, checked as one of COCO's format.
@@ -71,7 +71,7 @@ def check_lvis(
 def ids_of(
     entry: Mapping[str, Any], name: str, known: Container[int], where: str
 ) -> frozenset[int]:
-    """A list of categories' ids of an image.
+    """Returns a list of categories' ids of an image.
 
     Raises:
         ValueError: it isn't one.

@@ -55,7 +55,7 @@ def check_objects(
     where: str,
     invalid: Invalid,
 ) -> tuple[CocoObject, ...]:
-    """The objects of a file of objects, without those that can't be used.
+    """Returns the objects of a file of objects, without those that can't be used.
 
     Raises:
         ValueError: there are such, and they aren't to be skipped.
@@ -106,7 +106,7 @@ def tell(faulty: Mapping[int, EntryError], entries: Sequence[Any], where: str, i
 
 
 def named(entry: Mapping[str, Any], number: int) -> str:
-    """An annotation in messages."""
+    """Returns an annotation in messages."""
     return f"annotation {entry['id']}" if "id" in entry else f"annotations[{number}]"
 
 
@@ -140,7 +140,7 @@ def object_of(
 
 
 def crowd_flag(entry: Mapping[str, Any]) -> bool:
-    """Whether an annotation is of a group.
+    """Returns whether an annotation is of a group.
 
     Raises:
         EntryError: its iscrowd isn't 0 or 1.
@@ -166,7 +166,7 @@ def known_owner(
     owners: Mapping[ImageId, Owner],
     kind: Literal["image", "video"] = "image",
 ) -> Owner:
-    """The image or video of an annotation.
+    """Returns the image or video of an annotation.
 
     Raises:
         EntryError: it isn't among them.
@@ -184,7 +184,7 @@ def known_owner(
 
 
 def known_category(entry: Mapping[str, Any], categories: Mapping[int, Label]) -> int:
-    """The category's id in an annotation or a segment.
+    """Returns the category's id in an annotation or a segment.
 
     Raises:
         EntryError: it isn't among the categories.
@@ -206,7 +206,7 @@ def check_panoptic(
     categories: Mapping[int, Label],
     where: str,
 ) -> dict[ImageId, PanopticEntry]:
-    """The annotations of a panoptic file, by image.
+    """Returns the annotations of a panoptic file, by image.
 
     Raises:
         ValueError: some can't be used, or an image has none. None is left out, since its PNG would
@@ -229,7 +229,7 @@ def check_panoptic(
 
 
 def panoptic_entry_of(entry: Mapping[str, Any], categories: Mapping[int, Label]) -> PanopticEntry:
-    """An annotation of a panoptic file.
+    """Returns an annotation of a panoptic file.
 
     Raises:
         EntryError: it can't be used.

@@ -132,7 +132,7 @@ def outline_counts(outline: Outline, size: Size) -> bytes:
 
 
 def encloses_nothing(outline: Outline) -> bool:
-    """Whether all points of checked polygons lie on horizontal or vertical lines."""
+    """Returns whether all points of checked polygons lie on horizontal or vertical lines."""
     if isinstance(outline, bytes):
         return False
     return all(

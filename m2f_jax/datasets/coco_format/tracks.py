@@ -115,7 +115,7 @@ def check_video_file(content: Any, where: str, invalid: Invalid = "refuse") -> V
 
 
 def check_videos(entries: Sequence[Any], where: str) -> list[VideoEntry]:
-    """The entries of "videos".
+    """Returns the entries of "videos".
 
     Args:
         entries: the list.
@@ -156,7 +156,7 @@ def check_tracks(
     where: str,
     invalid: Invalid,
 ) -> tuple[Track, ...]:
-    """The objects of a file, without those that can't be used.
+    """Returns the objects of a file, without those that can't be used.
 
     Raises:
         ValueError: there are such, and they aren't to be skipped.
@@ -188,7 +188,7 @@ def check_tracks(
 def track_of(
     entry: Mapping[str, Any], videos: Mapping[ImageId, VideoEntry], categories: Mapping[int, Label]
 ) -> Track:
-    """An annotation; the compressed counts of its outlines aren't checked yet.
+    """Returns an annotation; the compressed counts of its outlines aren't checked yet.
 
     Raises:
         EntryError: it can't be used.
@@ -206,7 +206,7 @@ def track_of(
 
 
 def outlines_of(entry: Mapping[str, Any], video: VideoEntry) -> tuple[Outline | None, ...]:
-    """An annotation's or a result's outline in each frame; None where it has none.
+    """Returns an annotation's or a result's outline in each frame; None where it has none.
 
     Raises:
         EntryError: they can't be used, or aren't one for each frame.
@@ -224,7 +224,7 @@ def outlines_of(entry: Mapping[str, Any], video: VideoEntry) -> tuple[Outline | 
 
 
 def frames_of(values: Any, name: str, video: VideoEntry) -> Sequence[Any]:
-    """A list with a value for each frame of a video.
+    """Returns a list with a value for each frame of a video.
 
     Raises:
         EntryError: it isn't one.

@@ -7,29 +7,29 @@ import numpy as np
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Whether a value is a whole number, which neither true nor 1.0 is."""
+    """Returns whether a value is a whole number, which neither true nor 1.0 is."""
     return type(value) is int or isinstance(value, np.integer)
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value is a number, perhaps NaN or infinite."""
+    """Returns whether a value is a number, perhaps NaN or infinite."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def is_name(value: Any) -> TypeGuard[str]:
-    """Whether a value is text that can be part of a file's name."""
+    """Returns whether a value is text that can be part of a file's name."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def is_flag(value: Any) -> TypeGuard[int]:
-    """Whether a value is 0, 1, true or false."""
+    """Returns whether a value is 0, 1, true or false."""
     return (isinstance(value, bool) or is_whole(value)) and value in (0, 1)
 
 
 def shown(value: Any) -> str:
-    """A value of a JSON file as a message shows it."""
+    """Returns a value of a JSON file as a message shows it."""
     if value is None:
         return "null"
     if isinstance(value, str):

@@ -40,7 +40,7 @@ class CityscapesImage:
         return self.name
 
     def ground_truth_file(self, ending: str) -> Path:
-        """The ground truth file with this ending, such as "_instanceIds.png"."""
+        """Returns the ground truth file with this ending, such as "_instanceIds.png"."""
         return self.ground_truth.with_name(self.ground_truth.name + ending)
 
     @property
@@ -55,7 +55,7 @@ class CityscapesImage:
 
 
 def cityscapes_images(root: Path, split: str, endings: Sequence[str]) -> list[CityscapesImage]:
-    """The images of a split, in order of their names.
+    """Returns the images of a split, in order of their names.
 
     Args:
         root: the folder with leftImg8bit and gtFine.
@@ -146,12 +146,12 @@ class CityscapesDataset:
         return self.id_maps.check(index)
 
     def files(self, index: int, task: Task) -> Sequence[Path]:
-        """The image and the ground truth that the task's metric reads."""
+        """Returns the image and the ground truth that the task's metric reads."""
         image = self.images[index]
         return image.image, *(image.ground_truth_file(ending) for ending in ENDINGS[task])
 
     def ground_truth(self, index: int, task: Task) -> CityscapesTruth:
-        """The maps of an image.
+        """Returns the maps of an image.
 
         Raises:
             FileNotFoundError: a map is missing.
@@ -170,7 +170,7 @@ def cityscapes_dataset(
     labels: Sequence[Label] | None = None,
     invalid: Invalid = "refuse",
 ) -> CityscapesDataset:
-    """The images of a split with their ground truth.
+    """Returns the images of a split with their ground truth.
 
     Args:
         root: the folder with leftImg8bit and gtFine.

@@ -78,7 +78,7 @@ class YtvisDataset:
         return str(self.annotations)
 
     def files(self, index: int, task: Task) -> Sequence[Path]:
-        """The annotation file and the frames.
+        """Returns the annotation file and the frames.
 
         Raises:
             ValueError: the annotations don't name the frames.
