@@ -1,4 +1,4 @@
-"""A record of the files that were read and found sound, so that they needn't be read again."""
+"""A record of files that were read and found sound, so that they needn't be read again."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ from m2f_jax.files import naming, read_json_lines, replacing
 
 
 class CheckedFiles:
-    """What images of a data set hold, by the path, size and time of change of their files.
+    """A file that records the contents of images, by path, size and time of change of their files.
 
-    The file has a line of JSON per image, with the class of every segment. A line is written as
-    soon as its image is read, so an interrupted or failing check loses nothing.
+    It has a line of JSON per image, with the class of every segment. A line is written as soon as
+    its image is read, so an interrupted or failing check loses nothing.
     """
 
     def __init__(self, path: Path, policy: str = "", *, write: bool = True):
@@ -26,9 +26,9 @@ class CheckedFiles:
 
         Args:
             path: of the file.
-            policy: a word for all else that decides what an image holds. What was recorded under
-                another policy doesn't count.
-            write: whether to add to it. Of several processes, only one may.
+            policy: names anything else that the contents of an image depend on, such as what
+                becomes of invalid objects. Lines of another policy aren't used.
+            write: whether to add to it, which only one of several processes may.
 
         Raises:
             ValueError: the file is damaged.
@@ -56,7 +56,7 @@ class CheckedFiles:
         """Returns a check that reads an image only if it isn't in the record, and adds it.
 
         Args:
-            check: reads an image of a data set; the record has its results under its `__name__`.
+            check: reads an image of a data set. Its `__name__` is a part of the record's keys.
         """
 
         def remembered(dataset: Dataset, index: int) -> Contents:
@@ -71,7 +71,11 @@ class CheckedFiles:
         return remembered
 
     def contents(self, files: str, classes: int) -> Contents:
-        """Returns what the record says of an image.
+        """Returns the recorded contents of an image.
+
+        Args:
+            files: the key, as `fingerprint` makes it.
+            classes: the number of classes.
 
         Raises:
             ValueError: there are more classes in the record than in the data.
@@ -86,7 +90,7 @@ class CheckedFiles:
         return Contents(segments, hidden)
 
     def add(self, files: str, contents: Contents):
-        """Remembers an image."""
+        """Records the contents of an image under the key `files`."""
         segments, hidden = (np.repeat(np.arange(len(x)), x).tolist() for x in contents)
         line = {"files": files, "segments": segments, "without_pixels": hidden}
         with self.lock:
@@ -97,10 +101,10 @@ class CheckedFiles:
 
 
 def checked_line(line: Any, number: int, path: Path) -> dict[str, Any]:
-    """Returns a line of the record.
+    """Returns a line of the record if it is sound.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: it isn't; the message has the number of the line.
     """
     match line:
         case {"files": str(), "segments": list(segments), "without_pixels": list(hidden)}:
@@ -110,7 +114,7 @@ def checked_line(line: Any, number: int, path: Path) -> dict[str, Any]:
 
 
 def fingerprint(dataset: Dataset, index: int, check: str) -> str | None:
-    """Returns what identifies a check of an image and the present state of the image's files.
+    """Returns a digest of a check, the classes and the state of an image's files.
 
     None if a file is missing.
     """

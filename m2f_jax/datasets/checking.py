@@ -27,7 +27,12 @@ class Contents(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """Some of the images of a set, such as those that hold an object."""
+    """Some of the images of a training set, such as those with objects.
+
+    Attributes:
+        whole: the set.
+        indices: those of the images.
+    """
 
     whole: TrainingSet
     indices: tuple[int, ...]
@@ -54,17 +59,17 @@ class Selection:
 
 
 def with_segments(examples: TrainingSet, counts: Int[np.ndarray, "images K"]) -> Selection:
-    """Returns the images that hold a segment; the authors leave out the others for instances.
+    """Returns the images with segments; the authors train instances on these alone.
 
     Args:
         examples: the data.
-        counts: what `check_examples` found in it.
+        counts: segments of each class in every image, from `check_examples`.
     """
     return Selection(examples, tuple(np.flatnonzero(counts.any(axis=1)).tolist()))
 
 
 def read_contents(examples: TrainingSet, index: int) -> Contents:
-    """Reads an image and its ground truth, to the last pixel.
+    """Reads the whole image and its ground truth, and counts its segments.
 
     Raises:
         OSError, ValueError: something is wrong; the message names the file, or the image's index.
@@ -95,10 +100,10 @@ def check_examples(
         examples: the data.
         progress: called with (k, n) when k of the n images are done, from 0 on.
         threads: how many images are read at the same time; None for one per processor.
-        check: reads the image at an index; by default as `read_contents`.
+        check: reads the image at an index; by default by `read_contents`.
 
     Returns:
-        What is in every image.
+        The contents of every image.
 
     Raises:
         ValueError: files are faulty, and the message names the first ones with what to do; or there
@@ -126,7 +131,13 @@ def check_images(
     progress: Progress | None = None,
     threads: int | None = None,
 ) -> Sequence[T]:
-    """Returns what `check` returns for each of so many images.
+    """Calls `check` with the indices of all images, in threads, and returns the results.
+
+    Args:
+        count: the number of images.
+        check: reads the image at an index.
+        progress: as of `check_examples`.
+        threads: as of `check_examples`.
 
     Raises:
         ValueError: `check` raised an OSError or a ValueError; the message has the first ones.

@@ -1,7 +1,7 @@
 """Data in COCO's formats: annotation files of objects, or panoptic files with their PNGs.
 
-In a file of objects, each has polygons or a run-length encoding, and objects may overlap. A
-panoptic file names for every image a PNG whose red + 256 green + 65536 blue is a segment's id.
+In a file of objects, each object has polygons or a run-length encoding, and objects may overlap. A
+panoptic file names a PNG for every image; in it, red + 256 green + 65536 blue is a segment's id.
 """
 
 import dataclasses
@@ -139,7 +139,16 @@ class CocoDataset:
     def segment_of(
         self, segment: CocoObject | CocoSegment, key: int, task: Task
     ) -> tuple[int, int] | None:
-        """Class index and number of the segment that this is part of; None if it isn't learned."""
+        """Returns class index and number of the segment that an object or a segment is part of.
+
+        Args:
+            segment: the object or the segment of the file.
+            key: differs between those of an image.
+            task: decides what is one segment, see `TrainingSet`.
+
+        Returns:
+            None if it isn't learned.
+        """
         label = self.classes[segment.category_id]
         if label is None:
             return None
@@ -201,13 +210,13 @@ def coco_dataset(
     Args:
         annotations: the file, of objects (instances_*.json) or of panoptic segments.
         images: the folder of the images.
-        task: see `TrainingSet`; an instance file has no stuff, so it makes "panoptic" poor.
+        task: see `TrainingSet`; a file of objects has no stuff to learn for "panoptic".
         labels: the classes to learn, whose names are those of categories; None for all categories
             (for the instance task, things), in order of their ids.
         maps: the folder of a panoptic file's PNGs; None for the one beside it, of its name.
         invalid: what becomes of objects that can't be used, see `read_coco_file`.
-        categories: the classes of a published data set, which take the place of the file's by
-            their ids, whatever it calls them; None for the file's own.
+        categories: the classes of a published data set, which replace the file's of the same ids,
+            whatever their names there; None for the file's own.
 
     Raises:
         FileNotFoundError: the annotation file is missing.
@@ -257,9 +266,9 @@ def coco_dataset(
 
 
 def with_categories(file: CocoFile, categories: Sequence[Label]) -> CocoFile:
-    """Returns a file with the classes of a published data set, by their ids.
+    """Returns a file with the classes of a published data set in place of its own, by their ids.
 
-    Published files name some classes otherwise than the models that were trained on them.
+    Some classes have other names in published files than in the models trained on them.
 
     Raises:
         ValueError: an id that the file uses isn't one of them, or the file numbers them otherwise.

@@ -1,8 +1,8 @@
-"""What training and evaluation need of a data set; a data set of your own has these members.
+"""The interfaces of a data set, for training and for evaluation.
 
-Training reads a `TrainingSet`. Evaluation reads a `Dataset`, which also tells the ground truth in
+Training reads a `TrainingSet`. Evaluation reads a `Dataset`, which also returns the ground truth in
 the form that its metrics take. Nothing needs to be registered: `m2f_jax.training.data.batches` and
-`m2f_jax.eval.evaluate` take any object with these members.
+`m2f_jax.eval.evaluate` take any object with these members, so also a data set of your own.
 
 Axes: K classes.
 """
@@ -42,7 +42,7 @@ class TrainingSet(Protocol):
     def __getitem__(self, index: int, /) -> Example: ...
 
     def check(self, index: int, /) -> Int[np.ndarray, "K"]:
-        """Reads the ground truth of an image, and the image's size, which is quick.
+        """Reads the ground truth of an image and compares the sizes, without decoding the image.
 
         Returns:
             The number of segments of each class that have a pixel.
@@ -59,12 +59,12 @@ class DatasetImage(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique in the data set, and good as a file name without ending."""
+        """A name that is unique in the data set, and valid as a file name without ending."""
         ...
 
     @property
     def id(self) -> int | str:
-        """What exported predictions call it."""
+        """Its id in exported predictions."""
         ...
 
     @property
@@ -130,15 +130,15 @@ class Dataset(TrainingSet, Protocol):
         ...
 
     def files(self, index: int, task: Task, /) -> Sequence[Path]:
-        """Returns the files of an image and its ground truth; a change makes old counts invalid."""
+        """Returns the files of an image and its ground truth; if one changes, all is read anew."""
         ...
 
 
 def check_same_size(image: Path, size: tuple[int, int], truth: str, truth_size: tuple[int, int]):
-    """Refuses an image and a ground truth of different sizes.
+    """Refuses an image and a ground truth of different sizes (height, width).
 
     Raises:
-        ValueError: naming both.
+        ValueError: the message names both.
     """
     if size != truth_size:
         raise ValueError(
@@ -150,12 +150,12 @@ def check_same_size(image: Path, size: tuple[int, int], truth: str, truth_size: 
 def class_indices(
     labels: Iterable[Label], names: Mapping[str, int], source: Path
 ) -> dict[int, int]:
-    """The class index of every class id of a data set, matched by name, whose spelling must agree.
+    """Returns the class index of every class id of a data set, matched by their exact names.
 
     Args:
         labels: the model's classes.
         names: class id by name in the data.
-        source: the file that says so.
+        source: the file with these names, for messages.
 
     Raises:
         ValueError: a class of the model isn't in the data.
@@ -197,10 +197,10 @@ def chosen_labels(
 
 
 def only_semantic(task: Task, name: str):
-    """Refuses other tasks than "semantic" where there are no objects.
+    """Refuses other tasks than "semantic", for data without objects.
 
     Raises:
-        ValueError: naming the data.
+        ValueError: the message names the data.
     """
     if task != "semantic":
         raise ValueError(

@@ -27,14 +27,14 @@ class Segments(NamedTuple):
         ids: Integer[np.ndarray, "height width"],
         segment_of: Callable[[int], tuple[int, Hashable] | None],
     ) -> "Segments":
-        """Segments that don't overlap, from a map of ids.
+        """Makes segments that don't overlap, from a map of ids.
 
         Args:
             ids: with at least one pixel.
             segment_of: maps an id to its segment: a class index, and a key that differs between
                 segments of the class; None for pixels without a segment.
         """
-        # Pixels in a row are mostly the same: what takes time is done once per run of them.
+        # Neighbouring pixels mostly have the same id, so ids are looked up once per run of them.
         flat = ids.ravel()
         starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
         present, of_run = np.unique(flat[starts], return_inverse=True)
@@ -55,7 +55,7 @@ class Segments(NamedTuple):
         labels: Int32[np.ndarray, "N"],
         size: tuple[int, int],
     ) -> "Segments":
-        """Segments that may overlap, from a mask and a class index of each."""
+        """Makes segments that may overlap, from the mask and the class index of each."""
         regions = np.zeros(size, np.int32)
         owners: list[tuple[int, ...]] = [()]  # of each region
         for k, mask in enumerate(masks):
@@ -63,7 +63,7 @@ class Segments(NamedTuple):
             covered, inverse = np.unique(below, return_inverse=True)
             regions[mask] = len(owners) + inverse
             owners += [(*owners[region], k) for region in covered.tolist()]
-        visible = np.union1d(0, regions)  # the others were divided, down to nothing
+        visible = np.union1d(0, regions)  # the others have no pixels left, after later masks
         table = np.zeros(len(owners), np.int32)
         table[visible] = np.arange(len(visible))
         members = np.zeros((len(labels), len(visible)), bool)
@@ -78,7 +78,7 @@ class Segments(NamedTuple):
 
     @property
     def visible(self) -> Bool[np.ndarray, "N"]:
-        """Which segments have a pixel in the whole image; an outline may be thinner than one."""
+        """Whether each segment has a pixel; an outline may be thinner than one."""
         return self.members.sum(axis=1) > 0
 
     @property
@@ -98,7 +98,7 @@ class Segments(NamedTuple):
 
     @property
     def masks(self) -> Bool[np.ndarray, "N height width"]:
-        """The segments one by one."""
+        """The mask of each segment."""
         return self.members[:, self.regions]
 
 

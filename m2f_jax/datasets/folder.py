@@ -57,7 +57,7 @@ def folder_dataset(
 
     Raises:
         FileNotFoundError: the folder or a file isn't there.
-        ValueError: a file says something impossible, or the classes don't agree.
+        ValueError: a file is damaged or contradicts itself, or the classes don't agree.
     """
     exported = folder / ROBOFLOW_FILE
     if exported.is_file() and not (folder / "images").is_dir():
@@ -102,7 +102,7 @@ def folder_dataset(
 
 
 def expected(folder: Path) -> str:
-    """Says how a folder is laid out, for messages."""
+    """Returns the expected layout of a folder, for messages."""
     return (
         f"expected {folder}/images/ with either {folder}/{ANNOTATIONS_FILE} (COCO), or "
         f"{folder}/ids/ and {folder}/{LABELS_FILE}; or {ROBOFLOW_FILE} beside the images"

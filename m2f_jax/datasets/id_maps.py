@@ -42,7 +42,7 @@ class IdMapImage:
 
 @dataclass(frozen=True, eq=False)
 class IdMapDataset:
-    """Images with maps of ids. Groups of things count as nothing: predictions there are wrong.
+    """Images with maps of ids. Groups of things count as nothing, so predictions there are wrong.
 
     Attributes:
         title: what it is, for reports.
@@ -117,7 +117,7 @@ class IdMapDataset:
         unknown: set[int] = set()
 
         def segment_of(id_: int) -> tuple[int, int] | None:
-            """Class index and number of the segment of an id; None if it isn't learned."""
+            """Returns class index and number of an id's segment; None if it isn't learned."""
             class_id = id_ // FIRST_OBJECT if self.objects and id_ >= FIRST_OBJECT else id_
             if class_id not in self.classes:
                 unknown.add(class_id)
@@ -143,7 +143,7 @@ class IdMapDataset:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Numbers as people write them, such as "0 to 149, 255"."""
+    """Returns numbers as a text of ranges, such as "0 to 149, 255"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""Recognizes a folder of data: that of a published data set, or a user's."""
+"""Opens a folder of data: that of a published data set, which it recognizes, or a user's."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -31,7 +31,7 @@ def layout_of(root: Path) -> Layout | None:
 
 
 def holds_own_data(folder: Path) -> bool:
-    """Returns whether a folder is a user's, whose images may lie in folders of any names."""
+    """Returns whether a folder is in a user's own format, see `m2f_jax.datasets.folder`."""
     files = folder / ANNOTATIONS_FILE, folder / ROBOFLOW_FILE
     return any(file.is_file() for file in files) or (folder / "ids").is_dir()
 
@@ -52,11 +52,11 @@ def open_dataset(
     invalid: Invalid = "refuse",
     layout: str | None = None,
 ) -> Dataset:
-    """Returns the data of a split, in any form that `m2f train` accepts.
+    """Opens a split of data in any form that `m2f train` accepts.
 
     Args:
-        root: the folder of a published data set, a folder with a folder of the user's for each
-            split, or such a folder itself, which then is the split "train".
+        root: the folder of a published data set; or a folder with one of the user's own for each
+            split, see `m2f_jax.datasets.folder`; or one of the user's own, as the split "train".
         split: "train" or "val".
         task: see `TrainingSet`.
         labels: the classes to learn; None for those of the data.
@@ -101,12 +101,12 @@ def open_published(
 
 
 def expected(layout: Layout) -> str:
-    """Says what the folder of a data set has in it."""
+    """Returns what the folder of a data set holds, for messages."""
     return f"{layout.title} is expected as {layout.expected}"
 
 
 def inner_data(root: Path, layouts: Iterable[Layout]) -> str | None:
-    """Says which folder within holds a published data set; None if none does."""
+    """Returns a message that a folder within holds a published data set; None if none does."""
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for folder, layout in itertools.product(folders, layouts):
         if layout.is_at(folder):

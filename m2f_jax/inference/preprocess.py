@@ -4,22 +4,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from m2f_jax.images import ImageSource, read_image
 from m2f_jax.pixel_limit import max_pixels
 from m2f_jax.structures import ImageSize, Size
 
 LONGEST_SIDE = 2**18  # pixels of an image; its canvas and the tables of filters grow with it
-
-__all__ = [
-    "ImageSource",
-    "check_sides",
-    "normalize",
-    "pad",
-    "padded_size",
-    "read_image",
-    "resize",
-    "resized_size",
-]
 
 
 def resized_size(size: Size, shortest_edge: int | None, longest_edge: int | None) -> Size:

@@ -16,14 +16,13 @@ from PIL import Image
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.config import MODEL_TYPE, MaskFormerConfig, ModelConfig
 from m2f_jax.files import read_json, write_json
+from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.preprocess import (
-    ImageSource,
     check_sides,
     normalize,
     pad,
     padded_size,
-    read_image,
     resize,
     resized_size,
 )

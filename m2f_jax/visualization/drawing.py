@@ -1,9 +1,9 @@
 """Pictures for people: a segmentation drawn over its image, with legible labels.
 
 Every pixel shows at most one object: a translucent fill, and an opaque line inside its border. A
-label that finds no place where it hides nothing else is left out.
-Things get vivid colors that differ from their neighbours and from the image; stuff and semantic
-classes have one color each, the same in all pictures of a data set.
+label that would hide something else wherever it stands is left out. Things get vivid colors that
+differ from their neighbours and from the image; stuff and semantic classes have one color each, the
+same in all pictures of a data set.
 """
 
 import functools
@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation, mask_box
+from m2f_jax.inference.results import InstanceSegmentation, PanopticSegmentation
+from m2f_jax.masks.boxes import mask_box
 from m2f_jax.visualization.color import class_colors, text_color, thing_colors
 from m2f_jax.visualization.label_placement import NO_OBJECT, Plate, large_parts, place_labels
 
@@ -32,13 +33,13 @@ def draw_instances(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws every instance filled, outlined and labelled "class score" over the image.
 
-    Small instances lie over large ones, and of about the same size the better score is on top.
+    Small instances lie over large ones; of two of about the same size, the better score is on top.
 
     Args:
         image: the RGB image that was segmented.
         segmentation: its instances.
         class_names: the names of the classes, by class index.
-        show_scores: False leaves the scores out, as of a ground truth, which has none.
+        show_scores: False leaves the scores out, for instance of a ground truth.
         colors: of the instances; by default they differ from their neighbours and the image.
 
     Raises:
@@ -134,7 +135,11 @@ def draw_semantic(
 
 
 def check_image(image: np.ndarray, size: tuple[int, ...]):
-    """Raises a ValueError if this isn't a uint8 RGB image of that height and width."""
+    """Refuses an image that isn't uint8 RGB of this height and width.
+
+    Raises:
+        ValueError: the message has both shapes.
+    """
     if image.shape != (*size, 3) or image.dtype != np.uint8:
         raise ValueError(
             f"the segmentation needs a uint8 image of shape {(*size, 3)}; "
@@ -166,7 +171,7 @@ def paint(
         image: the RGB image below.
         owners: index of the object at every pixel, -1 where there is none.
         colors: color of every object.
-        opacities: how much of its fill is seen, 0 to 1.
+        opacities: of every object's fill, 0 to 1.
     """
     overlay = np.vstack([colors, np.zeros((1, 3), np.uint8)]).take(owners, axis=0)
     alpha = np.append(np.round(opacities * 255), 0).astype(np.uint8).take(owners)
@@ -175,7 +180,7 @@ def paint(
     areas = areas_of(owners, len(colors))
     thickness = np.append((np.sqrt(areas) / 12).round().clip(1, thickest), 0).astype(np.uint8)
     alpha[border_depth(owners, thickest) <= thickness.take(owners)] = 255
-    # Half the image's own color goes under a fill, which so keeps its hue on any object.
+    # Below fills, the image has half of its color, so that a fill keeps its hue on any object.
     photograph = Image.fromarray(image)
     pale = Image.blend(photograph, photograph.convert("L").convert("RGB"), 0.5)
     below = Image.composite(pale, photograph, Image.fromarray(owners != NO_OBJECT))
@@ -193,7 +198,7 @@ def thing_opacities(
 def border_depth(
     owners: Int[np.ndarray, "height width"], deepest: int
 ) -> UInt8[np.ndarray, "height width"]:
-    """Returns 1 on pixels that touch something else, 2 next to those, to `deepest`; else 255."""
+    """Returns 1 on pixels that touch another object, 2 next to those, to `deepest`; else 255."""
     edges = np.zeros(owners.shape, bool)
     for edge, owner in ((edges, owners), (edges.T, owners.T)):
         change = owner[1:] != owner[:-1]
@@ -227,7 +232,7 @@ class Text:
 
 @functools.lru_cache
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font."""
+    """Returns Pillow's own font, in a size in pixels."""
     return ImageFont.load_default(size)
 
 
@@ -239,7 +244,7 @@ def add_labels(
     things: Mapping[int, tuple[str, ...]],
     stuff: Mapping[int, str],
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Labels what is painted: things first, then large parts of stuff, then small parts.
+    """Adds labels to a painted picture: of things first, then of large parts of stuff, then small.
 
     The labels of small parts of stuff may cover large parts, which have a label already.
 
@@ -295,7 +300,7 @@ def place_texts(
     may_leave: bool,
     taken: Sequence[Plate] = (),
 ) -> dict[int, tuple[Plate, Text]]:
-    """Returns the place of each label (see `place_labels`) and the one of its texts that fits."""
+    """Returns the place of each label, see `place_labels`, and which of its texts stands there."""
     sizes = {i: [form.plate_size for form in forms] for i, forms in texts.items()}
     plates = place_labels(owners, sizes, may_leave=may_leave, taken=taken)
     return {i: (plate, texts[i][plate.form]) for i, plate in plates.items()}
@@ -304,7 +309,7 @@ def place_texts(
 def keep_objects(
     owners: Int[np.ndarray, "height width"], kept: Iterable[int]
 ) -> Int[np.ndarray, "height width"]:
-    """Returns the same map with those objects only."""
+    """Returns the map with `NO_OBJECT` in place of all objects but these."""
     kept = list(kept)
     table = np.full(max([*kept, int(owners.max(initial=0))]) + 2, NO_OBJECT, owners.dtype)
     table[kept] = kept
@@ -312,7 +317,7 @@ def keep_objects(
 
 
 def draw_label(canvas: Image.Image, plate: Plate, text: Text, color: tuple[int, int, int]):
-    """Draws a label into a picture, and a line to its object if it is away."""
+    """Draws a label into a picture, and a line to its object if it stands away from it."""
     low = np.array([plate.left, plate.top])
     high = low + np.array([plate.width, plate.height])
     end = low if plate.target is None else np.array(plate.target)

@@ -27,8 +27,8 @@ SMALLER = 0.5  # every step from the preferred form to a smaller one
 
 REACH = 3.0  # the farthest that a label goes from its object, in heights of the label
 MOST_HIDDEN = 0.6  # the largest share of its own object that a label may hide
-LARGE_PART = 0.01  # of the image
-TRIES = 8  # positions to try for which a line to the object would cross something
+LARGE_PART = 0.01  # the share of the image from which a part of an object is large
+TRIES = 8  # positions that are tried per form, as a line to the object may cross something
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Plate:
         top: first row.
         width: number of columns.
         height: number of rows.
-        target: column and row that a line has to lead to, if the label isn't at its object.
+        target: column and row that a line leads to, if the label stands away from its object.
     """
 
     form: int
@@ -69,16 +69,16 @@ def place_labels(
     may_leave: bool,
     taken: Sequence[Plate] = (),
 ) -> dict[int, Plate]:
-    """Returns the places of the labels that find a good one, by object.
+    """Places labels, by the index of their object; those without a good place are left out.
 
-    A label covers no pixel of an object but its own, and no other label.
+    A label covers no pixel of another object, and no other label.
 
     Args:
         owners: index of the object that is seen at every pixel, -1 where there is none.
         forms: width and height of every label in pixels, by the index of its object: first the
             preferred form, then smaller ones. Earlier labels choose before later ones.
-        may_leave: whether labels may stand beside their objects, too.
-        taken: labels that stand already.
+        may_leave: whether labels may stand beside their objects too, rather than on them alone.
+        taken: labels that are placed already.
     """
     step = max(1, round(owners.size**0.5 / 320))  # between the positions that are tried
     labelled = np.zeros(owners.shape, bool)
@@ -98,7 +98,7 @@ def place_labels(
 
 
 def surroundings_of(box: Box, sizes: Sequence[tuple[int, int]]) -> Box:
-    """Returns the rows and columns that labels of these sizes reach from an object's box."""
+    """Returns the rows and columns around an object's box that its labels can lie in."""
     reach = int(REACH * max(height for _, height in sizes))
     width, height = (reach + max(side) for side in zip(*sizes, strict=True))
     rows, columns = box
@@ -154,7 +154,7 @@ def place_label(
 
 
 class Surroundings:
-    """The pixels around one object, and how many of them lie in rectangles."""
+    """The pixels around one object, with integral images that count them within rectangles."""
 
     def __init__(
         self, own: Bool[np.ndarray, "rows columns"], blocked: Bool[np.ndarray, "rows columns"]
@@ -218,8 +218,8 @@ def large_parts(
     """Splits objects into connected parts: the largest one of each, and all others that are large.
 
     Returns:
-        The index of the part at every pixel, -1 where there is no object, and one past the last
-        part where there is only a small one; and the object of every part, the largest part first.
+        The index of the part at every pixel (-1 where there is no object, the number of parts
+        where there is a smaller one), and the index of every part's object; largest part first.
     """
     pieces, owner = connected_parts(owners)
     sizes = np.bincount(pieces.ravel())

@@ -1,11 +1,11 @@
-"""What is wrong with the entries of a file: refused together, or left out and counted."""
+"""Faulty entries of a file, which are refused together, or left out and counted."""
 
 import logging
 from collections import Counter
 from typing import Literal
 
 Invalid = Literal["refuse", "skip"]
-"""What becomes of entries that can't be used."""
+"""Whether entries that can't be used are refused, with the file, or left out."""
 
 SHOWN = 10  # faulty entries in one message
 LONGEST = 150  # characters of each
@@ -14,10 +14,10 @@ logger = logging.getLogger("m2f_jax")
 
 
 class EntryError(ValueError):
-    """What is wrong with one entry.
+    """A fault of one entry.
 
     Attributes:
-        kind: by which faults are counted, such as "unknown category".
+        kind: its kind, by which faults are counted, such as "unknown category".
     """
 
     def __init__(self, kind: str, message: str):
@@ -29,7 +29,7 @@ class Faults:
     """The faulty entries of a file."""
 
     def __init__(self, where: str, remedy: str):
-        """Begins without faults.
+        """Makes an empty list of faults.
 
         Args:
             where: the file, for messages.
@@ -42,15 +42,14 @@ class Faults:
         return len(self.found)
 
     def add(self, entry: str, fault: EntryError):
-        """Notes what is wrong with an entry."""
+        """Adds a fault of an entry."""
         self.found.append((entry, fault))
 
     def refuse(self):
         """Refuses the file if there are faults.
 
         Raises:
-            ValueError: there are; the message names the first ones, and how many there are of each
-                kind.
+            ValueError: the message has the first faults, and the number of each kind.
         """
         if not self.found:
             return
@@ -76,6 +75,6 @@ class Faults:
             )
 
     def by_kind(self) -> str:
-        """Returns how many faults there are of each kind, the most frequent first."""
+        """Returns the number of faults of each kind as text, the most frequent first."""
         kinds = Counter(fault.kind for _, fault in self.found)
         return ", ".join(f"{count} x {kind}" for kind, count in kinds.most_common())

@@ -1,4 +1,4 @@
-"""The one reader of files in COCO's format: all that is used is checked, once, and typed.
+"""The reader of files in COCO's format, which checks once all that is used and returns it typed.
 
 There are two kinds: files of objects, each with an outline, and panoptic files, which name a PNG of
 segments for each image.
@@ -37,7 +37,7 @@ logger = logging.getLogger("m2f_jax")
 
 @dataclass(frozen=True, kw_only=True)
 class CocoFile:
-    """What a file in COCO's format holds.
+    """The content of a file in COCO's format.
 
     Attributes:
         where: the file, for messages.
@@ -45,7 +45,7 @@ class CocoFile:
         categories: in the order of the file.
         objects: in the order of the file; none in a panoptic file.
         panoptic: the PNG of each image by its id; None in a file of objects.
-        lvis: the lists that LVIS's files have besides; None in other files.
+        lvis: the further lists of LVIS's files; None in other files.
     """
 
     where: str
@@ -68,8 +68,8 @@ def read_coco_file(path: str | os.PathLike, invalid: Invalid = "refuse") -> Coco
 
     Args:
         path: the file.
-        invalid: what becomes of objects that can't be used: all are listed and the file is refused,
-            or they are left out and counted in the log.
+        invalid: "refuse" to refuse a file with objects that can't be used, and list these; "skip"
+            to leave them out, and count them in the log.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -112,7 +112,7 @@ def check_coco(content: Any, where: str, invalid: Invalid = "refuse") -> CocoFil
 
 
 def distinct(categories: Sequence[Label], used: set[int], where: str) -> tuple[Label, ...]:
-    """Returns the categories, without unused ones whose name another one has.
+    """Returns the categories, without unused ones that share a name with another.
 
     Args:
         categories: of a file.

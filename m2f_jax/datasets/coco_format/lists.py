@@ -36,21 +36,21 @@ class CocoFileImage(NamedTuple):
 
     id: ImageId
     file_name: str | None
-    """Relative to the folder of images; None if the entry has none. Of LVIS's images, which have a
-    coco_url instead, the folder and the name in there: val2017/000000397133.jpg."""
+    """Relative to the folder of images; None if the entry has none. LVIS's entries have a coco_url
+    instead, of which it is the folder and the name: val2017/000000397133.jpg."""
     size: Size
 
 
 def list_of(
     content: Any, name: str, where: str, lists: tuple[str, ...] = COCO_LISTS
 ) -> Sequence[Any]:
-    """One of the lists of a file.
+    """Returns one of the lists of a file.
 
     Args:
         content: of the file.
         name: of the list.
         where: the file, for messages.
-        lists: those that such a file has, a key of `FORMATS`.
+        lists: the names of all lists of such a file, a key of `FORMATS`.
 
     Raises:
         ValueError: the file has no such list.
@@ -74,8 +74,8 @@ def check_images(entries: Sequence[Any], where: str) -> list[CocoFileImage]:
         where: the file and the name of the list, for messages.
 
     Raises:
-        ValueError: an id is missing, there twice or of another kind than the others, a size isn't
-            one, or a name of a file isn't one or leads out of the folder.
+        ValueError: an id is missing, repeated or of another type than the others, a size is
+            impossible, or a file name is invalid or leads out of the folder.
     """
     check_unique(entries, where)
     images = []
@@ -120,7 +120,7 @@ def name_in_url(url: Any, where: str) -> str:
     """Returns the folder and the name of the file at an address.
 
     Raises:
-        ValueError: naming `where`; it has none.
+        ValueError: it has none; the message begins with `where`.
     """
     name = "/".join(url.split("/")[-2:]) if isinstance(url, str) else None
     if not is_name(name) or "/" not in name.strip("/"):
@@ -133,7 +133,7 @@ def check_file_name(name: Any, where: str):
     """Refuses what isn't the name of a file in a folder.
 
     Raises:
-        ValueError: naming `where`.
+        ValueError: the message begins with `where`.
     """
     if not is_name(name):
         raise ValueError(f"{where}: file_name is {shown(name)}; it must be the name of a file")
@@ -148,8 +148,8 @@ def check_categories(entries: Sequence[Any], where: str) -> list[Label]:
     """Returns the entries of "categories".
 
     Raises:
-        ValueError: an id isn't a whole number or is there twice, a name isn't text, or isthing
-            isn't 0 or 1.
+        ValueError: an id isn't a whole number or is repeated, a name isn't text, or isthing isn't 0
+            or 1.
     """
     labels = []
     for number, entry in enumerate(entries):
@@ -172,7 +172,7 @@ def check_categories(entries: Sequence[Any], where: str) -> list[Label]:
 
 
 def check_unique(entries: Sequence[Any], where: str, required: bool = True):
-    """Refuses entries whose ids are there twice, or are of several kinds.
+    """Refuses entries whose ids are repeated, or of several types.
 
     Args:
         entries: a list of a file.
@@ -180,7 +180,7 @@ def check_unique(entries: Sequence[Any], where: str, required: bool = True):
         required: whether every entry must have an id.
 
     Raises:
-        ValueError: naming the entries.
+        ValueError: the message names the entries.
     """
     places: dict[Any, int] = {}
     first: tuple[type, int] | None = None

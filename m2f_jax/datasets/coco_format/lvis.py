@@ -1,7 +1,7 @@
-"""What an annotation file of LVIS says besides: which categories were looked for in each image.
+"""The further lists of LVIS's annotation files: which categories were looked for in each image.
 
-Not all of LVIS's categories were looked for in all images. An image lists those that it lacks for
-sure, and those of which it may have more objects than are annotated.
+Not all of LVIS's categories were looked for in all images. An image lists the categories that it
+certainly lacks, and those of which it may have more objects than are annotated.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -12,7 +12,7 @@ from m2f_jax.datasets.coco_format.lists import ImageId
 from m2f_jax.datasets.coco_format.values import is_whole, shown
 
 Frequency = Literal["r", "c", "f"]
-"""In how many training images a category is: at most 10 (rare), 100 (common) or more (frequent)."""
+"""How frequent a category is: in at most 10 training images (rare), 100 (common), or more."""
 
 FREQUENCIES: tuple[Frequency, ...] = get_args(Frequency)
 ABSENT, INCOMPLETE = "neg_category_ids", "not_exhaustive_category_ids"
@@ -23,9 +23,9 @@ class LvisLists:
     """The lists of a file's images and categories.
 
     Attributes:
-        absent: the ids of categories that an image has no object of, by image.
-        incomplete: of those that an image may have more objects of than are annotated.
-        frequencies: by category.
+        absent: by image, the ids of the categories of which it has no object.
+        incomplete: by image, those of which it may have more objects than are annotated.
+        frequencies: by the id of the category.
     """
 
     absent: Mapping[ImageId, frozenset[int]]
@@ -36,11 +36,11 @@ class LvisLists:
 def check_lvis(
     images: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]], where: str
 ) -> LvisLists | None:
-    """Returns what a file of LVIS says besides; None if no image has such a list.
+    """Returns the further lists of a file of LVIS; None if no image has such a list.
 
     Args:
-        images: its list of images, checked as one of COCO's format.
-        categories: that of categories, too.
+        images: its list of images, checked as of COCO's format.
+        categories: its list of categories, checked likewise.
         where: the file, for messages.
 
     Raises:
@@ -71,10 +71,10 @@ def check_lvis(
 def ids_of(
     entry: Mapping[str, Any], name: str, known: Container[int], where: str
 ) -> frozenset[int]:
-    """Returns a list of categories' ids of an image.
+    """Returns the ids of categories in one of an image's lists.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: the list is missing, or has something else.
     """
     place = f"{where} (id {entry['id']!r})"
     if name not in entry:

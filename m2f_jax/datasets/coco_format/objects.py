@@ -58,7 +58,7 @@ def check_objects(
     """Returns the objects of a file of objects, without those that can't be used.
 
     Raises:
-        ValueError: there are such, and they aren't to be skipped.
+        ValueError: some can't be used, and `invalid` is "refuse".
     """
     objects: list[CocoObject | None] = []
     faulty: dict[int, EntryError] = {}
@@ -91,13 +91,13 @@ def tell(faulty: Mapping[int, EntryError], entries: Sequence[Any], where: str, i
     """Refuses a file for annotations that can't be used, or logs that they are left out.
 
     Args:
-        faulty: what is wrong, by the annotation's place in the list.
+        faulty: the faults, by the annotation's index in the list.
         entries: all annotations.
         where: the file.
-        invalid: which of the two.
+        invalid: "refuse" or "skip".
 
     Raises:
-        ValueError: there are such, and they aren't to be skipped.
+        ValueError: there are faults, and `invalid` is "refuse".
     """
     faults = Faults(where, "correct the file, or leave such objects out with --invalid skip")
     for number in sorted(faulty):
@@ -106,7 +106,7 @@ def tell(faulty: Mapping[int, EntryError], entries: Sequence[Any], where: str, i
 
 
 def named(entry: Mapping[str, Any], number: int) -> str:
-    """Returns an annotation in messages."""
+    """Returns the name of an annotation in messages."""
     return f"annotation {entry['id']}" if "id" in entry else f"annotations[{number}]"
 
 
@@ -115,7 +115,7 @@ def object_of(
     images: Mapping[ImageId, CocoFileImage],
     categories: Mapping[int, Label],
 ) -> CocoObject:
-    """An annotation of a file of objects; the compressed counts of its outline aren't checked yet.
+    """Returns an annotation of a file of objects, checked but for compressed run lengths.
 
     Raises:
         EntryError: it can't be used.
@@ -140,7 +140,7 @@ def object_of(
 
 
 def crowd_flag(entry: Mapping[str, Any]) -> bool:
-    """Returns whether an annotation is of a group.
+    """Returns whether an annotation is of a group (`iscrowd`).
 
     Raises:
         EntryError: its iscrowd isn't 0 or 1.
@@ -155,7 +155,7 @@ def check_area(area: Any, name: str):
     """Refuses what isn't a number of pixels.
 
     Raises:
-        EntryError: naming the field.
+        EntryError: the message names the field.
     """
     if not (is_number(area) and 0 <= area <= 1e18):
         raise EntryError(name, f"{name} is {shown(area)}; it must be a number of pixels")
@@ -208,9 +208,10 @@ def check_panoptic(
 ) -> dict[ImageId, PanopticEntry]:
     """Returns the annotations of a panoptic file, by image.
 
+    Faulty segments are never left out, since their PNGs would then have pixels of unknown segments.
+
     Raises:
-        ValueError: some can't be used, or an image has none. None is left out, since its PNG would
-            then have pixels of unknown segments.
+        ValueError: annotations can't be used, or an image has none.
     """
     found: dict[ImageId, PanopticEntry] = {}
     faults = Faults(where, "write the file and its PNGs anew from the same data")

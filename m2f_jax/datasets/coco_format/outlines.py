@@ -1,7 +1,7 @@
 """Outlines of objects in COCO's format: polygons, or run-length encodings.
 
-pycocotools crashes, or takes all memory, where coordinates aren't numbers or lie far away; so it
-draws only what was checked here.
+pycocotools crashes, or takes all memory, where coordinates aren't numbers or lie far away. So it
+only draws outlines that were checked here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from m2f_jax.structures import Size
 Outline = list[Any] | bytes
 """Polygons, each a list x, y, x, y, ...; or the compressed counts of an encoding."""
 
-FAR = 10  # image sizes between an outline and its image
+FAR = 10  # how far outside of its image an outline may reach, in sizes of the image
 LONGEST = 2**21  # pixels along an object's polygons; drawing takes 100 bytes for each
 WANTED = (
     "segmentation is a list of polygons, each with at least three points as x, y, x, y, ..., or a "
@@ -29,7 +29,7 @@ NOT_A_NUMBER = "coordinate that isn't a number"
 
 
 def outline_of(segmentation: Any, size: Size) -> Outline:
-    """Returns a segmentation, of which all but compressed counts is checked.
+    """Checks a segmentation, but for compressed run lengths, and returns it as an outline.
 
     Args:
         segmentation: from an annotation or a result.
@@ -63,14 +63,14 @@ def outline_of(segmentation: Any, size: Size) -> Outline:
 def check_encoded(
     outlines: Sequence[Outline | None], sizes: Sequence[Size]
 ) -> tuple[list[Outline | None], dict[int, EntryError]]:
-    """Checks those outlines that are compressed counts, all at once.
+    """Checks the outlines that are compressed run lengths, all at once.
 
     Args:
         outlines: what `outline_of` returned; None where there is none.
         sizes: height and width of each one's image.
 
     Returns:
-        The outlines, with counts as `check_counts` returns them, and what is wrong, by index.
+        The outlines, with counts as `check_counts` returns them, and the faults, by index.
     """
     encoded = {i: outline for i, outline in enumerate(outlines) if isinstance(outline, bytes)}
     counts, broken = check_counts([*encoded.values()], [sizes[i] for i in encoded])
@@ -132,7 +132,7 @@ def outline_counts(outline: Outline, size: Size) -> bytes:
 
 
 def encloses_nothing(outline: Outline) -> bool:
-    """Returns whether all points of checked polygons lie on horizontal or vertical lines."""
+    """Returns whether each of an outline's polygons is a horizontal or vertical line."""
     if isinstance(outline, bytes):
         return False
     return all(

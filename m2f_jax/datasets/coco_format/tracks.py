@@ -1,4 +1,4 @@
-"""The one reader of files in YouTubeVIS's format: videos, and objects with an outline per frame."""
+"""The reader of files in YouTubeVIS's format: videos, and objects with an outline per frame."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class Track(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFile:
-    """What a file in YouTubeVIS's format holds.
+    """The content of a file in YouTubeVIS's format.
 
     Attributes:
         where: the file, for messages.
@@ -78,8 +78,8 @@ def read_video_file(path: str | os.PathLike, invalid: Invalid = "refuse") -> Vid
 
     Args:
         path: the file.
-        invalid: what becomes of objects that can't be used: all are listed and the file is refused,
-            or they are left out and counted in the log.
+        invalid: "refuse" to refuse a file with objects that can't be used, and list these; "skip"
+            to leave them out, and count them in the log.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -122,8 +122,8 @@ def check_videos(entries: Sequence[Any], where: str) -> list[VideoEntry]:
         where: the file and the name of the list, for messages.
 
     Raises:
-        ValueError: an id is missing, there twice or of another kind than the others, a size or a
-            length isn't one, or a name of a file isn't one or leads out of the folder.
+        ValueError: an id is missing, repeated or of another type than the others, a size or length
+            is impossible, or a file name is invalid or leads out of the folder.
     """
     check_unique(entries, where)
     videos = []
@@ -159,7 +159,7 @@ def check_tracks(
     """Returns the objects of a file, without those that can't be used.
 
     Raises:
-        ValueError: there are such, and they aren't to be skipped.
+        ValueError: some can't be used, and `invalid` is "refuse".
     """
     tracks: dict[int, Track] = {}
     faulty: dict[int, EntryError] = {}
@@ -188,7 +188,7 @@ def check_tracks(
 def track_of(
     entry: Mapping[str, Any], videos: Mapping[ImageId, VideoEntry], categories: Mapping[int, Label]
 ) -> Track:
-    """Returns an annotation; the compressed counts of its outlines aren't checked yet.
+    """Returns an annotation, checked but for compressed run lengths.
 
     Raises:
         EntryError: it can't be used.
@@ -209,7 +209,7 @@ def outlines_of(entry: Mapping[str, Any], video: VideoEntry) -> tuple[Outline | 
     """Returns an annotation's or a result's outline in each frame; None where it has none.
 
     Raises:
-        EntryError: they can't be used, or aren't one for each frame.
+        EntryError: one can't be used, or there isn't one for each frame.
     """
     if "segmentations" not in entry:
         wrong = "; segmentation, of one image, isn't read" if "segmentation" in entry else ""
@@ -224,10 +224,10 @@ def outlines_of(entry: Mapping[str, Any], video: VideoEntry) -> tuple[Outline | 
 
 
 def frames_of(values: Any, name: str, video: VideoEntry) -> Sequence[Any]:
-    """Returns a list with a value for each frame of a video.
+    """Returns `values` if they are a list with a value for each frame of a video.
 
     Raises:
-        EntryError: it isn't one.
+        EntryError: they are something else.
     """
     if not isinstance(values, list | tuple):
         raise EntryError(name, f"{name} is {shown(values)}, not a list with one for each frame")

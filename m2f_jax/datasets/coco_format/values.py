@@ -1,4 +1,4 @@
-"""Values of JSON: which kind they are, and how messages show them."""
+"""Values of JSON: their types, and how messages show them."""
 
 from collections.abc import Mapping
 from typing import Any, TypeGuard
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
-    """Returns whether a value is a whole number, which neither true nor 1.0 is."""
+    """Returns whether a value is a whole number; true and 1.0 aren't."""
     return type(value) is int or isinstance(value, np.integer)
 
 

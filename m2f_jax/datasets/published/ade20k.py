@@ -58,7 +58,7 @@ def ade20k_dataset(
 
     Raises:
         FileNotFoundError: a folder or a file isn't there.
-        ValueError: a class isn't one of ADE20K's, or a file says something impossible.
+        ValueError: a class isn't one of ADE20K's, or a file is damaged or contradicts itself.
     """
     images = root / IMAGES[split]
     if task == "semantic":
@@ -86,10 +86,10 @@ def ade20k_full_dataset(
     labels: Sequence[Label] | None = None,
     invalid: Invalid = "refuse",
 ) -> IdMapDataset:
-    """Opens ADE20K_2021_17_01; see `ade20k_dataset`.
+    """Opens ADE20K_2021_17_01; arguments and errors as of `ade20k_dataset`.
 
     Raises:
-        ValueError: also for another task than "semantic".
+        ValueError: also, the task isn't "semantic".
     """
     del invalid  # for objects, of which there are none
     only_semantic(task, "the full ADE20K")

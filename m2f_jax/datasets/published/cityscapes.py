@@ -18,7 +18,7 @@ from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES, Label, things
 
 IMAGE_ENDING = "_leftImg8bit.png"
-CLASS_IDS = range(34)  # all that occur in the ground truth; those of CITYSCAPES count
+CLASS_IDS = range(34)  # all in the ground truth, of which those of CITYSCAPES are evaluated
 ENDINGS = {  # the ground truth files that a task's metric reads
     "instance": ("_instanceIds.png",),
     "panoptic": ("_instanceIds.png",),
@@ -95,8 +95,8 @@ class CityscapesDataset:
     """The images of a split with their ground truth.
 
     The authors train instances on the polygons of *_gtFine_polygons.json, and semantic segmentation
-    on *_gtFine_labelTrainIds.png; *_gtFine_instanceIds.png holds the same regions. Groups and the
-    classes that don't count are left out of the training examples.
+    on *_gtFine_labelTrainIds.png; *_gtFine_instanceIds.png holds the same regions. Groups, and
+    classes that aren't evaluated, are left out of the training examples.
 
     Attributes:
         root: the folder.

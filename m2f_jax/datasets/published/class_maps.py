@@ -1,4 +1,4 @@
-"""Images with maps of classes: a pixel has the number of its class, and there are no objects."""
+"""Images with maps of classes: a pixel is the number of its class, and there are no objects."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ def class_map_dataset(
 
     Args:
         images: the folder of the images.
-        maps: the folder of the maps, grey or with a palette, which are called as the images.
-        title: what it is, for reports.
+        maps: the folder of the maps, grey or with a palette, which have the images' names.
+        title: of the data, for reports.
         known: the classes in the order of their numbers.
-        labels: those to learn; pixels of the others count as nothing.
-        nothing: the number of pixels that have no class.
+        labels: the classes to learn; pixels of others count as nothing.
+        nothing: the number of pixels without a class.
         first: the number of the first class.
         ending: of the maps' names.
 

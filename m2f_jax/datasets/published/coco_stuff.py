@@ -38,7 +38,7 @@ def coco_stuff_dataset(
         split: "train", or "val" for test.
         task: "semantic".
         labels: the classes to learn, of `COCO_STUFF`; None for all of them.
-        invalid: for objects, of which there are none.
+        invalid: has no effect, since there are no objects.
 
     Raises:
         FileNotFoundError: a folder or a file isn't there.

@@ -7,7 +7,7 @@ It lies as::
     {training,validation}/panoptic/panoptic_2018.json      panoptic, and objects
     {training,validation}/panoptic/NAME.png
 
-A pixel of labels/ is 0 to 64, or 65 for nothing; the palette of the PNG changes nothing. In the
+A pixel of labels/ is 0 to 64, or 65 for nothing; the PNG's palette has no meaning. In the
 download of version 2.0, labels/ and panoptic/ of version 1.2 lie in {training,validation}/v1.2/.
 """
 
@@ -47,7 +47,8 @@ def mapillary_vistas_dataset(
 
     Raises:
         FileNotFoundError: a folder or a file isn't there.
-        ValueError: a class isn't one of Mapillary Vistas', or a file says something impossible.
+        ValueError: a class isn't one of Mapillary Vistas', or a file is damaged or contradicts
+            itself.
     """
     images = root / IMAGES[split]
     truth = root / FOLDERS[split]
