@@ -100,7 +100,7 @@ def _(metric: CityscapesInstanceAP, result: InstanceAPResult) -> Analysis:
     del metric
     pool, matches = result.pool, result.matches
     tally = cityscapes_tally(pool, matches)
-    judged = cityscapes_judged(pool, matches)
+    judged = cityscapes_judged(pool, matches).without_ignored()  # which are no errors
     by_size = dict(zip(SIZES, result.size_aps(), strict=True))
     return of_instances(tally, judged, cityscapes_ap, by_size)
 

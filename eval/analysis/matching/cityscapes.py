@@ -7,7 +7,7 @@ import numpy as np
 
 from ...metrics.cityscapes.matching import Matches, Pool, Status, precision_recall
 from ..tallies.instances import InstanceTally
-from .judged import Judged
+from .judged import Judged, places
 
 
 def cityscapes_tally(pool: Pool, matches: Matches) -> InstanceTally:
@@ -28,31 +28,24 @@ def cityscapes_tally(pool: Pool, matches: Matches) -> InstanceTally:
 
 
 def cityscapes_judged(pool: Pool, matches: Matches) -> Judged:
-    """Predictions and objects at overlap 0.5, as the benchmark has it, for `analyze_errors`.
-
-    Ignored predictions (on void, groups and tiny objects) are left out, since they cost nothing.
-    """
-    kept = np.flatnonzero(matches.status[:, 0] != Status.IGNORED)
-    kept = kept[np.lexsort((-pool.scores[kept], pool.image[kept]))]
+    """Predictions and objects at overlap 0.5, as the benchmark has it."""
     objects = np.flatnonzero(matches.counted)
-    prediction_at = np.full(len(pool.scores), -1)
-    prediction_at[kept] = np.arange(len(kept))
-    object_at = np.full(len(matches.counted) + 1, -1)  # the last is for no region
-    object_at[objects] = np.arange(len(objects))
-    prediction, object_ = prediction_at[pool.pair_prediction], object_at[pool.pair_region]
-    pairs = (prediction >= 0) & (object_ >= 0)
-    right = matches.status[kept, 0] == Status.TRUE
-    return Judged(
+    object_at = places(objects, len(matches.counted))
+    pair_object = object_at[pool.pair_region]
+    pairs = pair_object >= 0
+    status = matches.status[:, 0]
+    judged = Judged(
         class_names=tuple(pool.class_names),
-        classes=pool.classes[kept],
-        scores=pool.scores[kept],
-        ignored=np.zeros(len(kept), bool),
+        classes=pool.classes,
+        scores=pool.scores,
+        ignored=status == Status.IGNORED,
         object_class=pool.region_class[objects],
-        matched=np.where(right, object_at[matches.region[kept]], -1),
-        pair_prediction=prediction[pairs],
-        pair_object=object_[pairs],
+        matched=np.where(status == Status.TRUE, object_at[matches.region], -1),
+        pair_prediction=pool.pair_prediction[pairs],
+        pair_object=pair_object[pairs],
         pair_iou=pool.pair_iou[pairs],
     )
+    return judged.at(np.lexsort((-pool.scores, pool.image)))
 
 
 def cityscapes_ap(scores: np.ndarray, is_true: np.ndarray, num_objects: int) -> float:

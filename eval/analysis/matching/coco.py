@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from ...metrics.cityscapes.matching import Status
 from ..tallies.instances import InstanceTally
+from .judged import Judged
 from .overlaps import Overlaps, rank
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)
@@ -32,8 +33,10 @@ def coco_tally(overlaps: Overlaps, size: tuple[float, float] = EVERY_SIZE) -> In
     """
     low, high = size
     ignored = overlaps.is_group | (overlaps.object_areas < low) | (overlaps.object_areas > high)
-    status = match(overlaps, ignored)
-    unmatched = status == Status.FALSE
+    found = match(overlaps, ignored)
+    status = np.where(np.append(ignored, False)[found], Status.IGNORED, Status.TRUE)
+    unmatched = found < 0
+    status[unmatched] = Status.FALSE
     outside = (overlaps.areas < low) | (overlaps.areas > high)
     status[unmatched & outside[:, None]] = Status.IGNORED
     objects = np.zeros((len(overlaps.images), len(overlaps.class_names)), np.int64)
@@ -45,18 +48,26 @@ def coco_tally(overlaps: Overlaps, size: tuple[float, float] = EVERY_SIZE) -> In
         image=overlaps.image,
         classes=overlaps.classes,
         scores=overlaps.scores,
-        status=status,
+        status=status.astype(np.int8),
         objects=objects,
     )
 
 
-def match(overlaps: Overlaps, ignored: Bool[np.ndarray, "R"]) -> np.ndarray:
-    """A `Status` for each prediction and overlap, int8 [P, T].
+def coco_judged(overlaps: Overlaps) -> Judged:
+    """Predictions and objects at overlap 0.5, by the same matches."""
+    found = match(overlaps, overlaps.is_group)[:, 0]
+    on_group = np.append(overlaps.is_group, False)[found]
+    judged = overlaps.judged(np.where(on_group, -1, found), on_group)
+    return judged.at(np.lexsort((-overlaps.scores, overlaps.image)))
+
+
+def match(overlaps: Overlaps, ignored: Bool[np.ndarray, "R"]) -> Int64[np.ndarray, "P T"]:
+    """Returns the object that each prediction takes at each overlap, or -1.
 
     By descending score, each prediction takes the object of its class that it overlaps most among
     those that are free; one that is ignored only if it can have no other. Several may take a group.
     """
-    status = np.full((len(overlaps.scores), len(OVERLAPS)), Status.FALSE, np.int8)
+    found = np.full((len(overlaps.scores), len(OVERLAPS)), -1)
     close = np.flatnonzero(overlaps.same_class & (overlaps.pair_iou >= OVERLAPS[0]))
     prediction, object_ = overlaps.pair_prediction[close], overlaps.pair_object[close]
     order = np.lexsort((object_, ignored[object_], prediction))  # ignored ones last
@@ -69,8 +80,8 @@ def match(overlaps: Overlaps, ignored: Bool[np.ndarray, "R"]) -> np.ndarray:
     taken = np.zeros((len(ignored), len(OVERLAPS)), bool)
     for now in np.split(by_turn, np.cumsum(np.bincount(turns))[:-1]):
         candidates = Candidates(object_, iou, first[now], numbers[now])
-        status[ones[now]] = take(candidates, taken, ignored, overlaps.is_group)
-    return status
+        found[ones[now]] = take(candidates, taken, ignored, overlaps.is_group)
+    return found
 
 
 class Candidates(NamedTuple):
@@ -88,7 +99,7 @@ def take(
     taken: Bool[np.ndarray, "R T"],
     ignored: Bool[np.ndarray, "R"],
     is_group: Bool[np.ndarray, "R"],
-) -> np.ndarray:
+) -> Int64[np.ndarray, "P T"]:
     """Gives predictions of different images or classes their objects at each overlap.
 
     Args:
@@ -98,7 +109,7 @@ def take(
         is_group: which ones several predictions may take.
 
     Returns:
-        A `Status` for each prediction and overlap, int8 [P, T].
+        The object that each prediction takes at each overlap, or -1.
     """
     chosen = np.full((len(candidates.first), len(OVERLAPS)), -1)
     best = np.tile(OVERLAPS, (len(chosen), 1))
@@ -113,6 +124,4 @@ def take(
         best[having] = np.where(better, iou, best[having])
     matched = np.nonzero(chosen >= 0)
     taken[chosen[matched], matched[1]] = True
-    status = np.full(chosen.shape, Status.FALSE, np.int8)
-    status[matched] = np.where(ignored[chosen[matched]], Status.IGNORED, Status.TRUE)
-    return status
+    return chosen

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from .judged import Judged, places
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Overlaps:
@@ -42,6 +44,29 @@ class Overlaps:
     pair_prediction: Int64[np.ndarray, "N"]
     pair_object: Int64[np.ndarray, "N"]
     pair_iou: Float64[np.ndarray, "N"]
+
+    def judged(self, matched: Int64[np.ndarray, "P"], ignored: Bool[np.ndarray, "P"]) -> Judged:
+        """Returns the predictions and the objects that are no groups.
+
+        Args:
+            matched: the object, no group, that each prediction found, or -1.
+            ignored: which predictions cost nothing.
+        """
+        objects = np.flatnonzero(~self.is_group)
+        object_at = places(objects, len(self.is_group))
+        pair_object = object_at[self.pair_object]
+        pairs = pair_object >= 0
+        return Judged(
+            class_names=self.class_names,
+            classes=self.classes,
+            scores=self.scores,
+            ignored=ignored,
+            object_class=self.object_class[objects],
+            matched=object_at[matched],
+            pair_prediction=self.pair_prediction[pairs],
+            pair_object=pair_object[pairs],
+            pair_iou=self.pair_iou[pairs],
+        )
 
     @property
     def same_class(self) -> Bool[np.ndarray, "N"]:

@@ -22,40 +22,23 @@ def tide_judged(overlaps: Overlaps) -> Judged:
     By descending score, each prediction takes the free object of its class that it overlaps most.
     One that takes none and lies on a crowd of its class by more than half is ignored.
     """
-    kept = np.flatnonzero(rank((overlaps.image,), overlaps.scores) < MOST)
-    kept = kept[np.lexsort((-overlaps.scores[kept], overlaps.image[kept]))]
-    objects = np.flatnonzero(~overlaps.is_group)
-    prediction_at = np.full(len(overlaps.scores), -1)
-    prediction_at[kept] = np.arange(len(kept))
-    object_at = np.full(len(overlaps.is_group), -1)
-    object_at[objects] = np.arange(len(objects))
+    place = rank((overlaps.image,), overlaps.scores)
+    kept = np.lexsort((place, overlaps.image))
+    kept = kept[place[kept] < MOST]
+    prediction, object_, iou = overlaps.pair_prediction, overlaps.pair_object, overlaps.pair_iou
+    same, on_group = overlaps.same_class, overlaps.is_group[object_]
 
-    prediction, object_ = prediction_at[overlaps.pair_prediction], overlaps.pair_object
-    iou, same = overlaps.pair_iou, overlaps.same_class & (prediction >= 0)
-    matched = np.full(len(kept), -1)
-    close = np.flatnonzero(same & ~overlaps.is_group[object_] & (iou >= FOREGROUND))
-    close = close[np.lexsort((object_[close], -iou[close], prediction[close]))]
-    rows = zip(prediction[close].tolist(), object_at[object_[close]].tolist(), strict=True)
-    free = np.ones(len(objects), bool)
+    close = np.flatnonzero(same & ~on_group & (iou >= FOREGROUND) & (place[prediction] < MOST))
+    turns = overlaps.image[prediction[close]], place[prediction[close]]
+    close = close[np.lexsort((object_[close], -iou[close], turns[1], turns[0]))]
+    matched, free = np.full(len(place), -1), np.ones(len(overlaps.is_group), bool)
+    rows = zip(prediction[close].tolist(), object_[close].tolist(), strict=True)
     for one, candidates in groupby(rows, key=lambda row: row[0]):
-        chosen = next((other for _, other in candidates if free[other]), -1)
-        matched[one] = chosen
+        matched[one] = chosen = next((other for _, other in candidates if free[other]), -1)
         free[chosen] &= chosen < 0
-
-    on_group = np.zeros(len(kept), bool)
-    on_group[prediction[same & overlaps.is_group[object_] & (iou > FOREGROUND)]] = True
-    pairs = (prediction >= 0) & ~overlaps.is_group[object_]
-    return Judged(
-        class_names=overlaps.class_names,
-        classes=overlaps.classes[kept],
-        scores=overlaps.scores[kept],
-        ignored=on_group & (matched < 0),
-        object_class=overlaps.object_class[objects],
-        matched=matched,
-        pair_prediction=prediction[pairs],
-        pair_object=object_at[object_[pairs]],
-        pair_iou=iou[pairs],
-    )
+    ignored = np.zeros(len(place), bool)
+    ignored[prediction[same & on_group & (iou > FOREGROUND)]] = True
+    return overlaps.judged(matched, ignored & (matched < 0)).at(kept)
 
 
 def tide_ap(scores: np.ndarray, is_true: np.ndarray, num_objects: int) -> float:

@@ -136,13 +136,17 @@ class CityscapesInstanceAP:
         """
         self._extend(other._tables)
 
+    def pool(self) -> Pool:
+        """The predictions and regions of all images so far, in an order of their own."""
+        return _pool(sorted(self._tables, key=ImageTable.order))
+
     def result(self) -> InstanceAPResult:
         """The numbers for all images so far.
 
         Warns where the official script would fail (its issue 89) and AP counts as 0: a class has
         objects and predictions, but every prediction is ignored.
         """
-        pool = _pool(sorted(self._tables, key=ImageTable.order))
+        pool = self.pool()
         matches = match(pool, EVERYWHERE)
         failures = _official_failures(pool, matches, "")
         near = {}
@@ -224,6 +228,7 @@ def _pool(tables: Sequence[ImageTable]) -> Pool:
         prediction, region = np.nonzero(shared)
         void = table.table[:, np.isin(table.ids, VOID_IDS)].sum(axis=1, dtype=np.int64)
         for name, values in {
+            "region_id": table.ids[kept],
             "region_image": np.full(np.count_nonzero(kept), i),
             "region_class": region_class[kept],
             "region_is_object": is_object[kept],

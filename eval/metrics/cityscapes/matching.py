@@ -13,7 +13,7 @@ from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int8, Int64
+from jaxtyping import Bool, Float64, Int8, Int32, Int64
 
 OVERLAPS = np.arange(0.5, 1.0, 0.05)  # not linspace: 0.6 is 0.6000000000000001 here, as official
 
@@ -33,8 +33,9 @@ class Pool:
     Attributes:
         images: names, in the order of the image indices.
         class_names: names, in the order of the class indices.
-        region_image: image index of each region.
-        region_class: class index.
+        region_id: instance id of each region, or label id of a group.
+        region_image: its image index.
+        region_class: its class index.
         region_is_object: False for a group of objects.
         region_areas: pixels.
         region_distances: median distance in metres and its confidence; -1 and 0 where unknown.
@@ -50,6 +51,7 @@ class Pool:
 
     images: Sequence[str]
     class_names: Sequence[str]
+    region_id: Int32[np.ndarray, "R"]
     region_image: Int64[np.ndarray, "R"]
     region_class: Int64[np.ndarray, "R"]
     region_is_object: Bool[np.ndarray, "R"]

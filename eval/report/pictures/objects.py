@@ -11,52 +11,57 @@ from m2f_jax.masks.rle import decode_rle
 from .labels import placed
 from .outlines import outline_path
 from .picture import Shape, Side
+from .scenes import Scene
 from .small_images import resized
-from .verdicts import VERDICTS, Objects, Scene, judge
+from .verdicts import VERDICTS, verdicts_of
 
 MOST_SHAPES = 100  # objects drawn on one side of a picture
 
 
 def object_sides(scene: Scene, size: tuple[int, int]) -> tuple[Side, Side]:
     """Both sides of a picture of objects; `size` is width and height."""
-    verdicts = judge(scene)
-
-    def side(words: str, objects: Objects, styles: Sequence[str]) -> Side:
-        shapes = shapes_of(scene, objects, styles, size)
-        counts = {style: styles.count(style) for style in VERDICTS if style in styles}
-        said = ", ".join(f"{count} {VERDICTS[style][0]}" for style, count in counts.items())
-        words = f"{words}: {said or 'nothing'}"
-        words += f" (only {MOST_SHAPES} are drawn)" * (len(styles) > MOST_SHAPES)
-        return Side(words=words, details="", overlay="", shapes=shapes)
-
+    judged, verdicts = scene.judged, verdicts_of(scene.judged)
+    objects, predictions = (
+        [judged.class_names[k] for k in classes.tolist()]
+        for classes in (judged.object_class, judged.classes)
+    )
+    if scene.scores is not None:
+        scores = scene.scores.tolist()
+        predictions = [f"{x} {score:.2f}" for x, score in zip(predictions, scores, strict=True)]
     return (
-        side("ground truth", scene.truth, verdicts.truth),
-        side("prediction", scene.found, verdicts.found),
+        side_of("ground truth", scene.truth, objects, verdicts.truth, size),
+        side_of("prediction", scene.found, predictions, verdicts.found, size),
     )
 
 
+def side_of(
+    words: str,
+    masks: Sequence[Any],
+    names: Sequence[str],
+    verdicts: Sequence[str],
+    size: tuple[int, int],
+) -> Side:
+    """One side of a picture, of objects with their names and verdicts; of many, the first."""
+    shapes = shapes_of(masks[:MOST_SHAPES], names[:MOST_SHAPES], verdicts[:MOST_SHAPES], size)
+    counts = {style: verdicts.count(style) for style in VERDICTS if style in verdicts}
+    said = ", ".join(f"{count} {VERDICTS[style][0]}" for style, count in counts.items())
+    words = f"{words}: {said or 'nothing'}"
+    words += f" (only {MOST_SHAPES} are drawn)" * (len(verdicts) > MOST_SHAPES)
+    return Side(words=words, details="", overlay="", shapes=shapes)
+
+
 def shapes_of(
-    scene: Scene, objects: Objects, styles: Sequence[str], size: tuple[int, int]
+    masks: Sequence[Any], names: Sequence[str], verdicts: Sequence[str], size: tuple[int, int]
 ) -> tuple[Shape, ...]:
     """Outlines with labels, large ones below small ones."""
     shapes, taken, areas = [], [], []
-    for i, style in list(enumerate(styles))[:MOST_SHAPES]:
-        mask = small_mask(objects.masks[i], size)
+    for rle, name, style in zip(masks, names, verdicts, strict=True):
+        mask = small_mask(rle, size)
         areas.append(int(mask.sum()))
         words, letter = VERDICTS[style]
-        name = scene.class_names[int(objects.classes[i])]
-        name += "" if objects.scores is None else f" {objects.scores[i]:.2f}"
         label, x, y = placed([f"{letter} {name}".strip(), letter], mask, size, taken)
-        shapes.append(
-            Shape(
-                style=style,
-                path=outline_path(mask),
-                title=f"{name}: {words}",
-                label=label,
-                x=x,
-                y=y,
-            )
-        )
+        path, title = outline_path(mask), f"{name}: {words}"
+        shapes.append(Shape(style=style, path=path, title=title, label=label, x=x, y=y))
     order = sorted(range(len(shapes)), key=lambda i: -areas[i])
     return tuple(shapes[i] for i in order)
 

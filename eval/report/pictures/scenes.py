@@ -1,113 +1,110 @@
-"""The ground truth and the predictions of an image of any data set, for pictures."""
+"""The objects and the predictions of an image of any data set, matched as its metric does."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Int, Integer
+import pycocotools.mask as coco_mask
+from jaxtyping import Float64, Int, Integer
 
 from m2f_jax.datasets.dataset import CityscapesTruth
-from m2f_jax.masks.rle import Encoding, encode_rle, sound_counts
+from m2f_jax.masks.rle import Encoding, SoundMasks, encode_rle, sound_counts
 
+from ...analysis.matching.cityscapes import cityscapes_judged
+from ...analysis.matching.coco import coco_judged
+from ...analysis.matching.coco_overlaps import best, coco_overlaps
+from ...analysis.matching.judged import Judged
+from ...analysis.matching.panoptic import panoptic_judged
 from ...analysis.tallies.instances import SHOWN
 from ...metrics.cityscapes.image_tables import CLASSES
-from ...metrics.cityscapes.instance_ap import EVERYWHERE, VOID_IDS
-from ...metrics.cityscapes.region_tables import FIRST_INSTANCE
+from ...metrics.cityscapes.instance_ap import EVERYWHERE, CityscapesInstanceAP
+from ...metrics.cityscapes.matching import match
+from ...metrics.coco.mask_ap import CocoMaskAP
 from ...predictions.files import InstancePrediction, PanopticPrediction
 from ...tasks import InstanceEvaluation, PanopticEvaluation, SemanticEvaluation
-from ...tasks.annotations import coco_annotations
-from .verdicts import ANY_CLASS, Objects, Scene
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scene:
+    """One image's ground truth and predictions.
+
+    Attributes:
+        judged: their classes, scores and matches.
+        truth: the masks of the objects that count, as compressed run lengths.
+        found: the masks of the predictions; of instances the best score first.
+        scores: of the predictions; None of segments.
+    """
+
+    judged: Judged
+    truth: Sequence[Encoding]
+    found: Sequence[Encoding]
+    scores: Float64[np.ndarray, "P"] | None
 
 
 def instance_scene(
     evaluation: InstanceEvaluation, index: int, prediction: InstancePrediction
 ) -> Scene:
     """The instances of an image, of which predictions have a score of at least `SHOWN`."""
-    dataset = evaluation.dataset
-    if dataset.rules == "cityscapes":
-        truth = dataset.ground_truth(index, "instance")
-        assert isinstance(truth, CityscapesTruth)
-        ids = truth.instance_ids
-        place, size = {label.id: k for k, label in enumerate(CLASSES)}, ids.shape
-        objects, free = cityscapes_objects(ids, place)
-        names = [label.name for label in CLASSES]
-    else:
-        annotations, image = coco_annotations(dataset), dataset.images[index].id
-        place = {category: k for k, category in enumerate(annotations.names)}
-        height, width = annotations.sizes[image]
-        size, names = (height, width), list(annotations.names.values())
-        mine = [entry for entry in annotations.objects if entry["image_id"] == image]
-        objects, free = (
-            objects_of((x["segmentation"], place[x["category_id"]]) for x in mine if test(x))
-            for test in (lambda x: not x["iscrowd"], lambda x: x["iscrowd"])
-        )
-    scores = np.asarray(prediction.scores, np.float64)
-    order = np.argsort(-scores, kind="stable")
-    order = order[(scores[order] >= SHOWN) & np.isin(prediction.labels[order], list(place))]
-    found = Objects(
-        masks=[encoded(prediction.masks[i], size) for i in order.tolist()],
-        classes=np.array([place[int(id_)] for id_ in prediction.labels[order]], np.int64),
-        scores=scores[order],
-    )
+    order = np.argsort(-np.asarray(prediction.scores), kind="stable")
+    order = order[np.asarray(prediction.scores)[order] >= SHOWN]
+    masks: Any = prediction.masks
+    masks = masks[order] if isinstance(masks, np.ndarray) else [masks[i] for i in order.tolist()]
+    shown = InstancePrediction(masks, prediction.labels[order], prediction.scores[order])
+    metric = evaluation.count(index, evaluation.truth(index), shown)
+    if isinstance(metric, CocoMaskAP):
+        return coco_scene(metric)
+    truth = evaluation.dataset.ground_truth(index, "instance")
+    assert isinstance(truth, CityscapesTruth)
+    return cityscapes_scene(metric, truth.instance_ids, shown)
+
+
+def cityscapes_scene(
+    metric: CityscapesInstanceAP,
+    instance_ids: Integer[np.ndarray, "height width"],
+    prediction: InstancePrediction,
+) -> Scene:
+    """The scene of a metric of one image, whose predictions have descending scores."""
+    pool = metric.pool()
+    matches = match(pool, EVERYWHERE)
+    evaluated = np.isin(prediction.labels, [label.id for label in CLASSES])
+    masks = [
+        encoded(prediction.masks[i], instance_ids.shape) for i in np.flatnonzero(evaluated).tolist()
+    ]
     return Scene(
-        class_names=names,
-        truth=objects,
-        found=found,
-        free=free,
-        half_matches=dataset.rules != "cityscapes",
+        judged=cityscapes_judged(pool, matches),
+        truth=[encode_rle(instance_ids == id_) for id_ in pool.region_id[matches.counted]],
+        found=[mask for mask in masks if coco_mask.area(cast("Any", mask))],
+        scores=pool.scores,
     )
 
 
-def cityscapes_objects(
-    ids: Integer[np.ndarray, "height width"], place: Mapping[int, int]
-) -> tuple[Objects, Objects]:
-    """The objects that count, and the regions where predictions cost nothing."""
-    counted, free = [], [(encode_rle(np.isin(ids, VOID_IDS)), ANY_CLASS)]
-    for id_, area in zip(*(x.tolist() for x in np.unique(ids, return_counts=True)), strict=True):
-        is_object = id_ >= FIRST_INSTANCE
-        category = id_ // FIRST_INSTANCE if is_object else id_
-        if category in place:
-            counts = is_object and area >= EVERYWHERE.min_area
-            (counted if counts else free).append((encode_rle(ids == id_), place[category]))
-    return objects_of(counted), objects_of(free)
+def coco_scene(metric: CocoMaskAP) -> Scene:
+    """The scene of a metric of one image, whose predictions have descending scores."""
+    [(image_id, detections)] = metric.detections.items()
+    found, annotations = best(detections, metric.limit), metric.annotations
+    height, width = annotations.sizes[image_id]
+    objects = [x for x in annotations.objects if x["image_id"] == image_id and not x["iscrowd"]]
+    return Scene(
+        judged=coco_judged(coco_overlaps(metric)),
+        truth=[entry["segmentation"] for entry in objects],
+        found=SoundMasks(found.counts, (height, width)),
+        scores=found.scores,
+    )
 
 
 def panoptic_scene(
     evaluation: PanopticEvaluation, index: int, prediction: PanopticPrediction
 ) -> Scene:
     """The segments of an image."""
-    categories = evaluation.dataset.categories
-    place = {label.id: k for k, label in enumerate(categories)}
     truth = evaluation.truth(index)
-    crowds = [segment for segment in truth.segments if segment.get("iscrowd", 0)]
-    counted = [segment for segment in truth.segments if not segment.get("iscrowd", 0)]
-    void = encode_rle(truth.segment_map == 0), ANY_CLASS
+    counted = [one["id"] for one in truth.segments if not one.get("iscrowd", 0)]
+    found = [one["id"] for one in prediction.segments]
     return Scene(
-        class_names=[label.name for label in categories],
-        truth=objects_of(segments_of(truth.segment_map, counted, place)),
-        found=objects_of(segments_of(prediction.segment_map, prediction.segments, place)),
-        free=objects_of([void, *segments_of(truth.segment_map, crowds, place)]),
-        void_counts=False,
-    )
-
-
-def segments_of(
-    segment_map: Int[np.ndarray, "height width"],
-    segments: Sequence[Mapping[str, Any]],
-    place: Mapping[int, int],
-) -> list[tuple[Encoding, int]]:
-    """The masks and class indices of segments."""
-    return [
-        (encode_rle(segment_map == segment["id"]), place[segment["category_id"]])
-        for segment in segments
-    ]
-
-
-def objects_of(pairs: Any) -> Objects:
-    """Objects of masks and class indices."""
-    pairs = list(pairs)
-    return Objects(
-        masks=[mask for mask, _ in pairs], classes=np.array([k for _, k in pairs], np.int64)
+        judged=panoptic_judged(evaluation.dataset.categories, *truth, *prediction),
+        truth=[encode_rle(truth.segment_map == id_) for id_ in counted],
+        found=[encode_rle(prediction.segment_map == id_) for id_ in found],
+        scores=None,
     )
 
 
