@@ -7,14 +7,13 @@ The last is what COCO's rules say of detections on a group, so there is one over
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pycocotools.mask as coco_mask
 from jaxtyping import Float
-from numpy.typing import ArrayLike
 
 from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.coco_format.file import CocoFile
@@ -24,7 +23,7 @@ from m2f_jax.masks.rle import encode_rle
 
 from .annotations import CocoAnnotations, digest_of, opened
 from .mask_ap import CocoMaskAP, MaskAPResult, Meaning, mean_of, precision_means
-from .tool import Detections, Tool, tool_with_version
+from .tool import Detections, tool_with_version
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -135,59 +134,45 @@ class LvisMaskAPResult(MaskAPResult):
 class LvisMaskAP(CocoMaskAP):
     """Mask AP by LVIS's rules over any number of images: `add` each one, then ask for the `result`.
 
-    Of the detections that are added, those that can't count aren't kept.
+    It takes what `CocoMaskAP` takes; the ground truth is a file of LVIS, its content, or
+    `LvisAnnotations` of it. Of the detections that are added, those that can't count aren't kept.
     """
 
     format: ClassVar[str] = "LvisMaskAP 1"
     limit: ClassVar[int] = 300
     """So many detections of an image count."""
 
-    def __init__(
-        self,
-        annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
-        tool: Tool | None = None,
-        images: Literal["all", "added"] = "all",
-    ):
-        """A metric without detections.
-
-        Args:
-            annotations: the file of the ground truth, its content, or `LvisAnnotations` of it.
-            tool: as for `CocoMaskAP`.
-            images: as there.
-
-        Raises:
-            ImportError: the tool isn't installed.
-            ValueError: the annotations aren't sound or not LVIS's, or an argument is unknown.
-        """
-        super().__init__(annotations, tool, images)
-        if not isinstance(self.annotations, LvisAnnotations):
-            raise ValueError("the annotations were read for COCO's rules; read LvisAnnotations")
-        self.lvis = self.annotations
+    @property
+    def annotations(self) -> LvisAnnotations:
+        """The ground truth, and what was looked for in each image."""
+        assert isinstance(self._annotations, LvisAnnotations)
+        return self._annotations
 
     @staticmethod
-    def annotations_of(source: str | os.PathLike | Mapping[str, Any]) -> LvisAnnotations:
-        """Reads the ground truth."""
+    def annotations_of(
+        source: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
+    ) -> LvisAnnotations:
+        """Reads the ground truth, unless it was read before.
+
+        Raises:
+            ValueError: it was read for COCO's rules.
+        """
+        if isinstance(source, LvisAnnotations):
+            return source
+        if isinstance(source, CocoAnnotations):
+            raise ValueError("the annotations were read for COCO's rules; read LvisAnnotations")
         return LvisAnnotations.of(source)
 
-    def add(
-        self,
-        image_id: ImageId,
-        masks: np.ndarray | Sequence[Any],
-        category_ids: ArrayLike,
-        scores: ArrayLike,
-    ):
-        """Adds all detections of one image, perhaps none; see `CocoMaskAP.add`."""
-        super().add(image_id, masks, category_ids, scores)
-        found = self._detections[image_id]
+    def kept(self, image_id: ImageId, found: Detections) -> Detections:
+        """Returns the detections of an image that can count: the best, with pixels, looked for."""
         best = np.sort(np.argsort(-found.scores, kind="stable")[: self.limit])
-        asked, size = self.lvis.asked[image_id], list(self.lvis.sizes[image_id])
+        asked = self.annotations.asked[image_id]
         best = [k for k in best.tolist() if found.category_ids[k] in asked]
+        size = list(self.annotations.sizes[image_id])
         rles: list[Any] = [{"size": size, "counts": found.counts[k]} for k in best]
         kept = [k for k, rle in zip(best, rles, strict=True) if coco_mask.area(rle)]
         counts = [found.counts[k] for k in kept]
-        self._detections[image_id] = Detections(
-            found.category_ids[kept], found.scores[kept], counts
-        )
+        return Detections(found.category_ids[kept], found.scores[kept], counts)
 
     def _result_of(
         self,
@@ -195,11 +180,11 @@ class LvisMaskAP(CocoMaskAP):
         recall: Float[np.ndarray, "T K areas=4 limits=3"],
     ) -> LvisMaskAPResult:
         precision, recall = precision[..., 2], recall[..., 2]
-        frequencies = np.array(self.lvis.frequencies)
+        frequencies = np.array(self.annotations.frequencies)
         apr, apc, apf = (mean_of(precision[:, :, frequencies == x, 0]) for x in FREQUENCIES)
         ar, ars, arm, arl = (mean_of(recall[..., area]) for area in range(4))
         return LvisMaskAPResult(
-            **precision_means(list(self.lvis.names.values()), precision),
+            **precision_means(list(self.annotations.names.values()), precision),
             apr=apr,
             apc=apc,
             apf=apf,

@@ -27,6 +27,7 @@ from .tool import (
     TOOLS,
     Curves,
     Detections,
+    Inputs,
     Tool,
     classes_of,
     default_tool,
@@ -187,6 +188,8 @@ class CocoMaskAP:
     """What a file holds, and the version of its layout."""
     limit: ClassVar[int] = 100
     """So many detections of an image and category count."""
+    tools: ClassVar[Sequence[Tool]] = TOOLS
+    """What can compute it."""
     result_type: ClassVar[type[CocoMaskAPResult]] = CocoMaskAPResult
 
     def __init__(
@@ -211,21 +214,24 @@ class CocoMaskAP:
             ValueError: the annotations aren't sound, or an argument is unknown.
         """
         tool = tool or self.default_tool()
-        if tool not in TOOLS or images not in ("all", "added"):
-            raise ValueError(
-                f"tool={tool!r}, images={images!r}: the tools are {list(TOOLS)}, and the images "
-                "'all' or 'added'"
-            )
+        if tool not in self.tools:
+            computed = f"{type(self).__name__} is computed by {', '.join(self.tools)}"
+            raise ValueError(f"{computed}, not by {tool!r}")
+        if images not in ("all", "added"):
+            raise ValueError(f"images is {images!r}; it must be 'all' or 'added'")
         classes_of(tool)
-        if not isinstance(annotations, CocoAnnotations):
-            annotations = self.annotations_of(annotations)
-        self.annotations = annotations
+        self._annotations = self.annotations_of(annotations)
         self.tool: Tool = tool
         self.images: Literal["all", "added"] = images
         self._detections: dict[ImageId, Detections] = {}
 
     def __len__(self) -> int:
         return len(self._detections)
+
+    @property
+    def annotations(self) -> CocoAnnotations:
+        """The ground truth."""
+        return self._annotations
 
     @property
     def detections(self) -> Mapping[ImageId, Detections]:
@@ -239,13 +245,20 @@ class CocoMaskAP:
 
     @staticmethod
     def default_tool() -> Tool:
-        """The tool that computes if none is named."""
+        """Returns the tool that computes if none is named."""
         return default_tool()
 
     @staticmethod
-    def annotations_of(source: str | os.PathLike | Mapping[str, Any]) -> CocoAnnotations:
-        """Reads the ground truth."""
-        return CocoAnnotations.of(source)
+    def annotations_of(
+        source: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
+    ) -> CocoAnnotations:
+        """Reads the ground truth, unless it was read before."""
+        return source if isinstance(source, CocoAnnotations) else CocoAnnotations.of(source)
+
+    def kept(self, image_id: ImageId, found: Detections) -> Detections:
+        """Returns the detections of an image that are kept; here all."""
+        del image_id
+        return found
 
     def add(
         self,
@@ -293,7 +306,8 @@ class CocoMaskAP:
             counts = self.counts_of(masks, self.annotations.sizes[image_id])
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
-        self._detections[image_id] = Detections(categories.astype(np.int64), values, counts)
+        found = Detections(categories.astype(np.int64), values, counts)
+        self._detections[image_id] = self.kept(image_id, found)
 
     @staticmethod
     def counts_of(masks: Any, size: tuple[int, ...]) -> list[bytes]:
@@ -329,7 +343,8 @@ class CocoMaskAP:
         Args:
             progress: called with the number of images that are done since the last call.
         """
-        return self._result_of(*self._curves(self.evaluated, progress))
+        inputs = Inputs(self.annotations, self.detections, self.evaluated, self.limit, progress)
+        return self._result_of(*self._curves(inputs))
 
     def _result_of(
         self,
@@ -339,10 +354,8 @@ class CocoMaskAP:
         names = list(self.annotations.names.values())
         return self.result_type.of(names, precision, recall, tool_with_version(self.tool))
 
-    def _curves(self, evaluated: Container[ImageId], progress: Callable[[int], None]) -> Curves:
-        return precision_and_recall(
-            self.tool, self.annotations, self._detections, evaluated, self.limit, progress
-        )
+    def _curves(self, inputs: Inputs) -> Curves:
+        return precision_and_recall(self.tool, inputs)
 
     def save(self, path: str | os.PathLike):
         """Writes the detections into one .npz file, which is complete or not there at all.

@@ -57,8 +57,26 @@ Measured = tuple[Any, float]
 """A detection's segmentation as the tool takes it, and its area."""
 
 
+class Inputs(NamedTuple):
+    """What a tool computes from.
+
+    Attributes:
+        annotations: the ground truth.
+        detections: by image, or by video.
+        evaluated: the images to evaluate.
+        limit: so many detections of an image and category count.
+        progress: called with the number of images that are done since the last call.
+    """
+
+    annotations: CocoAnnotations
+    detections: Mapping[ImageId, Detections]
+    evaluated: Container[ImageId]
+    limit: int
+    progress: Callable[[int], None]
+
+
 def default_tool() -> Tool:
-    """The fastest tool that is installed and equals pycocotools to the last bit."""
+    """Returns the fastest tool that is installed and equals pycocotools to the last bit."""
     return "pycocotools" if importlib.util.find_spec("hotcoco") is None else "hotcoco"
 
 
@@ -67,70 +85,44 @@ def tool_with_version(tool: Tool) -> str:
     return f"{tool} {importlib.metadata.version(tool)}"
 
 
-def precision_and_recall(
-    tool: Tool,
-    annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Detections],
-    evaluated: Container[ImageId],
-    limit: int,
-    progress: Callable[[int], None],
-) -> Curves:
-    """Precision and recall of masks in images.
-
-    Args:
-        tool: computes them.
-        annotations: the ground truth.
-        detections: by image.
-        evaluated: the images to evaluate.
-        limit: so many detections of an image and category count.
-        progress: called with the number of images that are done since the last call.
-    """
+def precision_and_recall(tool: Tool, inputs: Inputs) -> Curves:
+    """Returns the precision and recall of masks in images, as the tool computes them."""
     if tool == "hotcoco":
         with without_collection():
-            return streamed(annotations, detections, evaluated, limit, progress)
+            return streamed(inputs)
 
     def measured(counts: bytes, size: Sequence[int]) -> Measured:
         mask: Any = {"size": list(size), "counts": counts}
         return mask, float(coco_mask.area(mask))
 
-    truth, found = numbered(annotations, detections, evaluated, measured)
+    truth, found = numbered(inputs, measured)
     if tool == "pycocotools":
-        counted = functools.partial(CountedEvaluator, progress, "segm")
-        return curves(COCO, counted, truth, found, limit)
+        counted = functools.partial(CountedEvaluator, inputs.progress, "segm")
+        return curves(COCO, counted, truth, found, inputs.limit)
     coco, evaluator = classes_of(tool)
-    result = curves(coco, functools.partial(evaluator, iouType="segm"), truth, found, limit)
-    progress(len(truth["images"]))
+    result = curves(coco, functools.partial(evaluator, iouType="segm"), truth, found, inputs.limit)
+    inputs.progress(len(truth["images"]))
     return result
 
 
-def track_precision_and_recall(
-    annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Detections],
-    evaluated: Container[ImageId],
-    limit: int,
-    progress: Callable[[int], None],
-) -> Curves:
-    """The same of tracks in videos, by YouTubeVIS's rules; arguments as there."""
+def track_precision_and_recall(inputs: Inputs) -> Curves:
+    """Returns the precision and recall of tracks in videos, by YouTubeVIS's rules."""
 
     def measured(counts: bytes, size: Sequence[int]) -> Measured:
         masks: Any = parted(counts, (size[1], size[2]))
         return masks, mean_area([float(coco_mask.area(x)) for x in masks if x is not None])
 
-    truth, found = numbered(annotations, detections, evaluated, measured)
-    return curves(COCO, functools.partial(TrackEvaluator, progress), truth, found, limit)
+    truth, found = numbered(inputs, measured)
+    counted = functools.partial(TrackEvaluator, inputs.progress)
+    return curves(COCO, counted, truth, found, inputs.limit)
 
 
-def streamed(
-    annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Detections],
-    evaluated: Container[ImageId],
-    limit: int,
-    progress: Callable[[int], None],
-) -> Curves:
-    """What hotcoco computes; arguments as `precision_and_recall`.
+def streamed(inputs: Inputs) -> Curves:
+    """Returns what hotcoco computes.
 
     Images, in the order of their ids, and categories are numbered as `numbered` has them.
     """
+    annotations, detections, evaluated, limit, progress = inputs
     hotcoco = load("hotcoco", "hotcoco")
     params = hotcoco.Params("segm")
     params.max_dets = [*LIMITS, limit]
@@ -265,16 +257,18 @@ def curves(
 
 
 def numbered(
-    annotations: CocoAnnotations,
-    detections: Mapping[ImageId, Detections],
-    evaluated: Container[ImageId],
-    measured: Callable[[bytes, Sequence[int]], Measured],
+    inputs: Inputs, measured: Callable[[bytes, Sequence[int]], Measured]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The content of an annotation file and of a results file, with all ids counted from 1.
+    """Returns the content of an annotation file and of a results file, with ids counted from 1.
 
     So a tool that takes the id 0 for "no match" is right whatever ids a file has. Images that are
     not evaluated are left out.
+
+    Args:
+        inputs: the ground truth and the detections.
+        measured: returns a detection's segmentation and area, of its counts and its image's size.
     """
+    annotations, detections, evaluated = inputs[:3]
     sizes = annotations.sizes.items()
     images = {image: number for number, image in enumerate(annotations.sizes, 1)}
     categories = category_numbers(annotations)

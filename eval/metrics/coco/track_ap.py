@@ -5,17 +5,16 @@ of their unions. pycocotools matches and counts, as for images.
 """
 
 import os
-from collections.abc import Callable, Container, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from m2f_jax.datasets.coco_format.lists import ImageId
 from m2f_jax.masks.rle import encode_rle, sound_counts
 
 from .annotations import CocoAnnotations
 from .mask_ap import CocoMaskAP, CocoMaskAPResult, check_masks
-from .tool import Curves, Tool, joined, track_precision_and_recall
+from .tool import Curves, Inputs, Tool, joined, track_precision_and_recall
 
 
 class TrackAPResult(CocoMaskAPResult):
@@ -30,44 +29,28 @@ class TrackAPResult(CocoMaskAPResult):
 class TrackAP(CocoMaskAP):
     """Track AP over any number of videos: `add` each one, then ask for the `result`.
 
-    The numbers are those of YouTubeVIS's own evaluation. Of a video of T frames, the masks to add
-    are bool [N, T, height, width]; or N lists, each of T run-length encodings or None.
+    The numbers are those of YouTubeVIS's own evaluation. It takes what `CocoMaskAP` takes, with
+    videos in place of images and `CocoAnnotations.of_videos`; only pycocotools can compute it. Of a
+    video of T frames, the masks to add are bool [N, T, height, width]; or N lists, each of T
+    run-length encodings or None.
     """
 
     kind: ClassVar[str] = "video"
     format: ClassVar[str] = "TrackAP 1"
+    tools: ClassVar[Sequence[Tool]] = ("pycocotools",)
     result_type: ClassVar[type[CocoMaskAPResult]] = TrackAPResult
-
-    def __init__(
-        self,
-        annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
-        tool: Tool | None = None,
-        images: Literal["all", "added"] = "all",
-    ):
-        """A metric without detections.
-
-        Args:
-            annotations: the file of the ground truth, its content, or `CocoAnnotations.of_videos`.
-            tool: "pycocotools", the only one that can compare tracks.
-            images: which videos to evaluate: all of the file, where one that was never added counts
-                as one without detections, or those that were added.
-
-        Raises:
-            ValueError: the annotations aren't sound, or it is another tool.
-        """
-        if tool not in (None, "pycocotools"):
-            raise ValueError(f"tracks are compared by pycocotools only, not by {tool}")
-        super().__init__(annotations, tool, images)
 
     @staticmethod
     def default_tool() -> Tool:
-        """The only tool that can compare tracks."""
+        """Returns the only tool that can compare tracks."""
         return "pycocotools"
 
     @staticmethod
-    def annotations_of(source: str | os.PathLike | Mapping[str, Any]) -> CocoAnnotations:
-        """Reads the ground truth."""
-        return CocoAnnotations.of_videos(source)
+    def annotations_of(
+        source: str | os.PathLike | Mapping[str, Any] | CocoAnnotations,
+    ) -> CocoAnnotations:
+        """Reads the ground truth, unless it was read before."""
+        return source if isinstance(source, CocoAnnotations) else CocoAnnotations.of_videos(source)
 
     @staticmethod
     def counts_of(masks: Any, size: tuple[int, ...]) -> list[bytes]:
@@ -91,7 +74,5 @@ class TrackAP(CocoMaskAP):
             counts.append(joined([None if x is None else next(sound) for x in track]))
         return counts
 
-    def _curves(self, evaluated: Container[ImageId], progress: Callable[[int], None]) -> Curves:
-        return track_precision_and_recall(
-            self.annotations, self._detections, evaluated, self.limit, progress
-        )
+    def _curves(self, inputs: Inputs) -> Curves:
+        return track_precision_and_recall(inputs)

@@ -227,5 +227,5 @@ def test_what_does_not_fit_is_refused():
         TrackAP(dataset).add(7, [[None]], [3], [0.5])
     with pytest.raises(ValueError, match="no video of this id"):
         TrackAP(dataset).add(8, mask[None], [3], [0.5])
-    with pytest.raises(ValueError, match="tracks are compared by pycocotools only"):
+    with pytest.raises(ValueError, match="TrackAP is computed by pycocotools, not by"):
         TrackAP(dataset, "hotcoco")
