@@ -7,10 +7,12 @@ import tyro
 
 from m2f_jax.bounds import Between
 from m2f_jax.cli.arguments.values import (
+    DtypeName,
     InvalidObjects,
     LabelsName,
     MaxPixels,
     Processes,
+    Revision,
     SharedWork,
     TaskName,
 )
@@ -34,16 +36,11 @@ class EvalOptions:
     """Where to write results.json and report.html."""
     export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write the predictions in the data set's format, for other tools to score."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    dtype: DtypeName = None
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images and maps of ids."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
-    .json, COCO's categories."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None
     processes: SharedWork = field(default_factory=Processes)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import tyro
 
 from m2f_jax.bounds import Between
-from m2f_jax.cli.arguments.values import LabelsName, TaskName
+from m2f_jax.cli.arguments.values import LabelsName, Revision, TaskName
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,7 @@ class Convert:
     """Whether an authors' Mask2Former is of images or of videos, which its file doesn't say; by
     default what a published name tells, else of images."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
-    .json, COCO's categories."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None
     overwrite: bool = False
     """Replace a model that is in the folder."""
 
@@ -67,11 +63,7 @@ class Export:
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
-    .json, COCO's categories."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None
     overwrite: bool = False
     """Replace files that are there already."""
 
@@ -89,11 +81,7 @@ class Info:
     ] = None
     """Also compile for one image of this size here, and show the memory that it takes."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
-    .json, COCO's categories."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None
 
 
 @dataclass(frozen=True)
@@ -140,8 +128,4 @@ class Push:
     dry_run: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Write what would be uploaded into a new or empty folder, and upload nothing."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
-    .json, COCO's categories."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None

@@ -6,7 +6,14 @@ from typing import Annotated, Literal
 import tyro
 
 from m2f_jax.bounds import Between
-from m2f_jax.cli.arguments.values import DEFAULT_MODEL, LabelsName, MaxPixels, TaskName
+from m2f_jax.cli.arguments.values import (
+    DEFAULT_MODEL,
+    DtypeName,
+    LabelsName,
+    MaxPixels,
+    Revision,
+    TaskName,
+)
 from m2f_jax.pixel_limit import MAX_PIXELS
 
 
@@ -53,8 +60,7 @@ class Predict:
     all files are called by twelve digits, as COCO's are, this number."""
     runtime: Literal["onnxruntime", "openvino"] | None = None
     """What runs a file of m2f export that ends with .onnx; by default onnxruntime."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    dtype: DtypeName = None
     batch_size: Annotated[int, Between(1, 4096)] = 1
     """Images that each device computes at a time, where neighbours have the same size: more images
     a second if they are small, and more memory."""
@@ -71,11 +77,7 @@ class Predict:
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images, of which a file of a few kilobytes may claim any number."""
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
-    .json, COCO's categories."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None
     video: Annotated[str | None, tyro.conf.arg(metavar="FILE|FOLDER")] = None
     """Instead of images: a video file, or the folder of a video's frames, which are taken in the
     order of their names. Needs a model of videos."""
@@ -118,11 +120,6 @@ class App:
     """Refuse larger files, in MiB."""
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images, of which a file of a few kilobytes may claim any number."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    dtype: DtypeName = None
     labels: LabelsName = None
-    """The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, ade20k,
-    ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name per line or, in
-    .json, COCO's categories."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None

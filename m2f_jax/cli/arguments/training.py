@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 import tyro
 
 from m2f_jax.bounds import POSITIVE, Between
-from m2f_jax.cli.arguments.values import InvalidObjects, MaxPixels, Processes, SharedWork, TaskName
+from m2f_jax.cli.arguments.values import (
+    DtypeName,
+    InvalidObjects,
+    MaxPixels,
+    Processes,
+    Revision,
+    SharedWork,
+    TaskName,
+)
 from m2f_jax.pixel_limit import MAX_PIXELS
 
 
@@ -47,8 +55,7 @@ class Train:
     """Of the crops, in pixels."""
     learning_rate: Annotated[float | None, POSITIVE] = None
     """At the start."""
-    dtype: Literal["float32", "bfloat16"] | None = None
-    """Of the computation; by default bfloat16 on a GPU or TPU and float32 on a CPU."""
+    dtype: DtypeName = None
     accumulate: Annotated[int | None, Between(1, 4096)] = None
     """Go through each batch in so many parts, for less memory."""
     remat: bool = False
@@ -80,8 +87,7 @@ class Train:
     where a GPU would wait for images."""
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images and maps of ids."""
-    revision: str | None = None
-    """Branch, tag or commit of a Hugging Face id."""
+    revision: Revision = None
     processes: SharedWork = field(default_factory=Processes)
 
 

@@ -1,4 +1,4 @@
-"""What several commands take: kinds of values, their bounds, and defaults."""
+"""Options of several commands: their types, bounds, help texts and defaults."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,23 @@ DEFAULT_MODEL = "streets"
 
 TaskName = Literal["instance", "panoptic", "semantic"]
 MaxPixels = Annotated[int, Between(1, MOST_PIXELS), tyro.conf.arg(metavar="N")]
-LabelsName = Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")]
+LabelsName = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="NAME|FILE",
+        help="The model's classes, where it doesn't name them: cityscapes, coco, coco-stuff, "
+        "ade20k, ade20k-full, mapillary, youtubevis-2019, youtubevis-2021, or a file with a name "
+        "per line or, in .json, COCO's categories.",
+    ),
+]
+Revision = Annotated[str | None, tyro.conf.arg(help="Branch, tag or commit of a Hugging Face id.")]
+DtypeName = Annotated[
+    Literal["float32", "bfloat16"] | None,
+    tyro.conf.arg(
+        help="The dtype of the computation; by default bfloat16 on a GPU or TPU and float32 on a "
+        "CPU."
+    ),
+]
 InvalidObjects = Literal["refuse", "skip"]
 
 

@@ -6,10 +6,10 @@ import threading
 from m2f_jax.app.engine import Engine
 from m2f_jax.app.server import LOOPBACK, launch, make_server
 from m2f_jax.cli.arguments import App
+from m2f_jax.cli.environment.dtype import dtype_of
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.config import VideoMask2FormerConfig
-from m2f_jax.default_dtype import default_dtype
 from m2f_jax.inference.export.exported_file import is_exported
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.pretrained import load
@@ -49,7 +49,7 @@ def open_engine(command: App) -> Engine:
             f"{command.model} was exported for images of one size and one task, and a page has "
             "any; give m2f app what it was exported from, or run it with m2f predict"
         )
-    dtype = command.dtype or default_dtype()
+    dtype = dtype_of(command.dtype)
     opened = load(command.model, dtype, labels=command.labels, revision=command.revision)
     if isinstance(opened.config, VideoMask2FormerConfig):
         raise ValueError(f"{command.model} is a model of videos; choose a model of images")

@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
+from m2f_jax.cli.environment.dtype import say_if_slow
 from m2f_jax.cli.predicting.annotated import AnnotatedIds
 from m2f_jax.cli.predicting.finding import Found, find_images
 from m2f_jax.cli.predicting.folder import (
@@ -33,7 +34,7 @@ from m2f_jax.cli.terminal.console import error_text, terminal
 from m2f_jax.cli.terminal.drawn_streets import advice
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.config import VideoMask2FormerConfig
-from m2f_jax.default_dtype import default_dtype, slow_bfloat16
+from m2f_jax.default_dtype import default_dtype
 from m2f_jax.images import count_pages, read_image
 from m2f_jax.images.opening import check_regular
 from m2f_jax.inference.export.exported_file import is_exported
@@ -81,9 +82,7 @@ def run(command: Predict) -> int:
     else:
         from m2f_jax.cli.predicting.on_ray import describe_model
 
-        model = describe_model(command, command.ray, open_model)
-    if command.ray is None and (note := slow_bfloat16(model.dtype)):
-        console.print(note)
+        model = describe_model(command, command.ray, open_model, console)
     if model.task == "semantic":
         id_dtype(model.labels)
     with holding_folder(out, overwrite=command.overwrite):
@@ -154,14 +153,18 @@ def open_model(command: Predict) -> OpenedModel:
         ValueError: a runtime is named for a model that isn't in an ONNX file.
     """
     set_max_pixels(command.max_pixels)  # on another machine, nobody else does
-    if command.model.endswith(".onnx"):
-        return open_onnx(command)
-    if command.runtime is not None:
+    as_onnx = command.model.endswith(".onnx")
+    if command.runtime is not None and not as_onnx:
         raise ValueError(
             f"--runtime is for files that end with .onnx, not {command.model}; leave it out, or "
             "write such a file with m2f export"
         )
-    return (open_exported if is_exported(command.model) else open_checkpoint)(command)
+    if as_onnx:
+        model = open_onnx(command)
+    else:
+        model = (open_exported if is_exported(command.model) else open_checkpoint)(command)
+    say_if_slow(model.dtype)
+    return model
 
 
 def open_checkpoint(command: Predict) -> OpenedModel:

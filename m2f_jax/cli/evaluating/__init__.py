@@ -1,1 +1,1 @@
-"""What `m2f eval` prints: scores, and two evaluations beside each other."""
+"""The parts of `m2f eval`: scoring a model or files, showing scores, comparing two evaluations."""

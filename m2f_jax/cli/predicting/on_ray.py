@@ -16,6 +16,7 @@ from m2f_jax.cli.predicting.planning import Job
 from m2f_jax.cli.predicting.writing import WriteError
 from m2f_jax.cli.terminal.console import error_text
 from m2f_jax.cli.terminal.progress import ImageProgress
+from m2f_jax.default_dtype import slow_bfloat16
 from m2f_jax.inference.export.exported_file import is_exported
 from m2f_jax.inference.opened import OpenedModel
 from m2f_jax.ray import Segmented
@@ -30,14 +31,17 @@ OpenModel = Callable[[Predict], OpenedModel]
 Start = Callable[[Predict], Callable[[Sequence[Job]], Outcomes]]
 
 
-def describe_model(command: Predict, address: str, open_model: OpenModel) -> OpenedModel:
-    """Connects to the cluster, and returns what is to be known of the model.
+def describe_model(
+    command: Predict, address: str, open_model: OpenModel, console: Console
+) -> OpenedModel:
+    """Connects to the cluster, and returns a description of the model, without its segmenter.
 
     Raises:
         FileNotFoundError: there is no such model.
         ValueError: there is no such cluster, or the model can't be used.
     """
     connect(address)
+    say_if_slow(command, console)
     return in_task(describe, functools.partial(open_model, elsewhere(command)))
 
 
@@ -52,6 +56,14 @@ def elsewhere(command: Predict) -> Predict:
     if command.dtype is None and not settled:
         changes["dtype"] = "bfloat16" if pool_of(command).has_accelerators else "float32"
     return dataclasses.replace(command, out=os.path.abspath(command.out), **changes)
+
+
+def say_if_slow(command: Predict, console: Console):
+    """Prints that a processor of the cluster lacks instructions for bfloat16, where it does."""
+    if command.dtype != "bfloat16" or pool_of(command).has_accelerators:
+        return
+    if note := in_task(slow_bfloat16, command.dtype):
+        console.print(note)
 
 
 def pool_of(command: Predict) -> Pool:
@@ -135,6 +147,7 @@ def write_parquet(
     if not paths:
         return 1
     connect(address)
+    say_if_slow(command, console)
     with ImageProgress("segmenting", len(paths), console) as progress:
 
         def advance(part: Segmented):

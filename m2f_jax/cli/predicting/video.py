@@ -8,11 +8,11 @@ from typing import Any
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
+from m2f_jax.cli.environment.dtype import dtype_of
 from m2f_jax.cli.predicting.folder import FORMAT, categories, check_settings, holding_folder
 from m2f_jax.cli.predicting.frames import FolderFrames, Frames
 from m2f_jax.cli.predicting.layout import RUN_FILE
 from m2f_jax.cli.terminal.progress import ImageProgress
-from m2f_jax.default_dtype import default_dtype
 from m2f_jax.files import read_json, write_json
 from m2f_jax.inference.clips import Clip, ClipInstances, JoinedTrack, TrackJoiner, clips_of
 from m2f_jax.labels import Label
@@ -140,7 +140,7 @@ def open_model(command: Predict) -> tuple[Any, dict[str, Any]]:
     from m2f_jax.modeling.video_mask2former import VideoMask2Former
     from m2f_jax.pretrained import load
 
-    dtype = command.dtype or default_dtype()
+    dtype = dtype_of(command.dtype)
     try:
         opened = load(
             command.model,

@@ -11,8 +11,8 @@ import jax
 
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.cli.arguments import Train, parse_size
+from m2f_jax.cli.environment.dtype import dtype_of
 from m2f_jax.datasets.coco_format.faults import Invalid
-from m2f_jax.default_dtype import default_dtype
 from m2f_jax.files import read_json, write_json
 from m2f_jax.plain import from_plain, to_plain
 from m2f_jax.pretrained import load
@@ -145,11 +145,10 @@ def with_overrides(chosen: Recipe, command: Train) -> Recipe:
     optimizer = dataclasses.replace(
         chosen.train.optimizer, **given(learning_rate=command.learning_rate)
     )
-    dtype = command.dtype or default_dtype()
     train = dataclasses.replace(
         chosen.train,
         optimizer=optimizer,
-        dtype=dtype,
+        dtype=dtype_of(command.dtype),
         remat=command.remat,
         **given(
             steps=command.steps,

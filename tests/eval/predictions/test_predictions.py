@@ -426,7 +426,7 @@ def nothing_is_scored(*_):
 def test_bad_files_are_named(root, exported, capsys, monkeypatch, task, case):
     spoil, message = BAD[task][case]
     if case not in SEEN_IN_PIXELS:
-        monkeypatch.setattr("m2f_jax.cli.commands.eval.measure_files", nothing_is_scored)
+        monkeypatch.setattr("m2f_jax.cli.evaluating.files.measure_files", nothing_is_scored)
     folder = exported(task)
     spoil(folder)
     assert evaluate(root, "--task", task, "--predictions", folder) == 1
