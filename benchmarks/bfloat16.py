@@ -2,7 +2,7 @@
 
     python benchmarks/bfloat16.py --images 8
 
-Compares nothing with a peer, and no times. README.md beside this file says what each row means.
+There is no peer, and nothing is timed. README.md beside this file says what each row means.
 """
 
 import itertools
@@ -29,11 +29,11 @@ class Options(Reported):
     """Compare what a model finds in bfloat16 with what it finds in float32."""
 
     model: str = "streets"
-    """Of streets, as m2f predict takes it."""
+    """A model of streets; a source as m2f predict takes it."""
     images: Count = 8
-    """Of 256 x 512."""
+    """The number of streets, each of 256 x 512."""
     seed: int = 5
-    """Of the streets."""
+    """The seed of the streets."""
 
 
 def panoptic_classes(found: PanopticSegmentation) -> np.ndarray:

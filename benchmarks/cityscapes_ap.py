@@ -48,17 +48,17 @@ class Options(Reported):
     official_python: str | None = None
     """A Python with cityscapesScripts and numpy 1.26."""
     images: Count = 5
-    """How many are scored."""
+    """The number of images."""
     objects: Count = 25
-    """Of each image."""
+    """Objects in each image."""
     predictions: Count = 100
-    """Of each image."""
+    """Predictions of each image."""
     repeats: Count = 5
-    """The best of so many is shown."""
+    """How often everything is measured; the least time is shown."""
 
 
 class Seconds(NamedTuple):
-    """What something takes."""
+    """The time of a computation."""
 
     wall: float
     cpu: float
@@ -88,7 +88,7 @@ def write_predictions(scenes: Sequence[Scene], root: Path):
 def evaluate_officially(
     scenes: Sequence[Scene], python: str
 ) -> tuple[Seconds, Seconds, np.ndarray]:
-    """Returns what it takes to write the files and to evaluate them, and the AP matrix."""
+    """Returns the times of writing the files and of evaluating them, and the AP matrix."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         names = [str(root / f"city_{i:06d}_000000_") for i in range(len(scenes))]

@@ -1,4 +1,4 @@
-"""How time and memory grow: with pixels, images in a batch, queries, and devices.
+"""Shows how time and memory grow with pixels, images in a batch, queries, and devices.
 
     python benchmarks/cost_curves.py --preset swin-large-cityscapes-instance --plot curves.png
     python benchmarks/cost_curves.py --preset swin-tiny-cityscapes-instance --max-pixels 2.1
@@ -62,13 +62,13 @@ class Options(Reported):
     preset: str = "swin-tiny-cityscapes-instance"
     """A published model."""
     dtype: Literal["float32", "bfloat16"] | None = None
-    """By default the one that m2f predict takes."""
+    """The dtype of the computation; by default the one that m2f predict takes."""
     axes: tuple[Axis, ...] = get_args(Axis)
-    """What is varied."""
+    """The axes to vary."""
     max_pixels: Annotated[float, POSITIVE] = 8.4
-    """In a batch, in millions."""
+    """The most pixels of a batch, in millions."""
     seconds: Annotated[float, POSITIVE] = 3.0
-    """Of calls for each row."""
+    """Seconds of calls for each row."""
     plot: File = None
     """Draw the curves into this file (needs matplotlib)."""
 

@@ -27,31 +27,30 @@ class Prices:
     images: tuple[int, ...] = (1_000_000, 1_000_000_000)
     """How many images; a table for each."""
     hours: float = 24
-    """The time in which all should be done, which says how many devices that takes."""
+    """The time for all images, from which the number of devices follows."""
     use: float = 0.8
-    """The part of the time in which devices compute: not starting, waiting, or doing lost parts
-    again."""
+    """The share of the time in which devices compute, and don't start, wait or redo lost parts."""
     gpu_price: float = 3.0
-    """Of an hour of a GPU with its share of a machine."""
+    """The price of an hour of a GPU with its share of a machine."""
     cpu_price: float = 0.08
-    """Of an hour of two processors."""
+    """The price of an hour of two processors."""
     image_kb: float = 200
-    """Of an image's file."""
+    """The size of an image's file, in kB."""
     result_kb: float = 5
-    """Of an image's results in Parquet."""
+    """The size of an image's results in Parquet, in kB."""
     storage_price: float = 0.023
-    """Of a GB for a month."""
+    """The price of storing a GB for a month."""
     reads_price: float = 0.4
-    """Of a million reads from storage, one for each image."""
+    """The price of a million reads from storage, one for each image."""
     writes_price: float = 5
-    """Of a million writes to storage, one for each part."""
+    """The price of a million writes to storage, one for each part."""
     part: int = 512
     """Images in a part."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured: how many images a second one device takes."""
+    """A measured speed, in images a second of one device."""
 
     model: str
     device: str

@@ -37,13 +37,13 @@ class Options(OnMachine, Compared):
     """Time the deformable attention alone beside its peers."""
 
     size: Size = (256, 512)
-    """Of the image."""
+    """Height and width of the image."""
     heads: Count = 8
-    """Of the attention, each of 32 channels."""
+    """Heads of the attention, each of 32 channels."""
     points: Count = 4
-    """Of a query, head and level."""
+    """Points of a query in each head and level."""
     repeats: Count = 10
-    """Medians of so many."""
+    """How often everything is measured; medians are shown."""
     peers: tuple[Literal["transformers", "torch-ms-deform-attn"], ...] = ("transformers",)
     """What it is compared with; torch-ms-deform-attn needs CUDA."""
 
@@ -55,7 +55,7 @@ class Options(OnMachine, Compared):
 
 
 class Inputs(NamedTuple):
-    """What an operator is given, and the gradient of what it returns: arrays of some framework."""
+    """An operator's inputs, and the gradient of its result: arrays of some framework."""
 
     values: Any
     locations: Any

@@ -31,13 +31,13 @@ class Options(Compared):
     """Score the same files with our evaluation and other tools."""
 
     rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW ...")] = tuple(CASES)
-    """Which cases, by default all."""
+    """The cases to measure; by default all."""
     official_python: str | None = None
     """A Python with cityscapesScripts and numpy 1.26."""
     images: Count = 8
-    """How many are scored."""
+    """The number of images."""
     fewer: Count = 2
-    """How many are scored for the second time that is subtracted."""
+    """The number of images of a second run, whose time is subtracted."""
 
 
 def measure(case: Case, options: Options, folder: Path) -> list[Row]:

@@ -53,21 +53,21 @@ class Options(Compared):
     """Time a model beside the files that m2f export writes of it, on a CPU, in one run."""
 
     rows: tuple[Literal["path", "network"], ...] = ("path", "network")
-    """The built-in model from image to panoptic map; a network alone."""
+    """path: the built-in model from image to panoptic map; network: a network alone."""
     size: Size = (512, 1024)
-    """Of the image."""
+    """Height and width of the image."""
     preset: str = "swin-tiny-coco-instance"
     """A published model, whose network is timed alone."""
     network_size: Size = (384, 384)
-    """Of that network's input."""
+    """Height and width of that network's input."""
     transformers: bool = True
     """Also time transformers' network through OpenVINO, beside the network alone."""
     threads: Annotated[int | None, Between(1)] = None
-    """By default all."""
+    """Processors that every side may use; by default all."""
 
 
 def path(options: Options, folder: Path) -> tuple[Row, dict[str, float]]:
-    """Returns the row of an image to its panoptic map, and how equal the maps are.
+    """Returns the row of the path from an image to its panoptic map, and how equal the maps are.
 
     Raises:
         SystemExit: a file's map in float32 is another one.

@@ -39,7 +39,7 @@ class Options(OnMachine, Reported):
     preset: str = "swin-tiny-coco-instance"
     """A published model."""
     repeats: Count = 3
-    """Medians of so many with a filled cache."""
+    """How often everything is measured with a filled cache; medians are shown."""
 
 
 def save_model(options: Options, folder: Path):

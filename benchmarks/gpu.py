@@ -45,13 +45,13 @@ class Options:
     """Measure everything that a GPU has to show, the most valuable first."""
 
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where figures, logs and programs are written to."""
+    """The folder for figures, logs and compiled programs."""
     minutes: Annotated[float, POSITIVE] = 9
     """Everything ends by then."""
     rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW...")] = tuple(ROWS)
-    """Only these."""
+    """The rows to run."""
     device: Literal["cuda", "cpu"] = "cuda"
-    """What is measured."""
+    """The device to measure."""
     toy: bool = False
     """Take toy sizes, to see that it runs."""
     slots: Annotated[int | None, Between(1)] = None
@@ -62,15 +62,15 @@ class Options:
 
 @dataclass
 class Suite:
-    """What is to be run, and what has come of it.
+    """The rows to run, and their outcomes.
 
     Attributes:
-        job: what every row is told.
-        machine: what the figures are of.
-        deadline: when everything ends.
-        slots: processes at a time.
-        waiting: rows in the order in which they start.
-        running: their processes.
+        job: the settings for every row.
+        machine: the machine and versions that the figures are of.
+        deadline: when everything ends, as `time.monotonic` counts.
+        slots: the most processes at a time.
+        waiting: the rows that haven't started, in their order.
+        running: the processes of the rows that have.
         outcomes: status, figures and times of each row.
     """
 
@@ -126,7 +126,7 @@ class Suite:
             self.running[ready[0]].measure(left)
 
     def read(self, process: RowProcess):
-        """Takes what a process says: that it is ready, its figures, or nothing more."""
+        """Takes a process's message: that it is ready, its figures, or its end."""
         try:
             found = process.pipe.recv()
         except EOFError:
@@ -149,7 +149,7 @@ class Suite:
         self.write()
 
     def write(self):
-        """Writes the two files, each whole at any moment."""
+        """Writes gpu.json and gpu.md, each complete at any moment."""
         known = {name: self.outcomes[name] for name in ROWS if name in self.outcomes}
         content = {"benchmark": "gpu", "machine": self.machine, "rows": known}
         write_json(self.job.out / "gpu.json", content)
@@ -189,7 +189,7 @@ def chosen_rows(names: Iterable[str]) -> list[str]:
 
 
 def check_modules(device: str):
-    """Imports what rows import later, so that nothing is found missing in the middle.
+    """Imports modules that rows need, so that a missing one is found before they start.
 
     Raises:
         SystemExit: a module is missing.
@@ -210,7 +210,7 @@ def check_modules(device: str):
 
 
 def describe_machine(options: Options) -> dict[str, Any]:
-    """Returns what the figures are of; asked without taking the GPU."""
+    """Returns the machine and versions, without taking hold of the GPU."""
     gpu = "none"
     if options.device == "cuda":
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]

@@ -40,9 +40,9 @@ class Options(OnMachine, Compared):
     compile: bool = False
     """Add torch.compile to theirs."""
     peers: tuple[Literal["transformers", "zeromodels", "openvino"], ...] = ("transformers",)
-    """What it is compared with."""
+    """The peers to compare with."""
     rows: Literal["all", "forward"] = "all"
-    """"forward" for the whole network alone."""
+    """"forward" measures the whole network alone."""
 
 
 def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], list[Row]]:
@@ -85,7 +85,7 @@ def measure_alone(folder: Path, options: Options) -> Iterator[Row]:
 
 
 def measure_this_process(folder: Path, name: str, options: Options) -> dict[str, float]:
-    """Returns what `measure_alone` wants of one side."""
+    """Returns the figures of `measure_alone` for one side."""
     images = np.random.default_rng(0).normal(size=(options.batch, *options.size, 3))
     peer, loading = timed(lambda: side(name, "Network")(folder, options))
     call = peer.network(images.astype(np.float32))

@@ -41,7 +41,7 @@ class Options(Compared):
     """Time the matching of a training step: ours beside optax's under vmap and SciPy."""
 
     problems: Count = 40
-    """Of each kind and shape, solved at once."""
+    """Problems of each kind and shape, solved at once."""
 
 
 def draw_ellipses(rng: np.random.Generator, count: int, size: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
     python benchmarks/number_formats.py --repeats 9
 
-Compares nothing with a peer, and runs no network. README.md beside this file says what each column
+There is no peer, and no network is run. README.md beside this file says what each column
 means.
 """
 
@@ -42,45 +42,45 @@ class Options(Reported):
     """Time products of the shapes of a network in several number formats, on a CPU."""
 
     repeats: Count = 9
-    """Medians of so many."""
+    """How often everything is measured; medians are shown."""
     divide: Count = 1
-    """Take so many times fewer rows and a map so many times smaller."""
+    """Divide the rows and the map's sides by this number, for a quick run."""
 
 
 def quantised(x: Float[Array, "n m"], axis: int) -> tuple[Int8[Array, "n m"], Float[Array, "..."]]:
-    """Returns `x` as int8, and what to multiply it with: symmetric, one factor along `axis`."""
+    """Returns `x` as int8 and the factors that undo it: symmetric, one for each slice of `axis`."""
     factor = jnp.maximum(jnp.abs(x).max(axis, keepdims=True) / LARGEST, 1e-30)
     return jnp.round(x / factor).astype(jnp.int8), factor
 
 
 def in_float32(a: Array, b: Array) -> Array:
-    """A product at full precision."""
+    """Returns a product at full precision."""
     return jax.lax.dot(a, b, precision="highest")
 
 
 def with_float32_result(a: Array, b: Array) -> Array:
-    """A product of bfloat16, as m2f_jax/ops/products.py has it."""
+    """Returns a product of bfloat16, as m2f_jax/ops/products.py has it."""
     return jax.lax.dot(a, b, preferred_element_type=jnp.float32)
 
 
 def with_int8_weights(a: Array, b: Int8[Array, "k n"], factor: Array) -> Array:
-    """A product of bfloat16 with weights that are int8 in memory, one factor for each column."""
+    """Returns a bfloat16 product with weights stored as int8, one factor for each column."""
     return with_float32_result(a, b.astype(jnp.bfloat16)) * factor
 
 
 def in_int8(a: Int8[Array, "m k"], b: Int8[Array, "k n"]) -> Array:
-    """A product of int8 with an int32 result, without its factors."""
+    """Returns a product of int8 with an int32 result, without its factors."""
     return jax.lax.dot(a, b, preferred_element_type=jnp.int32)
 
 
 def quantised_on_the_way(a: Array, b: Int8[Array, "k n"], factor: Array) -> Array:
-    """An int8 product, whose first operand comes in bfloat16."""
+    """Returns an int8 product whose first operand is given in bfloat16."""
     rows, of_rows = quantised(a.astype(jnp.float32), 1)
     return in_int8(rows, b) * of_rows * factor
 
 
 def convolve(a: Array, kernel: Array, *, strips: bool) -> Array:
-    """A 3 x 3 convolution with a float32 result."""
+    """Returns a 3 x 3 convolution with a float32 result."""
     padding = ((1, 1), (1, 1))
     if strips:
         return products.convolve_in_strips(a, kernel, padding=padding)

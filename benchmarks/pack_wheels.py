@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(arguments: Sequence[str] | None = None):
-    """Downloads, builds, and lists what is there."""
+    """Downloads and builds the wheels, and lists them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="of the wheels; made if it isn't there")
     folder = parser.parse_args(arguments).folder

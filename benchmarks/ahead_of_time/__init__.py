@@ -1,1 +1,1 @@
-"""Programs compiled for a device that isn't there: what they are, and what is said of them."""
+"""Compilation for a device that isn't there: the programs, the device, and the table."""

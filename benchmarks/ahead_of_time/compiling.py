@@ -33,20 +33,20 @@ Name = Literal["inference", "training"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options(Reported):
-    """What is compiled."""
+    """The programs to compile, and their sizes."""
 
     model: str = "swin-large-cityscapes-instance"
     """A published model."""
     programs: tuple[Name, ...] = get_args(Name)
-    """Inference, a training step, or both."""
+    """The programs to compile."""
     size: Annotated[tuple[int, int], Between(MIN_SIZE)] = (1024, 2048)
-    """Of inference."""
+    """Height and width of the images of inference."""
     batch: Count = 1
     """Images of inference, or clips of a video model."""
     frames: Count = 5
     """Frames of a clip at inference; a training step takes two, as the authors' does."""
     train_size: Annotated[tuple[int, int], Between(MIN_SIZE)] = (512, 1024)
-    """Of a training step."""
+    """Height and width of the crops of a training step."""
     train_batch: Count = 1
     """Images of a training step."""
     remat: bool = False
@@ -143,11 +143,11 @@ def compile_program(
     """Returns one row of the table.
 
     Args:
-        name: of the program.
-        options: what is compiled.
-        partitioner: where.
-        describe: what else is read off the compiled program.
-        flags: of XLA, without dashes.
+        name: the program.
+        options: the model and the sizes.
+        partitioner: the device to compile for.
+        describe: returns more columns, from the compiled program.
+        flags: XLA's flags, without dashes.
     """
     say(f"compiling {name}")
     function, arguments = PROGRAMS[name](options, partitioner)

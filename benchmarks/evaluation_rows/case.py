@@ -1,4 +1,4 @@
-"""What is compared: tools that score the same files, each in a process of its own."""
+"""Tools that score the same files, each run in a process of its own."""
 
 import json
 import os
@@ -26,12 +26,12 @@ M2F = [*PYTHON, "import sys; from m2f_jax.cli import main; sys.exit(main())"]
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What a case is made of.
+    """The settings of a case.
 
     Attributes:
-        folder: for its files; it is empty.
-        images: how many to draw.
-        official_python: a Python that has cityscapesScripts; None if its rows are left out.
+        folder: an empty folder for its files.
+        images: the number of images to draw.
+        official_python: a Python that has cityscapesScripts; None to leave its rows out.
     """
 
     folder: Path
@@ -43,9 +43,9 @@ class Tool(NamedTuple):
     """A program that scores files.
 
     Attributes:
-        command: what scores the first images and writes its numbers into an empty folder, of their
-            count and that folder.
-        numbers: reads what must be the same by every tool of a case, from that folder.
+        command: takes a number of images and an empty folder; returns the command that scores so
+            many images and writes its numbers into the folder.
+        numbers: reads from that folder the numbers in which all tools of a case must agree.
     """
 
     command: Callable[[int, Path], Sequence[str]]
@@ -57,8 +57,8 @@ class Case(NamedTuple):
 
     Attributes:
         title: what is scored.
-        ours: our tools; the key is what comes after the title in the name of a row.
-        theirs: the others by name.
+        ours: our tools, by what follows the title in a row's name.
+        theirs: the other tools, by name.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Case(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What a process took: CPU (user and system) and wall seconds, the peak of its memory."""
+    """CPU seconds (user and system), wall seconds and peak memory of a process."""
 
     cpu: float
     wall: float

@@ -78,7 +78,7 @@ convert2panoptic(sys.argv[1] + "/gtFine", sys.argv[2], False, ["val"])
 
 
 def instance(data: Data) -> Case:
-    """Instance AP, from a PNG for each mask."""
+    """Returns the case of instance AP, from a PNG for each mask."""
     root, scenes = write_truth(data)
     predictions = data.folder / "predictions"
     predictions.mkdir()
@@ -93,7 +93,7 @@ def instance(data: Data) -> Case:
 
 
 def panoptic(data: Data) -> Case:
-    """Panoptic quality; the official script reads ground truth that its converter wrote before."""
+    """Returns the case of PQ; the official script reads ground truth that its converter wrote."""
     root, scenes = write_truth(data)
     predictions = data.folder / "predictions"
     predictions.mkdir()
@@ -115,7 +115,7 @@ def panoptic(data: Data) -> Case:
 
 
 def semantic(data: Data) -> Case:
-    """Mean IoU and iIoU, from a PNG of label ids for each image."""
+    """Returns the case of mIoU and iIoU, from a PNG of label ids for each image."""
     root, scenes = write_truth(data)
     predictions = data.folder / "predictions"
     predictions.mkdir()
@@ -133,7 +133,7 @@ def case(
     script: str,
     root: Path | None = None,
 ) -> Case:
-    """Returns a case; `truth` is what the official script reads, `root` what we do."""
+    """Returns a case; the official script reads `truth`, and we read `root`."""
     root = root or truth
     path = predictions if task != "panoptic" else predictions.with_suffix(".json")
 

@@ -14,7 +14,7 @@ from m2f_jax.files import read_json, write_json
 
 HEIGHT, WIDTH = 480, 640
 CATEGORIES, OBJECTS, PREDICTIONS = 80, 7, 100  # of each image
-ALIKE = 33  # of the predictions, which are about objects
+ALIKE = 33  # predictions of each image that are of its objects
 SHAPES = 2000  # objects that are drawn, and predictions of each; images take theirs from these
 DIGITS = 12  # faster-coco-eval differs in the last; that hotcoco doesn't is a test of ours
 
@@ -46,12 +46,12 @@ class Shape(NamedTuple):
 
 
 def instance(data: Data) -> Case:
-    """Mask AP, from a JSON file of all masks."""
+    """Returns the case of mask AP, from a JSON file of all masks."""
     truth, found = draw(data.images)
 
     @functools.cache
     def files(count: int) -> tuple[Path, Path]:
-        """Writes what is about the first images."""
+        """Writes the annotations and the results of the first images."""
         ids = {image["id"] for image in truth["images"][:count]}
         part = truth | {
             "images": truth["images"][:count],

@@ -25,12 +25,12 @@ class Row:
     Attributes:
         title: what it shows.
         measure: the generator, as "module.function".
-        limit: seconds that it may have the device.
-        arguments: of the generator, beside the job.
+        limit: the most seconds that it has the device.
+        arguments: the generator's arguments besides the job.
         after: rows that must have ended before it gets ready.
         alone: it gets ready with nothing beside it, since that is what it measures.
         slow_to_start: it compiles for minutes, so it starts first.
-        environment: of its process.
+        environment: variables of its process.
     """
 
     title: str

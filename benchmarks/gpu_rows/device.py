@@ -8,7 +8,7 @@ from gpu_rows.suite.job import Job, Measuring, figure, time_call
 
 
 def measure(job: Job) -> Measuring:
-    """What the device can do at most: bytes copied and products of matrices, on random data."""
+    """Measures the most that the device can do: bytes copied, and products of random matrices."""
     side, numbers = (8192, 2**29) if job.device == "cuda" else (256, 2**16)
     device = job.jax_device()
     keys = jax.random.split(jax.random.key(0), 3)

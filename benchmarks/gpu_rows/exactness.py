@@ -16,7 +16,7 @@ from m2f_jax import Segmenter
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.window_attention import window_attention
 
-MOST = 1e-4  # that an operator may differ by, relative
+MOST = 1e-4  # the most that an operator may differ by, relative
 TESTS = ("test_golden.py", "test_ms_deform_attn.py", "test_window_attention.py")
 
 
@@ -27,7 +27,7 @@ def relative(one: Any, other: Any) -> float:
 
 
 def compare(job: Job) -> Measuring:
-    """The operators and the Segmenter in float32, beside the results of this machine's CPU."""
+    """Compares the operators and the Segmenter in float32 with this machine's CPU."""
     devices = {"device": job.jax_device(), "cpu": jax.devices("cpu")[0]}
     options = Options(device="cuda" if job.device == "cuda" else "cpu")
 
@@ -84,7 +84,7 @@ def compare(job: Job) -> Measuring:
 
 
 def run_golden_tests(job: Job) -> Measuring:
-    """The tests against the authors' golden outputs, and those of the operators, on the device."""
+    """Runs the tests of the operators and of the authors' golden outputs on the device."""
     files = [str(path) for name in TESTS for path in (REPOSITORY / "tests").rglob(name)]
     assert len(files) == len(TESTS), files
     options = ["-q", "-o", "addopts=", "-W", "ignore", "-p", "no:cacheprovider"]

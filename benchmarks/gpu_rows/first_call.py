@@ -23,7 +23,7 @@ print(json.dumps([loaded - start, time.perf_counter() - loaded]))
 
 
 def measure(job: Job) -> Measuring:
-    """A Segmenter's first image in a fresh process, with nothing compiled, and once more."""
+    """Measures the first image of a fresh process, with nothing compiled, then from the cache."""
     script = SCRIPT.format(folder=str(job.weights()), size=job.scale.size)
     yield
     figures = []

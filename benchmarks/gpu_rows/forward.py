@@ -46,11 +46,11 @@ def load_parts(
     They are compiled before the weights are there.
 
     Args:
-        job: the row's.
+        job: the row's job.
         batch: images at a time.
-        size: of the images.
-        stages: the stages by themselves as well.
-        form: what computes the attention in windows; by default what the package has.
+        size: the images' height and width.
+        stages: whether to load each stage by itself, too.
+        form: the form of attention in windows; by default the package's.
     """
     device = job.jax_device()
     sharding = jax.sharding.SingleDeviceSharding(device)
@@ -110,7 +110,7 @@ def time_parts(parts: Mapping[str, Part], batch: int, size: Size) -> Figures:
 
 
 def measure(job: Job, form: str | None = None) -> Measuring:
-    """The forward pass of one image: the package's with its stages, or with one form."""
+    """Measures the forward pass of one image: the package's with its stages, or with one form."""
     size, chosen = job.scale.size, None if form is None else forms(job.device)[form]
     parts = load_parts(job, 1, size, stages=form is None, form=chosen)
     yield
@@ -118,7 +118,7 @@ def measure(job: Job, form: str | None = None) -> Measuring:
 
 
 def measure_batches(job: Job) -> Measuring:
-    """The forward pass of more images at a time."""
+    """Measures the forward pass of several images at a time."""
     scale = job.scale
     cases = ((scale.batch, scale.size), (scale.small_batch, scale.small))
     parts = {case: load_parts(job, *case) for case in cases}
@@ -127,7 +127,7 @@ def measure_batches(job: Job) -> Measuring:
 
 
 def profile(job: Job) -> Measuring:
-    """The kernels of the forward pass of one image, by time."""
+    """Lists the kernels of the forward pass of one image, by time."""
     part = load_parts(job, 1, job.scale.size)[WHOLE]
     yield
     return [], {"kernels": kernel_times(part.call, 3)}

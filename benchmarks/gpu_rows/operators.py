@@ -15,7 +15,7 @@ from gpu_rows.suite.job import Job, Measuring, time_call
 
 
 def measure_deformable(job: Job) -> Measuring:
-    """The deformable attention of one layer alone, forward and with its gradient, both sides."""
+    """Measures one layer's deformable attention, forward and with its gradient, on both sides."""
     device: Any = job.device
     options = deformable_attention.Options(size=job.scale.size, device=device, threads=1)
     inputs = deformable_attention.draw(options)
@@ -35,7 +35,7 @@ def measure_deformable(job: Job) -> Measuring:
 
 
 def measure_matching(job: Job) -> Measuring:
-    """The matching of a training step, ours beside optax's."""
+    """Measures the matching of a training step, ours beside optax's."""
     device = job.jax_device()
     calls = {}
     for shape in matching.SHAPES if job.device == "cuda" else ((4, 8),):

@@ -29,7 +29,7 @@ def segment_stream(segmenter: Segmenter, image: np.ndarray, task: Any, use: Call
 
 
 def measure(job: Job) -> Measuring:
-    """From a uint8 image to full-size masks or maps on the host, by a Segmenter."""
+    """Measures a Segmenter, from a uint8 image to full-size masks or maps on the host."""
     size, device = job.scale.size, job.jax_device()
     with jax.default_device(device):
         model = Mask2Former.from_pretrained(job.weights(), "bfloat16")

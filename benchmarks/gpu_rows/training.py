@@ -35,7 +35,7 @@ def load(job: Job, name: str) -> tuple[Any, list[Any]]:
 
 
 def measure(job: Job, name: str) -> Measuring:
-    """The steps of one side: waited for, and one after another."""
+    """Measures the steps of one side: waited for, and one after another."""
     trainer, batches = load(job, name)
     calls = [trainer.step(batch) for batch in batches]
     _, first = timed(calls[0])
@@ -63,7 +63,7 @@ def measure(job: Job, name: str) -> Measuring:
 
 
 def profile(job: Job) -> Measuring:
-    """The kernels of a training step, by time."""
+    """Lists the kernels of a training step, by time."""
     trainer, [batch, *_] = load(job, OURS)
     call = trainer.step(batch)
     call()

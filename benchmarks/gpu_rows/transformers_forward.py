@@ -29,7 +29,7 @@ def draw(batch: int, size: Size) -> np.ndarray:
 
 
 def measure(job: Job) -> Measuring:
-    """The peer as it is: one image, its stages, batches, the path."""
+    """Measures the peer as it is: one image, its stages, batches, the whole path."""
     scale, peer = job.scale, load(job)
     pixel, one = peer.model.model.pixel_level_module, peer.maps(draw(1, scale.size))
     with torch.inference_mode():
@@ -48,7 +48,7 @@ def measure(job: Job) -> Measuring:
 
 
 def measure_compiled(job: Job) -> Measuring:
-    """The peer through torch.compile."""
+    """Measures the peer through torch.compile."""
     peer, case = load(job), (1, job.scale.size)
     call = (peer.compiled if job.device == "cuda" else peer.network)(draw(*case))
     _, first = timed(call)

@@ -9,7 +9,7 @@ from gpu_rows.suite.job import COMPLETE, Job, Measuring, figure
 
 
 def write(job: Job) -> Measuring:
-    """Random weights in both formats, written once; rows wait for them."""
+    """Writes random weights in both formats, once; other rows wait for them."""
     folder = job.out / WEIGHTS
     if not (folder / COMPLETE).exists():
         shutil.rmtree(folder, ignore_errors=True)

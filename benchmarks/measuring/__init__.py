@@ -1,1 +1,1 @@
-"""How things are measured: options, turns, processes of their own, tables and records."""
+"""The parts of measuring that all scripts share: options, timing, processes, tables, records."""

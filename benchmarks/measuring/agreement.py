@@ -1,4 +1,4 @@
-"""How far two networks are apart."""
+"""The differences between two networks' outputs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +9,15 @@ MOST_FLIPPED = 1e-3  # of all mask pixels, if two networks are the same function
 
 
 def compare(ours: Sequence[Any], theirs: Sequence[Any], *, exact: bool) -> dict[str, float]:
-    """Returns how far class and mask logits are apart.
+    """Returns the differences of class and mask logits.
 
     Args:
-        ours: class and mask logits.
-        theirs: likewise.
-        exact: both were computed in float32.
+        ours: our class and mask logits.
+        theirs: the peer's.
+        exact: whether both were computed in float32.
 
     Raises:
-        SystemExit: both are exact, and these aren't the same function.
+        SystemExit: both are exact, and too many mask pixels differ.
     """
     differences = [float(abs(np.asarray(a) - b).max()) for a, b in zip(ours, theirs, strict=True)]
     masks = np.asarray(ours[1])

@@ -1,4 +1,4 @@
-"""Images that all sides are given."""
+"""Random images, the same for all sides."""
 
 import numpy as np
 from PIL import Image

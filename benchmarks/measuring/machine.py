@@ -1,4 +1,4 @@
-"""What a benchmark runs on: device, processors, packages."""
+"""The machine of a benchmark: device, processors, packages, memory."""
 
 import contextlib
 import importlib.util
@@ -21,7 +21,7 @@ NEEDS = {  # the packages of each peer, and how to get them
 
 
 def check_installed(peers: Sequence[str]):
-    """Refuses to begin without a package of a peer."""
+    """Ends the script if a peer lacks a package."""
     for peer in peers:
         packages, remedy = NEEDS[peer]
         if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
@@ -64,7 +64,7 @@ def jax_device_kind() -> str:
 
 
 def limit_threads(wanted: int | None) -> int:
-    """Keeps this process and its children to so many processors; returns how many these are."""
+    """Limits this process and its children to so many processors; returns how many these are."""
     if not hasattr(os, "sched_setaffinity"):
         if wanted:
             raise SystemExit("--threads works on Linux only")
@@ -78,7 +78,7 @@ def limit_threads(wanted: int | None) -> int:
 
 
 def share_device(wanted: str | None):
-    """Leaves memory of a GPU to others, and has JAX look for none where a CPU was asked for."""
+    """Keeps JAX from taking a GPU's whole memory, and from a GPU if a CPU was asked for."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if wanted == "cpu":
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -87,7 +87,7 @@ def share_device(wanted: str | None):
 def describe_run(
     measured: Mapping[str, Any], *packages: str, peers: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Returns the machine, versions and how it is measured; to be called before measuring."""
+    """Returns machine, versions, settings and the load; call it before measuring."""
     machine = {"CPU": processor_name(), "processors": os.cpu_count(), "system": platform.system()}
     load = {"load before": round(os.getloadavg()[0], 1)}
     found = versions(*packages, *(package for peer in peers for package in NEEDS[peer][0]))
@@ -104,7 +104,7 @@ def processor_name() -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Returns those of Python, this project, what it computes with, and others that are there."""
+    """Returns the versions of Python, this project, JAX and others that are installed."""
     found = {"python": platform.python_version()}
     with contextlib.suppress(OSError, subprocess.CalledProcessError):  # no git, or no checkout
         found["commit"] = subprocess.run(

@@ -23,12 +23,12 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """Where a report is written to, beside stdout."""
+    """The files of a report, which is printed anyway."""
 
     json: File = None
-    """Also write everything to this file."""
+    """Also write everything into this file."""
     markdown: File = None
-    """Also write the tables to this file."""
+    """Also write the tables into this file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Compared(Reported):
     """A report's files, and the record that its ratios are compared with."""
 
     repeats: Count = 5
-    """Medians of so many."""
+    """How often everything is measured; medians are shown."""
     against: File = None
     """Compare ratios with those that --json wrote here; exit with 1 if one is worse."""
     margin: Annotated[float, Between(0)] = 10
@@ -45,16 +45,16 @@ class Compared(Reported):
 
 @dataclass(frozen=True, kw_only=True)
 class OnMachine:
-    """What is computed with and on, on all sides."""
+    """The size, dtype, device and processors, which all sides share."""
 
     size: Size = (384, 384)
-    """Of the images, in multiples of 32."""
+    """Height and width of the images, in multiples of 32."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation."""
+    """The dtype of the computation."""
     device: Literal["cpu", "cuda"] | None = None
-    """By default cuda, where every side has it."""
+    """The device; by default cuda, where every side has it."""
     threads: Annotated[int | None, Between(1)] = None
-    """On the CPU, of every side; by default all."""
+    """Processors that every side may use; by default all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +100,9 @@ def refusing(option: str) -> Iterator[None]:
 
 
 def settle(options: Any) -> Any:
-    """Returns the options with the device and the threads that they come to.
+    """Returns the options with the defaults of the device and of the threads filled in.
 
-    To be called before a framework starts; this process keeps to so many processors from now on.
+    Call it before a framework starts: it limits this process to so many processors.
     """
     share_device(options.device)
     device, threads = choose_device(options.device), limit_threads(options.threads)
@@ -110,12 +110,12 @@ def settle(options: Any) -> Any:
 
 
 def compared(options: Any, device: str | None = None, **more: Any) -> Mapping[str, Any]:
-    """Returns what two reports must have in common for their ratios to be compared.
+    """Returns the settings that two reports must share for their ratios to be compared.
 
     Args:
-        options: settled ones.
-        device: its name; by default it is asked for.
-        more: what isn't among the options.
+        options: the options that `settle` returned.
+        device: the device's name; by default it is looked up.
+        more: further settings.
     """
     found = {}
     left_out = {field.name for field in dataclasses.fields(Compared)}

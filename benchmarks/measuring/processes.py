@@ -1,4 +1,4 @@
-"""Processes of their own, so that memory, compiled programs and devices are theirs alone."""
+"""Fresh processes, which share no memory, compiled programs or devices with this one."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Programs that are compiled before they are called, and what their compiler says."""
+"""Programs that are compiled ahead of a call, with the compiler's figures of their memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,9 +55,9 @@ class Program:
         """Returns the program of a jitted function.
 
         Args:
-            function: what is compiled.
+            function: the function to compile.
             arguments: arrays, or their shapes with the devices that they will be on.
-            flags: of XLA, without dashes.
+            flags: XLA's flags, without dashes.
         """
         lowered, traced = timed(function.lower, *arguments)
         compiled, seconds = timed(lowered.compile, dict(flags or {}))

@@ -1,4 +1,4 @@
-"""Ratios of a run beside those of a record, which is what an earlier run wrote with --json.
+"""Comparison of a run's ratios with those of a record, which an earlier run wrote with --json.
 
 Times are never compared: they are of another run.
 """
@@ -16,7 +16,7 @@ OURS = "m2f-jax"
 
 
 class Row(NamedTuple):
-    """One line of a comparison: what each side took, and ours divided by theirs."""
+    """A line of a comparison: the value of each side, and ours divided by theirs."""
 
     name: str
     unit: str
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 class Comparison:
     """A benchmark beside peers, and the record that its ratios are compared with, if any.
 
-    To be made before anything is measured, so that a record of something else is refused early.
+    Make it before anything is measured, so that a record of something else is refused early.
 
     Attributes:
         options: from the command line.
@@ -58,7 +58,7 @@ class Comparison:
         """Reads the record.
 
         Raises:
-            SystemExit: it isn't one, or of another benchmark or of other settings.
+            SystemExit: the file is no record, or one of another benchmark or of other settings.
         """
         self.options, self.notes = options, notes
         self.content = {"benchmark": benchmark, "title": "", "settings": settings, **notes}
@@ -86,11 +86,11 @@ class Comparison:
         """Prints the rows, beside the record if there is one, and writes the files asked for.
 
         Args:
-            title: of the table.
-            rows: the table.
-            others: tables to be shown before it.
-            notes: what else is to be told below it.
-            details: what is only in the JSON.
+            title: the table's title.
+            rows: the table's rows.
+            others: tables to print before it.
+            notes: more lines to print below it.
+            details: values for the JSON alone.
 
         Raises:
             SystemExit: a ratio is worse than the recorded one.
@@ -169,5 +169,5 @@ def differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator
 
 
 def text_of_ratio(ratio: float) -> str:
-    """Returns a cell: two digits that count, or more."""
+    """Returns a cell with at least two significant digits."""
     return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"

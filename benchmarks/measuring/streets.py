@@ -13,7 +13,7 @@ NUM_POINTS = 512  # at which losses are taken
 
 
 def base_recipe(size: tuple[int, int]) -> Recipe:
-    """Returns what all variants share: the recipe of the package's model, for crops of a size.
+    """Returns the recipe that all variants start from: that of the package's model.
 
     Its losses are taken at points, as Mask2Former's, instead of on whole masks; and there is no
     average of parameters, which would take most of a short run to forget the first ones.
@@ -40,8 +40,8 @@ def find_streets(root: Path, images: tuple[int, int], size: tuple[int, int]):
     An interrupted drawing goes on.
 
     Args:
-        root: of the Cityscapes tree.
-        images: how many to learn from and to evaluate on.
+        root: the Cityscapes tree.
+        images: the numbers of images to learn from and to evaluate on.
         size: height and width of the crops.
     """
     if root.exists():

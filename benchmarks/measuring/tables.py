@@ -1,4 +1,4 @@
-"""Tables and notes: on stdout, in a markdown file, and what is in them as JSON."""
+"""Tables and notes, printed and written as Markdown and JSON."""
 
 import sys
 import time
@@ -20,8 +20,8 @@ class Table(NamedTuple):
     """A table as text.
 
     Attributes:
-        title: what stands above it.
-        columns: their names; the first one is to the left, the others to the right.
+        title: the heading.
+        columns: the names of the columns; the first is aligned left, the others right.
         lines: the cells of each line.
     """
 
@@ -42,14 +42,14 @@ class Table(NamedTuple):
 
 
 def text_of(value: Any) -> str:
-    """Returns a cell: of a number all digits before the point, and at least three that count."""
+    """Returns a cell; numbers keep all digits before the point, and at least three digits."""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def line_of(name: str, values: Mapping[str, Any]) -> str:
-    """Returns a note as a line, without what is nested in it."""
+    """Returns a note as a line, without nested values."""
     texts = {
         key: f"{value:.3g}" if isinstance(value, float) else str(value)
         for key, value in values.items()

@@ -1,4 +1,4 @@
-"""How calls are timed: they take turns, so that a machine that slows down slows down for all."""
+"""Timing of calls that take turns, so that a slower moment of the machine hits all sides."""
 
 import time
 from collections.abc import Callable, Mapping

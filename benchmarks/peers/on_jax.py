@@ -1,4 +1,4 @@
-"""What all sides on JAX share."""
+"""The base of all sides on JAX."""
 
 from collections.abc import Callable
 from typing import Any

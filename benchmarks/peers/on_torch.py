@@ -1,4 +1,4 @@
-"""What all sides on PyTorch share."""
+"""The base of all sides on PyTorch."""
 
 from collections.abc import Callable
 from typing import Any

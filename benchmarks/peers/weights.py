@@ -7,7 +7,7 @@ import numpy as np
 from m2f_jax.config import ModelConfig
 
 HUGGING_FACE = "huggingface"  # the folder of transformers' format, below that of ours
-NOISE = {  # standard deviations for what is drawn so alike that it would hardly count
+NOISE = {  # standard deviations for parameters that start so alike that they would hardly count
     "sampling_offsets": 0.02,
     "attention_weights": 0.02,
     "relative_position_bias": 0.2,

@@ -1,1 +1,1 @@
-"""A page in the browser, and its API: pictures in, segmentations out, one after the other."""
+"""A page in the browser and its HTTP API, which segment pictures one after another."""

@@ -31,7 +31,7 @@ def answer_of(
 
     Args:
         image: what was segmented.
-        segmentation: of a model with these classes.
+        segmentation: what a model with these classes found.
         labels: the classes, in the order of the class indices.
     """
     found = list(segments_of(segmentation, labels))
@@ -64,7 +64,7 @@ def answer_of(
 def segments_of(
     segmentation: Segmentation, labels: Sequence[Label]
 ) -> Iterator[tuple[int, bool, float | None, Bool[np.ndarray, "height width"]]]:
-    """Yields class index, whether it is a thing, score and mask of everything that is seen."""
+    """Yields each segment: class index, whether it is a thing, score (None of classes), mask."""
     if isinstance(segmentation, InstanceSegmentation):
         parts = zip(
             segmentation.labels, segmentation.scores, segmentation.packed_masks, strict=True
@@ -84,7 +84,7 @@ def segments_of(
 def classes_of(
     label_map: Int[np.ndarray, "height width"], labels: Sequence[Label]
 ) -> Iterator[tuple[int, bool, None, Bool[np.ndarray, "height width"]]]:
-    """Yields the same of the classes in a semantic map."""
+    """Yields the classes in a semantic map in the same form."""
     for label in np.unique(label_map).tolist():
         if label >= 0:
             yield label, labels[label].is_thing, None, label_map == label

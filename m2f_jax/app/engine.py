@@ -25,7 +25,7 @@ EXAMPLE_SEED = 11
 
 @dataclass(frozen=True)
 class Request:
-    """What to do with a picture.
+    """What a request asks to be done with its picture.
 
     Attributes:
         task: "instance", "panoptic" or "semantic".
@@ -48,14 +48,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Engine:
-    """A model and what belongs to it.
+    """A model that is ready to run, and what the page says of it.
 
     Attributes:
         source: where the model is from.
-        segmenter: it, ready to run.
-        labels: its classes.
-        task: what it was trained for.
-        note: what users should know about it; may be empty.
+        segmenter: the model.
+        labels: the model's classes.
+        task: what the model was trained for.
+        note: what users should know about the model; may be empty.
     """
 
     source: str
@@ -68,7 +68,7 @@ class Engine:
         """Returns the answer to a picture, as `answer_of` has it, with its file name and task.
 
         Raises:
-            ValueError: it can't be read, or is too large; the message says so.
+            ValueError: the picture can't be read, or is too large.
         """
         pixels, _ = decode_image(data, name)
         found = self.segmenter(pixels, request.task, top_k=TOP_K, threshold=request.threshold)
@@ -82,7 +82,7 @@ def preview(data: bytes, name: str) -> bytes:
     """Returns a picture as a JPEG of at most `PREVIEW_SIDE` pixels a side.
 
     Raises:
-        ValueError: as `Engine.segment`.
+        ValueError: the picture can't be read, or is too large.
     """
     image = Image.fromarray(decode_image(data, name)[0])
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))

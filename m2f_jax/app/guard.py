@@ -1,4 +1,4 @@
-"""What reaches the server at all: few addresses, from its own pages, of a bounded size."""
+"""Refuses requests to unknown addresses, from other sites' pages, and of too many bytes."""
 
 from urllib.parse import urlsplit
 
@@ -32,13 +32,13 @@ class TooLargeError(Exception):
 
 
 class Guard:
-    """Middleware that refuses what isn't for this server, before anything is read.
+    """Middleware that refuses requests before their content is read.
 
     Attributes:
-        app: what answers the rest.
-        max_bytes: of a request.
-        hosts: the names by which the server may be called; None for any. A page on the internet
-            whose name leads to this machine has another one.
+        app: what answers the requests that aren't refused.
+        max_bytes: the most bytes of a request.
+        hosts: the names by which the server may be called; None for any. They keep out a page on
+            the internet whose own name leads to this machine.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, hosts: tuple[str, ...] | None):
@@ -81,7 +81,7 @@ class Guard:
                 await JSONResponse({"error": self.too_large()}, 413)(scope, receive, send)
 
     def refusal(self, path: str, headers: Headers) -> tuple[int, str] | None:
-        """Returns the status and the reason for which a request is refused, if it is."""
+        """Returns the HTTP status and the reason if a request is refused, else None."""
         host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
         if self.hosts is not None and host not in self.hosts:
             return 403, "this server answers only to its own machine; see m2f app --host"
@@ -96,7 +96,7 @@ class Guard:
         return None
 
     def too_large(self) -> str:
-        """Says how many bytes are allowed."""
+        """Returns a sentence that says how many bytes are allowed."""
         return (
             f"the file is larger than {self.max_bytes / 2**20:.0f} MiB; shrink it, or allow more "
             "with m2f app --max-upload"

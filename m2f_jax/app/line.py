@@ -1,4 +1,4 @@
-"""The line in front of the device."""
+"""The queue of requests for the device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,11 +12,11 @@ class BusyError(Exception):
 
 
 class Line:
-    """Requests take turns, in the order in which they came.
+    """A queue of requests, which are answered in the order in which they came.
 
     Attributes:
         longest: how many may wait; each holds its picture in memory.
-        waiting: how many do, with the one whose turn it is.
+        waiting: how many wait now, the one whose turn it is included.
     """
 
     def __init__(self, longest: int = 32):

@@ -1,4 +1,4 @@
-"""The server: the page, a plain HTTP address, and the same as an endpoint for gradio's client."""
+"""The server: the page, an HTTP address to post pictures to, and an endpoint of gradio's API."""
 
 import logging
 import os
@@ -47,7 +47,7 @@ def make_server(engine: Engine, *, max_bytes: int, local: bool) -> gradio.Server
 
     Args:
         engine: the model.
-        max_bytes: of a request.
+        max_bytes: the most bytes of a request.
         local: whether it is for this machine only, and answers to no other name.
     """
     server = gradio.Server(title="m2f app", docs_url=None, redoc_url=None, openapi_url=None)
@@ -113,7 +113,7 @@ def make_server(engine: Engine, *, max_bytes: int, local: bool) -> gradio.Server
     async def upload(files: list[UploadFile]) -> list[str]:
         return [uploads.add(file.filename or "picture", await file.read()) for file in files]
 
-    # The line bounds how many run, for all ways in.
+    # The queue is the same for all endpoints, so gradio's own limit is lifted.
     @server.api(name="segment", concurrency_limit=None)
     async def segment_upload(
         picture: dict,
@@ -136,9 +136,9 @@ def launch(server: gradio.Server, host: str, port: int | None) -> str:
     """Starts a server in the background, and returns its address.
 
     Args:
-        server: of `make_server`.
-        host: where to listen.
-        port: by default the first that is free from 7860 on.
+        server: what `make_server` returned.
+        host: the address to listen at.
+        port: the port to listen at; by default the first that is free from 7860 on.
 
     Raises:
         ValueError: it can't listen there.
@@ -171,7 +171,7 @@ async def refuse_parameters(_: HttpRequest, error: Exception) -> JSONResponse:
 
 
 def failure(error: Exception) -> JSONResponse:
-    """Returns an error as a sentence; what nobody foresaw goes to the terminal."""
+    """Returns an error as a sentence; a traceback of an unforeseen one goes to the terminal."""
     if isinstance(error, TooLargeError):
         raise error  # to the guard
     if isinstance(error, BusyError):

@@ -1,4 +1,4 @@
-"""What gradio's client sends ahead of a request: kept in memory, and taken out by the request."""
+"""Files that gradio's client uploads before its request, which are kept in memory."""
 
 import secrets
 import time
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Uploads:
-    """Files by the name that the client was told; no name leads to a file on the disk.
+    """Uploaded files, each under a name that the client was told; none is on the disk.
 
     Attributes:
-        folder: what names begin with, which gradio wants to be its own; nothing is written there.
-        most: how many there may be; the oldest go first.
-        seconds: how long one is kept that nobody asks for.
-        clock: tells the time, in seconds.
+        folder: what the names begin with. Gradio wants its own folder there; nothing is written
+            to it.
+        most: how many files are kept; the oldest go first.
+        seconds: how long a file is kept that no request takes.
+        clock: returns the time in seconds.
     """
 
     folder: str
@@ -31,7 +32,7 @@ class Uploads:
         return key
 
     def take(self, key: object) -> tuple[str, bytes]:
-        """Returns the name and the contents of a file, which is forgotten.
+        """Returns the name and the contents of a file, and drops it.
 
         Raises:
             ValueError: there is no such upload.
@@ -45,7 +46,7 @@ class Uploads:
         return str(key).rpartition("/")[2], found[1]
 
     def forget(self):
-        """Drops what is old, or too much with one more."""
+        """Drops old files, and the oldest ones where there is no room for another."""
         oldest = self.clock() - self.seconds
         kept = [(key, file) for key, file in self.files.items() if file[0] >= oldest]
         self.files = dict(kept[max(0, len(kept) - self.most + 1) :])

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from m2f_jax.cli.terminal.interruption import INTERRUPTED, MESSAGE, ending_at_once
 
 COLLECT_AFTER = 50_000  # objects: by default, looking for garbage takes a tenth of a short run
-NOT_READ = 141  # what shells say of a program that SIGPIPE ended
+NOT_READ = 141  # the exit code that shells give a program that SIGPIPE ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `m2f` with the given arguments, by default the process's; returns the exit code.
 
-    0: all went well. 1: something failed, and a line on standard error says what, where and what to
-    do. 2: the arguments are wrong. 130: it was interrupted. 141: whoever reads what it prints, such
-    as `head`, has read enough.
+    Exit codes: 0 for success; 1 for a failure, about which a line on standard error says what,
+    where and what to do; 2 for wrong arguments; 130 for an interruption; 141 if the reader of
+    standard output, such as `head`, has gone.
     """
     gc.set_threshold(COLLECT_AFTER)
     try:

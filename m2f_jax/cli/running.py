@@ -46,7 +46,7 @@ COMMANDS = {
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """Does what `main` says, except for interruptions."""
+    """Runs a command as `main` says, except that it lets interruptions through."""
     command = tyro.extras.subcommand_cli_from_dict(
         COMMANDS,
         prog="m2f",
@@ -81,7 +81,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def take_options(command: Any):
-    """Refuses numbers that an option can't have, and sets the limit of images.
+    """Refuses numbers that an option can't have, and sets the limit of pixels.
 
     Raises:
         ValueError: the message names the option.
@@ -97,8 +97,8 @@ def take_options(command: Any):
 def use_compilation_cache():
     """Keeps compiled programs in the user's cache folder, unless JAX was told of another one.
 
-    All of them, where JAX by default keeps those that took a second or more: resizing and
-    post-processing take less, and each image of another size needs them anew.
+    By default JAX keeps programs that took a second or more to compile. Here all are kept: those
+    of resizing and post-processing take less, and every size of images needs its own.
     """
     folder = cache_folder()
     if folder is not None:

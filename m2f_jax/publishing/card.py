@@ -34,8 +34,8 @@ class Publication:
         repository: its name on the hub, such as "somebody/street-model".
         format: "m2f_jax", "huggingface" (what transformers loads), or "both": ours at the top, and
             that of transformers in a folder of its name.
-        license: by the hub's name for it, such as "apache-2.0" or "cc-by-nc-4.0"; None if it isn't
-            stated.
+        license: the hub's name of the licence, such as "apache-2.0" or "cc-by-nc-4.0"; None if it
+            isn't stated.
         datasets: the hub's names of the data sets that it was trained on.
         results: its scores.
         run: how it was trained.
@@ -126,5 +126,5 @@ def rows_of(measured: Measured) -> Sequence[dict[str, Any]]:
 
 
 def code(text: str) -> str:
-    """Returns a text that is shown as it is, in a line or a table's cell."""
+    """Returns a text as inline code for Markdown, in a line or a table's cell."""
     return "`" + re.sub(r"[\s`|]+", " ", text) + "`"

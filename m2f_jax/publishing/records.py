@@ -28,11 +28,11 @@ class Measured:
     Attributes:
         task: what was evaluated.
         images: the number of images.
-        data: what the data set is called.
+        data: the name of the data set.
         split: such as "val"; "" if unknown.
-        scores: in percent, by name.
-        dtype: of the computation.
-        digest: of the model and its processor.
+        scores: the scores in percent, by name.
+        dtype: what the model computed in.
+        digest: a digest of the model and its processor.
     """
 
     task: Task
@@ -84,7 +84,7 @@ def read_results(path: str | os.PathLike) -> Measured:
 
 
 def data_of(title: str, published: Any) -> tuple[str, str]:
-    """What a data set is called, and its split, from its title in a result.
+    """Returns the name of a data set and its split, from its title in a result.
 
     A result that is comparable with published scores is of a data set of the model zoo.
     """
@@ -110,11 +110,11 @@ class TrainingRun:
         start: the model or backbone that it started from: a published model's hub id, or the last
             part of another source; None for fresh parameters.
         data: the folder of the images.
-        seed: of fresh parameters and of the order of the images.
-        steps: how many.
+        seed: the seed of fresh parameters and of the order of the images.
+        steps: the number of steps.
         batch_size: images in a step.
         size: height and width of the crops.
-        learning_rate: at the start.
+        learning_rate: the rate at the start.
         values: all settings, as plain JSON values.
     """
 
@@ -178,5 +178,5 @@ def check_there(found: Mapping[str, Any], path: str | os.PathLike, what: str):
 
 
 def last_part(path: str) -> str:
-    """The last part of a path of any system."""
+    """Returns the last part of a path of any operating system."""
     return PureWindowsPath(path).name or path

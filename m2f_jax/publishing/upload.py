@@ -62,8 +62,8 @@ def upload(
         repository: OWNER/NAME, which is made if it isn't there.
         private: make it a private one.
         overwrite: replace the model that is there; the old files stay in the repository's history.
-        token: by default the one you logged in with.
-        message: of the commit.
+        token: a token of the hub; by default the one you logged in with.
+        message: the commit's message.
 
     Raises:
         FileExistsError: the repository holds a model, or part of one.

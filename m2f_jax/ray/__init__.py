@@ -1,4 +1,4 @@
-"""Many images on many devices, by Ray Data."""
+"""Segmentation of many images on many devices, by Ray Data."""
 
 from m2f_jax.ray.segmenting import Segmented, segment
 

@@ -1,4 +1,4 @@
-"""What becomes of images where a device fails."""
+"""Retries images one at a time where the device fails."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
@@ -13,12 +13,12 @@ def outcomes_of(
     segment: Callable[[Sequence[Job]], Iterable[tuple[Job, Outcome | Exception]]],
     jobs: Sequence[Job],
 ) -> list[tuple[Job, Outcome | Exception]]:
-    """Returns each job with what became of it; where the device fails, it has one job at a time.
+    """Returns each job with its outcome; if the device fails, the jobs are tried one at a time.
 
-    An image that a device has no memory for is then the only one that fails.
+    So an image that the device has no memory for is the only one that fails.
 
     Args:
-        segment: a function of jobs, whose errors of single jobs are among its outcomes.
+        segment: takes jobs, and yields each with its outcome or its error.
         jobs: what to do.
     """
     try:

@@ -69,10 +69,10 @@ def contents_of(digests: Sequence[str]) -> np.ndarray:
 
 
 class Done:
-    """The images whose results are there: 32 bytes for each, in the memory that actors share.
+    """The images that are finished, in 32 bytes each; kept in the memory that actors share.
 
     Attributes:
-        paths: digests of their paths, in order.
+        paths: digests of their paths, sorted.
         contents: digests of their files.
     """
 
@@ -97,9 +97,9 @@ class Parts:
     """A folder of results.
 
     Attributes:
-        name: as users have it, a path or a URI such as s3://bucket/folder.
-        filesystem: where it lies.
-        path: there.
+        name: what the user named, a path or a URI such as s3://bucket/folder.
+        filesystem: the file system that the folder is on.
+        path: the folder's path there.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Actors on a Ray cluster, one for each device, and what a dataset's batches become in them."""
+"""Actors on a Ray cluster, one for each device, and the work that is given to them."""
 
 import logging
 import os
@@ -20,8 +20,8 @@ def connect(address: str):
     """Connects this process to a cluster, which prints nothing of its own here.
 
     Args:
-        address: of the cluster: "auto" for the one of this machine, HOST:PORT, ray://HOST:PORT, or
-            "local" to start one on this machine, which ends with this process.
+        address: where the cluster is: "auto" for the one of this machine, HOST:PORT,
+            ray://HOST:PORT, or "local" to start one on this machine, which ends with this process.
 
     Raises:
         ValueError: there is no cluster.
@@ -46,12 +46,12 @@ def connect(address: str):
 
 @dataclass(frozen=True)
 class Pool:
-    """How many actors there are, and what each of them takes.
+    """The number of actors, and what each of them takes.
 
     Attributes:
-        actors: how many.
-        cpus: processors of each, as Ray counts them.
-        gpus: of each.
+        actors: the number of actors.
+        cpus: the processors of each, as Ray counts them.
+        gpus: the GPUs of each.
         others: further resources of each, such as {"TPU": 1}.
     """
 
@@ -68,7 +68,7 @@ class Pool:
         for tasks that read.
 
         Args:
-            actors: another number of them.
+            actors: how many instead.
         """
         there = ray.cluster_resources()
         if gpus := int(there.get("GPU", 0)):
@@ -90,7 +90,7 @@ def table_of(rows: Mapping[str, Sequence[str]], size: int) -> ray.data.Dataset:
 
     Args:
         rows: their values, by the names of columns.
-        size: of its blocks, in rows.
+        size: the rows of a block.
     """
     table = pa.table({name: pa.array(values, pa.string()) for name, values in rows.items()})
     return ray.data.from_arrow(
@@ -108,9 +108,9 @@ def on_actors(
     Args:
         dataset: the rows.
         kind: a class whose instances are actors: they take a table of rows and return another.
-        arguments: of its constructor.
+        arguments: the arguments of its constructor.
         pool: the actors.
-        size: of a batch, in rows.
+        size: the rows of a batch.
 
     Raises:
         ValueError, OSError: what an actor raised.

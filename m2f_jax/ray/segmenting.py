@@ -34,14 +34,14 @@ from m2f_jax.ray.parts import LOCK_FILE, SUMMARY_FILE, Done, Parts, contents_of,
 from m2f_jax.ray.pools import Pool, in_task, on_actors, table_of
 from m2f_jax.ray.rows import segments_of
 
-THREADS = 4  # that look whether finished images have changed
+THREADS = 4  # to look whether finished images have changed
 TOLD = 10  # errors of a batch that are returned; all are in the files
 PART = 512  # images
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
         finished: images whose results were written.
@@ -96,7 +96,7 @@ def segment(
         out: the folder for results, as a path that all machines share or a URI.
         task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
         threshold: the least score of an instance: `FOR_DISPLAY`, or `FOR_EVALUATION` (None).
-        top_k: at most so many instances of an image.
+        top_k: the most instances of an image.
         dtype: "float32" or "bfloat16"; by default bfloat16 on GPUs and TPUs and float32 on CPUs.
         labels: as for `m2f_jax.load`.
         revision: as for `m2f_jax.load`.
@@ -181,13 +181,13 @@ def segment_by(
         out: as for `segment`.
         settings_of: returns all that results depend on besides the image, as plain JSON values.
         source: more about the run, for run.json.
-        threshold: as for `segment`, like the following.
-        upright: as there.
-        max_pixels: as there.
+        threshold: as for `segment`.
+        upright: as for `segment`.
+        max_pixels: as for `segment`.
         pool: the actors.
         part_size: as for `segment`.
-        overwrite: as there.
-        progress: as there.
+        overwrite: as for `segment`.
+        progress: as for `segment`.
     """
     size = part_size
     if not isinstance(dataset, ray.data.Dataset):
@@ -247,7 +247,7 @@ def open_checkpoint(
 
 
 def describe(open_model: Callable[[], OpenedModel]) -> OpenedModel:
-    """Returns what is to be known of a model, without its segmenter."""
+    """Opens a model, and returns it without its segmenter, to be sent to other machines."""
     return open_model()._replace(segmenter=None)
 
 
@@ -282,15 +282,15 @@ def list_images(names: Iterable[str | os.PathLike]) -> list[str]:
 
 @dataclass(frozen=True)
 class Work:
-    """What actors do with images.
+    """The settings that every actor needs.
 
     Attributes:
         open_model: opens the model, on the actor's machine.
         weights: the model's digest.
         out: the folder of results.
-        threshold: as for `segment`, like the following.
-        upright: as there.
-        max_pixels: as there.
+        threshold: as for `segment`.
+        upright: as for `segment`.
+        max_pixels: as for `segment`.
     """
 
     open_model: Callable[[], OpenedModel]
@@ -328,7 +328,7 @@ class SegmentingActor:
         self.done: Done = ray.get(done[0])
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        """Segments images, and returns how many of them came to what.
+        """Segments images, writes their rows, and returns the counts of each outcome.
 
         Raises:
             ValueError: the table has no column of paths.
@@ -359,7 +359,7 @@ class SegmentingActor:
         )
 
     def change_of(self, job: Job) -> dict[str, Any] | None:
-        """Returns the row of a finished image whose file isn't what it was; else None."""
+        """Returns a row with an error for a finished image whose file has changed; else None."""
         path, _ = job
         try:
             content = contents_of([digest_of(file_of(job)).hex()])[0]

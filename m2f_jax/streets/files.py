@@ -55,7 +55,7 @@ def write_streets(
         folder: the root of the tree; it has a file streets.json, or is empty, or new.
         images: how many there will be.
         size: their height and width in pixels.
-        seed: of the scenes; another one for each split.
+        seed: the seed of the scenes; take another one for each split.
         split: "train", "val" or "test".
         progress: called with (0, n) when n images are to be drawn, and (k, n) after the kth.
         workers: how many processes draw; it changes nothing else. More than one are started afresh,

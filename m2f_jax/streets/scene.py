@@ -31,11 +31,11 @@ class StreetScene:
 
     image: UInt8[np.ndarray, "H W 3"]
     instance_ids: Int32[np.ndarray, "H W"]
-    """As in *_gtFine_instanceIds.png: class * 1000 + k for objects, else the plain label id."""
+    """The map *_gtFine_instanceIds.png: class * 1000 + k for objects, else the plain label id."""
 
     @property
     def label_ids(self) -> UInt8[np.ndarray, "H W"]:
-        """As in *_gtFine_labelIds.png."""
+        """The map *_gtFine_labelIds.png: the label id of each pixel."""
         ids = self.instance_ids
         return np.where(ids < 1000, ids, ids // 1000).astype(np.uint8)
 
@@ -47,8 +47,8 @@ def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> 
     but for rounding. A scene of another size is the same street, drawn larger or smaller.
 
     Args:
-        seed: of the data set.
-        index: of the scene in it.
+        seed: the seed of the data set.
+        index: the number of the scene in the data set.
         size: height and width in pixels, from 128 x 256.
 
     Raises:
@@ -87,7 +87,11 @@ def street_scene(seed: int, index: int, size: tuple[int, int] = (512, 1024)) -> 
 
 
 def check_size(size: tuple[int, int]):
-    """Raises a ValueError if scenes can't be that small."""
+    """Refuses a size that is too small for a scene.
+
+    Raises:
+        ValueError: naming the least size.
+    """
     if size[0] < SMALLEST[0] or size[1] < SMALLEST[1]:
         raise ValueError(
             f"a street scene has at least {SMALLEST[0]} x {SMALLEST[1]} pixels (height x width); "

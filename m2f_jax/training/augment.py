@@ -41,8 +41,8 @@ class Window(NamedTuple):
 
     Attributes:
         resized: the size of the whole.
-        top: of the crop.
-        left: of the crop.
+        top: the crop's first row, in pixels.
+        left: the crop's first column, in pixels.
         most: the crop's size, if it is less than the augmentation's; the rest is filled.
     """
 

@@ -46,8 +46,8 @@ def unpack(
 
     Args:
         batch: uint8 images and regions.
-        mean: of each channel, in RGB values of 0 to 255.
-        std: standard deviation of each channel.
+        mean: the mean of each channel, in RGB values of 0 to 255.
+        std: the standard deviation of each channel.
     """
     values = jnp.asarray(batch.pixel_values).astype(jnp.float32)
     values = (values - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
@@ -62,7 +62,7 @@ def pack(example: Example, max_segments: int, keep_empty: bool) -> TrainBatch:
     """Packs an example as a batch without its first axis.
 
     Args:
-        example: of the final size.
+        example: an image of the final size, and its segments.
         max_segments: M. Of more segments, the largest are kept, in their order.
         keep_empty: whether segments that the crop left without a pixel are kept; those that never
             had one aren't.

@@ -91,9 +91,10 @@ class OptimizerConfig:
     """AdamW's settings; the defaults are those of Mask2Former on Cityscapes and ADE20K.
 
     Attributes:
-        learning_rate: at the first step, of everything but the backbone.
+        learning_rate: the rate at the first step, of everything but the backbone.
         backbone_multiplier: factor of the learning rate for the backbone.
-        weight_decay: of all parameters but norms, the decoder's embeddings and bias tables.
+        weight_decay: the decay of all parameters but norms, the decoder's embeddings and bias
+            tables.
         clip_norm: the L2 norm to which the gradient of all parameters together is clipped.
         power: the learning rate falls as (1 - step / steps) ** power.
         milestones: fractions of the training run at which the learning rate falls to a tenth, as in
@@ -164,7 +165,7 @@ class TrainConfig:
         steps: the number of steps; the learning rate's schedule ends there.
         loss: weights and numbers of points; by default `loss_of` the model.
         optimizer: AdamW and its schedule; by default `optimizer_of` the model.
-        dtype: of the computation; parameters, sampling coordinates and losses are float32.
+        dtype: what is computed in; parameters, sampling coordinates and losses are float32.
         average_decay: decay per step of a moving average of the parameters, which then is the
             trained model; 0 for none.
         accumulate: number of parts of a batch that are computed one after another.

@@ -35,7 +35,7 @@ class DataConfig:
         max_segments: segments per image; of more, the largest are kept.
         keep_empty: whether segments outside the crop stay as empty masks, as in the authors'
             mappers for instances of Cityscapes and for panoptic training.
-        seed: of the order of the images and of their changes.
+        seed: what the order of the images and their random changes follow from.
 
     Raises:
         ValueError: a number is out of range.
@@ -188,8 +188,8 @@ def batches(
     Args:
         examples: the data; run `check_examples` on them first.
         config: the settings of the batches.
-        process_index: of this process, such as `jax.process_index()`.
-        process_count: of all, such as `jax.process_count()`.
+        process_index: the number of this process, such as `jax.process_index()`.
+        process_count: how many processes there are, such as `jax.process_count()`.
         threads: number of images read at the same time, by each worker if there are any.
         workers: number of processes that read; 0 for threads of this one. Workers import the main
             script, so its own work belongs under `if __name__ == "__main__":`.

@@ -115,7 +115,7 @@ def recipe(name: str) -> Recipe:
 
 
 def _of_mask2former(published: Preset) -> Recipe:
-    """The authors' settings: batches of 16, and what differs between data sets."""
+    """Returns the authors' settings: batches of 16, and what differs between data sets."""
     config, data_set = published.config, published.data_set
     size = published.shortest_edge, published.longest_edge
     train = TrainConfig(model=config, steps=90_000)
@@ -154,7 +154,7 @@ def _of_mask2former(published: Preset) -> Recipe:
 
 
 def _of_video(published: Preset) -> Recipe:
-    """The authors' settings: about eight epochs from a model of COCO's instances (`--from`)."""
+    """Returns the authors' settings: about eight epochs, from a model of COCO's instances."""
     steps, drop = (6000, 4000) if published.data_set == "youtubevis-2019" else (8000, 5500)
     crop = RandomCrop(shortest_edges=(360, 480), longest_edge=1333)
     return Recipe(
@@ -169,7 +169,10 @@ def _of_video(published: Preset) -> Recipe:
 
 
 def _of_maskformer(published: Preset) -> Recipe:
-    """The authors' settings; on COCO, images are padded to one size instead of each batch's own."""
+    """Returns the authors' settings.
+
+    On COCO, images are padded to one size instead of each batch's own.
+    """
     config, data_set = published.config, published.data_set
     steps, batch_size, milestones = 160_000, 16, ()
     augmentation = AUGMENTATIONS["ade20k-large" if published.shortest_edge == 640 else "ade20k"]
@@ -207,7 +210,7 @@ def fine_tuning(
     Args:
         model: the trained model's config with the classes to learn.
         steps: their number; the learning rate rises over the first twentieth.
-        size: of the crops, height and width in pixels.
+        size: the crops' height and width in pixels.
     """
     optimizer = dataclasses.replace(optimizer_of(model), warmup_steps=steps // 20, warmup_start=0.0)
     return Recipe(

@@ -35,7 +35,7 @@ class TrainState:
         average: the moving average of the parameters, or None.
         skipped: the number of steps that changed nothing because a gradient wasn't finite.
         graph: the model without its parameters.
-        config: of the training run.
+        config: the settings of the training run.
         partitioner: which device holds which part of it.
     """
 
@@ -56,7 +56,7 @@ class TrainState:
 
         Args:
             model: its parameters are float32, and it computes in the config's dtype.
-            config: of the training run.
+            config: the settings of the training run.
             partitioner: the devices; by default those of all processes.
 
         Raises:

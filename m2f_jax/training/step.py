@@ -87,9 +87,11 @@ def train_step(state: TrainState, batch: TrainBatch, key: jax.Array) -> tuple[Tr
     A step whose gradient or loss isn't finite changes nothing but the counts of steps.
 
     Args:
-        state: as `TrainState.of` begins it; the computation runs on its devices.
-        batch: of the whole step; `accumulate` splits it into so many parts.
-        key: of the whole training run; the step's own is derived from it and the step's number.
+        state: what `TrainState.of` or the step before returned; the computation runs on its
+            devices.
+        batch: the images of the whole step; `accumulate` splits it into so many parts.
+        key: the key of the whole training run; the step's own is derived from it and the step's
+            number.
     """
     config = state.config
     losses, gradient = mean_gradient(state, batch, jax.random.fold_in(key, state.step))

@@ -1,1 +1,1 @@
-"""What the rows of gpu.py run in: their job, their processes, and profiles of kernels."""
+"""The parts that all rows of gpu.py share: jobs, processes, and profiles of kernels."""

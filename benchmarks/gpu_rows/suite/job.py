@@ -1,4 +1,4 @@
-"""What a row of gpu.py is told, and its figures."""
+"""The job of a row of gpu.py, and its figures."""
 
 import statistics
 import time
@@ -33,7 +33,7 @@ Measuring = Generator[None, None, tuple[Figures, dict[str, Any]]]
 
 
 class Scale(NamedTuple):
-    """How large everything is."""
+    """The sizes of models, images, batches and training."""
 
     config: ModelConfig
     size: Size  # of the image that most rows are about
@@ -88,7 +88,7 @@ TOY = Scale(  # a model that compiles as fast as possible; its figures mean noth
 
 @dataclass
 class Job:
-    """What a row is told.
+    """The settings of a row.
 
     Attributes:
         toy: whether sizes are those of `TOY`.
@@ -104,7 +104,7 @@ class Job:
 
     @property
     def scale(self) -> Scale:
-        """How large everything is."""
+        """The sizes of everything."""
         return TOY if self.toy else FULL
 
     def jax_device(self) -> Any:

@@ -1,4 +1,4 @@
-"""A row's process: what runs in it, and how the suite talks with it."""
+"""The process of a row, and its messages to and from the suite."""
 
 import contextlib
 import multiprocessing
@@ -42,13 +42,13 @@ def run(name: str, job: Job, log: Path, suite: Connection):
 
 
 class RowProcess:
-    """A row's process, and where it stands.
+    """The process of a row.
 
     Attributes:
         pipe: can be read once the row is ready, then once it has figures, and when it has ended.
-        started: when.
-        ready: when it became so.
-        measuring: when it was given the device.
+        started: when it started, as `time.monotonic` counts.
+        ready: when it became ready; None before.
+        measuring: when it was given the device; None before.
     """
 
     def __init__(self, name: str, job: Job):

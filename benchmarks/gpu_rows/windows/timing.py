@@ -29,7 +29,7 @@ def maps_of(job: Job) -> list[Map]:
 
 
 def measure(job: Job, index: int) -> Measuring:
-    """Attention in windows alone, on one map: every form and tiling."""
+    """Measures attention in windows alone on one map, in every form and tiling."""
     shape = maps_of(job)[index]
     with jax.default_device(job.jax_device()):
         inputs = [draw(shape, DTYPE, seed) for seed in range(CALLS)]
@@ -55,7 +55,7 @@ def measure(job: Job, index: int) -> Measuring:
 
 
 def measure_best(job: Job) -> Measuring:
-    """The forward pass with the fastest form of attention in windows for each map."""
+    """Measures the forward pass with the fastest form of attention in windows for each map."""
     rows = read_json(job.out / "gpu.json")["rows"]
     best, chosen = {}, {}
     for shape, row in zip(maps_of(job), WINDOWS, strict=True):

@@ -18,7 +18,7 @@ class Network:
     """The model with the weights in a folder, for images of one size.
 
     It is converted in float32. `options.dtype` is what OpenVINO is told to compute in, and it does
-    so where it thinks that it pays.
+    so where it expects that to pay.
     """
 
     def __init__(self, folder: Path, options: Any):

@@ -19,7 +19,7 @@ ENLARGED = 1.25  # side of images to resize, relative to the network's input
 
 
 class Inputs(NamedTuple):
-    """What all sides are given: images, and what one stage hands to the next."""
+    """The inputs of all sides: images, and what each stage hands to the next."""
 
     images: list[np.ndarray]  # of the size of the network's input
     larger: list[np.ndarray]  # what `pixel_values` is made of
@@ -55,7 +55,7 @@ class Network(OnJax):
         return self.call(*self.functions[name], inputs)
 
     def inputs(self) -> Inputs:
-        """Returns what every side is given at every stage."""
+        """Returns the inputs of every side."""
         of_size = self.options.batch, self.options.size
         images, larger = draw_images(*of_size), draw_images(*of_size, ENLARGED)
         batch = self.processor(larger)

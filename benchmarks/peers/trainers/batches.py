@@ -9,9 +9,9 @@ MOST_OBJECTS = 12  # in an image
 
 
 class Settings(NamedTuple):
-    """What is trained, and how; `loss` and `optimizer` are a LossConfig and an OptimizerConfig.
+    """The settings of a training run; `loss` is a LossConfig, `optimizer` an OptimizerConfig.
 
-    The seed is that of the points; batches that are drawn here always have the same.
+    `seed` is that of the points; `draw_batch` always draws by `SEED`.
     """
 
     size: tuple[int, int]

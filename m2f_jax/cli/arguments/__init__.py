@@ -1,4 +1,4 @@
-"""What each subcommand takes; light to import, so that `m2f --help` is quick."""
+"""The options of each subcommand; light to import, so that `m2f --help` is quick."""
 
 from m2f_jax.cli.arguments.evaluation import (
     Eval,

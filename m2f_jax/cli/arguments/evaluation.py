@@ -1,4 +1,4 @@
-"""What `m2f eval` takes, for each kind of data."""
+"""The options of `m2f eval`, for each kind of data."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
@@ -25,17 +25,17 @@ ToolName = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class EvalOptions:
-    """What every data set's evaluation takes."""
+    """The options for every data set."""
 
     model: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
     """The model to run: a folder, a Hugging Face id or an authors' .pkl file; by default the small
     one in this package."""
     limit: Annotated[int | None, Between(1)] = None
-    """Only the first so many images or videos."""
+    """Score only the first so many images or videos."""
     out: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write results.json and report.html."""
+    """The folder to write results.json and report.html into."""
     export: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Where to write the predictions in the data set's format, for other tools to score."""
+    """The folder to write the predictions into, in the data set's official format."""
     dtype: DtypeName = None
     max_pixels: MaxPixels = MAX_PIXELS
     """Refuse larger images and maps of ids."""
@@ -46,7 +46,7 @@ class EvalOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalImages(EvalOptions):
-    """What every data set of images takes besides."""
+    """The options for every data set of images."""
 
     batch_size: Annotated[int, Between(1, 4096)] = 1
     """Images that each device computes at a time, where neighbours have the same size."""
@@ -113,15 +113,15 @@ class EvalFolder(EvalImages):
 
     layout: ClassVar[str | None] = None
     root: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ROOT")]
-    """The folder."""
+    """The folder of the data set."""
     task: TaskName | None = None
     """What to score; by default what the model was trained for."""
     split: str = "val"
     """The split of the data set."""
     invalid: InvalidObjects = "refuse"
-    """As for m2f eval coco, where the data are in COCO's format."""
+    """Objects of COCO's format that can't be used: list them and stop, or skip them."""
     tool: ToolName = None
-    """As for m2f eval coco."""
+    """What computes AP of data in COCO's format; see m2f eval coco."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,7 @@ class EvalYtvis(EvalOptions):
     split: str = "valid"
     """The split of ROOT."""
     invalid: InvalidObjects = "refuse"
-    """As for m2f eval coco."""
+    """Objects that can't be used: list them and stop, or skip them and say how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,9 +201,9 @@ class EvalCompare:
     first: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FIRST")]
     """The --out folder of an evaluation."""
     second: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SECOND")]
-    """That of another one, of the same task and images."""
+    """The --out folder of another one, of the same task and images."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "comparison"
-    """Where to write."""
+    """The folder to write into."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the commands take that convert, export, describe and publish models."""
+"""The options of the commands that convert, export, describe and publish models."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ class Convert:
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A Hugging Face folder or id, an authors' .pkl file, or a folder of this package."""
     folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
-    """Where to write."""
+    """The folder to write into."""
     to: Literal["m2f_jax", "huggingface"] = "m2f_jax"
     """The format to write."""
     task: TaskName | None = None
@@ -44,22 +44,22 @@ class Export:
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A folder, a Hugging Face id or an authors' .pkl file."""
     file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Where to write, such as streets.m2f or streets.onnx."""
+    """The file to write, such as streets.m2f or streets.onnx."""
     size: Annotated[str, tyro.conf.arg(metavar="HxW")]
     """Height and width of the images, in pixels."""
     task: TaskName | None = None
-    """By default what the model was trained for."""
+    """What the file computes; by default what the model was trained for."""
     platforms: Annotated[str | None, tyro.conf.arg(metavar="NAME,...")] = None
-    """Where it is to run: some of cpu, cuda, rocm and tpu; by default cuda, tpu and cpu. This
+    """The platforms to run on: some of cpu, cuda, rocm and tpu; by default cuda, tpu and cpu. This
     machine needn't have them. Not for .onnx."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the computation and the weights; bfloat16 is for GPUs and TPUs. Not for .onnx."""
+    """The dtype of computation and weights; bfloat16 is for GPUs and TPUs. Not for .onnx."""
     network_only: bool = False
-    """Of .onnx: the network alone, from normalised pixels to class and mask logits."""
+    """For .onnx: write the network alone, from normalised pixels to class and mask logits."""
     batch: Annotated[int | None, Between(1, 4096), tyro.conf.arg(metavar="N")] = None
-    """With --network-only: images at a time, by default 1."""
+    """For --network-only: images at a time, by default 1."""
     license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
-    """Of .onnx: the licence of the weights for its metadata, such as cc-by-nc-4.0."""
+    """For .onnx: the licence of the weights for its metadata, such as cc-by-nc-4.0."""
     native: bool = False
     """Keep images at their own size instead of the one that the model was tested at."""
     labels: LabelsName = None
@@ -106,10 +106,10 @@ class Push:
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """The model: a folder such as model/ of m2f train, a Hugging Face id or an authors' .pkl."""
     repository: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OWNER/NAME")]
-    """Where to. It is made if it isn't there."""
+    """The repository to publish in. It is made if it isn't there."""
     format: Literal["both", "m2f_jax", "huggingface"] = "both"
-    """This package's, the one that transformers loads, or both: this package's at the top, and that
-    of transformers in a folder of its name."""
+    """The format of the files: this package's, that of transformers, or both: this package's at the
+    top, and that of transformers in a folder of its name."""
     results: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FILE...")] = ()
     """results.json of m2f eval --model SOURCE --out, whose scores the card tells; they must be of
     this model."""
@@ -117,8 +117,8 @@ class Push:
     """train.json of m2f train; by default the one beside SOURCE, if there is one. Without the names
     of your folders, it is uploaded too."""
     license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
-    """By the hub's name for it, such as apache-2.0 or cc-by-nc-4.0. What started from published
-    weights is bound by theirs."""
+    """The hub's name of the licence, such as apache-2.0 or cc-by-nc-4.0. A model that started from
+    published weights is bound by their licence."""
     datasets: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID...")] = ()
     """The hub's names of the data sets that the model was trained on."""
     private: bool = False

@@ -1,4 +1,4 @@
-"""What `m2f predict` and `m2f app` take."""
+"""The options of `m2f predict` and `m2f app`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -43,11 +43,11 @@ class Predict:
     authors' .pkl file or a file of m2f export; by default a small model in this package, which
     knows only streets as m2f streets draws them."""
     task: TaskName | None = None
-    """By default what the model was trained for."""
+    """What to predict; by default what the model was trained for."""
     out: Annotated[str, tyro.conf.arg(metavar="FOLDER")] = "predictions"
     """The output folder."""
     threshold: Annotated[float, Between(0, 1)] = 0.5
-    """The least score of an instance that is kept; 0 keeps the best --top-k."""
+    """The least score of an instance that is kept; with 0 the best --top-k are."""
     top_k: Annotated[int | None, Between(1, 1_000_000)] = None
     """The most instances of an image that are kept, also above 100; by default 100, or 10 of a
     video's clip."""
@@ -75,7 +75,7 @@ class Predict:
     ignore_exif: bool = False
     """Take pixels as they are stored, whichever side EXIF says is up."""
     max_pixels: MaxPixels = MAX_PIXELS
-    """Refuse larger images, of which a file of a few kilobytes may claim any number."""
+    """Refuse images of more pixels; a file of a few kilobytes may claim any number of them."""
     labels: LabelsName = None
     revision: Revision = None
     video: Annotated[str | None, tyro.conf.arg(metavar="FILE|FOLDER")] = None
@@ -112,14 +112,14 @@ class App:
     authors' .pkl file; by default a small model in this package, which knows only streets as
     m2f streets draws them."""
     host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
-    """Where to listen. By default only this machine can reach it; 0.0.0.0 lets all others in, too,
-    without a password."""
+    """The address to listen at. By default only this machine can reach it; 0.0.0.0 lets all others
+    in, too, without a password."""
     port: Annotated[int | None, Between(1, 65_535), tyro.conf.arg(metavar="N")] = None
-    """By default the first that is free from 7860 on."""
+    """The port to listen at; by default the first that is free from 7860 on."""
     max_upload: Annotated[int, Between(1, 2048), tyro.conf.arg(metavar="MIB")] = 32
     """Refuse larger files, in MiB."""
     max_pixels: MaxPixels = MAX_PIXELS
-    """Refuse larger images, of which a file of a few kilobytes may claim any number."""
+    """Refuse images of more pixels; a file of a few kilobytes may claim any number of them."""
     dtype: DtypeName = None
     labels: LabelsName = None
     revision: Revision = None

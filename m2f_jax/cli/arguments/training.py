@@ -1,4 +1,4 @@
-"""What `m2f train` takes, and `m2f streets`, which draws data for it."""
+"""The options of `m2f train`, and of `m2f streets`, which draws data for it."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -48,24 +48,24 @@ class Train:
     """Objects of COCO's format that can't be used, such as outlines without points: list them and
     stop, or skip them and say how many there are."""
     steps: Annotated[int | None, Between(1, 10**9)] = None
-    """How long to train; the learning rate's schedule is stretched to it."""
+    """The number of steps; the learning rate's schedule is stretched to it."""
     batch_size: Annotated[int | None, Between(1, 1_000_000)] = None
     """Images in a step, of all devices together."""
     size: Annotated[str | None, tyro.conf.arg(metavar="HxW")] = None
-    """Of the crops, in pixels."""
+    """Height and width of the crops, in pixels."""
     learning_rate: Annotated[float | None, POSITIVE] = None
-    """At the start."""
+    """The learning rate at the start."""
     dtype: DtypeName = None
     accumulate: Annotated[int | None, Between(1, 4096)] = None
-    """Go through each batch in so many parts, for less memory."""
+    """Compute each batch in so many parts, one after another, for less memory."""
     remat: bool = False
     """Compute inner values again for the gradient, for much less memory."""
     shard_parameters: bool = False
     """Spread parameters and the optimizer's state over all devices."""
     average_decay: Annotated[float | None, Between(0, 1 - 1e-9)] = None
-    """Of a moving average of the parameters, such as 0.9998; 0 for none."""
+    """The decay of a moving average of the parameters, such as 0.9998; 0 for no average."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
-    """Of fresh parameters, the order of the images and their changes."""
+    """The seed of fresh parameters, of the order of the images and of their changes."""
     log_every: Annotated[int, Between(1)] = 50
     """Steps from one line of the log to the next."""
     save_every: Annotated[int, Between(1)] = 1000
@@ -78,8 +78,8 @@ class Train:
     keep_empty_images: bool = False
     """Learn from images without an object, too; the authors leave them out."""
     trust_data: bool = False
-    """Don't read the pictures before the first step, which finds damaged ones; a second start reads
-    only what has changed anyway."""
+    """Don't read all pictures before the first step. Reading them finds damaged ones, and a second
+    start reads only what has changed."""
     threads: Annotated[int, Between(1, 1024)] = 8
     """How many images are read at the same time; by each worker, if there are any."""
     workers: Annotated[int, Between(0, 1024)] = 0
@@ -105,7 +105,7 @@ class Streets:
     size: Annotated[str, tyro.conf.arg(metavar="HxW")] = "512x1024"
     """Height and width in pixels, at least 128x256."""
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
-    """Which streets; another one for each split."""
+    """The seed of the streets; take another one for each split."""
     split: Literal["train", "val", "test"] = "val"
     """The split of the data set."""
     workers: Annotated[int | None, Between(0, 1024)] = None

@@ -42,18 +42,18 @@ class Processes:
     """This is one of several processes, each started with this command: on SLURM, Open MPI,
     Kubernetes and Cloud TPU they find each other, elsewhere give the three arguments below."""
     coordinator_address: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
-    """Where process 0 can be reached by the others."""
+    """The address at which the others reach process 0."""
     num_processes: Annotated[int | None, Between(1, 1_000_000), tyro.conf.arg(metavar="N")] = None
-    """How many processes there are."""
+    """The number of processes."""
     process_id: Annotated[int | None, Between(0, 1_000_000), tyro.conf.arg(metavar="I")] = None
-    """Which of them this is, from 0."""
+    """The number of this process, from 0."""
 
 
 SharedWork = Annotated[Processes, tyro.conf.OmitArgPrefixes]
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height and width from "512x1024".
+    """Returns height and width from "512x1024".
 
     Raises:
         ValueError: it is something else, or too large.

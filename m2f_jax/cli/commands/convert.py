@@ -9,7 +9,7 @@ from m2f_jax.convert import convert
 
 
 def run(command: Convert) -> int:
-    """Converts, and says what was understood."""
+    """Converts a checkpoint, and prints a summary."""
     start = time.perf_counter()
     checkpoint = convert(
         command.source,

@@ -15,7 +15,7 @@ MEBI = 2**20
 
 
 def run(command: Export) -> int:
-    """Exports, and says what came out."""
+    """Exports a model, and prints a summary."""
     start = time.perf_counter()
     size = parse_size(command.size)
     as_onnx = command.file.endswith(".onnx")

@@ -36,7 +36,7 @@ MEBI = 2**20
 
 
 def run(command: Info) -> int:
-    """Prints what there is to know, as a table or as JSON."""
+    """Prints the facts of a model, as a table or as JSON."""
     if is_exported(command.source):
         if command.memory is not None:
             raise ValueError(
@@ -61,9 +61,9 @@ def run(command: Info) -> int:
 
 
 def unfetched(command: Info) -> Preset | None:
-    """The published model whose name, hub id or file's name is the source; None for any other.
+    """Returns the published model whose name, hub id or file's name is the source, or else None.
 
-    It is known without its file. A file or folder of the name is looked into instead.
+    Its facts are known without its file. A file or folder of that name is read instead.
     """
     name = name_of(command.source)
     if name is None or command.labels or command.revision or Path(command.source).exists():
@@ -83,7 +83,7 @@ def tell(command: Info, facts: dict[str, Any], more: dict[str, Any]) -> int:
 
 
 def describe_exported(path: Path) -> dict[str, Any]:
-    """The facts of an exported model by name, as plain JSON values."""
+    """Returns the facts of an exported model by name, as plain JSON values."""
     header = read_program(path).header
     return {
         "task": header.task,
@@ -97,7 +97,7 @@ def describe_exported(path: Path) -> dict[str, Any]:
 
 
 def describe(config: ModelConfig, processor: ImageProcessor) -> dict[str, Any]:
-    """The facts of a model by name, as plain JSON values."""
+    """Returns the facts of a model by name, as plain JSON values."""
     sizes = {name: math.prod(shape) for name, shape in trained_shapes(config).items()}
     stages = {"backbone": 0, "pixel_decoder": 0, "decoder": 0}
     for name, size in sizes.items():
@@ -134,7 +134,7 @@ def describe(config: ModelConfig, processor: ImageProcessor) -> dict[str, Any]:
 
 
 def describe_part(cfg: Any) -> str:
-    """The kind and the sizes of a part, for people."""
+    """Returns the kind and the sizes of a part, for people."""
     match cfg:
         case SwinConfig():
             return (
@@ -197,5 +197,5 @@ def show(source: str, facts: dict[str, Any]):
 
 
 def as_text(value: Any) -> str:
-    """Large whole numbers with separators, None as a word."""
+    """Returns a value as text: large numbers with separators, None as "native"."""
     return f"{value:,}" if isinstance(value, int) else "native" if value is None else str(value)

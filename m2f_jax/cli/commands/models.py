@@ -44,9 +44,9 @@ def run(command: Models) -> int:
 
 
 def is_said(word: str, name: str, preset: Preset) -> bool:
-    """Whether a model's backbone, data set, task, architecture, file or hub id has this word.
+    """Returns whether a word fits a model's backbone, data set, task, architecture, file or hub id.
 
-    The word is in small letters.
+    The word is in lower case.
     """
     task, data_set = preset.config.task, DATA_SETS[preset.data_set].title
     called = (name, preset.architecture, data_set, task)
@@ -58,12 +58,12 @@ def is_said(word: str, name: str, preset: Preset) -> bool:
 
 
 def digits_of(preset: Preset) -> str:
-    """What the authors' file has between "model_final_" and ".pkl"."""
+    """Returns what the authors' file has between "model_final_" and ".pkl"."""
     return preset.file.removeprefix("model_final_").removesuffix(".pkl")
 
 
 def facts_of(preset: Preset) -> dict[str, Any]:
-    """What there is to know of a published model without building it, as plain JSON values."""
+    """Returns the facts of a published model as plain JSON values, without building it."""
     return {
         "architecture": preset.architecture,
         "data set": DATA_SETS[preset.data_set].title,
@@ -78,7 +78,7 @@ def facts_of(preset: Preset) -> dict[str, Any]:
 
 
 def origin_of(preset: Preset) -> dict[str, Any]:
-    """The scores of a published model, and where and under which licence its weights are."""
+    """Returns the scores of a published model, and where its weights are and their licence."""
     return {
         "published scores (%)": dict(preset.scores),
         "authors' file": preset.file,
@@ -88,7 +88,7 @@ def origin_of(preset: Preset) -> dict[str, Any]:
 
 
 def table_of(presets: dict[str, Preset]) -> Table:
-    """The models as a table."""
+    """Returns the models as a table."""
     table = Table("model", box=None, padding=(0, 1, 0, 0))
     for column in (*COLUMNS, "size", "M", "hub", "file"):
         table.add_column(column, justify="right")

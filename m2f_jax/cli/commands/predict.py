@@ -97,7 +97,7 @@ def fill_folder(
     annotated: AnnotatedIds | None,
     console: Console,
 ) -> int:
-    """Does what is left to do in an output folder that is held; returns the number of failures."""
+    """Segments what has no results in an output folder that is held; returns how many failed."""
     out = Path(command.out)
     source = {"model": command.model, "revision": command.revision}
     there = open_folder(
@@ -262,7 +262,7 @@ def refuse_settled(command: Predict, task: str, dtype: str):
 
 
 def settings_of(command: Predict, model: OpenedModel) -> dict[str, Any]:
-    """All that results depend on besides the image, by name, as plain JSON values."""
+    """Returns all that results depend on besides the image, by name, as plain JSON values."""
     instance = model.task == "instance"
     return {
         "weights": model.weights,
@@ -279,7 +279,7 @@ def settings_of(command: Predict, model: OpenedModel) -> dict[str, Any]:
 
 
 class Input(NamedTuple):
-    """An image that was read, for drawing, and what is known of its file."""
+    """An image that was read, for drawing, with its file's digest, size and pages."""
 
     pixels: np.ndarray
     picture: Picture

@@ -36,7 +36,7 @@ CHECKED_FILE = "checked.jsonl"
 
 
 def run(command: Train) -> int:
-    """Trains, or goes on training."""
+    """Trains a model, or continues an interrupted run."""
     join_processes(command.processes)
     console = terminal(quiet=jax.process_index() > 0)
     chosen = with_overrides(chosen_recipe(command), command)
@@ -115,7 +115,7 @@ def train(chosen: Recipe, data: TrainingData, command: Train, console: Console) 
 
 
 def first_model(chosen: Recipe, command: Train, console: Console) -> Model:
-    """The model before the first step."""
+    """Returns the model before the first step."""
     config = chosen.train.model
     if command.from_ is None:
         return initialize(config, command.seed, chosen.train.dtype)

@@ -1,1 +1,1 @@
-"""What commands find around them: the cache folder, packages, a job's other processes."""
+"""The surroundings of a command: cache folder, packages, dtype, a job's other processes."""

@@ -5,13 +5,13 @@ from pathlib import Path
 
 
 def cache_folder() -> Path | None:
-    """Returns the folder in which commands may keep what saves time.
+    """Returns the folder for files that save time; None if the user can't have one.
 
-    None where there is none: the user has no home folder, as in many containers, or can't write to
-    it. XDG_CACHE_HOME names another place.
+    That is so without a home folder, as in many containers, or where it can't be written to.
+    XDG_CACHE_HOME names another place.
     """
     home = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    if not home.is_absolute():  # nobody knows where ~ is
+    if not home.is_absolute():  # ~ is unknown
         return None
     folder = home / "m2f-jax"
     try:

@@ -40,7 +40,7 @@ def compare_evaluations(command: EvalCompare, console: Console) -> int:
 
 
 def print_comparison(comparison: Comparison):
-    """The classes by what changed, the images that changed most, and the whole."""
+    """Prints the classes by how much they changed, the images that changed most, and the total."""
     console = terminal(errors=False)
     rows = sorted(comparison.class_rows(), key=lambda row: -finite(row["change"]))
     table = Table(show_edge=False, pad_edge=False)
@@ -62,7 +62,7 @@ def print_comparison(comparison: Comparison):
 
 
 def numbers(row: Mapping[str, Any]) -> Sequence[str]:
-    """A class's numbers; a dash where there are none."""
+    """Returns a class's numbers as text, with dashes where there are none."""
     if row["change"] != row["change"]:
         return ["-"] * 4
     texts = [f"{row[name]:.1f}" for name in ("first", "second")]
@@ -70,5 +70,5 @@ def numbers(row: Mapping[str, Any]) -> Sequence[str]:
 
 
 def finite(change: float) -> float:
-    """A change to sort by; classes without one come last."""
+    """Returns a change to sort by, so that classes without one come last."""
     return -math.inf if math.isnan(change) else change

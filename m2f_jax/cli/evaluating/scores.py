@@ -20,12 +20,12 @@ Rows = list[tuple[str, ...]]
 
 @functools.singledispatch
 def rows_of(result: Any) -> tuple[tuple[str, ...], Rows]:
-    """The table's columns and rows; the last row is over all classes."""
+    """Returns the table's columns and rows; the last row is over all classes."""
     raise TypeError(type(result))
 
 
 def percent(fraction: float) -> str:
-    """A fraction in percent with one decimal, as it's published; a dash where there is none."""
+    """Returns a fraction in percent with one decimal, and a dash for NaN."""
     return "-" if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
@@ -71,7 +71,7 @@ def _(result: SemanticIoUResult):
 
 
 def print_scores(result: Any, published: Published):
-    """The table on standard output, and below it the headline beside what the authors published."""
+    """Prints the table on standard output, then the main scores beside the published ones."""
     columns, rows = rows_of(result)
     table = Table(show_edge=False, pad_edge=False)
     for i, column in enumerate(columns):

@@ -1,4 +1,4 @@
-"""Ids of images from COCO's annotations."""
+"""Ids of images from a file of COCO's annotations."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from m2f_jax.files import read_json
 
 @dataclass(frozen=True)
 class AnnotatedIds:
-    """The images that a file in COCO's format knows.
+    """The images that a file in COCO's format lists.
 
     Attributes:
         file: the file.
-        ids: of its images, by `file_name`.
+        ids: its images' ids, by `file_name`.
     """
 
     file: Path

@@ -15,7 +15,7 @@ class Found:
     """An image file that was named or is in a folder that was.
 
     Attributes:
-        path: as the command line has it, or the folder's path and what is below it.
+        path: the path as the command line has it, or the folder's path and what is below it.
         file_name: its path relative to the folder, with slashes; no two images of a run share one.
     """
 
@@ -30,7 +30,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Findings:
-    """What patterns stand for.
+    """The files that patterns stand for.
 
     Attributes:
         images: each file once.

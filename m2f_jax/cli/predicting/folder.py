@@ -31,11 +31,11 @@ class Picture:
 
     Attributes:
         file_name: its path, relative to the folder that was named.
-        name: of its results.
+        name: the name of its results, see `layout`.
         source: its absolute path when it was read.
-        digest: of the file's bytes.
-        height: in pixels.
-        width: in pixels.
+        digest: a digest of the file's bytes.
+        height: its height in pixels.
+        width: its width in pixels.
     """
 
     file_name: str
@@ -192,7 +192,7 @@ def read_result(out: Path, path: Path) -> tuple[Picture, list[dict[str, Any]]]:
 
 
 def write_result(out: Path, picture: Picture, annotations: Sequence[Mapping[str, Any]]):
-    """Writes an image's results; that they are there means that its other files are complete."""
+    """Writes an image's JSON file, which says that its other files are complete."""
     path = result_file(out, picture.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"image": dataclasses.asdict(picture), "annotations": annotations}
@@ -200,11 +200,11 @@ def write_result(out: Path, picture: Picture, annotations: Sequence[Mapping[str,
 
 
 def remove(out: Path, stem: str):
-    """Removes the files of one image's results, the one first that says that they are there.
+    """Removes the files of one image's results, first the JSON file that says they are complete.
 
     Args:
         out: the output folder.
-        stem: of the files, as `layout.file_stem` makes it of a name.
+        stem: the files' path without ending, which `layout.file_stem` returns.
     """
     for folder, endings in ENDINGS.items():
         for ending in endings:
@@ -236,11 +236,11 @@ def write_combined(
         task: decides on the format, COCO's for results or for panoptic results.
         labels: the classes.
         results: what `stored_results` returns.
-        ids: of the images, by `file_name`.
+        ids: the images' ids, by `file_name`.
         boxes: whether instances have a `bbox` beside their mask.
 
     Raises:
-        ValueError: a mask is broken, and its box can't be told; the file is named.
+        ValueError: a mask is broken, so it has no box; the file is named.
     """
     remove_combined(out)  # so that the two files always belong together
     images, annotations = [], []
@@ -279,5 +279,5 @@ def box_of(out: Path, picture: Picture, entry: Mapping[str, Any]) -> list[int]:
 
 
 def categories(labels: Sequence[Label]) -> list[dict[str, Any]]:
-    """The classes in COCO's form."""
+    """Returns the classes in COCO's form."""
     return [{"id": x.id, "name": x.name, "isthing": int(x.is_thing)} for x in labels]

@@ -29,9 +29,9 @@ class Frames(Protocol):
     """A video to read.
 
     Attributes:
-        path: of the file or folder.
-        count: how many frames there are, as far as is known before they are decoded.
-        file_names: of the frames; none of a video file.
+        path: the file or folder.
+        count: the number of frames, as far as it is known before they are decoded.
+        file_names: the names of the frames' files; empty for a video file.
     """
 
     path: Path
@@ -103,7 +103,7 @@ class PictureFolder:
     """A folder of annotated frames, as PNGs of the frames' names."""
 
     def __init__(self, folder: Path, names: Iterator[str]):
-        """A folder that is there, and what to call the frames."""
+        """Takes a folder that exists, and the names of the frames' files."""
         self.folder, self.names = folder, names
 
     def write(self, picture: np.ndarray):
@@ -116,7 +116,7 @@ def check_frame(shape: tuple[int, ...], first: tuple[int, ...], name: str):
     """Refuses a frame of another size than the first.
 
     Raises:
-        ValueError: naming it.
+        ValueError: naming the frame.
     """
     if shape != first:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Where in the output folder an image's results are, and what they are called.
+"""The names of an image's results, and their files in the output folder.
 
 A name becomes results/NAME.json, overlays/NAME.jpg (or .png) and maps/NAME.png. Different names
 become different files, and no file takes the place of a folder.
@@ -78,7 +78,7 @@ def image_ids(names: Mapping[str, str]) -> dict[str, int | str]:
     numbers, as in COCO's annotations.
 
     Args:
-        names: of the results, by the images' `file_name`.
+        names: the names of the results, by the images' `file_name`.
     """
     stems = [Path(file_name).stem for file_name in names]
     if len(set(stems)) == len(stems) and all(map(COCO_STEM.fullmatch, stems)):

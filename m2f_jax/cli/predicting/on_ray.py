@@ -1,4 +1,4 @@
-"""`m2f predict --ray`: the same work by actors of a Ray cluster."""
+"""`m2f predict --ray`: segments images by actors of a Ray cluster."""
 
 import dataclasses
 import functools
@@ -46,7 +46,7 @@ def describe_model(
 
 
 def elsewhere(command: Predict) -> Predict:
-    """Returns a command for the cluster's machines: of absolute paths, and of their dtype."""
+    """Returns a command for the cluster's machines, with absolute paths and their default dtype."""
     changes = {
         field: os.path.abspath(value)
         for field in ("model", "labels")
@@ -106,7 +106,7 @@ class PredictingActor:
         self.segment = start(command)
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        """Segments images and writes their results; returns what became of each."""
+        """Segments images and writes their results; returns each one's messages or error."""
         jobs = [Job(Path(row["path"]), row["file_name"], row["name"]) for row in images.to_pylist()]
         rows = [
             {
@@ -132,10 +132,10 @@ def write_parquet(
 
     Args:
         command: what to do.
-        address: of the cluster.
+        address: the address of the cluster.
         open_model: opens the model, on any machine.
         settings_of: returns what results depend on besides the image.
-        console: for messages.
+        console: where messages are printed.
     """
     remote = [name for name in command.images if "://" in name]
     findings = find_images([x for x in command.images if x not in remote], Path(command.out))

@@ -1,4 +1,4 @@
-"""What is left to do: images found, beside those whose results are in the output folder."""
+"""The plan of a run: which of the images found have no results in the output folder."""
 
 import os
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ class Job:
     """An image to segment.
 
     Attributes:
-        path: of the file.
+        path: the file.
         file_name: its path, relative to the folder that was named.
-        name: of its results.
+        name: the name of its results, see `layout`.
     """
 
     path: Path
@@ -30,12 +30,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to do.
+    """The images of a run, and which of them to segment.
 
     Attributes:
-        file_names: of all images found, as they are listed.
-        todo: those to segment.
-        changed: images in `todo` whose results are of other contents than the files have now.
+        file_names: the names of all images found, as results list them.
+        todo: the images to segment.
+        changed: images in `todo` that have results, but whose files have changed since.
     """
 
     file_names: list[str]

@@ -60,7 +60,7 @@ def fill_folder(
     settings: Mapping[str, Any],
     console: Console,
 ):
-    """Does what is left to do in an output folder that is held."""
+    """Segments a video into an output folder that is held, unless its results are there."""
     out, name = Path(command.out), Path(video).resolve().stem
     labels: tuple[Label, ...] = segmenter.config.labels
     if (out / RESULTS).exists():
@@ -133,7 +133,7 @@ def open_frames(path: Path, *, upright: bool) -> Frames:
 
 
 def open_model(command: Predict) -> tuple[Any, dict[str, Any]]:
-    """Opens the model, on one device, and says what results depend on besides the video."""
+    """Opens the model on one device; returns it and all that results depend on but the video."""
     from m2f_jax.convert import WrongKindError
     from m2f_jax.inference.digest import digest_of_model
     from m2f_jax.inference.video_segmenter import TOP_K, VideoSegmenter
@@ -232,13 +232,13 @@ def write_results(
     labels: Sequence[Label],
     shape: tuple[int, int, int],
 ):
-    """Writes videos.json, and predictions.json, which says that all is done.
+    """Writes videos.json, then predictions.json, which says that the results are complete.
 
     Args:
         out: the output folder.
-        name: of the video, its id.
-        frames: of the video.
-        tracks: what was found.
+        name: the video's name, which is its id.
+        frames: the video.
+        tracks: the objects that were found.
         labels: the classes.
         shape: the number of frames, and their height and width.
     """

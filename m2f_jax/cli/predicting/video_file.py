@@ -43,7 +43,7 @@ class FileFrames:
         """Yields the container and its video stream; turns what fails within into one error.
 
         Raises:
-                ValueError: the file isn't a video, is damaged, or its frames are too large.
+            ValueError: the file isn't a video, is damaged, or its frames are too large.
         """
         try:
             with av.open(str(self.path)) as container:
@@ -105,7 +105,7 @@ class AnnotatedFile:
         """Opens a file.
 
         Args:
-            path: of the file.
+            path: the file.
             rate: frames a second.
         """
         self.container: Any = av.open(str(path), "w", format="mp4")

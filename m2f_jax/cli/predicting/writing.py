@@ -66,7 +66,7 @@ class Writer:
         """Writes the overlay and the map first, then the JSON, which says that it is done.
 
         Returns:
-            What users should know, as messages.
+            Messages for the user.
 
         Raises:
             WriteError: the disk is full or may not be written to.
@@ -82,7 +82,7 @@ class Writer:
     def write_files(
         self, picture: Picture, image: np.ndarray, segmentation: Segmentation
     ) -> list[str]:
-        """Does what `write` says."""
+        """Writes the files as `write` says, and lets errors through as they are."""
         names = [label.name for label in self.labels]
         stem = file_stem(picture.name)
         if isinstance(segmentation, InstanceSegmentation):

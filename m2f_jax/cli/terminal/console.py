@@ -1,4 +1,4 @@
-"""What commands print: text as it is, in which names of files and classes may hold anything."""
+"""Printing of texts that may hold any characters, as names of files and classes do."""
 
 from typing import Any
 from unicodedata import category
@@ -31,7 +31,7 @@ class PlainConsole(Console):
 def printable(text: str) -> str:
     r"""Returns the text with its control characters escaped, as "\x1b"; line breaks stay.
 
-    What isn't text at all, such as the bytes of a file's name in another encoding, is escaped too.
+    Bytes that aren't text, as in a file's name in another encoding, are escaped too.
     """
     return "".join(
         x.encode("unicode_escape").decode() if x != "\n" and category(x) in UNPRINTABLE else x

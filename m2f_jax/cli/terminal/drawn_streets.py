@@ -1,4 +1,4 @@
-"""A word about the model in the package, which knows no photographs."""
+"""Advice about the model in the package, which knows no photographs."""
 
 from m2f_jax.cli.arguments import DEFAULT_MODEL
 
@@ -9,8 +9,8 @@ def advice(model: str, command: str) -> str:
     """Returns what users of this model should know; empty if it is another one.
 
     Args:
-        model: the source that was named.
-        command: of the command line, which the advice repeats.
+        model: the source of the model, as the user named it.
+        command: the subcommand and its arguments, for the command that the advice shows.
     """
     if model != DEFAULT_MODEL:
         return ""

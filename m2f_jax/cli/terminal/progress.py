@@ -1,4 +1,4 @@
-"""Progress over images or videos: a live bar on a terminal, now and then a line elsewhere."""
+"""Progress over images or videos: a live bar on a terminal, elsewhere a line every half minute."""
 
 import time
 
@@ -9,9 +9,9 @@ LINE_SECONDS = 30
 
 
 class ImageProgress:
-    """Counts images; at the end it says how many a second there were.
+    """A counter of images, which prints at the end how many a second there were.
 
-    The time of the first ones is told apart, since the network is compiled then.
+    The time of the first ones is printed apart, since the network is compiled then.
     """
 
     def __init__(self, verb: str, total: int, console: Console, unit: str = "image"):
@@ -34,7 +34,7 @@ class ImageProgress:
         return self
 
     def advance(self, count: int = 1, *, ok: bool = True):
-        """One more image is done, or failed; or several that were computed together."""
+        """Counts one more image, or several that were computed together, as done or failed."""
         now = time.perf_counter()
         self.seen += count
         if ok:
@@ -48,7 +48,7 @@ class ImageProgress:
             self.console.print(", ".join(filter(None, [counts, self.rate(now)])))
 
     def rate(self, now: float) -> str:
-        """Images a second since the first ones were done; "" if there were no others."""
+        """Returns images a second since the first ones were done; "" if there were no others."""
         more = self.done - self.at_first
         return f"{more / (now - self.first):.2f} {self.unit}s/s" if more else ""
 

@@ -29,11 +29,11 @@ from m2f_jax.labels import Label
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Where a training run's images come from.
+    """The images of a training run.
 
     Attributes:
-        examples: to learn from.
-        held_out: to evaluate on; None if there are none.
+        examples: the images to learn from.
+        held_out: the images to evaluate on; None if there are none.
     """
 
     examples: Dataset
@@ -43,7 +43,7 @@ class TrainingData:
 def find_data(
     root: Path, task: Task, labels: Sequence[Label] | None, invalid: Invalid = "refuse"
 ) -> TrainingData:
-    """The splits train and val of a folder, see `open_dataset`.
+    """Opens the splits train and val of a folder, see `open_dataset`.
 
     Args:
         root: the folder.
@@ -97,7 +97,7 @@ def check_data(
         keep_empty_images: whether images without an object are learned from.
         trust: don't read the pictures, and nothing at all where `keep_empty_images`.
         record: what was read before.
-        console: where to say it.
+        console: where messages are printed.
 
     Returns:
         The images to learn from.
@@ -129,7 +129,7 @@ def check_data(
 
 
 def shown(bar: ImageProgress) -> Progress:
-    """Returns what moves a bar."""
+    """Returns a function that moves a bar, which shows no rate."""
     bar.bar.update(bar.row, rate="")
     return lambda done, _: bar.advance() if done else None
 
@@ -148,7 +148,7 @@ def read_for_evaluation(dataset: Dataset, index: int) -> Contents:
 
 
 def findings(examples: Dataset, contents: Contents, keep_empty_images: bool) -> list[str]:
-    """What is said of the images: how many are left out, and which objects teach nothing."""
+    """Returns messages: how many images are left out, and which objects have no pixels."""
     empty = int((~contents.counts.any(axis=1)).sum())
     done = "kept" if keep_empty_images else "left out (--keep-empty-images keeps them)"
     lines = [

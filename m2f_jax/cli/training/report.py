@@ -1,4 +1,4 @@
-"""What a training run tells and leaves: the terminal, the log, pictures and models."""
+"""Reports of a training run: lines on the terminal, the log, pictures, and the models it writes."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ PICTURES = 4  # evaluation images that are drawn
 
 
 class Run:
-    """What a training run reports to: the terminal, the log, and the models that it leaves."""
+    """The reports of one training run, and the models that it writes."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Run:
         step: int,
         console: Console,
     ):
-        """A run that continues after `step`."""
+        """Begins the reports of a run that continues after `step`."""
         self.out, self.chosen, self.console = out, chosen, console
         self.held_out, self.evaluate_images = held_out, evaluate_images
         self.main_score = MAIN_SCORES[chosen.train.model.task]
@@ -55,7 +55,7 @@ class Run:
             self.log.close()
 
     def report(self, step: int, numbers: Mapping[str, float]):
-        """A line on the terminal and in the log."""
+        """Prints a line, and adds it to the log."""
         if self.log is None:
             return
         self.log.add(step, numbers)
@@ -70,7 +70,7 @@ class Run:
         )
 
     def evaluate(self, step: int, model: Model):
-        """Scores the model, keeps it, and keeps it as the best if it is."""
+        """Saves the model and scores it; saves it as the best one, too, if it is."""
         processor = self.chosen.processor()
         if self.first:
             save(model, processor, self.out / "model")
@@ -107,7 +107,7 @@ class Run:
             self.best, self.improved = scores[self.main_score], True
 
     def segmenter_of(self, model: Model, processor: ImageProcessor) -> Segmenter:
-        """The run's segmenter with this model's parameters; only the first call compiles."""
+        """Returns the run's segmenter with a model's parameters; only the first call compiles."""
         if self.segmenter is None:
             self.segmenter = Segmenter(model, processor, jax.local_devices())
         else:
@@ -116,13 +116,13 @@ class Run:
 
 
 def best_score(out: Path, name: str) -> float | None:
-    """The best score in a training run's log so far."""
+    """Returns the best score in a training run's log so far."""
     scores = (entry.get(name) for entry in read_log(out / LOG_FILE))
     return max((score for score in scores if score is not None), default=None)
 
 
 def left(seconds: float) -> str:
-    """A duration for people."""
+    """Returns a duration for people."""
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
@@ -136,7 +136,7 @@ def save(model: Model, processor: ImageProcessor, folder: Path):
 
 
 def draw(segmenter: Segmenter, path: Path) -> np.ndarray:
-    """An image with what the model finds in it."""
+    """Draws what the model finds in an image over it."""
     image = read_image(path)
     names = [label.name for label in segmenter.config.labels]
     found = segmenter(image, threshold=FOR_DISPLAY)

@@ -1,4 +1,4 @@
-"""The settings of a training run: the recipe with what the command line says, kept in a file."""
+"""The settings of a training run: the recipe with the command's changes, kept in train.json."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ class Settings:
         recipe: the name or the file that the command named; None if it named none.
         data: the folder.
         from_: the model to start from.
-        seed: of fresh parameters, the order of the images and their changes.
+        seed: the seed of fresh parameters, of the order of the images and of their changes.
         settings: the recipe with the command's changes.
         invalid: what became of annotations that can't be used.
     """
@@ -48,7 +48,7 @@ class Settings:
 
     @classmethod
     def of(cls, chosen: Recipe, command: Train) -> "Settings":
-        """The settings of a command."""
+        """Returns the settings of a command."""
         return cls(
             recipe=command.recipe,
             data=command.data,
@@ -71,7 +71,7 @@ class Settings:
         return from_plain(cls, values, str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain JSON values."""
+        """Returns the settings as plain JSON values."""
         return {FROM[0] if name == FROM[1] else name: x for name, x in to_plain(self).items()}
 
     def keep(self, out: Path):
@@ -95,7 +95,7 @@ class Settings:
 
 
 def difference(there: Any, now: Any, where: str = "") -> str:
-    """The first value in which two settings differ."""
+    """Returns the first value in which two settings differ, for people."""
     if isinstance(there, Mapping) and isinstance(now, Mapping):
         for name in {**there, **now}:
             if there.get(name) != now.get(name):
@@ -104,7 +104,7 @@ def difference(there: Any, now: Any, where: str = "") -> str:
 
 
 def chosen_recipe(command: Train) -> Recipe:
-    """The recipe that the command names, or the one to fine-tune the model that it starts from.
+    """Returns the recipe that the command names, or the one to fine-tune the model of --from.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -68,7 +68,7 @@ class Canvas:
 
         Args:
             polygons: the shapes; where they overlap, what they cover adds up to 1.
-            color: of all of them.
+            color: the color of all of them.
             owner: the new owner of the pixels; None leaves it as it is.
             tilt: how much brighter they get from left to right, and from top to bottom.
             opacity: 0 to 1.

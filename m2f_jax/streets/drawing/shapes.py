@@ -30,7 +30,7 @@ def bar(
 def disc(
     view: View, centre: tuple[Number, Number, Number], radius: Number, corners: int
 ) -> Polygon:
-    """A regular polygon that faces the camera; three corners stand on their base."""
+    """Returns a regular polygon that faces the camera; three corners stand on their base."""
     turns = (np.arange(corners) + (0.5 if corners % 2 == 0 else 0.0)) / corners * 2 * np.pi
     around = np.stack([np.sin(turns), -np.cos(turns)], axis=1)
     return view.project_plan([centre]) + around * radius * view.scale(centre[2])
@@ -39,7 +39,7 @@ def disc(
 def panel(
     view: View, centre: tuple[Number, Number, Number], size: tuple[Number, Number]
 ) -> Polygon:
-    """A rectangle that faces the camera; its size is width and height."""
+    """Returns a rectangle that faces the camera; its size is width and height."""
     x, y, z = centre
     width, height = size[0] / 2, size[1] / 2
     return view.project_plan(
@@ -60,7 +60,7 @@ def post_item(
     width: Number = 0.12,
     overhang: Number = 0.5,
 ) -> Item:
-    """An item that stands on a thin post."""
+    """Returns an item that stands on a thin post."""
     footprint = (x - width / 2, x + width / 2, z - width / 2, z + width / 2)
     return Item(
         footprint=footprint, draw=draw, shadow=(box_points(footprint, height),), overhang=overhang

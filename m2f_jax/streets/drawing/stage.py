@@ -29,7 +29,7 @@ class Item:
 
 
 def box_points(footprint: Footprint, height: Number, base: Number = 0.0) -> Points:
-    """The corners of a box over a footprint."""
+    """Returns the corners of a box over a footprint."""
     left, right, near, far = footprint
     return np.array(
         [(x, y, z) for x in (left, right) for y in (base, height) for z in (near, far)], float

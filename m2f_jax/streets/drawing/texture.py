@@ -12,7 +12,7 @@ TILE = 512
 
 @functools.lru_cache(maxsize=1)
 def noise_tile() -> Float[np.ndarray, "512 512"]:
-    """Cloudy noise between -1 and 1 that repeats without a seam."""
+    """Returns cloudy noise between -1 and 1 that repeats without a seam."""
     rng = Random(20)
     total = np.zeros((TILE, TILE))
     cells, weight = 4, 1.0
@@ -24,7 +24,7 @@ def noise_tile() -> Float[np.ndarray, "512 512"]:
 
 @functools.lru_cache(maxsize=1)
 def grain_tile() -> Float[np.ndarray, "512 512"]:
-    """Fine noise between -1 and 1 that repeats without a seam."""
+    """Returns fine noise between -1 and 1 that repeats without a seam."""
     rng = Random(21)
     fine = rng.fractions(TILE, TILE) * 2 - 1
     coarse = smooth_grid(rng.fractions(TILE // 4, TILE // 4) * 2 - 1)

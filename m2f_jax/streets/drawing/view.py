@@ -109,7 +109,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Where a body stands in the plan, and how far it is turned; 0 looks ahead, pi/2 right."""
+    """The place of a body in the plan, and its direction; 0 looks ahead, pi/2 right."""
 
     x: Number
     z: Number
@@ -129,7 +129,7 @@ class Pose:
 
 
 def random_view(rng: Random, size: tuple[int, int]) -> View:
-    """A camera behind the windscreen of a car, on some day."""
+    """Returns a camera behind the windscreen of a car, on some day."""
     height, width = size
     scale = max(width, 2 * height)
     return View(
@@ -144,7 +144,7 @@ def random_view(rng: Random, size: tuple[int, int]) -> View:
 
 
 def random_weather(rng: Random) -> Weather:
-    """Sun, clouds, haze or dusk."""
+    """Returns sun, clouds, haze or dusk."""
     kind = rng.weighted({"sunny": 3, "overcast": 4, "low sun": 1.5, "haze": 1, "dusk": 0.8})
     azimuth = rng.uniform(0, 2 * math.pi)
     elevation = math.radians(rng.uniform(10, 20) if kind == "low sun" else rng.uniform(28, 62))

@@ -238,9 +238,9 @@ def draw_shadows(
     """Darkens the ground.
 
     Args:
-        canvas: with the ground on it, and nothing that stands there yet.
-        view: the sun is in it.
-        cast: for every shadow, points of the body that throws it.
+        canvas: the picture, with the ground on it and nothing that stands there yet.
+        view: the camera and the sun.
+        cast: the points of the body that throws each shadow.
         contact: rectangles (left, right, near, far) of the plan on which bodies stand.
     """
     dark = np.zeros(view.size)

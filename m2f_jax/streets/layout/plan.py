@@ -61,7 +61,7 @@ class Side:
         return self.verge + self.pavement + self.garden
 
     def plot_at(self, z: Number) -> Plot | None:
-        """The plot at that distance."""
+        """Returns the plot at a distance `z`; None if there is none."""
         return next((plot for plot in self.plots if plot.near <= z < plot.far), None)
 
 
@@ -90,7 +90,7 @@ class Street:
 
 
 def plan_street(rng: Random) -> Street:
-    """A street with the camera in one of its lanes."""
+    """Returns a street with the camera in one of its lanes."""
     kind = rng.weighted({"city": 5, "suburb": 3, "avenue": 2.5})
     ahead = 2 if kind != "suburb" and rng.chance(0.3) else 1
     coming = ahead if rng.chance(0.8) else 0
@@ -137,7 +137,7 @@ def plan_street(rng: Random) -> Street:
 
 
 def plan_plots(rng: Random, kind: str, junction: Number | None, end: Number) -> tuple[Plot, ...]:
-    """The plots along one side."""
+    """Returns the plots along one side."""
     green = {"city": 0.12, "suburb": 0.3, "avenue": 0.4}[kind]
     plots = []
     z = -4.0

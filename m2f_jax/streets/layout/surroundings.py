@@ -64,7 +64,7 @@ def close_street(rng: Random, street: Street) -> list[Item]:
 
 
 def houses(rng: Random, street: Street, side: Side, plot: Plot) -> list[Item]:
-    """Buildings wall to wall in a city; with gardens in a suburb."""
+    """Returns buildings wall to wall in a city; with gardens in a suburb."""
     items = []
     line = side.x(side.building_line)
     z = plot.near
@@ -119,7 +119,7 @@ def garden(rng: Random, side: Side, plot: Plot) -> list[Item]:
 
 
 def park(rng: Random, side: Side, plot: Plot) -> list[Item]:
-    """Trees and bushes, perhaps behind a fence or a wall."""
+    """Returns trees and bushes, perhaps behind a fence or a wall."""
     items: list[Item] = []
     start = side.walkway[1]
     near = max(plot.near, NEAREST)

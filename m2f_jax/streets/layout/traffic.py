@@ -53,7 +53,7 @@ def owner_for(canvas: Canvas, label_id: int, grouped: bool) -> int:
 
 
 def vehicle_item(vehicle: Vehicle, pose: Pose, *, grouped: bool = False) -> Item:
-    """A vehicle as an item."""
+    """Returns a vehicle as an item."""
     footprint = pose.footprint(vehicle.width, vehicle.length)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
@@ -66,7 +66,7 @@ def vehicle_item(vehicle: Vehicle, pose: Pose, *, grouped: bool = False) -> Item
 
 
 def person_item(limbs: list[Limb], pose: Pose, *, grouped: bool = False) -> Item:
-    """Someone on foot as an item."""
+    """Returns someone on foot as an item."""
     footprint = pose.footprint(0.5, 0.4)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
@@ -79,7 +79,7 @@ def person_item(limbs: list[Limb], pose: Pose, *, grouped: bool = False) -> Item
 def cycle_item(
     cycle: Cycle, pose: Pose, rider: list[Limb] | None = None, *, grouped: bool = False
 ) -> Item:
-    """A bicycle or motorcycle as an item, with or without its rider, who is another object."""
+    """Returns a bicycle or motorcycle as an item, perhaps with its rider, who is another object."""
     footprint = pose.footprint(0.5, 1.8 if cycle.label_id == BICYCLE else 2.1)
 
     def draw(canvas: Canvas, view: View, sunlit: bool):

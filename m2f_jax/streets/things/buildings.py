@@ -24,9 +24,9 @@ class Style:
     trim: Color
     floor: Number
     bay: Number
-    """From the middle of one window to that of the next."""
+    """The distance from the middle of one window to that of the next."""
     window: tuple[Number, Number]
-    """Width and height, as shares of a bay and of a floor."""
+    """Width and height of a window, as shares of a bay and of a floor."""
     ground_floor: Number
     shops: bool
     bricks: bool
@@ -180,7 +180,7 @@ ROOFS = ((0.45, 0.24, 0.18), (0.30, 0.28, 0.28), (0.38, 0.33, 0.30), (0.52, 0.30
 
 
 def random_style(rng: Random, kind: str) -> Style:
-    """A house for a city street, or a small one for a suburb."""
+    """Returns the style of a house of a city street, or of a small one of a suburb."""
     small = kind == "suburb"
     modern = not small and rng.chance(0.2)
     floor = rng.uniform(2.7, 3.0) if small else rng.uniform(3.0, 3.8)
@@ -206,7 +206,7 @@ def random_style(rng: Random, kind: str) -> Style:
 
 
 def building(sign: int, line: Number, near: Number, far: Number, style: Style) -> Item:
-    """A building along the street, whose facade is at x = line and looks at the road."""
+    """Returns a building along the street, whose facade is at x = line and looks at the road."""
     depth = 11.0
     footprint = (min(line, line + sign * depth), max(line, line + sign * depth), near, far)
 
@@ -230,7 +230,7 @@ def building(sign: int, line: Number, near: Number, far: Number, style: Style) -
 
 
 def closing_building(x: tuple[Number, Number], z: Number, style: Style) -> Item:
-    """A building across the end of the street."""
+    """Returns a building across the end of the street."""
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
         if style.roof:

@@ -64,7 +64,7 @@ class CarShape:
 
 
 def car(rng: Random) -> Vehicle:
-    """A car."""
+    """Returns a car."""
     name = rng.weighted(
         {
             "saloon": 3,
@@ -113,7 +113,7 @@ def car(rng: Random) -> Vehicle:
 def lower_body(
     rng: Random, shape: CarShape, paint: Color, axles: tuple[Number, Number], radius: Number
 ) -> Part:
-    """Everything below the windows, with lights, plates, bumpers and doors."""
+    """Returns everything below the windows, with lights, plates, bumpers and doors."""
     half, waist, rear, screen = shape.half, shape.waist, shape.rear, shape.screen
     back, front = -shape.length / 2, shape.length / 2
     tail = waist if rear < -0.45 * shape.length else waist + 0.02
@@ -172,7 +172,7 @@ def lower_body(
 
 
 def cabin(rng: Random, shape: CarShape, paint: Color, *, closed: bool) -> Part:
-    """Windows and roof; a closed one has no windows behind the front doors."""
+    """Returns windows and roof; a closed one has no windows behind the front doors."""
     half, waist, height = shape.half, shape.waist, shape.height
     rear, (roof_rear, roof_front), screen = shape.rear, shape.roof, shape.screen
     top = (0.78 if height < 1.9 else 0.88) * half

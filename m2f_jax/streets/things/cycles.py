@@ -38,7 +38,7 @@ class Cycle:
 
 
 def bicycle(rng: Random) -> Cycle:
-    """A bicycle."""
+    """Returns a bicycle."""
     paint = rng.color(*PAINTS)
     rear, front, hub = (0.0, 0.34, -0.52), (0.0, 0.34, 0.54), (0.0, 0.29, -0.08)
     seat, stem, joint = (0.0, 0.86, -0.24), (0.0, 0.86, 0.36), (0.0, 0.70, 0.38)
@@ -79,7 +79,7 @@ def bicycle(rng: Random) -> Cycle:
 
 
 def motorcycle(rng: Random) -> Cycle:
-    """A motorcycle or a scooter."""
+    """Returns a motorcycle or a scooter."""
     paint = rng.color(*PAINTS)
     scooter = rng.chance(0.4)
     grips = (-0.34, 1.04, 0.34), (-0.1, 1.0, 0.44), (0.1, 1.0, 0.44), (0.34, 1.04, 0.34)
@@ -155,7 +155,7 @@ def draw_cycle(canvas: Canvas, view: View, cycle: Cycle, pose: Pose, owner: int,
 
 
 def circle(view: View, pose: Pose, z: Number, height: Number, radius: Number) -> Polygon:
-    """A circle in the plane of the cycle, as pixels."""
+    """Returns a circle in the plane of the cycle, as pixels."""
     turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     y, along = height + radius * np.sin(turns), z + radius * np.cos(turns)
     points = np.stack([0 * turns, y, along], axis=1)
@@ -165,14 +165,14 @@ def circle(view: View, pose: Pose, z: Number, height: Number, radius: Number) ->
 def ring(
     view: View, pose: Pose, z: Number, radius: Number, outer: Number, inner: Number
 ) -> Polygon:
-    """A ring between two shares of the radius, as one polygon that goes round and back inside."""
+    """Returns a ring between two shares of the radius, as one polygon around and back inside."""
     outside = circle(view, pose, z, radius, radius * outer)
     inside = circle(view, pose, z, radius, radius * inner)
     return np.concatenate([outside, outside[:1], inside[:1], inside[::-1]])
 
 
 def rays(view: View, pose: Pose, z: Number, radius: Number) -> list[Polygon]:
-    """Thin spokes."""
+    """Returns thin spokes."""
     rim = circle(view, pose, z, radius, radius * 0.92)[::2]
     hub = circle(view, pose, z, radius, radius * 0.06)[::2]
     side = np.roll(rim, -1, axis=0) * 0.05 + rim * 0.95

@@ -44,12 +44,12 @@ class Limb:
 
 
 def limb(color: Color, *hulls: Sequence[Ball]) -> Limb:
-    """A limb of some hulls."""
+    """Returns a limb of some hulls."""
     return Limb(color, hulls)
 
 
 def tube(*points: tuple[Number, Number, Number], radius: Number) -> list[list[Ball]]:
-    """The hulls of a bent tube."""
+    """Returns the hulls of a bent tube."""
     return [[(*a, radius), (*b, radius)] for a, b in itertools.pairwise(points)]
 
 
@@ -75,7 +75,7 @@ def draw_limbs(
 
 
 def hull_of_balls(view: View, balls: Float[np.ndarray, "n 4"], pose: Pose) -> Polygon:
-    """The outline of the hull of some balls, as pixels."""
+    """Returns the outline of the hull of some balls, as pixels."""
     world = pose.world(balls[:, :3])
     centres = view.project_plan(world)
     radii = balls[:, 3] * view.focal / world[:, 2].clip(0.5)
@@ -84,7 +84,7 @@ def hull_of_balls(view: View, balls: Float[np.ndarray, "n 4"], pose: Pose) -> Po
 
 
 def walker(rng: Random) -> list[Limb]:
-    """Someone standing or walking."""
+    """Returns someone standing or walking."""
     height = rng.uniform(1.55, 1.92) if rng.chance(0.9) else rng.uniform(1.0, 1.4)
     stride = rng.uniform(0.0, 0.34) if rng.chance(0.8) else 0.03
     broad = rng.uniform(0.92, 1.15)
@@ -137,7 +137,7 @@ def walker(rng: Random) -> list[Limb]:
 
 
 def head(rng: Random, at: tuple[Number, Number, Number], skin: Color, hair: Color) -> list[Limb]:
-    """Neck, face and hair."""
+    """Returns neck, face and hair."""
     x, y, z = at
     long = 0.14 if rng.chance(0.35) else 0.0
     return [
@@ -148,7 +148,7 @@ def head(rng: Random, at: tuple[Number, Number, Number], skin: Color, hair: Colo
 
 
 def cyclist(rng: Random, *, motorised: bool) -> list[Limb]:
-    """Someone on a bicycle or motorcycle, feet on the pedals or rests."""
+    """Returns someone on a bicycle or motorcycle, feet on the pedals or rests."""
     top, trousers = rng.color(*CLOTHES), rng.color(*TROUSERS)
     skin, hair = rng.color(*SKINS), rng.color(*HAIRS, spread=0.03)
     black = np.array([0.1, 0.1, 0.1])

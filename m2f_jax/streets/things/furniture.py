@@ -14,7 +14,7 @@ STATIC, DYNAMIC, WALL, FENCE, POLE = 4, 5, 12, 13, 17
 
 
 def lamp(rng: Random, x: Number, z: Number, over: int) -> Item:
-    """A street lamp with an arm to the left (over = -1) or right (1)."""
+    """Returns a street lamp with an arm to the left (over = -1) or right (1)."""
     height, reach = rng.uniform(6, 9), rng.uniform(0.8, 2.2)
     metal = rng.color(*METALS)
 
@@ -35,7 +35,7 @@ def lamp(rng: Random, x: Number, z: Number, over: int) -> Item:
 
 
 def bollard(rng: Random, x: Number, z: Number) -> Item:
-    """A short post."""
+    """Returns a short post."""
     metal = rng.color(*METALS, (0.55, 0.2, 0.18))
 
     def draw(canvas: Canvas, view: View, sunlit: bool):
@@ -49,7 +49,7 @@ def bollard(rng: Random, x: Number, z: Number) -> Item:
 def barrier(
     rng: Random, start: tuple[Number, Number], end: tuple[Number, Number], *, solid: bool
 ) -> Item:
-    """A wall (solid) or a fence over a line between two points (x, z) of the plan, far to near."""
+    """Returns a wall (solid) or a fence between two points (x, z) of the plan, far to near."""
     height = rng.uniform(0.8, 2.0) if solid else rng.uniform(0.9, 1.5)
     color = (
         rng.color((0.60, 0.57, 0.52), (0.55, 0.36, 0.29), (0.72, 0.70, 0.66), (0.45, 0.45, 0.44))
@@ -102,7 +102,7 @@ def draw_barrier(
 
 
 def static_thing(rng: Random, x: Number, z: Number) -> Item:
-    """A bin, a switch box, a bench, an advertising column: void, label "static"."""
+    """Returns a bin, a switch box, a bench, an advertising column: void, label "static"."""
     kind = rng.choose(("bin", "bin", "box", "box", "bench", "column"))
     sizes = {"bin": (0.55, 0.95), "box": (0.9, 1.25), "bench": (1.7, 0.85), "column": (1.25, 3.1)}
     width, height = sizes[kind]
@@ -140,7 +140,7 @@ def static_thing(rng: Random, x: Number, z: Number) -> Item:
 
 
 def dynamic_thing(rng: Random, x: Number, z: Number) -> Item:
-    """A pram, a suitcase or a dog: void, label "dynamic"."""
+    """Returns a pram, a suitcase or a dog: void, label "dynamic"."""
     kind = rng.choose(("pram", "suitcase", "dog"))
     color = rng.color((0.3, 0.2, 0.15), (0.25, 0.3, 0.45), (0.6, 0.5, 0.4), (0.15, 0.15, 0.15))
 

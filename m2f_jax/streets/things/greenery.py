@@ -18,12 +18,12 @@ CORNERS = 9  # of a bunch of leaves
 
 
 def random_leaves(rng: Random) -> Color:
-    """Green, or autumnal."""
+    """Returns the color of leaves, green or autumnal."""
     return rng.color(*LEAVES, spread=0.05)
 
 
 def tree(rng: Random, x: Number, z: Number, leaves: Color, height: Number) -> Item:
-    """A tree with a trunk."""
+    """Returns a tree with a trunk."""
     seed = rng.whole(0, 2**31)
     trunk = height * rng.uniform(0.22, 0.38)
     width = (height - trunk) * rng.uniform(0.34, 0.55)
@@ -59,12 +59,12 @@ def tree(rng: Random, x: Number, z: Number, leaves: Color, height: Number) -> It
 
 
 def bush(rng: Random, x: Number, z: Number, leaves: Color, size: Number) -> Item:
-    """A bush."""
+    """Returns a bush."""
     return hedge(rng, (x - size / 2, x + size / 2, z - size / 2, z + size / 2), leaves, size)
 
 
 def hedge(rng: Random, footprint: Footprint, leaves: Color, height: Number) -> Item:
-    """Bushes in a row; a footprint longer in z runs along the street."""
+    """Returns bushes in a row; a footprint longer in z runs along the street."""
     seed = rng.whole(0, 2**31)
     left, right, near, far = footprint
 
@@ -169,7 +169,7 @@ def scatter(
 def bunches_of_leaves(
     centres: Float[np.ndarray, "n 2"], radii: Float[np.ndarray, "n"], rng: Random, rough: Number
 ) -> list[Polygon]:
-    """Round shapes with rough edges."""
+    """Returns round shapes with rough edges."""
     turns = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
     circle = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     edges = 1 + rough * (rng.fractions(len(centres), CORNERS, 1) * 2 - 1)

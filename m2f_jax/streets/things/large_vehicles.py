@@ -29,7 +29,7 @@ TRUCK, CARAVAN, TRAILER = 27, 29, 30
 
 
 def truck(rng: Random) -> Vehicle:
-    """A truck with a box, a covered load, an open bed or a tank."""
+    """Returns a truck with a box, a covered load, an open bed or a tank."""
     length, width = rng.uniform(6.2, 9.5), rng.uniform(2.2, 2.5)
     half, back, front = width / 2, -length / 2, length / 2
     cab_back, cab_top = front - rng.uniform(1.7, 2.2), rng.uniform(2.5, 3.0)
@@ -53,7 +53,7 @@ def truck(rng: Random) -> Vehicle:
 
 
 def truck_cab(paint: Color, z: tuple[Number, Number], half: Number, top: Number) -> Part:
-    """The driver's cab."""
+    """Returns the driver's cab."""
     back, front = z
     cab = extrude(
         [
@@ -77,7 +77,7 @@ def truck_cab(paint: Color, z: tuple[Number, Number], half: Number, top: Number)
 
 
 def truck_load(rng: Random, z: tuple[Number, Number], width: Number, height: Number) -> list[Part]:
-    """The load of a truck, between two z."""
+    """Returns the load of a truck; `z` is from where to where it reaches."""
     back, front = z
     half = width / 2
     kind = rng.weighted({"box": 4, "cover": 2, "open": 2, "tank": 1})
@@ -113,7 +113,7 @@ def truck_load(rng: Random, z: tuple[Number, Number], width: Number, height: Num
 
 
 def towed(rng: Random) -> Vehicle:
-    """A trailer or a caravan."""
+    """Returns a trailer or a caravan."""
     if rng.chance(0.4):
         label_id, length, width, height = CARAVAN, 4.6, 2.2, 2.5
         rear = [(-2.2, 0.5, 1.05), (-2.3, 1.3, 1.1), (-2.1, 2.5, 1.05)]
@@ -144,7 +144,7 @@ LETTERS = np.array([0.95, 0.65, 0.15])
 
 
 def bus(rng: Random) -> Vehicle:
-    """A city bus, rarely with two decks."""
+    """Returns a city bus, rarely with two decks."""
     length, width = rng.uniform(10.5, 12.5), 2.52
     two_decks = rng.chance(0.12)
     height = 4.1 if two_decks else rng.uniform(2.95, 3.2)
@@ -200,7 +200,7 @@ def bus(rng: Random) -> Vehicle:
 
 
 def tram(rng: Random) -> Vehicle:
-    """A tram of several joined cars; Cityscapes calls it a train."""
+    """Returns a tram of several joined cars; Cityscapes calls it a train."""
     cars, long = rng.whole(2, 4), rng.uniform(6.5, 9.0)
     width, height = 2.4, rng.uniform(3.2, 3.5)
     main, second = rng.color(*LIVERIES), rng.color(*LIVERIES)
@@ -240,7 +240,7 @@ def tram_body(
     rear: bool,
     front: bool,
 ) -> Part:
-    """One car of a tram; the ends of the tram are rounded and lean back."""
+    """Returns one car of a tram; the ends of the tram are rounded and lean back."""
     behind, ahead = (1.0 if end else 0.25 for end in (rear, front))
     narrow = [0.85 * half if end else half for end in (rear, front)]
     return extrude(

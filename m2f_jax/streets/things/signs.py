@@ -13,7 +13,7 @@ LAMPS = ((0.95, 0.2, 0.12), (0.98, 0.7, 0.15), (0.2, 0.9, 0.5))
 
 
 def traffic_light(rng: Random, x: Number, z: Number, over: int, *, arm: bool) -> Item:
-    """A traffic light beside the road, and one above it on an arm."""
+    """Returns a traffic light beside the road, and one above it on an arm."""
     metal = rng.color(*METALS)
     lit = rng.choose((0, 2, 2, 1))
     faces_us = rng.chance(0.75)
@@ -39,7 +39,7 @@ def traffic_light(rng: Random, x: Number, z: Number, over: int, *, arm: bool) ->
 
 
 def traffic_sign(rng: Random, x: Number, z: Number) -> Item:
-    """One or two signs on a post, some seen from behind."""
+    """Returns one or two signs on a post, some seen from behind."""
     metal = rng.color(*METALS)
     kinds = [rng.choose(("ban", "warning", "blue", "yield", "board", "priority", "back"))]
     if rng.chance(0.3):

@@ -72,7 +72,7 @@ class Part:
     """A body with faces all around; seen from outside only."""
 
     strips: list[Face]
-    """From back over the top to the front."""
+    """The faces from the back over the top to the front."""
     left: Face
     right: Face
 
@@ -97,11 +97,11 @@ class Part:
         """Puts shapes of points (z, y) on both sides.
 
         Args:
-            color: of all of them.
+            color: the color of all of them.
             shapes: their corners.
             width: how far from the middle they are at the ground; by default the widest point.
             lean: how much that changes per metre of height.
-            kind: of the decal.
+            kind: the kind of decal.
         """
         if width is None:
             width = float(self.right.points[:, 0].max())
@@ -139,11 +139,11 @@ class Vehicle:
 def extrude(
     profile: Sequence[tuple[Number, Number, Number]], colors: Color | Sequence[Color]
 ) -> Part:
-    """A part from its side view: points (z, y, half width) from the back over the top to the front.
+    """Returns a part from its side view.
 
     Args:
-        profile: the points.
-        colors: of the strips between them, or one of everything; the sides have the middle one.
+        profile: points (z, y, half width) from the back over the top to the front.
+        colors: the colors of the strips between them, or one color; the sides have the middle one.
     """
     strips = []
     each = [colors] * (len(profile) - 1) if isinstance(colors, np.ndarray) else list(colors)
@@ -158,7 +158,7 @@ def extrude(
 
 
 def box(width: Number, y: tuple[Number, Number], z: tuple[Number, Number], color: Color) -> Part:
-    """A part like a box: back, top and front are its strips."""
+    """Returns a part like a box: back, top and front are its strips."""
     half = width / 2
     return extrude(
         [(z[0], y[0], half), (z[0], y[1], half), (z[1], y[1], half), (z[1], y[0], half)], color
@@ -166,12 +166,12 @@ def box(width: Number, y: tuple[Number, Number], z: tuple[Number, Number], color
 
 
 def rectangle(z0: Number, z1: Number, y0: Number, y1: Number) -> list[tuple[Number, Number]]:
-    """A shape for the sides of a part."""
+    """Returns the corners of a rectangle for the sides of a part."""
     return [(z0, y0), (z0, y1), (z1, y1), (z1, y0)]
 
 
 def arch(z: Number, y: Number, radius: Number) -> list[tuple[Number, Number]]:
-    """A shape for the sides of a part: the dark arch around a wheel."""
+    """Returns the corners of a shape for the sides of a part: the dark arch around a wheel."""
     turns = np.linspace(-0.3, np.pi + 0.3, 12).tolist()
     return [(z + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
 
@@ -179,7 +179,7 @@ def arch(z: Number, y: Number, radius: Number) -> list[tuple[Number, Number]]:
 def windows_along(
     part: Part, z: tuple[Number, Number], y: tuple[Number, Number], pane: Number, gap: Number = 0.12
 ):
-    """A row of windows on both sides, each about as long as `pane`."""
+    """Adds a row of windows to both sides, each about as long as `pane`."""
     count = max(round((z[1] - z[0]) / pane), 1)
     step = (z[1] - z[0]) / count
     starts = [z[0] + k * step for k in range(count)]
@@ -190,7 +190,7 @@ def windows_along(
 def mirrors(
     width: Number, y: tuple[Number, Number], z: tuple[Number, Number], color: Color
 ) -> list[Part]:
-    """Two mirrors that stick out of a body of that width."""
+    """Returns two mirrors that stick out of a body of that width."""
     parts = []
     for sign in (-1, 1):
         part = box(0.2, y, z, color)
@@ -276,7 +276,7 @@ def draw_part(
 
 
 def wheel_disc(view: View, wheel: Wheel, pose: Pose, x: Number, radius: Number) -> Polygon:
-    """A disc in a wheel, at that x of the body, as pixels."""
+    """Returns a disc in a wheel, at that x of the body, as pixels."""
     return view.project_plan(pose.world(CIRCLE * radius + np.array([x, wheel.radius, wheel.z])))
 
 

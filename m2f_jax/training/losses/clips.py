@@ -35,9 +35,9 @@ def frames_as_images(
     """Returns the frames of clips as images, with the queries of their clip; images stay as is.
 
     Args:
-        mask_embeddings: of all queries.
+        mask_embeddings: the embeddings of all queries.
         per_pixel: embeddings at stride 4, [B, T, h, w, E], perhaps with L before it.
-        masks: of the targets.
+        masks: the masks of the targets.
         assignment: the query of each target; -1 for none.
     """
     if masks.ndim == 4:

@@ -63,7 +63,7 @@ def loss(
             factors, which takes less memory and time.
         targets: M may be any number. If it is above Q, the Q targets that cost least are matched.
         config: weights and numbers of points, or a training run's config that has them.
-        key: of the random points; unused if `points` is given.
+        key: the key of the random points; unused if `points` is given.
         points: the points to take instead of random ones.
 
     Raises:

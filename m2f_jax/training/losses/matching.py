@@ -98,9 +98,9 @@ def matching_costs(
     Goes through the predictions one after another, to save memory.
 
     Args:
-        predictions: of all layers.
+        predictions: the predictions of all layers.
         labels: classes of the targets.
-        masks: of the targets.
+        masks: the masks of the targets.
         points: (x, y) in [0, 1], shared by all pairs of an image. None takes every pixel; masks
             then have the size of the predicted ones.
         config: weights of the negative probability of the target's class, of the loss of masks,

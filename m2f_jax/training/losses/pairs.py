@@ -110,11 +110,11 @@ def choose_points(
     Sec. 3.1). Returns None if losses are over whole masks.
 
     Args:
-        mask_embeddings: of all queries.
+        mask_embeddings: the embeddings of all queries.
         per_pixel: embeddings, at stride 4.
         assignment: the query of each target; -1 for none.
         config: numbers of points.
-        key: of the random points; unused if `given` is not None.
+        key: the key of the random points; unused if `given` is not None.
         given: the candidates and extra points to take.
     """
     if config.num_points is None:

@@ -110,7 +110,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Tells in one line what keeps a checkpoint from being written."""
+        """Turns errors of writing a checkpoint into one line that says what to do."""
         try:
             yield
         except (ValueError, OSError, RuntimeError) as error:
@@ -121,7 +121,7 @@ class Checkpoints:
 
 
 def not_of_orbax(record: logging.LogRecord) -> bool:
-    """Whether a log record is of anything but Orbax and its tasks."""
+    """Returns whether a log record is of anything but Orbax and its tasks."""
     return "/orbax/" not in f"{record.pathname} {record.getMessage()}"
 
 
@@ -144,7 +144,7 @@ warnings.filterwarnings("ignore", r"coroutine 'Store\.", RuntimeWarning)
 
 
 def reason(error: Exception) -> str:
-    """What an error of Orbax says, in one line: the operating system's words if they are its."""
+    """Returns an error of Orbax as one line: the operating system's words if the error is its."""
     code = re.search(r"os_error_code='?(\d+)", str(error))
     if code is not None:
         return os.strerror(int(code[1]))

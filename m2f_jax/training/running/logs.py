@@ -49,7 +49,7 @@ class Log:
 
 
 def line_of(entry: Mapping[str, Any]) -> str:
-    """An entry as a line of strict JSON."""
+    """Returns an entry as a line of strict JSON."""
     return json.dumps(finite(entry), allow_nan=False) + "\n"
 
 
@@ -72,5 +72,5 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether this is what a log holds: a number, or null where it wasn't finite."""
+    """Returns whether a value can be in a log: a number, or null where it wasn't finite."""
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

@@ -52,7 +52,7 @@ def run(
     Args:
         state: the state to start from; it is donated.
         data: batches from the state's step on.
-        key: of the whole training run.
+        key: the key of the whole training run.
         intervals: when to log, save and evaluate.
         checkpoints: where the state is saved.
         report: called with the step and its numbers: losses, learning rate, images/s, skipped
