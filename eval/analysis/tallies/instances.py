@@ -5,6 +5,7 @@ descending score.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -56,23 +57,28 @@ class InstanceTally:
         A prediction of an image that is there several times counts as so many predictions of one
         score, one after another.
         """
-        aps = np.full((len(weights), len(self.class_names), self.status.shape[1]), np.nan)
         of_images = np.ascontiguousarray(weights.T, np.int32)  # a prediction's weights lie together
-        for k in range(len(self.class_names)):
+
+        def of_class(k: int) -> Float64[np.ndarray, "W T"]:
             mine = np.flatnonzero(self.classes == k)
             mine = mine[np.argsort(-self.scores[mine], kind="stable")]
             objects = weights @ self.objects[:, k]
             step = max(AT_A_TIME // max(len(mine), 1), 1)
-            for start in range(0, len(weights), step):
-                part = slice(start, start + step)
-                aps[part, k] = weighted_aps(
-                    of_images[self.image[mine], part],
+            parts = [
+                weighted_aps(
+                    of_images[self.image[mine], start : start + step],
                     self.scores[mine],
                     self.status[mine],
-                    objects[part],
+                    objects[start : start + step],
                     self.rule,
                 )
-        return aps
+                for start in range(0, len(weights), step)
+            ]
+            return np.concatenate(parts)
+
+        with ThreadPoolExecutor() as pool:  # NumPy works on long arrays outside of Python's lock
+            aps = list(pool.map(of_class, range(len(self.class_names))))
+        return np.stack(aps, axis=1) if aps else np.zeros((len(weights), 0, self.status.shape[1]))
 
     def image_scores(self) -> Float64[np.ndarray, "I"]:
         """F1 of each image at overlap 0.5, of predictions that are shown; NaN if there is nothing.
