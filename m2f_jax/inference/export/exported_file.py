@@ -34,8 +34,8 @@ HEADER_FILE, PROGRAM_FILE = "header.json", "program.jax_export"
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 SIDE = Between(1, 65_536)  # of an image, in pixels
 MAX_HEADER = 2**24  # bytes
-MAX_RATIO = 64  # of a program to all of its file, which is some 9
-RETURNED = {  # by a program of each task
+MAX_RATIO = 64  # of a program's bytes to those of its file, where it is compressed; usually 9
+RETURNED = {  # names of the results of a program, by its task
     "instance": {"scores", "labels", "queries", "masks", "valid"},
     "panoptic": {"segment_map", "labels", "is_thing", "scores", "valid"},
     "semantic": {"class_map"},
@@ -72,12 +72,12 @@ class Header:
 
 
 def data_file(path: str | os.PathLike) -> Path:
-    """Returns the file beside an ONNX file that has its weights, where they are large."""
+    """Returns the path of the file beside an ONNX file, for weights that don't fit into it."""
     return Path(f"{path}.data")
 
 
 def arrays_file(path: str | os.PathLike) -> Path:
-    """Returns the file of arrays that belongs to an exported model."""
+    """Returns the path of the file of arrays beside an exported model."""
     return Path(f"{os.fspath(path)}.safetensors")
 
 
@@ -96,10 +96,10 @@ def is_exported(path: str | os.PathLike) -> bool:
 
 
 class ExportedFile(NamedTuple):
-    """What FILE holds.
+    """The content of FILE.
 
     Attributes:
-        header: its facts.
+        header: the facts of the model.
         program: as jax.export serialised it.
         digest: of all bytes of FILE; None in the first format, whose arrays don't know it.
     """
@@ -115,7 +115,7 @@ def read_program(path: Path) -> ExportedFile:
     Raises:
         FileNotFoundError: it is missing.
         ValueError: it isn't an exported model, is damaged, or of a newer format; or a field of its
-            header makes no sense, which is named.
+            header is invalid, which the message names.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; m2f export writes such a file")
@@ -150,10 +150,11 @@ def read_program(path: Path) -> ExportedFile:
 
 
 def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """Returns the bytes of an entry that is there once, deflated or as it is.
+    """Returns the bytes of an entry of a zip file.
 
     Raises:
-        ValueError: it isn't, is encrypted, or has more bytes than `limit`.
+        ValueError: it is missing or there twice, encrypted, packed by another method than deflate,
+            or has more bytes than `limit`.
     """
     entries = [entry for entry in archive.infolist() if entry.filename == name]
     if len(entries) != 1:
@@ -167,7 +168,7 @@ def read_entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 class Arrays(NamedTuple):
-    """What FILE.safetensors holds: the arrays by name, and the digests that it bears."""
+    """The content of FILE.safetensors: the arrays by name, and the digest of FILE."""
 
     arrays: dict[str, np.ndarray]
     file_digest: str | None
@@ -244,7 +245,7 @@ def read_exported(path: Path, devices: Sequence[Any]) -> tuple[Header, jax.expor
 def check_header(
     path: Path, header: Header, exported: jax.export.Exported, arrays: Mapping[str, np.ndarray]
 ):
-    """Refuses a header that says something else than the program.
+    """Refuses a header that differs from the program.
 
     Raises:
         ValueError: the message names the field.
@@ -269,10 +270,10 @@ def check_header(
 
 
 def check_platform(path: Path, header: Header, devices: Sequence[Any]):
-    """Refuses devices that a model wasn't exported for.
+    """Refuses devices of platforms that a model wasn't exported for.
 
     Raises:
-        ValueError: one of them is of another platform.
+        ValueError: there is one; the message says how to export for it.
     """
     kinds = {device.platform for device in devices}
     here = {jax.export.default_export_platform() if kind == "gpu" else kind for kind in kinds}

@@ -43,7 +43,7 @@ class OneSizeSegmenter:
         self.path, self.header = path, header
 
     def start(self, batch: Sequence[ExportedInput], limit: np.float32) -> list[Mapping[str, Any]]:
-        """Starts on up to `capacity` images, and returns the arrays that each will give.
+        """Starts on up to `capacity` images, and returns the arrays of each one's result.
 
         Args:
             batch: the images.
@@ -92,7 +92,7 @@ class OneSizeSegmenter:
         *,
         threshold: float | None = None,
     ) -> list[Pending]:
-        """Starts on up to `capacity` images, and returns; as when called.
+        """Starts on up to `capacity` images, and returns a handle for each; as when called.
 
         Raises:
             ValueError: the task is another one than the model was exported for.
@@ -112,7 +112,7 @@ class OneSizeSegmenter:
 
 
 def collect_instances(found: Mapping[str, Any]) -> InstanceSegmentation:
-    """Fetches instances from the device; those that count come first in its table."""
+    """Fetches instances from the device; the valid rows come first in its table."""
     count = int(np.count_nonzero(found["valid"]))
     _, height, width = found["masks"].shape
     packed = np.asarray(jnp.packbits(found["masks"], axis=-1))

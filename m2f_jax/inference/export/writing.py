@@ -4,8 +4,9 @@ The program takes a dictionary of arrays, an image as uint8 [H, W, 3] and, for i
 score; it returns a dictionary of arrays:
 
     instance: scores [N], best first; labels [N]; queries [N]; masks, bool [N, H, W]; valid [N],
-        which is True for the first so many
-    panoptic: segment_map, int32 [H, W]; labels, is_thing, scores and valid [S], of segment i + 1
+        True for those that count, which come first
+    panoptic: segment_map, int32 [H, W]; labels, is_thing, scores and valid [S]; row i is of the
+        segment i + 1
     semantic: class_map, int32 [H, W]
 
 Axes: H W the image, N instances, S segments (as many as queries), Q queries, K classes.
@@ -65,7 +66,8 @@ def export_model(
     """Writes FILE and FILE.safetensors for `ExportedSegmenter` and `m2f predict --model FILE`.
 
     The program computes what the segmenter computes, with its processor's sizes and thresholds.
-    jax runs it for six months of releases at least, and mostly on releases of three weeks before.
+    Newer versions of jax can run it for at least six months, older ones mostly if they aren't more
+    than three weeks older.
 
     Args:
         segmenter: the model and its processor.
@@ -77,7 +79,7 @@ def export_model(
         overwrite: replace files that are there already.
 
     Returns:
-        What FILE says about itself.
+        The facts that FILE's header states.
 
     Raises:
         FileExistsError: one of the files is there already.
@@ -125,10 +127,10 @@ def check(
     *,
     overwrite: bool,
 ):
-    """Refuses what can't be exported, before the work begins.
+    """Refuses arguments of an export, before the work begins.
 
     Args:
-        files: what is going to be written.
+        files: the files that will be written.
         size: as of `export_model`, like those that follow.
         task: likewise.
         platforms: likewise.
@@ -164,9 +166,14 @@ def whole_path(
     top_k: int,
     prepare: Callable[[Model], Model] = without_kernels,
 ) -> tuple[dict[str, np.ndarray], Callable[..., dict[str, Array]]]:
-    """Returns the arrays that the program takes first, and the program as a pure function.
+    """Returns the arrays of the program, its first argument, and the program as a pure function.
 
-    `prepare` makes the model one of plain operators.
+    Args:
+        segmenter: the model and its processor.
+        size: height and width of the images.
+        task: "instance", "panoptic" or "semantic".
+        top_k: at most so many instances.
+        prepare: returns the model with operators that can be exported.
     """
     processor, config = segmenter.processor, segmenter.config
     image_size = processor.size_of(size)
@@ -224,7 +231,7 @@ def instance_table(
     is_thing: Bool[np.ndarray, "K"],
     limit: Float[Array, ""],
 ) -> dict[str, Array]:
-    """Returns instances ordered as by `ImageProcessor.order`, those that reach the limit first."""
+    """Returns things that reach the limit in the order of `ImageProcessor.order`, then the rest."""
     valid = (found.scores >= limit) & jnp.asarray(is_thing)[found.labels]
     order = jnp.argsort(jnp.where(valid, -found.scores, jnp.inf), stable=True)
     height, width = size
@@ -266,7 +273,7 @@ def write(path: Path, header: Header, program: bytes, arrays: dict[str, np.ndarr
             archive.writestr(HEADER_FILE, json.dumps(values, indent=2) + "\n")
             archive.writestr(PROGRAM_FILE, program)
         digests = {"digest": header.digest, "file": hashlib.sha256(new.read_bytes()).hexdigest()}
-        # safetensors would write arrays of another order of axes as they lie in memory.
+        # safetensors writes an array's memory as it is, whatever its order of axes.
         in_order = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         save_file(in_order, new_arrays, metadata=digests)
         new_arrays.chmod(new.stat().st_mode)  # safetensors gives them to the user alone

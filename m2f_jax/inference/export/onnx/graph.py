@@ -1,11 +1,11 @@
 """A traced program as an ONNX graph.
 
-The program's jaxpr is gone through once. What depends on no input is computed at once and becomes a
-constant; everything else becomes nodes. Calls, checkpoints and choices by platform (the default is
-taken) are resolved on the way, and loops of known length are unrolled.
+The program's jaxpr is traversed once. Values that depend on no input are computed and become
+constants; all others become nodes. Calls and checkpoints are inlined, of branches by platform the
+default is taken, and loops of known length are unrolled.
 
-A value may stand for a larger array than it holds: axes that were only broadcast have the length 1
-in the file, as ONNX broadcasts by itself.
+A value may have a larger shape than is stored in the file: broadcast axes have the length 1 there,
+since ONNX broadcasts by itself.
 """
 
 import itertools
@@ -40,9 +40,9 @@ class Symbol:
 
     Attributes:
         name: in the graph.
-        held: its shape in the graph, with 1 where it is only broadcast.
-        shape: what it stands for.
-        dtype: of both.
+        held: its shape in the graph, with 1 for broadcast axes.
+        shape: its shape in the program.
+        dtype: in both.
     """
 
     name: str
@@ -56,12 +56,12 @@ Operator = Callable[["Graph", JaxprEqn, Sequence[Value]], Any]
 
 
 class Graph:
-    """Nodes and constants in the making, of a model or of a loop's body.
+    """A graph under construction, of a model or of a loop's body.
 
     Args:
-        operators: how to write each primitive.
-        names: of constants, by the id of their arrays.
-        outer: the graph around a loop's body, which has the constants.
+        operators: the function that writes each primitive.
+        names: of constants, by the `id()` of their arrays.
+        outer: the graph around a loop's body, which holds the constants.
     """
 
     def __init__(
@@ -78,23 +78,23 @@ class Graph:
             self.names = dict(names or {})
             self.counters: dict[str, itertools.count] = {}
             self.constants: dict[Any, tuple[str, np.ndarray]] = {}
-            self.kept: list[np.ndarray] = []  # so that no id is used twice
+            self.kept: list[np.ndarray] = []  # so that no `id()` is used twice
 
     def fresh(self, kind: str) -> str:
-        """Returns a new name within the present part of the network."""
+        """Returns an unused name within the part of the network that is being written."""
         stem = f"{self.scope}/{kind}".lstrip("/")
         number = next(self.top.counters.setdefault(stem, itertools.count()))
         return f"{stem}_{number}" if number else stem
 
     def derive(self, array: np.ndarray, source: Any, kind: str) -> np.ndarray:
-        """Names what is made of a named constant."""
+        """Returns an array, under a name derived from that of the constant it was made from."""
         if (name := self.top.names.get(id(source))) is not None:
             self.top.names.setdefault(id(array), f"{name}.{kind}")
             self.top.kept.append(array)
         return array
 
     def constant(self, array: np.ndarray) -> str:
-        """Returns the name of a constant, which is stored once."""
+        """Stores a constant, unless it is stored already, and returns its name."""
         array = np.asarray(array)
         small = array.size <= 64
         key = (array.dtype.str, array.shape, array.tobytes()) if small else id(array)
@@ -108,7 +108,7 @@ class Graph:
     def add(
         self, kind: str, inputs: Sequence[Any], shape: Sequence[int], dtype: Any, **attributes: Any
     ) -> Symbol:
-        """Adds a node of one result; inputs are values, or None where one is left out."""
+        """Adds a node with one result; an input is a value, or None for an optional one."""
         return self.add_many(kind, inputs, [(shape, dtype)], **attributes)[0]
 
     def add_many(
@@ -118,7 +118,7 @@ class Graph:
         results: Sequence[tuple[Sequence[int], Any]],
         **attributes: Any,
     ) -> list[Symbol]:
-        """Adds a node; `results` are shapes and dtypes."""
+        """Adds a node with several results, given as pairs of shape and dtype."""
         name = self.fresh(kind)
         outputs = [f"{name}:{i}" if i else name for i in range(len(results))]
         read = ["" if x is None else self.name_of(x) for x in inputs]
@@ -133,7 +133,7 @@ class Graph:
         return value.name if isinstance(value, Symbol) else self.constant(value)
 
     def dense(self, value: Value) -> Value:
-        """Returns a value that holds all that it stands for."""
+        """Returns a value with its broadcast axes written out."""
         if not isinstance(value, Symbol):
             return value if not is_view(value) else np.asarray(value, order="C")
         if value.held == value.shape:
@@ -142,7 +142,7 @@ class Graph:
         return self.add("Expand", [value, target], value.shape, value.dtype)
 
     def run(self, jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Value]) -> list[Value]:
-        """Adds a jaxpr, and returns its results."""
+        """Adds the equations of a jaxpr, and returns its results."""
         values: dict[Any, Value] = {}
 
         def read(variable: Any) -> Value:
@@ -169,7 +169,7 @@ class Graph:
         return [read(x) for x in jaxpr.outvars]
 
     def call(self, closed: ClosedJaxpr | Jaxpr, arguments: Sequence[Value]) -> list[Value]:
-        """Adds a function's body."""
+        """Adds the body of a function, and returns its results."""
         if isinstance(closed, ClosedJaxpr):
             return self.run(closed.jaxpr, closed.consts, arguments)
         return self.run(closed, (), arguments)
@@ -178,7 +178,7 @@ class Graph:
         """Computes an equation, or adds its nodes.
 
         Raises:
-            NotImplementedError: nobody has written down the primitive's operators.
+            NotImplementedError: the primitive has no ONNX form here.
         """
         name = equation.primitive.name
         if name == "platform_index":
@@ -201,7 +201,7 @@ class Graph:
         )
 
     def compute(self, equation: JaxprEqn, inputs: list[Value]) -> Any:
-        """Computes what depends on no input; what is only broadcast takes no memory."""
+        """Computes an equation that depends on no input; broadcasts take no memory."""
         [first, *_] = [*inputs, None]
         name, params = equation.primitive.name, equation.params
         if name == "broadcast_in_dim":
@@ -216,14 +216,14 @@ class Graph:
 
 
 def keeps_precision(equation: JaxprEqn) -> bool:
-    """Returns whether reduce_precision asks for what the dtype has, as jax.checkpoint does."""
+    """Returns whether reduce_precision keeps the dtype's precision, as in jax.checkpoint."""
     dtype = jnp.finfo(equation.invars[0].aval.dtype)  # pyright: ignore[reportAttributeAccessIssue]
     asked = equation.params["exponent_bits"], equation.params["mantissa_bits"]
     return asked[0] >= dtype.nexp and asked[1] >= dtype.nmant
 
 
 def is_view(array: np.ndarray) -> bool:
-    """Returns whether an axis of an array is only broadcast."""
+    """Returns whether an axis of an array is broadcast."""
     return any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True))
 
 
@@ -237,11 +237,11 @@ def write_graph(
     """Returns a program as an ONNX model.
 
     Args:
-        closed: takes the constants, in order, and then the inputs.
-        operators: how to write each primitive.
+        closed: the program; its arguments are the constants, in order, and then the inputs.
+        operators: the function that writes each primitive.
         inputs: shapes and dtypes by name.
         outputs: the results' names.
-        constants: what is known before, by name.
+        constants: the arrays to store in the file, by name.
     """
     arrays = {name: np.asarray(x) for name, x in constants.items()}
     graph = Graph(operators, {id(x): name for name, x in arrays.items()})
@@ -290,5 +290,5 @@ def info(name: str, dtype: Any, shape: Sequence[int] | None) -> onnx.ValueInfoPr
 
 
 def onnx_dtype(dtype: Any) -> int:
-    """Returns ONNX's number of a dtype."""
+    """Returns ONNX's number for a dtype."""
     return helper.np_dtype_to_tensor_dtype(np.dtype(dtype))

@@ -1,8 +1,8 @@
 """Runs what `m2f export FILE.onnx` wrote, by ONNX Runtime or OpenVINO on a CPU.
 
-The file says about itself, in its metadata under `m2f_jax`, what a `.m2f` file says in its header.
-It may come from anybody: before a runtime sees it, its fields, inputs and outputs are compared, and
-files that would have other files read, or that need operators of others than ONNX, are refused.
+Its metadata has the facts of the model under `m2f_jax`, as a `.m2f` file has them in its header.
+The file isn't trusted: before a runtime opens it, its inputs and outputs are compared with these
+facts, and files that refer to other files or need operators other than ONNX's are refused.
 """
 
 import hashlib
@@ -91,12 +91,12 @@ def outputs_of(task: Task, size: tuple[int, int]) -> dict[str, tuple[type, tuple
 
 
 def read_header(path: Path) -> OnnxHeader:
-    """Returns what a file of m2f export says about itself, once it is known to be one.
+    """Returns the facts in the metadata of a file of m2f export, once all of it is checked.
 
     Raises:
         FileNotFoundError: it is missing.
-        ValueError: it isn't such a file, is damaged, or of a newer format; or a field makes no
-            sense, which is named.
+        ValueError: it isn't such a file, is damaged, or of a newer format; or a field is invalid,
+            which the message names.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; m2f export writes such a file")
@@ -125,7 +125,7 @@ def read_header(path: Path) -> OnnxHeader:
 
 
 def check_model(path: Path, model: onnx.ModelProto, header: OnnxHeader):
-    """Refuses a file that isn't what its header says, or that reads others.
+    """Refuses a file that differs from its header, or refers to other files.
 
     Raises:
         ValueError: the message names what differs.
@@ -204,7 +204,7 @@ def open_openvino(path: Path, precision: str, names: Sequence[str]) -> Run:
     """Opens a file with OpenVINO on a CPU, in float32 or bfloat16."""
     hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
     with warnings.catch_warnings():
-        # It starts a process that does nothing with JAX.
+        # The process that it forks doesn't use JAX.
         warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
         runtime = importlib.import_module("openvino")
         compiled = runtime.Core().compile_model(str(path), "CPU", hints)
@@ -281,7 +281,7 @@ class OnnxSegmenter(OneSizeSegmenter):
         """Segments the image.
 
         Raises:
-            ValueError: the runtime can't, or a result isn't what the file promises.
+            ValueError: the runtime fails, or a result has another dtype or shape than declared.
         """
         return [self._segment(image.pixels, limit) for image in batch]
 
@@ -312,6 +312,6 @@ class OnnxSegmenter(OneSizeSegmenter):
 
 
 def first_line(error: Exception) -> str:
-    """Returns an error of a runtime in a few words."""
+    """Returns the last line of a runtime's error, cut if it is long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]

@@ -1,9 +1,10 @@
-"""Deformable attention by ONNX's GridSample, which every runtime has a kernel for.
+"""Deformable attention by ONNX's GridSample, for which every runtime has a kernel.
 
-JAX has no such primitive. So this one has a shape and an ONNX form only, and is put into a model in
-place of `m2f_jax.ops.ms_deform_attn`, which would be some hundred nodes of gathers and sums.
+JAX has no such primitive, so one is defined here, with an abstract evaluation and an ONNX form
+alone. A model to export uses it in place of `m2f_jax.ops.ms_deform_attn`, which would become some
+hundred nodes of gathers and sums.
 
-Axes as there; N images and heads.
+Axes: as of `m2f_jax.ops.ms_deform_attn`; N images times heads.
 """
 
 import itertools
@@ -29,7 +30,7 @@ def _abstract_eval(maps: ShapedArray, grid: ShapedArray) -> ShapedArray:
 
 
 def grid_sample(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Writes bilinear samples of maps [N, D, h, w] at places [N, P, Q, 2]; zero outside."""
+    """Writes bilinear samples of maps [N, D, h, w] at points [N, P, Q, 2]; zero outside."""
     found = result(equation)
     dense = [graph.dense(x) for x in inputs]
     return graph.add("GridSample", dense, *found, mode="linear", padding_mode="zeros")
@@ -41,7 +42,7 @@ def ms_deform_attn(
     locations: Float[Array, "B Q H L P 2"],
     weights: Float[Array, "B Q H L P"],
 ) -> Float[Array, "B Q H*D"]:
-    """Returns what `m2f_jax.ops.ms_deform_attn` returns; arguments as there."""
+    """Computes `m2f_jax.ops.ms_deform_attn`; arguments and results as there."""
     batch, queries, heads, levels, points, _ = locations.shape
     maps = jnp.transpose(values, (0, 2, 3, 1)).reshape(batch * heads, -1, values.shape[1])
     grids = jnp.transpose(2 * locations - 1, (0, 2, 3, 4, 1, 5))  # the maps' corners are at -1, 1
@@ -59,7 +60,7 @@ def ms_deform_attn(
 
 
 def with_grid_samples(model: Model) -> Model:
-    """Returns a model on the same arrays that is plain XLA and this operator."""
+    """Returns a model on the same arrays, of plain operators and GridSample."""
     plain = without_kernels(model)
     plain.set_attributes(ms_deform_attn=ms_deform_attn, raise_if_not_found=False)
     return plain

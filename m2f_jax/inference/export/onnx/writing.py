@@ -1,7 +1,7 @@
-"""Writes a model as an ONNX file, for the runtimes that people have.
+"""Writes a model as an ONNX file, for other runtimes.
 
-Its input is `image`, uint8 [H, W, 3], and for instances `threshold`, the least score; its outputs
-are those of a `.m2f` file by the same names. With `network_only`, its input is `pixel_values`,
+Its inputs are `image`, uint8 [H, W, 3], and for instances `threshold`, the least score; its outputs
+have the names of a `.m2f` file's. With `network_only`, its input is `pixel_values`,
 float32 [B, H, W, 3], normalised RGB, and its outputs are `class_logits` [B, Q, K + 1] and
 `mask_logits` [B, Q, h, w].
 """
@@ -32,7 +32,7 @@ from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.model import network
 from m2f_jax.structures import Predictions, Size
 
-EXTERNAL_FROM = 2**31 - 2**24  # bytes of weights: ONNX files of 2 GiB can't be
+EXTERNAL_FROM = 2**31 - 2**24  # bytes of weights; an ONNX file has less than 2 GiB
 MIN_SIDE = 32
 WITH_SAMPLES = {**OPERATORS, grid_sample_p.name: grid_sample}
 
@@ -59,14 +59,14 @@ def export_onnx(
         path: the file, usually with the ending .onnx.
         size: height and width of the images, or with `network_only` of the network's input.
         task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
-        network_only: write the network without what comes before and after.
+        network_only: write the network without preprocessing and post-processing.
         batch: images at a time, of the network alone.
         top_k: at most so many instances.
         license: of the weights, by the hub's name, such as "cc-by-nc-4.0"; for the metadata.
         overwrite: replace a file that is there already.
 
     Returns:
-        What the file says about itself.
+        The facts in the file's metadata.
 
     Raises:
         FileExistsError: the file is there already, or FILE.data is.

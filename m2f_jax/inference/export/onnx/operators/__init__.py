@@ -1,7 +1,7 @@
-"""How each primitive of JAX that the models use is written in ONNX.
+"""The ONNX form of each primitive of JAX that the models use.
 
-Whatever the primitive's definition says of shapes holds here: shapes are known, and arguments of an
-elementwise primitive have one shape, apart from axes that are only broadcast.
+As in a jaxpr, all shapes are known, and the arguments of an elementwise primitive have one shape
+(in the file, broadcast axes may have the length 1).
 """
 
 from m2f_jax.inference.export.onnx.graph import Operator

@@ -55,7 +55,7 @@ def square(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
 
 
 def integer_pow(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Writes integer pow."""
+    """Writes powers with a whole exponent."""
     if equation.params["y"] == 2:
         return square(graph, equation, inputs)
     exponent = np.full((1,) * len(inputs[0].shape), equation.params["y"], inputs[0].dtype)
@@ -69,9 +69,11 @@ def remainder(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Valu
 
 
 def shift(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Shifts by known numbers of bits, as a product or an exact quotient.
+    """Writes shifts by known numbers of bits, as a product or an exact quotient.
 
-    Those of the sign's bit to the right have no form here, nor those by all bits.
+    Raises:
+        NotImplementedError: a logical shift to the right of a signed number, a shift by all bits,
+            or by a number of bits that isn't known.
     """
     x, bits = inputs
     if isinstance(bits, Symbol):

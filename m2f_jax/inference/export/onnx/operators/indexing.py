@@ -1,4 +1,4 @@
-"""Elements that are chosen by indices."""
+"""Gathers, and slices that begin at computed indices."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,14 +13,14 @@ from m2f_jax.inference.export.onnx.operators.values import cast, each, result, w
 
 
 def taken(graph: Graph, x: Value, rows: Value, axis: int) -> Value:
-    """Returns rows of an axis, in place of which the indices' axes stand."""
+    """Gathers rows along an axis, which the axes of the indices replace."""
     x, rows = graph.dense(x), graph.dense(rows)
     shape = (*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :])
     return graph.add("Gather", [x, rows], shape, x.dtype, axis=axis)
 
 
 def between(graph: Graph, x: Value, last: int) -> Value:
-    """Returns indices brought into 0 .. last."""
+    """Clips indices to 0 .. last."""
     if not isinstance(x, Symbol):
         return np.asarray(np.clip(x, 0, last))
     ones = (1,) * len(x.shape)
@@ -30,7 +30,10 @@ def between(graph: Graph, x: Value, last: int) -> Value:
 
 
 def gather(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Takes rows, or stretches, of one axis; in the mode `fill`, a value where there are none."""
+    """Writes gathers of rows, or of ranges of rows, along one axis.
+
+    In the mode `fill`, a fill value stands for rows that don't exist.
+    """
     found = gather_inside(graph, equation, inputs)
     if equation.params["mode"] != GatherScatterMode.FILL_OR_DROP:
         return found
@@ -46,7 +49,7 @@ def gather(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
 
 
 def filling(dtype: np.dtype, value: Any) -> np.ndarray:
-    """Returns what stands where an index points at nothing, by default as JAX has it."""
+    """Returns the fill value of a gather: `value`, or by default JAX's for the dtype."""
     if value is None and dtype.kind == "f":
         value = np.nan
     elif value is None and dtype.kind in "iu":
@@ -56,7 +59,7 @@ def filling(dtype: np.dtype, value: Any) -> np.ndarray:
 
 
 def exist(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Returns for each index whether all that it takes exists."""
+    """Returns for each index whether all rows that it selects exist."""
     x, starts = inputs
     mapped, sizes = (
         equation.params["dimension_numbers"].start_index_map,
@@ -78,10 +81,7 @@ def exist(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
 
 
 def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Takes rows, or stretches, of one axis, with or without an axis of images before.
-
-    Indices that point at nothing take what is nearest.
-    """
+    """Writes a gather whose indices are clipped, with or without a leading axis of images."""
     x, starts = inputs
     params = equation.params
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
@@ -122,7 +122,7 @@ def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
     if batched:
         [image_axis], [index_axis] = batched, numbers.start_indices_batching_dims
         if (image_axis, index_axis) != (0, 0) or axis != 1:
-            raise NotImplementedError("gathering with other axes in common than the first")
+            raise NotImplementedError("gathering with other batch axes than the first")
         images, each_has = x.shape[:2]
         x = reshaped(graph, x, (images * each_has, *x.shape[2:]))
         if images > 1:
@@ -132,7 +132,7 @@ def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
             rows = each(graph, "Add", [rows, offset], rows.shape, np.int32)
         axis = 0
     found = taken(graph, x, rows, axis)
-    # Now the indices' axes stand at `axis`; the result wants them where offset_dims leave room.
+    # The indices' axes are at `axis` now; in the result they fill the places beside offset_dims.
     squeezed = {i for i in range(len(sizes)) if i in numbers.collapsed_slice_dims or i in batched}
     indices = [axis + i for i in range(leading)]
     others = [i for i in range(len(found.shape)) if i not in indices]
@@ -151,7 +151,7 @@ def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
 
 
 def dynamic_slice(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Writes dynamic slice."""
+    """Writes slices that begin at computed indices."""
     x, *starts = inputs
     for axis, (start, size) in enumerate(zip(starts, equation.params["slice_sizes"], strict=True)):
         if size < x.shape[axis]:
@@ -160,7 +160,7 @@ def dynamic_slice(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
 
 
 def stretch(graph: Graph, start: Value, size: int, length: int) -> Value:
-    """Returns the indices from a start on, which is moved so that all of them exist."""
+    """Returns `size` indices from a start on, which is clipped so that all of them exist."""
     first = reshaped(graph, between(graph, start, length - size), (1,))
     steps = np.arange(size, dtype=first.dtype)
     if not isinstance(first, Symbol):
@@ -169,7 +169,7 @@ def stretch(graph: Graph, start: Value, size: int, length: int) -> Value:
 
 
 def dynamic_update_slice(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Writes dynamic update slice."""
+    """Writes updates of whole rows from a computed index on."""
     x, update, start, *_ = inputs
     if x.shape[1:] != update.shape[1:]:
         raise NotImplementedError("updates of parts of rows")

@@ -1,4 +1,4 @@
-"""Shapes: broadcasts, reshaping, transposing, joining, dividing and padding."""
+"""Broadcasting, reshaping, transposing, joining, splitting, slicing and padding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +34,7 @@ def transposed(graph: Graph, x: Value, order: Sequence[int]) -> Value:
 
 
 def broadcast(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Writes broadcasts, which take no node but for their axes."""
+    """Writes broadcasts as a reshape: new axes have the length 1 in the graph."""
     x, shape = inputs[0], tuple(equation.params["shape"])
     inside, grown = [1] * len(shape), [1] * len(shape)
     for place, n, whole in zip(
@@ -141,7 +141,7 @@ def pad(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
         raise NotImplementedError("padding between samples, or less than none")
     shape, dtype = result(equation)
     x = graph.dense(x)
-    if dtype.kind == "b":  # which few runtimes pad
+    if dtype.kind == "b":  # few runtimes pad booleans
         x, value = cast(graph, x, np.int32), cast(graph, value, np.int32)
     pads = np.array([*low, *high], np.int64)
     return cast(graph, graph.add("Pad", [x, pads, value], shape, x.dtype), dtype)

@@ -14,7 +14,8 @@ from m2f_jax.inference.export.onnx.operators.layout import reshaped, sliced
 def scan(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
     """Unrolls a loop of known length."""
     params = equation.params
-    # What goes row by row has an axis more outside; versions of jax count these differently.
+    # Arguments and results that are scanned have one axis more outside of the body. They are found
+    # by that, since versions of jax name these numbers differently.
     body: Any = params["jaxpr"].jaxpr
     outvars: Any = equation.outvars
     through = sum(
@@ -74,7 +75,7 @@ def while_(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Sy
     ]
     after = [body.dense(x) for x in body.call(params["body_jaxpr"], [*body_consts, *symbols])]
     [go_on] = body.call(params["cond_jaxpr"], [*cond_consts, *after])
-    # Names of each one's own.
+    # Through Identity, so that every output has a name of its own.
     outputs = [body.add("Identity", [x], x.shape, x.dtype) for x in (go_on, *after)]
     proto = helper.make_graph(
         body.nodes,

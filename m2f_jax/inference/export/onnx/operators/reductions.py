@@ -1,4 +1,4 @@
-"""Sums, extrema and the order of an axis."""
+"""Sums, extrema, and sorting."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def reduce_logical(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) ->
 
 
 def arg(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Writes places of extrema."""
+    """Writes argmax and argmin."""
     shape, dtype = result(equation)
     kind = "ArgMax" if equation.primitive.name == "argmax" else "ArgMin"
     [axis] = equation.params["axes"]
@@ -52,7 +52,7 @@ def cumsum(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
 
 
 def max_pool(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
-    """Takes maxima of windows of height and width, channels last."""
+    """Writes max pooling over height and width, channels last."""
     params = equation.params
     window, strides, padding = (
         params[name] for name in ("window_dimensions", "window_strides", "padding")
@@ -76,7 +76,7 @@ def max_pool(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value
 
 
 def top_k(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Writes top k of the last axis."""
+    """Writes top_k along the last axis."""
     shape, dtype = result(equation)
     if equation.params.get("axis", -1) not in (-1, len(shape) - 1):
         raise NotImplementedError("top_k of another axis than the last")
@@ -87,7 +87,7 @@ def top_k(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Val
 
 
 def sort(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Sorts by one key; of equal ones, ONNX takes the first one first."""
+    """Writes sorting by one key, which is stable in ONNX too."""
     axis = equation.params["dimension"]
     if equation.params["num_keys"] != 1:
         raise NotImplementedError("sorting by several keys")

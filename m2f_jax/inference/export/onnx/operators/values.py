@@ -1,4 +1,4 @@
-"""What writers of operators share: shapes, dtypes, and elementwise nodes."""
+"""Shapes, dtypes and elementwise nodes, for the functions that write operators."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,14 +21,14 @@ def result(equation: JaxprEqn) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def held(value: Value) -> tuple[int, ...]:
-    """Returns the shape in the graph, with 1 where an axis is only broadcast."""
+    """Returns the shape in the graph, with 1 for broadcast axes."""
     if isinstance(value, Symbol):
         return value.held
     return tuple(1 if step == 0 else n for n, step in zip(value.shape, value.strides, strict=True))
 
 
 def compact(value: Value) -> Value:
-    """Returns a value without the copies along broadcast axes."""
+    """Returns a value with the length 1 along broadcast axes."""
     if isinstance(value, Symbol) or not is_view(value):
         return value
     return value[tuple(slice(0, n) for n in held(value))]
@@ -50,8 +50,8 @@ def cast(graph: Graph, value: Value, dtype: Any) -> Value:
 
 
 def each(graph: Graph, kind: str, inputs: Sequence[Value], shape: Any, dtype: Any) -> Value:
-    """Adds an elementwise node, in a wider dtype where runtimes lack the one that is asked."""
-    if kind == "Where" and np.dtype(dtype).kind == "b":  # which few runtimes choose among
+    """Adds an elementwise node, in a wider dtype where runtimes lack the one that is asked for."""
+    if kind == "Where" and np.dtype(dtype).kind == "b":  # few runtimes have Where of booleans
         which, *values = inputs
         values = [cast(graph, x, np.int32) for x in values]
         return cast(graph, each(graph, kind, [which, *values], shape, np.int32), dtype)
