@@ -32,13 +32,13 @@ def open_backbone(
         token: for private repositories on the hub; by default the one you logged in with.
 
     Returns:
-        The tensors under the names of our parameters: all of the backbone's, but of a Swin not
-        the norms of its outputs, which such files don't hold.
+        The backbone's tensors under the names of our parameters; for a Swin, all but the norms of
+        its outputs, which such files don't hold.
 
     Raises:
         FileNotFoundError: there is nothing of that name, or the folder lacks a file.
         ValueError: the file is damaged, or holds a backbone of another architecture; the message
-            lists all that doesn't fit.
+            lists the differences.
     """
     path = locate(source, revision, token)
     if path.is_file():

@@ -1,4 +1,4 @@
-"""What Hugging Face's and the authors' checkpoints don't say: their classes and their task."""
+"""Guesses what Hugging Face's and the authors' checkpoints don't state: classes and task."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from m2f_jax.labels import ADE20K_FULL, COCO, COCO_STUFF, Label, numbered, publi
 
 
 def adopt_labels(names: Sequence[str]) -> tuple[Label, ...]:
-    """Returns published classes if most names are theirs, else numbered things of these names."""
+    """Returns the published classes that most names agree with; if none, things of these names."""
 
     def key(name: str) -> str:
         return re.sub(r"[^a-z]", "", name.lower().split(",")[0])
@@ -33,11 +33,18 @@ def guess_task(
     *,
     kind: type[ModelConfig] = Mask2FormerConfig,
 ) -> Task:
-    """Guesses the task of a model from its name, its classes, or the name of what it came from.
+    """Guesses the task of a model from its name, its classes, or the model that it came from.
 
     Of the published models with stuff classes, those with 200 queries are panoptic, and those of
-    ADE20K and Mapillary Vistas with 100 are semantic. COCO-Stuff and the full ADE20K serve nothing
-    else. A MaskFormer isn't made for instances, and is panoptic only on COCO's panoptic classes.
+    ADE20K and Mapillary Vistas with 100 are semantic. Those of COCO-Stuff and the full ADE20K are
+    semantic. A MaskFormer is never for instances, and panoptic only with COCO's panoptic classes.
+
+    Args:
+        labels: the classes.
+        num_queries: the number of queries.
+        name: of the model: its file, folder or hub id.
+        origin: the name of the model that it was trained from, if known.
+        kind: the class of its config.
     """
     tasks = re.compile("|".join(get_args(Task)))
     if named := tasks.findall(name.lower()):

@@ -1,4 +1,4 @@
-"""Opens checkpoints of every known kind; their tensors are read when asked for."""
+"""Opens checkpoints of every known kind; each tensor is read when it is accessed."""
 
 import dataclasses
 import logging
@@ -39,17 +39,17 @@ UNFIT = f"{{}} doesn't fit the {CONFIG_FILE} beside it; get both from the same p
 
 
 class WrongKindError(ValueError):
-    """A model of another kind than the one that was asked for, such as of images, not of videos."""
+    """The error that a model is of another kind than asked for, such as of images."""
 
 
 class Checkpoint(NamedTuple):
-    """A model on disk, as one of ours.
+    """An opened checkpoint, with our names and layouts.
 
     Attributes:
         config: the architecture, the classes and the task.
-        processor: the settings of what happens before and after the network.
-        tensors: by the names of our parameters, read when asked for. `pop` one to release it: the
-            tensors of a pickle are in memory.
+        processor: the settings of preprocessing and post-processing.
+        tensors: by the names of our parameters, each read when it is accessed. `pop` one to release
+            it: the tensors of a pickle are in memory.
     """
 
     config: ModelConfig
@@ -82,8 +82,9 @@ def open_checkpoint(
             "youtubevis-2021", a file as `read_labels` takes, or the labels themselves. An authors'
             file names none; unless it is a published one, its classes are otherwise called
             "class 0", "class 1" and so on.
-        kind: the config's class, if it may be of one only. An authors' file doesn't say whether it
-            is a model of images or of videos: unless it is a published one, images by default.
+        kind: the class that the config must have; by default any. An authors' file doesn't say
+            whether it is a model of images or of videos; by default, a file that isn't published
+            is one of images.
 
     Raises:
         FileNotFoundError: there is nothing of that name, or the folder lacks a file.
@@ -117,7 +118,7 @@ def open_checkpoint(
 def _of_kind(
     checkpoint: Checkpoint, kind: type[ModelConfig] | None, source: str | os.PathLike
 ) -> Checkpoint:
-    """Returns the checkpoint if it may be of this kind.
+    """Returns the checkpoint if it is of this kind; None allows any.
 
     Raises:
         WrongKindError: it is of another.
@@ -239,10 +240,10 @@ def _open_hugging_face(
 
 
 def _parameter_shapes(config: ModelConfig, where: Path) -> dict[str, Shape]:
-    """Returns the shapes of a model whose sizes were read from a file.
+    """Returns the parameters' shapes of a model whose config comes from a file.
 
     Raises:
-        ValueError: there can't be such a model; the message begins with `where`.
+        ValueError: no model can have these sizes; the message begins with `where`.
     """
     try:
         return parameter_shapes(config)
@@ -253,8 +254,8 @@ def _parameter_shapes(config: ModelConfig, where: Path) -> dict[str, Shape]:
 def _no_deeper(config: ModelConfig, tensors: Mapping[str, StoredTensor]) -> ModelConfig:
     """Returns a config with at most one layer more than the weights have.
 
-    The tensors of that layer are then named as missing at once; to lay out a model of hundreds of
-    layers first would take a minute.
+    That layer's tensors are then reported as missing. To lay out a model of hundreds of layers for
+    this would take long.
     """
     numbers = re.compile(r"(?<=\.)[0-9]{1,3}(?=\.)")
     deepest = 2 + max((int(x) for name in tensors for x in numbers.findall(name)), default=0)

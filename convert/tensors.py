@@ -18,9 +18,9 @@ logger = logging.getLogger("m2f_jax")
 
 
 def open_unwrapped(path: Path) -> dict[str, StoredTensor]:
-    """Returns the tensors of a file, without what wraps their names.
+    """Opens the tensors of a file, without the prefixes that training programs put before names.
 
-    Reading one refuses numbers that aren't finite.
+    Reading one raises a ValueError if a number isn't finite.
 
     Raises:
         ValueError: the file is damaged, or holds several models or two tensors of one name.
@@ -59,8 +59,13 @@ def respell_all(
 ) -> dict[str, StoredTensor]:
     """Returns the tensors under their standard names.
 
+    Args:
+        tensors: by the names in the file.
+        spellings: as of a `Table`.
+        path: the file, for messages.
+
     Raises:
-        ValueError: two of them have the same.
+        ValueError: two of them have the same standard name.
     """
     result: dict[str, StoredTensor] = {}
     for original, tensor in tensors.items():
@@ -78,10 +83,17 @@ def as_parameters(
     unfit: str,
     unused: Iterable[str] = (),
 ) -> dict[str, StoredTensor]:
-    """Returns our tensors; reading one reads and rearranges theirs.
+    """Returns a checkpoint's tensors as our parameters; reading one reads and rearranges theirs.
+
+    Args:
+        source: the checkpoint's tensors, by their standard names.
+        rules: the expanded rules of the model.
+        target: the shapes of its parameters.
+        unfit: the beginning of the error message.
+        unused: patterns of tensors that a checkpoint may hold and the model doesn't need.
 
     Raises:
-        ValueError: they aren't the tensors of such a model; the message begins with `unfit`.
+        ValueError: they aren't the tensors of such a model; the message lists the differences.
     """
     if problems := differences(rules, source, target, unused):
         raise ValueError(f"{unfit}:\n  " + "\n  ".join(problems))

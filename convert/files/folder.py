@@ -29,7 +29,7 @@ def read_object(path: Path) -> Mapping[str, Any]:
 
 
 def weights_in(folder: Path, names: Sequence[str]) -> Path:
-    """Returns the first of these files that exists.
+    """Returns the path of the first of these files that exists.
 
     Raises:
         FileNotFoundError: none does.

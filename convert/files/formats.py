@@ -1,6 +1,6 @@
 """Tensors in checkpoint files, read one at a time, without PyTorch and without trusting the file.
 
-Files are told apart by what is in them, so a pickle named .pth opens too.
+The format is told by a file's first bytes, so a pickle named .pth opens too.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from .pickle_machine import RefusedError
 from .pickles import DTYPES, Array, View, unpickle
 
 _TORCH_LEGACY_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
-REPEATED = 8  # times its size that a file's tensors may have in all, such as tied ones
-SPARE = 2**24  # bytes of tensors that even a small file may have
+REPEATED = 8  # the most bytes of a file's tensors per byte of the file, as views may repeat some
+SPARE = 2**24  # bytes of tensors that a file may have beyond that
 ENCRYPTED = 1  # a flag of entries of zip files
 _SUFFIXES = ".safetensors, .safetensors.index.json, .pkl, .pth, .pt, .ckpt or .bin"
 
@@ -47,20 +47,20 @@ class StoredTensor:
 
     @classmethod
     def of(cls, array: np.ndarray) -> "StoredTensor":
-        """Returns a stored tensor for an array that is in memory."""
+        """Wraps an array in memory as a stored tensor."""
         return cls(array.shape, array.dtype, lambda: array)
 
 
 def open_tensors(path: str | os.PathLike[str]) -> dict[str, StoredTensor]:
-    """Opens a checkpoint file: its tensors by name; of a training state, those of its model.
+    """Opens a checkpoint file and returns its tensors by name; of a training state, the model's.
 
-    Only a pickle has to be loaded as a whole, in bounded time and memory. Its arrays live as long
-    as the entries of the returned dict: `pop` them to let go of each after use.
+    Only a pickle is loaded as a whole, in bounded time and memory. Its arrays live as long as the
+    entries of the returned dict: `pop` each to release it after use.
 
     Raises:
-        FileNotFoundError: The file, or a shard that it lists, is missing.
-        ValueError: The file is damaged, of another kind, asks for more than arrays, or claims
-            tensors far larger than itself.
+        FileNotFoundError: the file, or a shard that it lists, is missing.
+        ValueError: the file is damaged, of another kind, needs more than arrays to be opened, or
+            claims tensors far larger than itself.
     """
     path = Path(path)
     return _reader(path)(path)
@@ -73,7 +73,12 @@ def write_safetensors(
 ) -> None:
     """Writes tensors while holding one at a time; the file appears when it is complete.
 
-    They lie in the order given, but for wider dtypes before narrower ones: so each is aligned.
+    They are stored in the given order, but wider dtypes before narrower ones, which aligns them.
+
+    Raises:
+        ValueError: a tensor has a dtype that safetensors lacks, or was read as another one than
+            declared.
+        OSError: the file can't be written.
     """
     path = Path(path)
     codes = {dtype: code for code, dtype in DTYPES.items()}
@@ -105,7 +110,7 @@ def write_safetensors(
                 file.write(array.ravel().view(np.uint8).data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError as error:  # a full disk does not say which file it was about
+    except OSError as error:  # a full disk doesn't name the file
         if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
@@ -244,7 +249,7 @@ def _open_torch(path: Path) -> dict[str, StoredTensor]:
 
 
 def _weights(content: object) -> dict[str, Any]:
-    """Returns the dict of tensors in a pickle: its model, or all of it."""
+    """Returns the dict of tensors in a pickle: that of its model, or the pickle itself."""
     match content:
         case {"model": dict(weights)} | {"state_dict": dict(weights)} | dict(weights):
             if not all(isinstance(name, str) for name in weights):
@@ -263,10 +268,10 @@ def _held(name: str, value: object) -> StoredTensor:
 
 
 def _accounted(tensors: dict[str, StoredTensor], size: int) -> dict[str, StoredTensor]:
-    """Returns the tensors of a file of so many bytes, of which views may repeat some.
+    """Returns a file's tensors if they aren't far larger than the file, which has `size` bytes.
 
     Raises:
-        RefusedError: they would be far larger than the file.
+        RefusedError: they are: views repeat the stored numbers too often.
     """
     claimed = {name: math.prod(x.shape) * x.dtype.itemsize for name, x in tensors.items()}
     if sum(claimed.values()) > REPEATED * size + SPARE:

@@ -1,4 +1,4 @@
-"""Where a checkpoint is: on disk, or on the Hugging Face hub and then in its local cache."""
+"""Finds a checkpoint on disk, or fetches it from the Hugging Face hub into its local cache."""
 
 import os
 import re
@@ -21,7 +21,7 @@ from m2f_jax.inference.processor import PROCESSOR_FILE
 
 from .folder import CONFIG_FILE, HUGGING_FACE_WEIGHTS
 
-BUILT_IN = ("streets",)  # folders of the package with a model
+BUILT_IN = ("streets",)  # names of models in the package, each in the folder of that name
 
 
 def locate(
@@ -47,7 +47,7 @@ def locate(
 
 
 def _is_repository(source: str) -> bool:
-    """Returns whether a text may be a repository's id, rather than a path that doesn't exist."""
+    """Returns whether a name is a possible id of a repository, rather than a missing path."""
     if "/" not in source or source.endswith(
         (".pkl", ".pth", ".pt", ".bin", ".ckpt", ".safetensors")
     ):
@@ -60,7 +60,7 @@ def _is_repository(source: str) -> bool:
 
 
 def download(repository: str, revision: str | None, token: str | bool | None) -> Path:
-    """Returns the folder of a repository's model in the local cache, after fetching what it lacks.
+    """Fetches a repository's model, as far as the local cache lacks it, and returns its folder.
 
     Raises:
         FileNotFoundError: no such repository or revision, one without a model, no access, or no
@@ -85,7 +85,7 @@ def download(repository: str, revision: str | None, token: str | bool | None) ->
         ) from error
     except FileNotFoundError:
         raise
-    except Exception as error:  # of its HTTP library, which depends on its version, or of the disk
+    except Exception as error:  # of the HTTP library, which depends on hub's version, or the disk
         raise FileNotFoundError(
             f"{repository} couldn't be fetched from the Hugging Face hub "
             f"({type(error).__name__}: {error})"
@@ -93,7 +93,7 @@ def download(repository: str, revision: str | None, token: str | bool | None) ->
 
 
 def _is_online(repository: str, token: str | bool | None) -> bool:
-    """Returns whether the hub answers; where it doesn't, `hf_hub_download` would retry for 25 s."""
+    """Returns whether the hub answers; if it doesn't, `hf_hub_download` would retry for long."""
     try:
         model_info(repository, token=token, timeout=10)
     except HfHubHTTPError:  # a refusal is an answer: downloading says why, or finds it in the cache
@@ -105,7 +105,7 @@ def _is_online(repository: str, token: str | bool | None) -> bool:
 
 def _download(repository: str, revision: str | None, token: str | bool | None, local: bool) -> Path:
     def fetch(name: str, revision: str | None) -> Path | None:
-        """Returns a file in the cache; None if the repository (the cache if `local`) lacks it."""
+        """Fetches a file; returns None if the repository, or with `local` the cache, lacks it."""
         try:
             path = hf_hub_download(
                 repository, name, revision=revision, token=token, local_files_only=local

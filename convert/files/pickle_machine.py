@@ -1,8 +1,8 @@
-"""Carries out the program that a pickle is, in bounded time and memory, and without trusting it.
+"""Runs the program that a pickle is, in bounded time and memory, and without trusting it.
 
-It is read in so many operations, copies no more bytes than it holds twice over, and hashes and
-prints nothing that is nested. So a pickle takes a few seconds at most, and at most five times its
-size and 300 MB of memory.
+The number of operations is limited, copies are limited to twice the pickle's size, and nothing
+nested is hashed or printed. So a pickle takes a few seconds and 300 MB plus five times its size of
+memory at most.
 """
 
 import dataclasses
@@ -10,23 +10,23 @@ import pickletools
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-OPERATIONS = 1_000_000  # of a pickle; a training state of 10,000 tensors needs half as many
-SPARE = 2**20  # bytes that even a small pickle may copy
-ARGUMENTS = 16  # of a function
-KEY_PARTS = 8  # of a tuple that is a key
+OPERATIONS = 1_000_000  # the most of a pickle; a training state of 10,000 tensors needs half
+SPARE = 2**20  # bytes that a pickle may copy beyond twice its size
+ARGUMENTS = 16  # the most of a function
+KEY_PARTS = 8  # the most of a tuple that is a key
 
 
 class RefusedError(ValueError):
-    """The file is complete but can't be read; the message continues after the file's name."""
+    """The error that a complete file can't be read; its message follows the file's name."""
 
 
 @dataclasses.dataclass
 class Budget:
-    """What reading a pickle may still cost.
+    """The operations and copies that reading a pickle may still take.
 
     Attributes:
-        operations: of the pickle's program.
-        copies: bytes of data that are there already.
+        operations: the number left of operations of its program.
+        copies: the number left of bytes that may be copied.
     """
 
     operations: int
@@ -34,11 +34,15 @@ class Budget:
 
     @classmethod
     def of(cls, size: int) -> "Budget":
-        """Returns the budget of a pickle of so many bytes."""
+        """Returns the budget of a pickle of `size` bytes."""
         return cls(OPERATIONS, 2 * size + SPARE)
 
     def operate(self):
-        """Takes one operation from the budget; raises RefusedError where none is left."""
+        """Takes one operation from the budget.
+
+        Raises:
+            RefusedError: none is left.
+        """
         self.operations -= 1
         if self.operations < 0:
             raise RefusedError(
@@ -47,7 +51,11 @@ class Budget:
             )
 
     def copy(self, size: int):
-        """Takes so many bytes from the budget; raises RefusedError where they aren't left."""
+        """Takes `size` bytes from the budget of copies.
+
+        Raises:
+            RefusedError: fewer are left.
+        """
         self.copies -= size
         if self.copies < 0:
             raise RefusedError(
@@ -57,7 +65,7 @@ class Budget:
 
 
 class Function(NamedTuple):
-    """A function that a pickle can call but not alter."""
+    """A function that a pickle can call, but not change."""
 
     call: Callable[..., Any]  # of the budget and of its arguments
 
@@ -66,15 +74,15 @@ class Stateful:
     """An object whose state a pickle can set."""
 
     def set_state(self, budget: Budget, state: Any):
-        """Takes the state."""
+        """Sets the state."""
         raise NotImplementedError
 
 
 def key_of(value: Any) -> Any:
-    """Returns what may be a key: its hash is quick, and differs from those of other keys.
+    """Returns a value that may be a key: it hashes fast, and without collisions made on purpose.
 
     Raises:
-        RefusedError: it is something else.
+        RefusedError: the value may not be a key.
     """
     match value:
         case str() | bytes() | bool() | float() | None:
@@ -87,23 +95,27 @@ def key_of(value: Any) -> Any:
 
 
 def brief(value: Any) -> str:
-    """Returns a value as messages show it: short text as it is, and of all else the kind."""
+    """Returns a value for messages: text itself, cut if it is long; for all else, the type."""
     return f"{value[:80]!r}" if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 def pairs_of(values: list) -> list[tuple[Any, Any]]:
-    """Returns keys and values that follow one another as pairs."""
+    """Returns a list of alternating keys and values as pairs."""
     return [(key_of(key), value) for key, value in zip(values[::2], values[1::2], strict=True)]
 
 
 class Bounded:
-    """A file of which no more than so many bytes can be read, or be asked for."""
+    """A file of which at most `size` bytes can be read."""
 
     def __init__(self, file: Any, size: int):
         self.file, self.left = file, size
 
     def read(self, size: int) -> bytes:
-        """Returns the next bytes; raises EOFError where there are fewer."""
+        """Returns the next bytes.
+
+        Raises:
+            EOFError: fewer are left.
+        """
         if size > self.left:
             raise EOFError(f"{size} bytes are said to follow, and {self.left} do")
         self.left -= size
@@ -117,15 +129,15 @@ class Bounded:
 
 
 class Machine:
-    """Carries out a pickle's program: only what dicts, lists, strings, numbers and arrays need.
+    """Runs a pickle's program: the operations that dicts, lists, strings, numbers and arrays need.
 
-    Python's own machine can't serve: the one in C lets a single bad byte demand 64 GB, and both
-    hash, print and allocate whatever a pickle says.
+    Python's own can't be used: in the one in C, a single bad byte can demand 64 GB of memory, and
+    both hash, print and allocate whatever a pickle says.
 
     Attributes:
-        budget: what may still be spent; several pickles in one file share it.
-        find: returns what stands for a name in a module; raises RefusedError where nothing does.
-        refer: returns what a reference stands for; raises RefusedError where nothing does.
+        budget: the operations and copies left, which several pickles in one file share.
+        find: returns the stand-in for a name in a module; raises RefusedError if there is none.
+        refer: returns the stand-in for a persistent id; raises RefusedError if there is none.
     """
 
     def __init__(
@@ -140,11 +152,11 @@ class Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, file: Any, size: int) -> object:
-        """Returns what a pickle of at most so many bytes holds.
+        """Returns the content of a pickle of at most `size` bytes.
 
         Raises:
-            RefusedError: it asks for more than it may.
-            Exception: of any kind, where bytes are bad.
+            RefusedError: it uses an operation that isn't allowed, or exceeds the budget.
+            Exception: any, if it is damaged.
         """
         self.stack, self.marks, self.memo = [], [], {}
         for opcode, argument, _ in pickletools.genops(cast(Any, Bounded(file, size))):
@@ -158,14 +170,14 @@ class Machine:
         return self.stack.pop()
 
     def above_mark(self) -> list[Any]:
-        """Takes all from the stack that lies above the last mark."""
+        """Pops everything above the last mark."""
         mark = self.marks.pop()
         items = self.stack[mark:]
         del self.stack[mark:]
         return items
 
     def last(self, count: int) -> tuple[Any, ...]:
-        """Takes so many from the stack."""
+        """Pops `count` values."""
         if count > len(self.stack):
             raise ValueError("an operation lacks its operands")
         items = tuple(self.stack[-count:])
@@ -173,11 +185,11 @@ class Machine:
         return items
 
     def get(self, key: int):
-        """Puts a remembered value on the stack."""
+        """Pushes the value with this key in the memo."""
         self.stack.append(self.memo[key])
 
     def put(self, key: int):
-        """Remembers the value on top of the stack."""
+        """Stores the value on top of the stack in the memo."""
         if not 0 <= key < 2**32:
             raise ValueError("a value is remembered under no number of 32 bits")
         self.memo[key] = self.stack[-1]
@@ -201,7 +213,7 @@ class Machine:
         self.stack[-1].update(map(key_of, values))
 
     def pop(self):
-        """Drops the value on top of the stack, or the mark that is there."""
+        """Pops the value on top of the stack, or the mark if there is one."""
         if self.marks and self.marks[-1] == len(self.stack):
             self.marks.pop()
         else:
@@ -217,7 +229,7 @@ class Machine:
         self.stack.append(function.call(self.budget, *arguments))
 
     def build(self):
-        """Sets the state of what is below it on the stack."""
+        """Pops a state and sets it on the object below."""
         instance, state = self.last(2)
         if not isinstance(instance, Stateful):
             raise RefusedError(f"sets the state of {brief(instance)}, which has none")
@@ -225,7 +237,7 @@ class Machine:
         self.stack.append(instance)
 
     def push_global(self, module: Any, name: Any):
-        """Puts the stand-in for a function or a constant on the stack."""
+        """Pushes the stand-in for a function or a constant."""
         if not (isinstance(module, str) and isinstance(name, str)):
             raise ValueError("a function has no name")
         self.stack.append(self.find(module, name))
@@ -281,4 +293,4 @@ OPERATORS: dict[str, Callable[[Machine, Any], Any]] = {
     "PERSID": lambda m, reference: m.stack.append(m.refer(reference)),
     "BINPERSID": lambda m, _: m.stack.append(m.refer(m.stack.pop())),
 }
-"""What all other operations do; those that aren't here make objects of unknown kinds."""
+"""The other operations that are allowed; those left out make objects of arbitrary classes."""

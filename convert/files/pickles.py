@@ -1,6 +1,6 @@
 """Reads pickles of arrays without trusting them.
 
-A pickle names functions to be called. The few that arrays need have stand-ins here that only keep
+A pickle names functions to call. The few that arrays need have stand-ins here, which only keep
 data; no other function is looked up.
 """
 
@@ -31,15 +31,15 @@ _PICKLED_DTYPES = {dtype.str[1:]: dtype for code, dtype in DTYPES.items() if cod
 
 
 def unpickle(file: Any, size: int) -> object:
-    """Returns what a pickle holds: dicts, lists, strings, numbers; `Array` or `View` for tensors.
+    """Returns a pickle's content: dicts, lists, strings, numbers; `Array` or `View` for tensors.
 
     Args:
         file: open where the pickle begins.
         size: the most bytes that the pickle may have.
 
     Raises:
-        RefusedError: it asks for more than arrays need, or costs more than it may.
-        Exception: of any kind, where bytes are bad.
+        RefusedError: it names a function that arrays don't need, or exceeds its budget.
+        Exception: any, if it is damaged.
     """
     return Machine(Budget.of(size), find, refer).run(file, size)
 
@@ -59,13 +59,13 @@ class Dtype(Stateful):
         self.order: Any = "="
 
     def set_state(self, budget: Budget, state: Any):  # noqa: ARG002
-        """Takes the byte order."""
+        """Sets the byte order."""
         if not isinstance(state[1], str):
             raise ValueError(f"{brief(state[1])} is no order of bytes")
         self.order = state[1]
 
     def array(self, budget: Budget, data: Any, shape: Any, order: Any = "C") -> np.ndarray:
-        """Returns an array over data, without a copy where the byte order is this machine's."""
+        """Returns an array over data, which is copied only to change its byte order."""
         if self.kind not in _PICKLED_DTYPES:
             raise RefusedError(f"holds an array of {self.kind}, not of numbers; remove it there")
         if isinstance(data, str):  # as Python 2 wrote bytes
@@ -84,27 +84,27 @@ class Array(Stateful):
     array: np.ndarray
 
     def set_state(self, budget: Budget, state: Any):
-        """Takes the array."""
+        """Makes the array."""
         _version, shape, dtype, is_fortran, data = state
         self.array = dtype.array(budget, data, shape, "F" if is_fortran else "C")
 
 
 class Storage(NamedTuple):
-    """Where PyTorch keeps the numbers of tensors: their kind, an entry's name, and how many."""
+    """Where PyTorch keeps the numbers of tensors."""
 
-    code: str
-    key: str
-    size: int
+    code: str  # of the dtype, a key of DTYPES
+    key: str  # the name of its entry in the file
+    size: int  # in numbers
 
 
 class Numbers(NamedTuple):
-    """A storage that is in the pickle itself, as where tensors are pickled without torch.save."""
+    """A storage within the pickle, as of tensors that are pickled without torch.save."""
 
     array: np.ndarray
 
 
 class View(NamedTuple):
-    """A tensor as PyTorch pickles it: part of a storage, in elements and not in bytes."""
+    """A tensor as PyTorch pickles it: a part of a storage; offset and strides count numbers."""
 
     storage: Storage
     offset: int
@@ -113,10 +113,10 @@ class View(NamedTuple):
 
 
 def sizes(values: Any) -> tuple[int, ...]:
-    """Returns a shape or strides.
+    """Returns a shape or strides from a pickle.
 
     Raises:
-        ValueError: they are something else.
+        ValueError: it isn't one.
     """
     if not isinstance(values, tuple | list) or len(values) > AXES:
         raise ValueError(f"a {type(values).__name__} is no shape of up to {AXES} axes")
@@ -261,10 +261,10 @@ def find(module: str, name: str) -> str | Function:
 
 
 def refer(reference: Any) -> Storage:
-    """Returns the storage behind a reference.
+    """Returns the storage that a persistent id describes.
 
     Raises:
-        RefusedError: it is none.
+        RefusedError: it describes none.
     """
     match reference:
         case ("storage", str(code), str(key), _, int(size)) if code in DTYPES:
@@ -273,7 +273,7 @@ def refer(reference: Any) -> Storage:
 
 
 def find_name(module: str, name: str) -> str:
-    """As `find`, where a storage is described before its numbers: gives names and calls nothing."""
+    """Returns what `find` does, but refuses functions, in the description of a storage."""
     found = find(module, name)
     if not isinstance(found, str):
         raise RefusedError(f"asks for {module}.{name} to describe a storage")
@@ -281,7 +281,7 @@ def find_name(module: str, name: str) -> str:
 
 
 def refer_whole(reference: Any) -> Storage:
-    """As `refer`, in PyTorch's old format, whose last entry is None but for parts of another."""
+    """Returns what `refer` does, but refuses views of other storages, in PyTorch's old format."""
     match reference:
         case (*first, None) if len(first) == 5:
             return refer(tuple(first))

@@ -60,7 +60,7 @@ def _names_in_pixel_decoders() -> Iterable[str]:
 
 
 def recognize(names: Iterable[str]) -> dict[str, AuthorsPart]:
-    """Returns the kind of each part in a file; where none is recognized, the first one known."""
+    """Returns the kind of each part in a file, by role; if none is recognized, the first known."""
     names = list(names)
     found = {}
     for role, kinds in ROLES.items():
@@ -76,7 +76,7 @@ def _is_in(names: Iterable[str], part: AuthorsPart, role: str) -> bool:
 
 
 def count_classes(shapes: Mapping[str, Shape]) -> int:
-    """Returns K, without "no object"; raises ValueError as `infer_config`."""
+    """Returns the number of classes, without "no object"; raises ValueError as `infer_config`."""
     return PartShapes(shapes, PLACES["decoder"]).get("class_embed.weight", 2)[0] - 1
 
 
@@ -100,12 +100,12 @@ def infer_config(
         task: what the model was trained for.
         num_heads: of the attention in both decoders, which no shape tells; 8 in every published
             model.
-        kind: the config's class, if the tensors may be of several kinds; by default a model of
-            images.
+        kind: the class of the config, where the tensors may be of several kinds; by default, of a
+            model of images.
 
     Raises:
-        ValueError: the tensors aren't those of a model of known parts; the message says
-            which one is missing.
+        ValueError: the tensors aren't those of a model of known parts; the message names the
+            missing one.
     """
     configs = {
         role: part.infer(PartShapes(shapes, PLACES[role]), num_heads)

@@ -1,4 +1,4 @@
-"""What a part of the architecture tells the converter: its tables, and its config elsewhere."""
+"""What the converter needs of a part: its tables, and its config, at every origin."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -37,11 +37,11 @@ class PartShapes(NamedTuple):
         return shape
 
     def count(self, prefix: str) -> int:
-        """Returns how many layers a list has, such as "transformer.encoder.layers"."""
+        """Returns the number of layers in a list, such as "transformer.encoder.layers"."""
         return self.count_named(f"{prefix}.")
 
     def count_named(self, prefix: str) -> int:
-        """Returns how many numbers follow a prefix, as in "stem.conv1"."""
+        """Returns the number of different numbers that follow a prefix, as in "stem.conv1"."""
         pattern = re.compile(rf"{re.escape(self.place + prefix)}(\d+)\.")
         return len({match[1] for name in self.shapes if (match := pattern.match(name))})
 
@@ -52,8 +52,8 @@ class AuthorsPart(NamedTuple):
     Attributes:
         table: the part's tensors.
         mark: the name of a tensor that tells this part from others in its place.
-        infer: returns the part's config from its shapes and from the number of attention heads,
-            which no shape tells; raises ValueError where there is none of these shapes.
+        infer: returns the part's config, given its shapes and the number of attention heads, which
+            no shape tells; raises ValueError if no config has these shapes.
     """
 
     table: Table
@@ -82,10 +82,9 @@ class HuggingFacePart(NamedTuple):
         table: the part's tensors.
         backbone: its config in JSON, if it is a backbone; those of the decoders are part of
             the model's own (`huggingface.config`).
-        extra: returns the tensors that transformers stores besides, given the part's config.
-        spellings_in: by the class of a model's config, patterns of the beginnings of names that
-            transformers has others for in such models, and what to replace them by. Reading knows
-            both from the table's spellings.
+        extra: returns further tensors that transformers stores, given the part's config.
+        spellings_in: for writing; by the class of a model's config, spellings that turn the table's
+            names into those in such models. Reading takes either by the table's spellings.
     """
 
     table: Table

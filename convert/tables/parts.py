@@ -45,7 +45,7 @@ Origin = Literal["authors", "huggingface"]
 
 
 def find_part(config: ModelConfig, role: str, origin: Origin) -> Any:
-    """Returns what is known of a model's part at an origin: AuthorsPart or HuggingFacePart.
+    """Returns the `AuthorsPart` or `HuggingFacePart` of a model's part.
 
     Raises:
         ValueError: checkpoints of that origin have no such part.

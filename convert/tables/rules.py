@@ -1,7 +1,9 @@
 """The rules of conversion: which of their tensors become which of ours, and in what layout.
 
-A rule works in both directions, so the same table loads a checkpoint and writes one. A table is
-total: every tensor of the source is claimed or listed as unused, every parameter is filled once.
+"Theirs" are the tensors of a checkpoint by the authors or Hugging Face, "ours" the parameters of a
+model of this package. A rule works in both directions, so the same table loads a checkpoint and
+writes one. A table is total: every tensor of the source is claimed or listed as unused, every
+parameter is filled once.
 """
 
 import functools
@@ -17,7 +19,7 @@ from ..files.formats import StoredTensor
 Arrays = tuple[np.ndarray, ...]
 Shape = tuple[int, ...]
 
-LISTED = 10  # differences of a kind that a message names
+LISTED = 10  # the most differences of a kind that a message lists
 
 
 class Layout(NamedTuple):
@@ -28,7 +30,7 @@ class Layout(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Tensors of theirs that hold the same numbers as some of ours.
+    """Tensors of theirs and of ours that hold the same numbers.
 
     Attributes:
         theirs: names, with `{}` for layer numbers.
@@ -47,7 +49,8 @@ class Table(NamedTuple):
     Attributes:
         rules: their names and ours.
         unused: patterns of tensors that a file may hold and the model doesn't need.
-        spellings: patterns of the beginnings of other names, and what to replace them by.
+        spellings: pairs of a pattern of the beginning of a variant name and its replacement, which
+            gives the standard name.
     """
 
     rules: tuple[Rule, ...]
@@ -56,9 +59,9 @@ class Table(NamedTuple):
 
 
 def placed(table: Table, theirs: str, ours: str) -> Table:
-    """Returns a part's table with these prefixes before its names.
+    """Returns a part's table with prefixes before its names.
 
-    A name of theirs that begins with "/" lies elsewhere: what follows is the whole of it.
+    A name of theirs that begins with "/" is a whole name already, and gets no prefix.
     """
 
     def in_place(name: str, prefix: str) -> str:
@@ -80,7 +83,7 @@ def placed(table: Table, theirs: str, ours: str) -> Table:
 
 
 def joined(tables: Iterable[Table]) -> Table:
-    """Returns one table of several."""
+    """Joins several tables into one."""
     tables = list(tables)
     return Table(
         tuple(rule for table in tables for rule in table.rules),
@@ -121,7 +124,7 @@ APART_BIASES = Layout(FUSED_BIASES.save, FUSED_BIASES.load)
 
 
 def patches(patch_size: int) -> Layout:
-    """The layout of a convolution in patches, which is a linear layer on flattened patches here."""
+    """Returns the layout of a convolution in patches, here a linear layer on flattened patches."""
     return Layout(
         _each(lambda x: x.transpose(2, 3, 1, 0).reshape(-1, x.shape[0])),
         _each(lambda x: x.reshape(patch_size, patch_size, -1, x.shape[1]).transpose(3, 2, 0, 1)),
@@ -166,7 +169,7 @@ def frozen_norm(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def fused_attention(theirs: str, ours: str) -> tuple[Rule, ...]:
-    """The rules of a torch.nn.MultiheadAttention's `in_proj`, which are three projections here."""
+    """Returns the rules of a torch.nn.MultiheadAttention's `in_proj`, here three projections."""
     parts = [f"{ours}.{part}" for part in ("query", "key", "value")]
     return (
         Rule((f"{theirs}.in_proj_weight",), tuple(f"{p}.kernel" for p in parts), FUSED_KERNELS),
@@ -175,7 +178,7 @@ def fused_attention(theirs: str, ours: str) -> tuple[Rule, ...]:
 
 
 def fused_here(theirs: Sequence[str], ours: str) -> tuple[Rule, ...]:
-    """Returns the rules of three projections of theirs that are a single one here."""
+    """Returns the rules of three projections of theirs that are one here."""
     return (
         Rule(tuple(f"{part}.weight" for part in theirs), (f"{ours}.kernel",), APART_KERNELS),
         Rule(tuple(f"{part}.bias" for part in theirs), (f"{ours}.bias",), APART_BIASES),
@@ -183,11 +186,11 @@ def fused_here(theirs: Sequence[str], ours: str) -> tuple[Rule, ...]:
 
 
 def expand(rules: Iterable[Rule], parameters: Iterable[str]) -> list[Rule]:
-    """Returns the rules with layer numbers filled in, one for each group of `parameters`.
+    """Returns the rules with layer numbers filled in, for a model with these parameters.
 
     Raises:
-        KeyError: a parameter is filled by no rule or by two, or one of their tensors is read by two
-            (a mistake in the table).
+        KeyError: the table is wrong: a parameter is filled by no rule or by two, or one of their
+            tensors is read by two.
     """
     names = list(parameters)
     expanded = []
@@ -220,9 +223,9 @@ def differences(
     target: Mapping[str, Shape],
     unused: Iterable[str] = (),
 ) -> list[str]:
-    """Returns all that keeps a checkpoint from filling a model, as lines of a message.
+    """Returns why a checkpoint can't fill a model, as lines of a message; empty if it can.
 
-    No tensor is read for it.
+    No tensor is read.
 
     Args:
         rules: expanded for the model.
@@ -256,7 +259,7 @@ def differences(
 
 
 def _listed(problems: Iterable[str]) -> list[str]:
-    """Returns the first problems of a kind; another model's checkpoint has a thousand."""
+    """Returns the first problems of a kind, as another model's checkpoint may have a thousand."""
     problems = list(problems)
     kind = problems[0].partition(":")[0] if problems else ""
     first = [f"{problem:.300}" for problem in problems[:LISTED]]

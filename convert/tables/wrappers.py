@@ -1,18 +1,19 @@
-"""What programs put before the names of a model's tensors.
+"""The prefixes that training programs put before the names of a model's tensors.
 
-torch.compile puts "_orig_mod." before the names of what it compiled; DistributedDataParallel puts
-"module." before all, and PyTorch Lightning the name of a module's attribute, such as "model.".
+torch.compile puts "_orig_mod." before the names of compiled modules, DistributedDataParallel puts
+"module." before all names, and PyTorch Lightning the name of a module's attribute, such as
+"model.".
 """
 
 import re
 from collections.abc import Iterable
 
-AUTHORS_MARK = "sem_seg_head.predictor.class_embed.weight"  # which every model has, once
+AUTHORS_MARK = "sem_seg_head.predictor.class_embed.weight"  # every model has exactly one
 HUGGING_FACE_MARK = "class_predictor.weight"
 
 
 def unwrap(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Returns the names without what programs put before them, and what that was.
+    """Returns the names without such prefixes, and the prefixes that were removed.
 
     Raises:
         ValueError: there are several models under different prefixes.

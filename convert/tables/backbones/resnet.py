@@ -76,7 +76,7 @@ def infer(tensors: PartShapes, _num_heads: int) -> ResNetConfig:
     """Returns the config behind a backbone's shapes.
 
     Raises:
-        ValueError: a telling tensor is missing.
+        ValueError: a tensor whose shape is needed is missing.
     """
     last = max(1, tensors.count_named("stem.conv"))
     return ResNetConfig(
@@ -126,7 +126,7 @@ def write(config: ResNetConfig) -> dict[str, Any]:
 
 
 def counters(config: ResNetConfig) -> dict[str, StoredTensor]:
-    """Returns the numbers of batches that transformers stores with every norm."""
+    """Returns the counters of batches that transformers stores with every norm, all 0."""
     layers = ["embedder.embedder"]
     for i, depth in enumerate(config.depths):
         blocks = [f"encoder.stages.{i}.layers.{j}" for j in range(depth)]

@@ -69,7 +69,7 @@ HUGGING_FACE_RULES = (
     *norm("hidden_states_norms.stage4", "norms.3"),
 )
 
-# Names in transformers' memory, as in some files on the hub.
+# Names of transformers' live modules, which some files on the hub have.
 HUGGING_FACE_SPELLINGS = (
     (r"(.*)\.attention\.relative_position_bias\.", r"\1.attention.self."),
     (r"(.*)\.attention\.q_proj\.", r"\1.attention.self.query."),
@@ -80,7 +80,7 @@ HUGGING_FACE_SPELLINGS = (
     (r"(.*)\.mlp\.fc2\.", r"\1.output.dense."),
 )
 
-# What transformers' MaskFormer, which has a Swin of its own, calls these.
+# Names in transformers' MaskFormer, which has a Swin of its own.
 IN_MASKFORMER = (
     (r"swin\.", "model."),
     (r"(?=(embeddings|encoder)\.)", "model."),
@@ -92,7 +92,7 @@ def infer(tensors: PartShapes, _num_heads: int) -> SwinConfig:
     """Returns the config behind a backbone's shapes.
 
     Raises:
-        ValueError: a telling tensor is missing.
+        ValueError: a tensor whose shape is needed is missing.
     """
     tables = [
         tensors.get(f"layers.{stage}.blocks.0.attn.relative_position_bias_table", 2)
@@ -149,7 +149,7 @@ def write(config: SwinConfig) -> dict[str, Any]:
 
 
 def unread_norm(config: SwinConfig) -> dict[str, StoredTensor]:
-    """Returns the norm that transformers stores and whose result it never reads."""
+    """Returns the norm that transformers stores, but whose result it never uses."""
     width = 8 * config.embed_dim  # of the last stage
     return {
         "swin.layernorm.weight": StoredTensor.of(np.ones(width, np.float32)),

@@ -10,7 +10,7 @@ from ..parts import BACKBONES, find_part
 
 
 def read_backbone(values: Any, where: str) -> Any:
-    """Returns our config for a `backbone_config`; one that states no kind is read as a Swin's.
+    """Returns our config for a `backbone_config`; one without `model_type` is read as a Swin's.
 
     Raises:
         ValueError: it is missing or of an unknown kind, or its kind refuses it.
@@ -29,7 +29,7 @@ def read_backbone(values: Any, where: str) -> Any:
 
 
 def backbones() -> list[HuggingFaceBackbone]:
-    """Returns the kinds of backbone that can be described in JSON, the most usual one first."""
+    """Returns the kinds of backbone that a `backbone_config` can describe, the default first."""
     parts = [tables.huggingface for tables in BACKBONES.values() if tables.huggingface is not None]
     return [part.backbone for part in parts if part.backbone is not None]
 

@@ -23,7 +23,7 @@ class HuggingFaceModel(NamedTuple):
 
     Attributes:
         config_class: of our config.
-        model_type: what transformers calls this kind.
+        model_type: transformers' name of this kind.
         architecture: the name of the class there.
         processor: the name of the class of its image processor.
         read: returns our config for one of theirs.
@@ -63,7 +63,7 @@ MODELS = (
 
 
 def model_named(model_type: Any) -> HuggingFaceModel | None:
-    """Returns the kind of model that transformers calls so; None for what isn't known here."""
+    """Returns the kind of model with this `model_type`; None if it isn't known here."""
     return next((model for model in MODELS if model.model_type == model_type), None)
 
 
@@ -124,7 +124,7 @@ def config_to_huggingface(config: ModelConfig, dtype: str = "float32") -> dict[s
     """Returns the config.json with which transformers builds the same network.
 
     Raises:
-        ValueError: their configuration can't express the architecture; the message says which part.
+        ValueError: their configuration can't express the architecture; the message names the part.
     """
     model = model_of(config)
     names = [label.name for label in config.labels]
@@ -184,7 +184,8 @@ def processor_from_huggingface(
 def processor_to_huggingface(processor: ImageProcessor, config: ModelConfig) -> dict[str, Any]:
     """Returns a preprocessor_config.json for transformers with the same size and statistics.
 
-    transformers can't keep the native size up to a limit; it ignores the limit.
+    transformers can't keep an image's size up to a limit, so without a shortest edge the limit is
+    lost.
     """
     size = {"longest_edge": processor.longest_edge or UNLIMITED}
     if processor.shortest_edge is not None:

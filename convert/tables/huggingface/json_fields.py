@@ -1,4 +1,4 @@
-"""Fields of Hugging Face's JSON files, of checked types and values."""
+"""Fields of Hugging Face's JSON files, with their types and values checked."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ NEEDED = object()
 
 @contextlib.contextmanager
 def about(where: str | os.PathLike) -> Iterator[None]:
-    """Begins the messages of ValueErrors with what they are about."""
+    """Puts `where` before the messages of ValueErrors within the `with` block."""
     try:
         yield
     except ValueError as error:
@@ -20,7 +20,14 @@ def about(where: str | os.PathLike) -> Iterator[None]:
 
 
 def field(values: Mapping[str, Any], key: str, kind: Any, where: str, default: Any = NEEDED) -> Any:
-    """Returns a field of a kind that `from_plain` takes; it must be there unless it has a default.
+    """Returns a field of a JSON object, or the default if it is missing.
+
+    Args:
+        values: the object.
+        key: the name of the field.
+        kind: its type, as for `from_plain`.
+        where: the place of the object, for messages.
+        default: without one, the field is required.
 
     Raises:
         ValueError: the field is missing or of another type; the message names it.
@@ -31,7 +38,7 @@ def field(values: Mapping[str, Any], key: str, kind: Any, where: str, default: A
 
 
 def check_fields(values: Mapping[str, Any], required: Mapping[str, Any], where: str):
-    """Refuses a field that is there with another value than the only one supported.
+    """Refuses fields that are there with other values than the only ones supported.
 
     Raises:
         ValueError: the message begins with `where` and names the field.

@@ -22,7 +22,7 @@ REQUIRED = {  # fields whose other values mean another network
 def read(
     values: Mapping[str, Any], labels: tuple[Label, ...], task: Task, where: str
 ) -> Mask2FormerConfig:
-    """Does what `config_from_huggingface` says."""
+    """Returns our config; arguments and errors as of `config_from_huggingface`."""
     check_fields(values, REQUIRED, where)
     backbone = read_backbone(values.get("backbone_config"), f"{where}: backbone_config")
     dim, hidden_dim = (field(values, name, int, where) for name in ("feature_size", "hidden_dim"))
@@ -62,10 +62,10 @@ def count_queries(values: Mapping[str, Any], where: str) -> int:
 
 
 def write(config: Mask2FormerConfig) -> dict[str, Any]:
-    """Returns the fields that tell a Mask2Former's decoders.
+    """Returns the fields that describe a Mask2Former's decoders.
 
     Raises:
-        ValueError: they can't express the architecture; the message says which part.
+        ValueError: they can't express the architecture; the message names the part.
     """
     pixel, decoder = config.pixel_decoder, config.decoder
     for part, cfg, kind, theirs in (

@@ -21,7 +21,7 @@ REQUIRED_OF_DECODER = {"model_type": "detr", "activation_function": "relu"}
 def read(
     values: Mapping[str, Any], labels: tuple[Label, ...], task: Task, where: str
 ) -> MaskFormerConfig:
-    """Does what `config_from_huggingface` says."""
+    """Returns our config; arguments and errors as of `config_from_huggingface`."""
     backbone = values.get("backbone_config")
     if isinstance(backbone, Mapping) and backbone.get("model_type") == "maskformer-swin":
         backbone = {**backbone, "model_type": "swin"}  # as transformers calls it in memory
@@ -59,7 +59,7 @@ def count_queries(values: Mapping[str, Any], where: str) -> int:
 
 
 def _decoder(values: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], str]:
-    """Returns the object that tells the Transformer decoder, and where it is.
+    """Returns the object that describes the Transformer decoder, and its place for messages.
 
     Raises:
         ValueError: it is missing.
@@ -72,10 +72,10 @@ def _decoder(values: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], 
 
 
 def write(config: MaskFormerConfig) -> dict[str, Any]:
-    """Returns the fields that tell a MaskFormer's decoders.
+    """Returns the fields that describe a MaskFormer's decoders.
 
     Raises:
-        ValueError: they can't express the architecture; the message says which part.
+        ValueError: they can't express the architecture; the message names the part.
     """
     pixel, decoder = config.pixel_decoder, config.decoder
     for part, cfg, kind in (

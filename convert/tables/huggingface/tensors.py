@@ -1,4 +1,4 @@
-"""Hugging Face's checkpoints: where the parts are, and what is stored besides."""
+"""Hugging Face's checkpoints: the places of the parts' tensors, and further tensors."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def table_of(config: ModelConfig) -> Table:
 
 
 def spellings_of(config: ModelConfig) -> tuple[tuple[str, str], ...]:
-    """Returns the spellings of the table's names that transformers has for such a model."""
+    """Returns the spellings that turn the table's names into transformers' for such a model."""
     return joined(
         placed(
             Table(
@@ -46,7 +46,7 @@ def spellings_of(config: ModelConfig) -> tuple[tuple[str, str], ...]:
 
 
 def extra_tensors(config: ModelConfig) -> dict[str, StoredTensor]:
-    """Returns what transformers stores besides parameters of ours, such as the loss's weights."""
+    """Returns the tensors that transformers stores beyond our parameters, such as loss weights."""
     weights = np.ones(config.num_classes + 1, np.float32)
     weights[-1] = NO_OBJECT_WEIGHT
     tensors = {"criterion.empty_weight": StoredTensor.of(weights)}

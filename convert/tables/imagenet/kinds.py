@@ -19,9 +19,9 @@ class Kind(NamedTuple):
         find_table: returns the table of a file with tensors of these names, or None.
         huggingface: the table of Hugging Face's files.
         required: fields of Hugging Face's config whose other values mean another network.
-        is_pretrained: whether a parameter of ours is in such files.
-        check_shapes: refuses shapes (by name; then the table's rules) of another size than the
-            backbone's; what it leaves is refused by name.
+        is_pretrained: returns whether such files have a parameter of ours.
+        check_shapes: refuses shapes of another size than the backbone's, given the shapes by name,
+            the table's rules and the backbone's config. Other differences are listed later.
     """
 
     name: str
@@ -55,7 +55,7 @@ KINDS = {  # by Hugging Face's model_type
 
 
 def of_names(names: Iterable[str]) -> tuple[Kind | None, Table | None]:
-    """Returns the kind and the table of a file with tensors of these names, or two None."""
+    """Returns the kind and the table of a file with tensors of these names; None if unknown."""
     names = list(names)
     for kind in KINDS.values():
         if (table := kind.find_table(names)) is not None:
@@ -64,7 +64,7 @@ def of_names(names: Iterable[str]) -> tuple[Kind | None, Table | None]:
 
 
 def of_huggingface(values: Mapping[str, Any], where: str) -> tuple[Kind | None, Table | None]:
-    """Returns the kind and the table of a folder with this config.json, or two None.
+    """Returns the kind and the table of a folder with this config.json; None if unknown.
 
     Raises:
         ValueError: a field means another network; the message begins with `where`.

@@ -1,4 +1,4 @@
-"""Swin backbones trained on ImageNet, without a Mask2Former: their tables and their sizes.
+"""Swins trained on ImageNet: their tables and their sizes.
 
 The authors of Mask2Former copied the Swin authors' code, and transformers uses one Swin for both;
 so the rules are those of `swin`. The norms of a backbone's outputs (`backbone.norms`) are
@@ -24,7 +24,7 @@ def is_pretrained(name: str) -> bool:
 
 
 def without_output_norms(rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Returns the rules of a backbone's tensors that a file of a Swin alone holds."""
+    """Returns the rules of the tensors that a file of a Swin alone holds."""
     return tuple(rule for rule in rules if not rule.ours[0].startswith(swin.OUTPUT_NORMS))
 
 
@@ -68,7 +68,7 @@ def find_table(names: Iterable[str]) -> Table | None:
 
 
 def sizes(shapes: Mapping[str, Shape], rules: Iterable[Rule]) -> dict[str, Any]:
-    """Returns the fields of a SwinConfig that shapes tell; none if telling tensors are missing."""
+    """Returns the fields of a SwinConfig that shapes tell; empty if a needed tensor is missing."""
     names = {rule.ours[0]: rule.theirs[0] for rule in rules}
     width = shapes.get(names["backbone.patch_embedding.norm.scale"], ())
     table = names[f"{BACKBONE}{swin.OUR_BLOCK}.attention.relative_position_bias"]
@@ -86,7 +86,7 @@ def sizes(shapes: Mapping[str, Shape], rules: Iterable[Rule]) -> dict[str, Any]:
 
 
 def check_shapes(shapes: Mapping[str, Shape], rules: Iterable[Rule], backbone: SwinConfig):
-    """Refuses tensors of another architecture than `backbone`; errors as `check_sizes`."""
+    """Refuses tensors of another architecture than `backbone`; errors as of `check_sizes`."""
     check_sizes(sizes(shapes, rules), backbone)
 
 
@@ -94,8 +94,7 @@ def check_sizes(found: Mapping[str, Any], backbone: SwinConfig):
     """Refuses a backbone of another architecture than `backbone`.
 
     Raises:
-        ValueError: the message lists the fields that differ, and names a published file in which
-            they are right.
+        ValueError: the message lists the fields that differ, and names a published file that fits.
     """
     different = [name for name, value in found.items() if value != getattr(backbone, name)]
     if not different:
@@ -121,7 +120,7 @@ def check_sizes(found: Mapping[str, Any], backbone: SwinConfig):
 def published_name(backbone: SwinConfig) -> str | None:
     """Returns the name of the Swin authors' file of this architecture; None if there is none.
 
-    Of two, it is the one that was trained on more images.
+    Where there are two, it is the one that was trained on more images.
     """
     widths = {(96, 6): "tiny", (96, 18): "small", (128, 18): "base", (192, 18): "large"}
     images = {7: "224", 12: "384"}

@@ -58,7 +58,8 @@ def infer(tensors: PartShapes, num_heads: int) -> PixelDecoderConfig:
     """Returns the config behind a pixel decoder's shapes.
 
     Raises:
-        ValueError: a telling tensor is missing, or so many heads can't share the others.
+        ValueError: a tensor whose shape is needed is missing, or the widths aren't multiples of
+            `num_heads`.
     """
     first = AUTHORS_LAYER.format(0)
     weights, dim = tensors.get(f"{first}.self_attn.attention_weights.weight", 2)

@@ -52,7 +52,8 @@ def infer(tensors: PartShapes, num_heads: int) -> MaskFormerPixelDecoderConfig:
     """Returns the config behind a pixel decoder's shapes.
 
     Raises:
-        ValueError: a telling tensor is missing, or so many heads can't share the others.
+        ValueError: a tensor whose shape is needed is missing, or the width isn't a multiple of
+            `num_heads`.
     """
     sizes = {
         "dim": tensors.get("input_proj.weight", 4)[0],
@@ -70,7 +71,7 @@ def infer(tensors: PartShapes, num_heads: int) -> MaskFormerPixelDecoderConfig:
 
 TABLES = PartTables(
     authors=AuthorsPart(
-        # Without encoder layers, the authors count the projection to the Transformer decoder.
+        # Without encoder layers, the authors' projection is a part of the Transformer decoder.
         Table(
             AUTHORS_RULES,
             spellings=((r"/sem_seg_head\.predictor\.input_proj\.", "input_proj."),),

@@ -54,7 +54,7 @@ def infer(tensors: PartShapes, num_heads: int) -> TransformerDecoderConfig:
     """Returns the config behind a Transformer decoder's shapes.
 
     Raises:
-        ValueError: a telling tensor is missing.
+        ValueError: a tensor whose shape is needed is missing.
     """
     ffn_dim, dim = tensors.get(f"{FFN.format(0)}.linear1.weight", 2)
     return TransformerDecoderConfig(

@@ -60,7 +60,8 @@ def infer(tensors: PartShapes, num_heads: int) -> MaskFormerDecoderConfig:
     """Returns the config behind a Transformer decoder's shapes.
 
     Raises:
-        ValueError: a telling tensor is missing, or so many heads can't share the width.
+        ValueError: a tensor whose shape is needed is missing, or the width isn't a multiple of
+            `num_heads`.
     """
     ffn_dim, dim = tensors.get(f"{AUTHORS_LAYER.format(0)}.linear1.weight", 2)
     return MaskFormerDecoderConfig(
