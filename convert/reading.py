@@ -67,10 +67,11 @@ def open_checkpoint(
     labels: Classes | None = None,
     kind: type[ModelConfig] | None = None,
 ) -> Checkpoint:
-    """Opens a folder of ours, a folder or hub id of Hugging Face's, or an authors' file.
+    """Opens a checkpoint of this package, of Hugging Face's or of the authors'.
 
     Args:
-        source: the folder, file or hub id.
+        source: a folder that `save_pretrained` wrote, a folder or hub id of Hugging Face's, or an
+            authors' file.
         revision: branch, tag or commit on the hub.
         token: for private repositories on the hub; by default the one you logged in with.
         task: what the model was trained for, where the checkpoint doesn't say; by default guessed

@@ -86,7 +86,13 @@ def convert(
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, keep_processor: bool = True):
-    """Writes a folder that `from_pretrained` takes; a processor already there may be kept."""
+    """Writes a folder that `from_pretrained` opens.
+
+    Args:
+        checkpoint: the opened checkpoint.
+        folder: made if it isn't there.
+        keep_processor: keep the processor's settings that are there already.
+    """
     with _replaced_together(folder) as new:
         write_safetensors(new / WEIGHTS_FILE, checkpoint.tensors, {"format": "m2f_jax"})
         checkpoint.config.save(new / CONFIG_FILE)
@@ -95,7 +101,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path, *, keep_processor: boo
 
 
 def save_huggingface(checkpoint: Checkpoint, folder: Path):
-    """Writes a folder that transformers' `from_pretrained` takes.
+    """Writes a folder that transformers' `from_pretrained` opens.
 
     Raises:
         ValueError: transformers' configuration can't express the architecture.
@@ -120,7 +126,7 @@ def save_huggingface(checkpoint: Checkpoint, folder: Path):
 
 @contextlib.contextmanager
 def _replaced_together(folder: Path) -> Iterator[Path]:
-    """Gives a folder for new files, which then replace those of `folder`; none if writing fails."""
+    """Yields a folder whose files replace those in `folder` once the `with` block has succeeded."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as new:
         yield Path(new)

@@ -41,7 +41,7 @@ class PartShapes(NamedTuple):
         return self.count_named(f"{prefix}.")
 
     def count_named(self, prefix: str) -> int:
-        """Returns the number of different numbers that follow a prefix, as in "stem.conv1"."""
+        """Returns how many different numbers follow a prefix, such as the 3 after "stem.conv"."""
         pattern = re.compile(rf"{re.escape(self.place + prefix)}(\d+)\.")
         return len({match[1] for name in self.shapes if (match := pattern.match(name))})
 

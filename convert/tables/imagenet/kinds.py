@@ -10,7 +10,7 @@ from ..rules import Table
 from . import resnet, swin
 
 
-class Kind(NamedTuple):
+class BackboneKind(NamedTuple):
     """A kind of backbone.
 
     Attributes:
@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {  # by Hugging Face's model_type
-    "swin": Kind(
+    "swin": BackboneKind(
         "Swin",
         SwinConfig,
         swin.find_table,
@@ -43,7 +43,7 @@ KINDS = {  # by Hugging Face's model_type
         swin.is_pretrained,
         swin.check_shapes,
     ),
-    "resnet": Kind(
+    "resnet": BackboneKind(
         "ResNet",
         ResNetConfig,
         resnet.find_table,
@@ -54,7 +54,7 @@ KINDS = {  # by Hugging Face's model_type
 }
 
 
-def of_names(names: Iterable[str]) -> tuple[Kind | None, Table | None]:
+def of_names(names: Iterable[str]) -> tuple[BackboneKind | None, Table | None]:
     """Returns the kind and the table of a file with tensors of these names; None if unknown."""
     names = list(names)
     for kind in KINDS.values():
@@ -63,7 +63,9 @@ def of_names(names: Iterable[str]) -> tuple[Kind | None, Table | None]:
     return None, None
 
 
-def of_huggingface(values: Mapping[str, Any], where: str) -> tuple[Kind | None, Table | None]:
+def of_huggingface(
+    values: Mapping[str, Any], where: str
+) -> tuple[BackboneKind | None, Table | None]:
     """Returns the kind and the table of a folder with this config.json; None if unknown.
 
     Raises:
