@@ -54,7 +54,7 @@ class Selection:
         return self.whole[self.indices[index]]
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """As `whole.check`."""
+        """Checks as `whole.check`."""
         return self.whole.check(self.indices[index])
 
 

@@ -51,7 +51,7 @@ class CocoDataset:
 
     Attributes:
         annotations: the file.
-        file: what it holds; read once, for training and for the metrics.
+        file: its content, read once for training and for the metrics.
         images: the images, in order of their ids.
         labels: the classes to learn.
         task: what the segments are, see `TrainingSet`. Objects marked `iscrowd` are groups.

@@ -97,7 +97,7 @@ class Dataset(TrainingSet, Protocol):
     """A training set that can be evaluated on.
 
     Attributes:
-        title: what it is, such as its folder and split, for reports.
+        title: its name in reports, such as its folder and split.
         categories: all classes of the ground truth, with the ids that predictions have in files.
             A model's classes are matched with them by name.
         rules: whose metrics are used: "cityscapes" (instance AP, PQ and mIoU with iIoU), "coco"

@@ -80,7 +80,7 @@ def folder_dataset(
     )
     if source is None:
         raise FileNotFoundError(f"{folder / LABELS_FILE} is missing; {expected(folder)}")
-    known = read_labels(source)
+    known = read_folder_labels(source)
     wanted = things(known) if task == "instance" else known
     learned = wanted if labels is None else tuple(labels)
     indices = class_indices(learned, {label.name: label.id for label in known}, source)
@@ -109,7 +109,7 @@ def expected(folder: Path) -> str:
     )
 
 
-def read_labels(path: Path) -> tuple[Label, ...]:
+def read_folder_labels(path: Path) -> tuple[Label, ...]:
     """Returns the classes of a labels.json, in order of their ids.
 
     Raises:

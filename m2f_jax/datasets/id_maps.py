@@ -45,7 +45,7 @@ class IdMapDataset:
     """Images with maps of ids. Groups of things count as nothing, so predictions there are wrong.
 
     Attributes:
-        title: what it is, for reports.
+        title: its name in reports.
         images: the files.
         labels: the classes to learn.
         task: what the segments are, see `TrainingSet`.

@@ -9,7 +9,7 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.folder import ANNOTATIONS_FILE, ROBOFLOW_FILE, folder_dataset
 from m2f_jax.datasets.published import ade20k, cityscapes, coco, coco_stuff, mapillary_vistas
-from m2f_jax.datasets.published.layout import Layout
+from m2f_jax.datasets.published.layout import DatasetLayout
 from m2f_jax.labels import Label
 
 LAYOUTS = {
@@ -23,7 +23,7 @@ LAYOUTS = {
 """The published data sets, by the names of `m2f eval`."""
 
 
-def layout_of(root: Path) -> Layout | None:
+def layout_of(root: Path) -> DatasetLayout | None:
     """Returns the layout of a published data set's folder; None for any other folder."""
     if holds_own_data(root):
         return None
@@ -80,7 +80,7 @@ def open_dataset(
 
 
 def open_published(
-    layout: Layout,
+    layout: DatasetLayout,
     root: Path,
     split: str,
     task: Task,
@@ -100,12 +100,12 @@ def open_published(
         raise FileNotFoundError(f"{error}; {expected(layout)}") from error
 
 
-def expected(layout: Layout) -> str:
+def expected(layout: DatasetLayout) -> str:
     """Returns what the folder of a data set holds, for messages."""
     return f"{layout.title} is expected as {layout.expected}"
 
 
-def inner_data(root: Path, layouts: Iterable[Layout]) -> str | None:
+def inner_data(root: Path, layouts: Iterable[DatasetLayout]) -> str | None:
     """Returns a message that a folder within holds a published data set; None if none does."""
     folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     for folder, layout in itertools.product(folders, layouts):

@@ -40,7 +40,7 @@ def check_lvis(
 
     Args:
         images: its list of images, checked as of COCO's format.
-        categories: its list of categories, checked likewise.
+        categories: its list of categories, checked as of COCO's format.
         where: the file, for messages.
 
     Raises:

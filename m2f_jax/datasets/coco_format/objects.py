@@ -77,7 +77,7 @@ def check_objects(
         for found, outline in zip(objects, outlines, strict=True)
     ]
     faulty |= broken
-    tell(faulty, entries, where, invalid)
+    refuse_or_skip(faulty, entries, where, invalid)
     kept = tuple(x for n, x in enumerate(objects) if x is not None and n not in faulty)
     if flat := [x for x in kept if encloses_nothing(x.outline)]:
         logger.warning(
@@ -87,7 +87,9 @@ def check_objects(
     return kept
 
 
-def tell(faulty: Mapping[int, EntryError], entries: Sequence[Any], where: str, invalid: Invalid):
+def refuse_or_skip(
+    faulty: Mapping[int, EntryError], entries: Sequence[Any], where: str, invalid: Invalid
+):
     """Refuses a file for annotations that can't be used, or logs that they are left out.
 
     Args:

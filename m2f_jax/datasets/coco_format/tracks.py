@@ -22,7 +22,7 @@ from m2f_jax.datasets.coco_format.objects import (
     crowd_flag,
     known_category,
     known_owner,
-    tell,
+    refuse_or_skip,
 )
 from m2f_jax.datasets.coco_format.outlines import Outline, check_encoded, outline_of
 from m2f_jax.datasets.coco_format.values import is_whole, shown
@@ -181,7 +181,7 @@ def check_tracks(
         number: track._replace(outlines=tuple(next(sound) for _ in track.outlines))
         for number, track in tracks.items()
     }
-    tell(faulty, entries, where, invalid)
+    refuse_or_skip(faulty, entries, where, invalid)
     return tuple(track for number, track in kept.items() if number not in faulty)
 
 

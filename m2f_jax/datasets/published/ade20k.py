@@ -27,7 +27,7 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels, only_semantic
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.datasets.published.class_maps import class_map_dataset
-from m2f_jax.datasets.published.layout import Layout
+from m2f_jax.datasets.published.layout import DatasetLayout
 from m2f_jax.labels import ADE20K, ADE20K_FULL, Label, things
 
 FOLDERS = {"train": "training", "val": "validation"}
@@ -104,7 +104,7 @@ def ade20k_full_dataset(
     )
 
 
-LAYOUT = Layout(
+LAYOUT = DatasetLayout(
     title="ADE20K",
     images=IMAGES,
     expected=(
@@ -116,7 +116,7 @@ LAYOUT = Layout(
 )
 
 
-FULL_LAYOUT = Layout(
+FULL_LAYOUT = DatasetLayout(
     title="The full ADE20K",
     images=FULL_IMAGES,
     expected=(

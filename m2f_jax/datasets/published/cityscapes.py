@@ -13,7 +13,7 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import CityscapesTruth, chosen_labels
 from m2f_jax.datasets.examples import Example
 from m2f_jax.datasets.id_maps import IdMapDataset, IdMapImage
-from m2f_jax.datasets.published.layout import Layout
+from m2f_jax.datasets.published.layout import DatasetLayout
 from m2f_jax.images import read_ids
 from m2f_jax.labels import CITYSCAPES, Label, things
 
@@ -142,7 +142,7 @@ class CityscapesDataset:
         return self.id_maps[index]
 
     def check(self, index: int) -> Int[np.ndarray, "K"]:
-        """As `IdMapDataset.check`."""
+        """Checks as `IdMapDataset.check`."""
         return self.id_maps.check(index)
 
     def files(self, index: int, task: Task) -> Sequence[Path]:
@@ -200,7 +200,7 @@ def cityscapes_dataset(
     return CityscapesDataset(root, split, images, id_maps)
 
 
-LAYOUT = Layout(
+LAYOUT = DatasetLayout(
     title="Cityscapes",
     images={split: f"leftImg8bit/{split}" for split in ("train", "val", "test")},
     expected="leftImg8bit/{train,val}/<city>/ and gtFine/{train,val}/<city>/",

@@ -16,7 +16,7 @@ from pathlib import Path
 from m2f_jax.config import Task
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.datasets.coco_format.faults import Invalid
-from m2f_jax.datasets.published.layout import Layout
+from m2f_jax.datasets.published.layout import DatasetLayout
 from m2f_jax.labels import Label
 
 
@@ -47,7 +47,7 @@ def published_coco_dataset(
     return coco_dataset(annotations, root / f"{split}2017", task, labels, maps, invalid)
 
 
-LAYOUT = Layout(
+LAYOUT = DatasetLayout(
     title="COCO",
     images={split: f"{split}2017" for split in ("train", "val")},
     expected=(

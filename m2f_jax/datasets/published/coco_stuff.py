@@ -17,7 +17,7 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels, only_semantic
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.datasets.published.class_maps import class_map_dataset
-from m2f_jax.datasets.published.layout import Layout
+from m2f_jax.datasets.published.layout import DatasetLayout
 from m2f_jax.labels import COCO_STUFF, Label
 
 FOLDERS = {"train": "train", "val": "test"}
@@ -56,7 +56,7 @@ def coco_stuff_dataset(
     )
 
 
-LAYOUT = Layout(
+LAYOUT = DatasetLayout(
     title="COCO-Stuff",
     images=IMAGES,
     expected=(

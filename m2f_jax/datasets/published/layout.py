@@ -14,7 +14,7 @@ Opener = Callable[[Path, str, Task, Sequence[Label] | None, Invalid], Dataset]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class DatasetLayout:
     """How a published data set lies in its folder.
 
     Attributes:

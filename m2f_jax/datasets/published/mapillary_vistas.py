@@ -20,7 +20,7 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.dataset import chosen_labels
 from m2f_jax.datasets.id_maps import IdMapDataset
 from m2f_jax.datasets.published.class_maps import class_map_dataset
-from m2f_jax.datasets.published.layout import Layout
+from m2f_jax.datasets.published.layout import DatasetLayout
 from m2f_jax.labels import MAPILLARY_VISTAS, Label, things
 
 FOLDERS = {"train": "training", "val": "validation"}
@@ -75,7 +75,7 @@ def mapillary_vistas_dataset(
     )
 
 
-LAYOUT = Layout(
+LAYOUT = DatasetLayout(
     title="Mapillary Vistas",
     images=IMAGES,
     expected=(

@@ -13,7 +13,9 @@ from m2f_jax.labels import Label
 from m2f_jax.structures import Size
 
 FRAMES_FOLDER = "JPEGImages"
-LAYOUT = "expected SPLIT.json or SPLIT/instances.json, and SPLIT/JPEGImages with a folder per video"
+EXPECTED = (
+    "expected SPLIT.json or SPLIT/instances.json, and SPLIT/JPEGImages with a folder per video"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class YtvisDataset:
 
     Attributes:
         annotations: the file.
-        file: what it holds.
+        file: its content.
         images: the videos, in order of their ids.
     """
 
@@ -113,7 +115,7 @@ def ytvis_dataset(
         if annotations is source:
             inner = [*source.glob(f"*/{split}.json"), *source.glob(f"*/{split}/instances.json")]
             hint = (
-                f"{inner[0].relative_to(source).parts[0]}/ has it, name that" if inner else LAYOUT
+                f"{inner[0].relative_to(source).parts[0]}/ has it, name that" if inner else EXPECTED
             )
             raise FileNotFoundError(f"{source} has no split {split!r} of YouTubeVIS; {hint}")
     file = read_video_file(annotations, invalid)
