@@ -129,7 +129,7 @@ def to_rgb(image: Image.Image, name: str, upright: bool) -> UInt8[np.ndarray, "h
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's value for how an image is to be turned, from 1 (it stands upright) to 8."""
+    """Returns EXIF's orientation of an image, from 1 (upright) to 8."""
     return image.getexif().get(ORIENTATION, 1)
 
 

@@ -14,7 +14,7 @@ class OpenedModel(NamedTuple):
         task: the task to run.
         labels: the classes, in the order of the class indices.
         dtype: of the computation.
-        top_k: at most so many instances; None where an exported program fixes it.
+        top_k: the most instances; None where an exported program fixes it.
         weights: the digest of the weights.
         processor: the processor's settings as text.
     """

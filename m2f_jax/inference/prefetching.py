@@ -29,7 +29,7 @@ class Pending:
     """A handle of a segmentation that the device is working on."""
 
     result: Callable[[], Any]
-    """Waits for the device and returns the segmentation, or what a `Reduce` made of it."""
+    """A function that waits for the device and returns the segmentation, or a `Reduce`'s arrays."""
 
 
 @runtime_checkable

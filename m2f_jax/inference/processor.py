@@ -211,7 +211,7 @@ class ImageProcessor:
             predictions: the model's, for the whole batch.
             sizes: the batch's sizes.
             target_sizes: (height, width) of each result; the original sizes by default.
-            top_k: at most so many instances.
+            top_k: the most instances to return.
             threshold: the least score; `FOR_EVALUATION` (None) or `FOR_DISPLAY` (0.5).
 
         Raises:
@@ -242,7 +242,7 @@ class ImageProcessor:
             predictions: a video model's, for the whole batch.
             sizes: the batch's sizes, one per video.
             target_sizes: (height, width) of each result; the original sizes by default.
-            top_k: at most so many instances of a video.
+            top_k: the most instances of a video.
 
         Raises:
             ValueError: the predictions are those of a model of images, or there aren't as many

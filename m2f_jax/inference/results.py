@@ -149,7 +149,7 @@ class InstanceSegmentation(FoundInstances):
         *,
         overwrite: bool = False,
     ):
-        """Writes what the Cityscapes instance benchmark reads, for one image.
+        """Writes one image's files for the Cityscapes instance benchmark.
 
         `<stem>.txt` has one line per instance, `mask.png labelId score`. The masks lie next to it
         as `<stem>_<number>_<class>.png`, 0 and 255. The text file is written last, and is empty

@@ -40,7 +40,7 @@ IMAGES = "images"  # the axis of devices
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image that was read, with all that the device needs besides.
+    """An image that was read, with everything that its segmentation depends on.
 
     Attributes:
         pixels: uint8 RGB, in the upper left corner of a canvas.
@@ -214,7 +214,7 @@ class Segmenter:
         Args:
             image: the image.
             task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
-            top_k: at most so many instances.
+            top_k: the most instances to return.
             threshold: the least score of an instance: `FOR_EVALUATION` (None) or `FOR_DISPLAY`.
             target_size: (height, width) of the result; by default the image's.
 
@@ -326,7 +326,7 @@ class Segmenter:
         Args:
             batch: images of one bucket.
             task: as when called, like the following.
-            top_k: at most so many instances.
+            top_k: the most instances to return.
             threshold: the least score of an instance.
             reduce: a function of each segmentation that runs on its device, so that only what it
                 returns is fetched, as numpy arrays. It is compiled: give the same one each time.

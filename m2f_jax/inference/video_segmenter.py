@@ -67,7 +67,7 @@ class VideoSegmenter:
 
         Args:
             frames: paths, PIL images or uint8 arrays [height, width, 3], of one size.
-            top_k: at most so many instances.
+            top_k: the most instances to return.
             threshold: the least score; None for none, as in the authors' evaluation.
 
         Raises:

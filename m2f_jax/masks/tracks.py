@@ -17,7 +17,7 @@ def track_overlaps(
 
     Args:
         tracks: each with a sound encoding for every frame, None where it has no mask.
-        others: likewise.
+        others: as `tracks`.
 
     Returns:
         For each of `tracks`, its overlap with each of `others`, as YouTubeVIS defines it; 0 where

@@ -108,7 +108,7 @@ torch_default = uniform(lambda shape: math.sqrt(1 / fan_in(shape)))
 
 
 def torch_default_bias(inputs: int) -> Initializer:
-    """Returns PyTorch's default for the bias of a layer with so many inputs."""
+    """Returns PyTorch's default for the bias of a layer with this number of inputs."""
     return uniform(lambda _: math.sqrt(1 / inputs))
 
 

@@ -113,7 +113,10 @@ def convolve_in_strips(
 
 
 def rounded(product: Product, a: Array, b: Array, wide: Product | None = None) -> Array:
-    """Returns `product(a, b)`; `wide` is the same with a float32 result."""
+    """Returns `product(a, b)`; on a CPU, of bfloat16 numbers, the result of `wide`, rounded.
+
+    `wide` is the product with a float32 result; by default made from `product`.
+    """
     if not a.dtype == b.dtype == jnp.bfloat16:
         return product(a, b)
     wide = wide or functools.partial(product, preferred_element_type=jnp.float32)

@@ -169,7 +169,7 @@ def _attend_row_by_row(
     *,
     window_size: int,
 ) -> Float[Array, "B H W C"]:
-    """As `_attend_at_once`, one row of windows after another."""
+    """Attends as `_attend_at_once`, one row of windows after another."""
     rows = einops.rearrange(qkv, "b (h y) w c -> h b y w c", y=window_size)
     of_rows = None if regions is None else regions.reshape(len(rows), -1, window_size**2)
     # Otherwise the derivative would keep the logits of all rows.
@@ -220,7 +220,7 @@ def attend_within_windows(
 
 
 def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:
-    """Returns the region of each token after the cyclic shift; only tokens of one are neighbours.
+    """Returns each token's region after the cyclic shift; tokens of the same one are neighbours.
 
     Rows and columns that wrapped around share windows with others. As in the authors' code, logits
     between such tokens are lowered by 100, not masked.

@@ -58,11 +58,11 @@ def fused_window_attention(
     The map is in bfloat16 or float16; `fits` says which windows and heads it takes.
 
     Args:
-        qkv: as there, like the next four.
-        padding: as there.
-        bias: as there.
-        window_size: as there.
-        shifted: as there.
+        qkv: as of `window_attention`.
+        padding: as of `window_attention`.
+        bias: as of `window_attention`.
+        window_size: as of `window_attention`.
+        shifted: as of `window_attention`.
         tiling: how the work is divided; by default what was fastest on an H100.
         compute_capability: of the device, such as 90; by default that of the first one here.
     """

@@ -67,15 +67,15 @@ DATA_SETS: Mapping[str, DataSet] = {  # by the word in the names of presets
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A published model: its architecture, and how it was tested.
+    """A published model: its architecture, its test settings and its scores.
 
     Images were resized to `shortest_edge`, or to less where the other edge would have exceeded
     `longest_edge`, and padded to multiples of `size_divisor`. A query took part in a panoptic map
     if its score exceeded `object_mask_threshold`.
 
     Attributes:
-        architecture: which of the authors' networks it is.
-        data_set: what it was trained and tested on, a key of `DATA_SETS`.
+        architecture: the authors' name of the network.
+        data_set: the data set that it was trained and tested on, a key of `DATA_SETS`.
         config: the network, with its classes and its task.
         shortest_edge: in pixels.
         longest_edge: in pixels.
@@ -84,7 +84,7 @@ class Preset:
         parameters: the number of trained parameters.
         scores: the authors', in percent, on the validation images at that single scale: "PQ", "AP"
             (of masks), "AP50" and "mIoU", as far as the model zoo reports them.
-        file: the authors' checkpoint.
+        file: the name of the authors' checkpoint.
         hub: the repository on the Hugging Face hub; None if none is known.
     """
 

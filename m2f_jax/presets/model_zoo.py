@@ -8,16 +8,16 @@ from m2f_jax.labels import Label, things
 from m2f_jax.presets.definition import DATA_SETS
 
 
-class Table(NamedTuple):
+class ZooTable(NamedTuple):
     """Models of one data set, task and test size.
 
     Attributes:
         data_set: a key of `presets.DATA_SETS`.
-        task: what they were trained for.
+        task: the task that they were trained for.
         test_size: shortest and longest edge of images in pixels, see `presets.Preset`.
         metrics: the names of the scores.
-        rows: by backbone, the digits in the name of the authors' file; then the scores in percent.
-        ending: of the models' names; by default data set and task.
+        rows: by backbone, the digits in the name of the authors' file and the scores in percent.
+        ending: of the models' names; by default the data set and the task.
     """
 
     data_set: str
@@ -34,8 +34,8 @@ class Table(NamedTuple):
         return things(labels) if self.task == "instance" else labels
 
 
-MASK2FORMER: tuple[Table, ...] = (
-    Table(
+MASK2FORMER: tuple[ZooTable, ...] = (
+    ZooTable(
         "cityscapes",
         "instance",
         (1024, 2048),
@@ -49,7 +49,7 @@ MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("dfa862", 43.7, 71.4),
         },
     ),
-    Table(
+    ZooTable(
         "cityscapes",
         "panoptic",
         (1024, 2048),
@@ -63,7 +63,7 @@ MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("064788", 66.6, 43.6, 82.9),
         },
     ),
-    Table(
+    ZooTable(
         "cityscapes",
         "semantic",
         (1024, 2048),
@@ -77,7 +77,7 @@ MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("17c1ee", 83.3),
         },
     ),
-    Table(
+    ZooTable(
         "coco",
         "instance",
         (800, 1333),
@@ -92,7 +92,7 @@ MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("e5f453", 50.1),
         },
     ),
-    Table(
+    ZooTable(
         "coco",
         "panoptic",
         (800, 1333),
@@ -107,21 +107,21 @@ MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("f07440", 57.8, 48.6, 67.4),
         },
     ),
-    Table(
+    ZooTable(
         "ade",
         "instance",
         (640, 2560),
         ("AP",),
         {"resnet50": ("67e945", 26.4), "swin-large": ("92dae9", 34.9)},
     ),
-    Table(
+    ZooTable(
         "ade",
         "panoptic",
         (640, 2560),
         ("PQ", "AP", "mIoU"),
         {"resnet50": ("5c90d4", 39.7, 26.5, 46.1), "swin-large": ("e0c58e", 48.1, 34.2, 54.5)},
     ),
-    Table(
+    ZooTable(
         "ade",
         "semantic",
         (512, 2048),
@@ -133,7 +133,7 @@ MASK2FORMER: tuple[Table, ...] = (
             "swin-small": ("011c6d", 51.3),
         },
     ),
-    Table(
+    ZooTable(
         "ade",
         "semantic",
         (640, 2560),
@@ -144,14 +144,14 @@ MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("6b4a3a", 56.1),
         },
     ),
-    Table(
+    ZooTable(
         "mapillary-vistas",
         "panoptic",
         (2048, 2048),
         ("PQ", "mIoU"),
         {"resnet50": ("4e9874", 36.3, 50.7), "swin-large": ("132c71", 45.5, 60.8)},
     ),
-    Table(
+    ZooTable(
         "mapillary-vistas",
         "semantic",
         (2048, 2048),
@@ -160,8 +160,8 @@ MASK2FORMER: tuple[Table, ...] = (
     ),
 )
 
-MASKFORMER: tuple[Table, ...] = (
-    Table(
+MASKFORMER: tuple[ZooTable, ...] = (
+    ZooTable(
         "ade",
         "semantic",
         (512, 2048),
@@ -175,7 +175,7 @@ MASKFORMER: tuple[Table, ...] = (
         },
         ending="ade",
     ),
-    Table(
+    ZooTable(
         "ade",
         "semantic",
         (640, 2560),
@@ -183,7 +183,7 @@ MASKFORMER: tuple[Table, ...] = (
         {"swin-base": ("45388b", 52.7), "swin-large": ("aefa3b", 54.1)},
         ending="ade",
     ),
-    Table(
+    ZooTable(
         "ade",
         "panoptic",
         (640, 2560),
@@ -191,7 +191,7 @@ MASKFORMER: tuple[Table, ...] = (
         {"resnet50": ("7aa977", 34.7), "resnet101": ("0b3cc8", 35.7)},
         ending="ade-panoptic",
     ),
-    Table(
+    ZooTable(
         "ade-full",
         "semantic",
         (512, 2048),
@@ -203,7 +203,7 @@ MASKFORMER: tuple[Table, ...] = (
         },
         ending="ade20k-full",
     ),
-    Table(
+    ZooTable(
         "cityscapes",
         "semantic",
         (1024, 2048),
@@ -211,7 +211,7 @@ MASKFORMER: tuple[Table, ...] = (
         {"resnet101": ("38c00c", 78.5), "resnet101c": ("4f8ff9", 79.7)},
         ending="cityscapes",
     ),
-    Table(
+    ZooTable(
         "coco",
         "panoptic",
         (800, 1333),
@@ -226,7 +226,7 @@ MASKFORMER: tuple[Table, ...] = (
         },
         ending="coco",
     ),
-    Table(
+    ZooTable(
         "coco-stuff",
         "semantic",
         (640, 2560),
@@ -238,7 +238,7 @@ MASKFORMER: tuple[Table, ...] = (
         },
         ending="coco-stuff",
     ),
-    Table(
+    ZooTable(
         "mapillary-vistas",
         "semantic",
         (2048, 2048),
@@ -248,8 +248,8 @@ MASKFORMER: tuple[Table, ...] = (
     ),
 )
 
-VIDEO_MASK2FORMER: tuple[Table, ...] = (
-    Table(
+VIDEO_MASK2FORMER: tuple[ZooTable, ...] = (
+    ZooTable(
         "youtubevis-2019",
         "instance",
         (360, 1333),
@@ -259,7 +259,7 @@ VIDEO_MASK2FORMER: tuple[Table, ...] = (
             "resnet101": ("a34dca", 49.2),
         },
     ),
-    Table(
+    ZooTable(
         "youtubevis-2019",
         "instance",
         (480, 1333),
@@ -271,7 +271,7 @@ VIDEO_MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("c5c739", 60.4),
         },
     ),
-    Table(
+    ZooTable(
         "youtubevis-2021",
         "instance",
         (360, 1333),
@@ -282,7 +282,7 @@ VIDEO_MASK2FORMER: tuple[Table, ...] = (
             "swin-large": ("4da256", 52.6),
         },
     ),
-    Table(
+    ZooTable(
         "youtubevis-2021",
         "instance",
         (480, 1333),

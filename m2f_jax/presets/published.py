@@ -18,7 +18,7 @@ from m2f_jax.config import (
     VideoMask2FormerConfig,
 )
 from m2f_jax.presets.definition import HUB_PREFIX, MASKFORMER_HUB_PREFIX, Preset
-from m2f_jax.presets.model_zoo import MASK2FORMER, MASKFORMER, VIDEO_MASK2FORMER, Table
+from m2f_jax.presets.model_zoo import MASK2FORMER, MASKFORMER, VIDEO_MASK2FORMER, ZooTable
 
 SWIN_TINY = SwinConfig()
 SWIN_SMALL = SwinConfig(depths=(2, 2, 18, 2))
@@ -39,7 +39,7 @@ _PARAMETERS = {  # with both decoders, but without what depends on classes and q
     SWIN_BASE: 106_832_184,
     SWIN_LARGE: 215_398_772,
 }
-_MASKFORMER_PARAMETERS = {  # likewise, of MaskFormers without encoder layers
+_MASKFORMER_PARAMETERS = {  # the same, of MaskFormers without encoder layers
     RESNET50: 41_190_336,
     RESNET101: 60_130_240,
     RESNET101C: 60_253_632,
@@ -63,7 +63,7 @@ _BACKBONES = {  # Swin-B was pretrained on ImageNet-1k, "base-IN21k" and Swin-L 
 
 
 def _mask2formers(
-    table: Table, architecture: Literal["mask2former", "video_mask2former"]
+    table: ZooTable, architecture: Literal["mask2former", "video_mask2former"]
 ) -> dict[str, Preset]:
     """Returns the presets of a table of Mask2Former's model zoo."""
     of_videos = architecture == "video_mask2former"
@@ -103,7 +103,7 @@ def _is_on_hub(backbone: str, data_set: str, task: Task) -> bool:
     return (backbone, data_set, task) != ("swin-base-IN21k", "cityscapes", "instance")
 
 
-def _maskformers(table: Table) -> dict[str, Preset]:
+def _maskformers(table: ZooTable) -> dict[str, Preset]:
     """Returns the presets of a table of MaskFormer's model zoo."""
     data_set, task, test_size, metrics, rows, ending = table
     presets = {}

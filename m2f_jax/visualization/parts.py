@@ -1,6 +1,6 @@
-"""The connected parts of objects in a map, which is read as runs of equal pixels in its rows.
+"""The boxes and connected parts of objects in a map, found by its runs of equal pixels in rows.
 
-SciPy's `ndimage` finds the same, but takes longer to import than a picture to draw.
+SciPy's `ndimage` gives the same, but takes longer to import than a picture takes to draw.
 """
 
 from typing import NamedTuple
@@ -72,7 +72,7 @@ def connected_parts(
 def first_connected(
     count: int, one: Int[np.ndarray, "pairs"], other: Int[np.ndarray, "pairs"]
 ) -> Int[np.ndarray, "count"]:
-    """Returns the least of the numbers that each of 0 to `count` - 1 is connected with by pairs."""
+    """Returns for each of 0 to `count` - 1 the least number that pairs connect it with."""
     first = np.arange(count)
     while True:
         before = first.copy()

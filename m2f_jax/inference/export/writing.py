@@ -75,7 +75,7 @@ def export_model(
         size: height and width of the images.
         task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
         platforms: some of "cpu", "cuda", "rocm" and "tpu"; none of them need be present.
-        top_k: at most so many instances.
+        top_k: the most instances to return.
         overwrite: replace files that are there already.
 
     Returns:
@@ -131,10 +131,10 @@ def check(
 
     Args:
         files: the files that will be written.
-        size: as of `export_model`, like those that follow.
-        task: likewise.
-        platforms: likewise.
-        overwrite: likewise.
+        size: as of `export_model`.
+        task: as of `export_model`.
+        platforms: as of `export_model`.
+        overwrite: as of `export_model`.
 
     Raises:
         FileExistsError: one of the files is there already.
@@ -172,7 +172,7 @@ def whole_path(
         segmenter: the model and its processor.
         size: height and width of the images.
         task: "instance", "panoptic" or "semantic".
-        top_k: at most so many instances.
+        top_k: the most instances to return.
         prepare: returns the model with operators that can be exported.
     """
     processor, config = segmenter.processor, segmenter.config

@@ -1,8 +1,8 @@
 """The Transformer decoder: queries read the pyramid through their own masks (Sec. 3.2.1).
 
-Of a clip, the queries are the same in all frames and look at all of them at once (Cheng et al.,
-arXiv:2112.10764). Nothing but the keys' positions tells frames apart, so they are laid below one
-another and read like one tall image.
+The queries of a clip are shared by its frames and look at all of them at once (Cheng et al.,
+arXiv:2112.10764). Only the keys' positions tell frames apart, so frames are laid below one another
+and read like one tall image.
 
 Axes: L predictions, B images or clips, T frames of a clip, Q queries, C width, E mask embedding
 width, K classes and "no object", N pixels of the level that a layer looks at, in all frames.

@@ -44,7 +44,7 @@ class OnnxHeader:
         labels: the classes, in the order of the class indices.
         size: height and width of the images, or with `network_only` of the network's input.
         network_only: whether it is the network without what comes before and after.
-        top_k: at most so many instances.
+        top_k: the most instances to return.
         object_mask_threshold: the least score of a panoptic segment.
         overlap_threshold: the least part of its own mask that a panoptic segment owns.
         mean: of the pixels, in the order RGB, as the network expects them normalised.
@@ -264,7 +264,7 @@ class OnnxSegmenter(OneSizeSegmenter):
         except (ImportError, ValueError):
             raise
         except Exception as error:  # the runtimes have many kinds
-            raise ValueError(f"{path}: {runtime} can't read it ({first_line(error)})") from error
+            raise ValueError(f"{path}: {runtime} can't read it ({last_line(error)})") from error
         return cls(path, header, run, dtype)
 
     @property
@@ -293,7 +293,7 @@ class OnnxSegmenter(OneSizeSegmenter):
         try:
             found = {name: np.asarray(x) for name, x in self._run(inputs).items()}
         except Exception as error:
-            raise ValueError(f"{self.path} can't be run ({first_line(error)})") from error
+            raise ValueError(f"{self.path} can't be run ({last_line(error)})") from error
         for name, (dtype, shape) in wanted.items():
             there = found[name]
             if there.dtype != dtype or any(
@@ -311,7 +311,7 @@ class OnnxSegmenter(OneSizeSegmenter):
         return found
 
 
-def first_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """Returns the last line of a runtime's error, cut if it is long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]

@@ -61,7 +61,7 @@ def export_onnx(
         task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
         network_only: write the network without preprocessing and post-processing.
         batch: images at a time, of the network alone.
-        top_k: at most so many instances.
+        top_k: the most instances to return.
         license: of the weights, by the hub's name, such as "cc-by-nc-4.0"; for the metadata.
         overwrite: replace a file that is there already.
 

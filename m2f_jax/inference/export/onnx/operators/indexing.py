@@ -12,14 +12,14 @@ from m2f_jax.inference.export.onnx.operators.layout import reshaped, sliced, tra
 from m2f_jax.inference.export.onnx.operators.values import cast, each, result, wide
 
 
-def taken(graph: Graph, x: Value, rows: Value, axis: int) -> Value:
+def gather_rows(graph: Graph, x: Value, rows: Value, axis: int) -> Value:
     """Gathers rows along an axis, which the axes of the indices replace."""
     x, rows = graph.dense(x), graph.dense(rows)
     shape = (*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :])
     return graph.add("Gather", [x, rows], shape, x.dtype, axis=axis)
 
 
-def between(graph: Graph, x: Value, last: int) -> Value:
+def clipped(graph: Graph, x: Value, last: int) -> Value:
     """Clips indices to 0 .. last."""
     if not isinstance(x, Symbol):
         return np.asarray(np.clip(x, 0, last))
@@ -37,18 +37,18 @@ def gather(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
     found = gather_inside(graph, equation, inputs)
     if equation.params["mode"] != GatherScatterMode.FILL_OR_DROP:
         return found
-    inside = exist(graph, equation, inputs)
+    inside = all_exist(graph, equation, inputs)
     if not isinstance(inside, Symbol) and inside.all():
         return found
     shape, dtype = result(equation)
     offsets = equation.params["dimension_numbers"].offset_dims
     indices = iter(inside.shape)
     ones = tuple(1 if i in offsets else next(indices) for i in range(len(shape)))
-    fill = np.broadcast_to(filling(dtype, equation.params["fill_value"]), (1,) * len(shape))
+    fill = np.broadcast_to(fill_value_of(dtype, equation.params["fill_value"]), (1,) * len(shape))
     return each(graph, "Where", [reshaped(graph, inside, ones), found, fill], shape, dtype)
 
 
-def filling(dtype: np.dtype, value: Any) -> np.ndarray:
+def fill_value_of(dtype: np.dtype, value: Any) -> np.ndarray:
     """Returns the fill value of a gather: `value`, or by default JAX's for the dtype."""
     if value is None and dtype.kind == "f":
         value = np.nan
@@ -58,7 +58,7 @@ def filling(dtype: np.dtype, value: Any) -> np.ndarray:
     return np.asarray(True if value is None else value, dtype)
 
 
-def exist(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
+def all_exist(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
     """Returns for each index whether all rows that it selects exist."""
     x, starts = inputs
     mapped, sizes = (
@@ -87,11 +87,11 @@ def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     shape, _ = result(equation)
     mapped = numbers.start_index_map
-    partly = [i for i in mapped if sizes[i] < x.shape[i]] or [mapped[0]]
+    partial = [i for i in mapped if sizes[i] < x.shape[i]] or [mapped[0]]
     batched = numbers.operand_batching_dims
-    if len(partly) > 1:
+    if len(partial) > 1:
         raise NotImplementedError("gathering along several axes")
-    [axis] = partly
+    [axis] = partial
     place = mapped.index(axis)
     column = (
         sliced(
@@ -108,7 +108,7 @@ def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
     rows = reshaped(graph, column, starts.shape[:-1])
     count = sizes[axis]
     if params["mode"] != GatherScatterMode.PROMISE_IN_BOUNDS or not isinstance(rows, Symbol):
-        rows = between(graph, rows, x.shape[axis] - count)
+        rows = clipped(graph, rows, x.shape[axis] - count)
     if count > 1:
         ones = reshaped(graph, rows, (*rows.shape, 1))
         steps = np.arange(count, dtype=np.int32).reshape((*(1,) * len(rows.shape), count))
@@ -131,12 +131,12 @@ def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
             )
             rows = each(graph, "Add", [rows, offset], rows.shape, np.int32)
         axis = 0
-    found = taken(graph, x, rows, axis)
+    found = gather_rows(graph, x, rows, axis)
     # The indices' axes are at `axis` now; in the result they fill the places beside offset_dims.
     squeezed = {i for i in range(len(sizes)) if i in numbers.collapsed_slice_dims or i in batched}
     indices = [axis + i for i in range(leading)]
     others = [i for i in range(len(found.shape)) if i not in indices]
-    if count == 1 and (partly[0] not in squeezed):  # an axis of length 1 stays
+    if count == 1 and (partial[0] not in squeezed):  # an axis of length 1 stays
         found = reshaped(
             graph, found, (*found.shape[: axis + leading], 1, *found.shape[axis + leading :])
         )
@@ -155,13 +155,13 @@ def dynamic_slice(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
     x, *starts = inputs
     for axis, (start, size) in enumerate(zip(starts, equation.params["slice_sizes"], strict=True)):
         if size < x.shape[axis]:
-            x = taken(graph, x, stretch(graph, start, size, x.shape[axis]), axis)
+            x = gather_rows(graph, x, index_range(graph, start, size, x.shape[axis]), axis)
     return x
 
 
-def stretch(graph: Graph, start: Value, size: int, length: int) -> Value:
+def index_range(graph: Graph, start: Value, size: int, length: int) -> Value:
     """Returns `size` indices from a start on, which is clipped so that all of them exist."""
-    first = reshaped(graph, between(graph, start, length - size), (1,))
+    first = reshaped(graph, clipped(graph, start, length - size), (1,))
     steps = np.arange(size, dtype=first.dtype)
     if not isinstance(first, Symbol):
         return first + steps
@@ -174,7 +174,7 @@ def dynamic_update_slice(graph: Graph, equation: JaxprEqn, inputs: Sequence[Valu
     if x.shape[1:] != update.shape[1:]:
         raise NotImplementedError("updates of parts of rows")
     shape, dtype = result(equation)
-    rows = stretch(graph, start, len_of(update), len_of(x))
+    rows = index_range(graph, start, len_of(update), len_of(x))
     rows = cast(graph, reshaped(graph, rows, (len_of(update), 1)), np.int64)
     inside = [wide(graph, graph.dense(y)) for y in (x, update)]
     found = graph.add("ScatterND", [inside[0], rows, inside[1]], shape, inside[0].dtype)
