@@ -99,7 +99,7 @@ def storage(prices: Prices, images: int) -> str:
     return (
         f"Images: {inputs:,.0f} GB. Results: {results:,.0f} GB in {parts:,} parts, "
         f"$ {results * prices.storage_price:,.2f} a month. Reading and writing: "
-        f"$ {transfers:,.2f}. What is done already: {images * 32 / 1e6:,.0f} MB in memory."
+        f"$ {transfers:,.2f}. The list of finished images: {images * 32 / 1e6:,.0f} MB of memory."
     )
 
 

@@ -223,7 +223,7 @@ def fine_tuning(
     )
 
 
-# 3.2 million parameters, so that two cores can train it; it knows only what `m2f streets` draws.
+# 3.1 million parameters, so that two cores can train it; it knows only what `m2f streets` draws.
 STREETS = Recipe(
     train=TrainConfig(
         model=Mask2FormerConfig(
