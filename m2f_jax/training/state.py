@@ -81,15 +81,12 @@ class TrainState:
                 "make the model by initialize or start_from"
             )
         parameters = jax.device_put(parameters, partitioner.shardings(parameters))
-        # Copied, because a step donates its state.
-        parameters = jax.tree.map(jnp.copy, parameters)
-        optimizer = make_optimizer(config).init(parameters)
-        average = jax.tree.map(jnp.copy, parameters) if config.average_decay else None
+        parameters, optimizer, average = begin(parameters, config, partitioner)
         zero = jax.device_put(jnp.zeros((), jnp.int32), partitioner.sharding(()))
         return cls(
             step=zero,
             parameters=parameters,
-            optimizer=jax.device_put(optimizer, partitioner.shardings(optimizer)),
+            optimizer=optimizer,
             average=average,
             skipped=jnp.copy(zero),
             graph=graph,
@@ -107,6 +104,18 @@ class TrainState:
         whole = jax.jit(lambda x: x, out_shardings=everywhere)(parameters)
         ours = jax.tree.map(lambda x: jnp.asarray(np.array(x.addressable_data(0))), whole)
         return nnx.merge(self.graph, ours)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def begin(parameters: Any, config: TrainConfig, partitioner: Partitioner) -> tuple[Any, Any, Any]:
+    """Returns copies of the parameters, which steps may donate, the optimizer's state and averages.
+
+    One program, since each shape would need some of its own.
+    """
+    copies = jax.tree.map(jnp.copy, parameters)
+    average = jax.tree.map(jnp.copy, parameters) if config.average_decay else None
+    state = copies, make_optimizer(config).init(parameters), average
+    return jax.lax.with_sharding_constraint(state, partitioner.shardings(state))
 
 
 def check_same_model(model: Model, config: TrainConfig):
