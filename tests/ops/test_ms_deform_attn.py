@@ -94,37 +94,35 @@ def plain(values, sizes, locations, weights):
     return result.reshape(*result.shape[:2], -1)
 
 
-def one_sample(attend, x, y, pixels):
-    """What one head with weight 1 reads at (x, y) of a map."""
+def read(attend, places, pixels):
+    """What one head with weight 1 reads at each place (x, y) of a map."""
     height, width = np.shape(pixels)
     values = jnp.asarray(pixels, jnp.float32).reshape(1, -1, 1, 1)
-    location = jnp.asarray([x, y], jnp.float32).reshape(1, 1, 1, 1, 1, 2)
-    return attend(values, [(height, width)], location, jnp.ones((1, 1, 1, 1, 1))).item()
+    locations = jnp.asarray(places, jnp.float32).reshape(1, -1, 1, 1, 1, 2)
+    weights = jnp.ones(locations.shape[:-1])
+    return jax.jit(attend, static_argnums=1)(values, ((height, width),), locations, weights)[
+        0, :, 0
+    ]
 
 
-@pytest.mark.parametrize(
-    ("x", "y", "want"),
-    [
-        (2.5 / 4, 1.5 / 2, 30),  # the centre of a pixel
-        (0.5 / 4, 0.5 / 2, 1),
-        (2 / 4, 1 / 2, (2 + 3 + 20 + 30) / 4),  # amid four
-        (1.75 / 4, 0.5 / 2, 2.25),  # a quarter of the way to the next in the row
-        (0, 0.5 / 2, 1 / 2),  # the border, half a pixel outside the first centre
-        (1, 1, 40 / 4),  # the corner
-        (-0.5 / 4, 0.5 / 2, 0),  # the centre of a pixel that isn't there
-        (2.5 / 4, -1, 0),
-        (-2000, 3000, 0),
-    ],
-)
-def test_by_hand(attend, x, y, want):
-    pixels = [[1, 2, 3, 4], [10, 20, 30, 40]]
-    assert one_sample(attend, x, y, pixels) == pytest.approx(want, rel=1e-6)
+def test_by_hand(attend):
+    values_by_place = {
+        (2.5 / 4, 1.5 / 2): 30,  # the centre of a pixel
+        (0.5 / 4, 0.5 / 2): 1,
+        (2 / 4, 1 / 2): (2 + 3 + 20 + 30) / 4,  # amid four
+        (1.75 / 4, 0.5 / 2): 2.25,  # a quarter of the way to the next in the row
+        (0, 0.5 / 2): 1 / 2,  # the border, half a pixel outside the first centre
+        (1, 1): 40 / 4,  # the corner
+        (-0.5 / 4, 0.5 / 2): 0,  # the centre of a pixel that isn't there
+        (2.5 / 4, -1): 0,
+        (-2000, 3000): 0,
+    }
+    found = read(attend, list(values_by_place), [[1, 2, 3, 4], [10, 20, 30, 40]])
+    assert found.tolist() == pytest.approx(list(values_by_place.values()), rel=1e-6)
 
 
 def test_a_map_of_one_pixel(attend):
-    assert one_sample(attend, 0.5, 0.5, [[8]]) == 8
-    assert one_sample(attend, 0, 0.5, [[8]]) == 4
-    assert one_sample(attend, 1.25, 1, [[8]]) == 1
+    assert read(attend, [(0.5, 0.5), (0, 0.5), (1.25, 1)], [[8]]).tolist() == [8, 4, 1]
 
 
 @pytest.mark.parametrize("sizes", SHAPES)
