@@ -57,6 +57,13 @@ def arrays(tree):
     return [np.asarray(x) for x in jax.tree.leaves(tree)]
 
 
+@jax.jit
+def whole_and_broken(parameters):
+    return [
+        jax.tree.map(lambda x, factor=factor: x * factor, parameters) for factor in (1, jnp.nan)
+    ]
+
+
 @pytest.fixture(scope="module")
 def trained(micro):
     """The states and metrics of eight steps on one batch, in which the sixth sees a NaN."""
@@ -66,9 +73,8 @@ def trained(micro):
     batch, key = make_batch(4), jax.random.key(0)
     history = []
     for step in range(8):
-        whole = jax.tree.map(jnp.copy, state.parameters)
         if step == 5:
-            broken = jax.tree.map(lambda x: x * jnp.nan, whole)
+            whole, broken = whole_and_broken(state.parameters)
             state = dataclasses.replace(state, parameters=broken)
         before = arrays((state.parameters, state.optimizer, state.average))
         state, metrics = train_step(state, batch, key)
@@ -189,24 +195,26 @@ from m2f_jax.training.step import train_step
 
 partitioning.SMALL = 64
 assert len(jax.devices()) == 8
+# From seed 0, one mask's logit is so near 0 in the second step that rounding decides its sign.
+model = initialize(MICRO, seed=1)
 results = []
-for devices, sharded in ((1, False), (8, False), (8, True)):
+for devices, sharded in ((1, False), (8, True)):
     partitioner = Partitioner.over(jax.devices()[:devices], shard_parameters=sharded)
-    # From seed 0, one mask's logit is so near 0 in the second step that rounding decides its sign.
-    state = TrainState.of(initialize(MICRO, seed=1), make_config(MICRO), partitioner)
+    state = TrainState.of(model, make_config(MICRO), partitioner)
     losses = []
     for _ in range(2):
         batch = partitioner.put_batch(make_batch(8))
         state, metrics = train_step(state, batch, jax.random.key(0))
         losses.append(float(metrics.loss))
-    parts = sum(not x.sharding.is_fully_replicated for x in jax.tree.leaves(state.parameters))
+    replicated = [x.sharding.is_fully_replicated for x in jax.tree.leaves(state.parameters)]
     total = float(sum(np.abs(np.asarray(x)).sum() for x in jax.tree.leaves(state.parameters)))
-    results.append([losses, parts, total])
+    results.append([losses, total, replicated.count(True), replicated.count(False)])
 print(json.dumps(results))
 """
 
 
 def test_one_device_and_eight_do_the_same():
+    """Of eight, each has some parameters whole, as it has all of them by default, and others not."""
     found = subprocess.run(
         [sys.executable, "-c", DEVICES],
         env=os.environ | {"XLA_FLAGS": with_devices(8), "JAX_PLATFORMS": "cpu"},
@@ -216,14 +224,10 @@ def test_one_device_and_eight_do_the_same():
         check=False,
     )
     assert found.returncode == 0, found.stderr
-    (one, _, one_total), (eight, spread, eight_total), (sharded, parts, total) = json.loads(
-        found.stdout
-    )
+    (one, one_total, *_), (eight, total, whole, parts) = json.loads(found.stdout)
     np.testing.assert_allclose(eight, one, rtol=1e-5)
-    np.testing.assert_allclose(sharded, one, rtol=1e-5)
-    np.testing.assert_allclose([eight_total, total], one_total, rtol=1e-5)
-    assert spread == 0
-    assert parts > 20
+    np.testing.assert_allclose(total, one_total, rtol=1e-5)
+    assert min(whole, parts) > 20
 
 
 def test_large_parameters_are_sharded():
