@@ -214,7 +214,7 @@ print(json.dumps(results))
 
 
 def test_one_device_and_eight_do_the_same():
-    """Of eight, each has some parameters whole, as it has all of them by default, and others not."""
+    """Each of eight has some parameters whole, as it has all by default, and parts of others."""
     found = subprocess.run(
         [sys.executable, "-c", DEVICES],
         env=os.environ | {"XLA_FLAGS": with_devices(8), "JAX_PLATFORMS": "cpu"},
