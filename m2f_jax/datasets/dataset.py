@@ -130,7 +130,7 @@ class Dataset(TrainingSet, Protocol):
         ...
 
     def files(self, index: int, task: Task, /) -> Sequence[Path]:
-        """Returns the files of an image and its ground truth; if one changes, all is read anew."""
+        """Returns the files of an image and its ground truth, all read anew if one changes."""
         ...
 
 

@@ -20,8 +20,9 @@ from m2f_jax.pixel_limit import max_pixels
 LARGE = 2**25  # pixels; larger images are decoded one at a time
 REFUSED_KINDS = ("EPS",)  # a program that Pillow would run in Ghostscript
 LONGEST_REASON = 200  # characters of a message by Pillow
-NOT_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")  # Pillow recognises, but can't read
-# Segmented, or refused by name, even where the plugin that reads them isn't installed.
+# Kinds that Pillow only recognises, or runs as a program.
+NOT_PICTURES = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
+# Found in folders even where the plugin that reads them is missing; each is refused by name then.
 WITH_A_PLUGIN = (".avif", ".heic", ".heif", ".jxl")
 
 _one_at_a_time = threading.RLock()

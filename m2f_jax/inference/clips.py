@@ -92,7 +92,7 @@ class ClipInstances:
 
     @property
     def masks(self) -> list[list[Encoding | None]]:
-        """The encodings of each in every frame; None where it isn't seen."""
+        """Each instance's encoding in every frame; None where it isn't seen."""
         return [
             [{"size": [*self.size], "counts": x} if x else None for x in counts]
             for counts in self.counts

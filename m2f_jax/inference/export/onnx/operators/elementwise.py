@@ -72,8 +72,8 @@ def shift(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> Value:
     """Writes shifts by known numbers of bits, as a product or an exact quotient.
 
     Raises:
-        NotImplementedError: a logical shift to the right of a signed number, a shift by all bits,
-            or by a number of bits that isn't known.
+        NotImplementedError: a logical shift to the right of signed numbers, a shift by all bits or
+            by an unknown number of bits, or one of an unsupported dtype.
     """
     x, bits = inputs
     if isinstance(bits, Symbol):

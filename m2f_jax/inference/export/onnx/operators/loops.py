@@ -15,7 +15,7 @@ def scan(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Valu
     """Unrolls a loop of known length."""
     params = equation.params
     # Arguments and results that are scanned have one axis more outside of the body. They are found
-    # by that, since versions of jax name these numbers differently.
+    # by that, since versions of jax count them differently.
     body: Any = params["jaxpr"].jaxpr
     outvars: Any = equation.outvars
     through = sum(
