@@ -39,11 +39,11 @@ Progress = Callable[[Any, Exception | None], None]
 
 
 class EvaluationError(ValueError):
-    """Some images failed, or videos.
+    """Some images or videos could not be evaluated.
 
     Attributes:
-        summary: how many.
-        failures: image and error, of this process's part.
+        summary: how many, in a sentence.
+        failures: pairs of an image and its error, of this process's share.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ def evaluate(
         processes: the processes of `jax.distributed` share the images: all of them call this
             function, and all get the same outcome. False: this process evaluates all images.
         progress: called after each image with its entry of `dataset.images`, and with its error.
-        on_start: called once with the numbers of images to do and of images in all, of this
-            process; the others have tables already.
+        on_start: called once with two numbers of this process's images: those that have no table
+            yet, and all.
 
     Raises:
         EvaluationError: images can't be read or segmented. All others are done, and in their
@@ -185,7 +185,7 @@ def checked_evaluation(
     export: Path | None = None,
     tool: Tool | None = None,
 ) -> tuple[Evaluation, list[Path]]:
-    """Returns the evaluation of a model's classes and its files, checked but for their pixels.
+    """Returns the evaluation of a model with these classes, and the files that it needs, all there.
 
     Raises:
         FileNotFoundError: files are missing.
@@ -199,7 +199,7 @@ def checked_evaluation(
 
 
 def files_of(dataset: Dataset | YtvisDataset, task: Task, count: int) -> list[Path]:
-    """The files of the first images, without repetition.
+    """Returns the files of the first images, without repetition.
 
     Raises:
         FileNotFoundError: some are missing.

@@ -1,4 +1,4 @@
-"""All that is told of an evaluation besides its official numbers."""
+"""The analysis of an evaluation: what is told of it besides its official numbers."""
 
 import functools
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from .thresholds import BestThreshold, best_thresholds
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InstanceAnalysis:
-    """What is told of instances and tracks only.
+    """The part of an analysis that only instances and tracks have.
 
     Attributes:
         tally: their tally.
@@ -51,7 +51,7 @@ class InstanceAnalysis:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Analysis:
-    """What is told of any task.
+    """The analysis of an evaluation of any task.
 
     Attributes:
         tally: what was counted in each image.
@@ -100,9 +100,9 @@ def _(metric: CityscapesInstanceAP, result: InstanceAPResult) -> Analysis:
     del metric
     pool, matches = result.pool, result.matches
     tally = cityscapes_tally(pool, matches)
-    judged = cityscapes_judged(pool, matches).without_ignored()  # which are no errors
+    judged = cityscapes_judged(pool, matches).without_ignored()  # they are no errors
     by_size = dict(zip(SIZES, result.size_aps(), strict=True))
-    return of_instances(tally, judged, cityscapes_ap, by_size)
+    return instance_analysis(tally, judged, cityscapes_ap, by_size)
 
 
 @analyze.register
@@ -111,17 +111,17 @@ def _(metric: CocoMaskAP, result: MaskAPResult, *, boundary: bool = False) -> An
     overlaps = coco_overlaps(metric)
     tally = coco_tally(overlaps)
     by_size = {}
-    if not isinstance(metric, TrackAP):  # whose sizes are others, and areas means over frames
+    if not isinstance(metric, TrackAP):  # other ranges, and areas are means over frames
         by_size = {name: size_ap(overlaps, size) for name, size in SIZES.items()}
     boundary_aps = None
     if boundary:
         rims = coco_tally(coco_overlaps(metric, "boundary"))
         [boundary_aps] = rims.average_precisions(whole(len(rims.images)))
-    return of_instances(tally, tide_judged(overlaps), tide_ap, by_size, boundary_aps)
+    return instance_analysis(tally, tide_judged(overlaps), tide_ap, by_size, boundary_aps)
 
 
 def size_ap(overlaps: Overlaps, size: tuple[float, float]) -> SizeAP:
-    """COCO's AP of the objects of one range of areas."""
+    """Returns COCO's AP of the objects of one range of areas."""
     tally = coco_tally(overlaps, size)
     return SizeAP(
         min_area=size[0],
@@ -131,14 +131,14 @@ def size_ap(overlaps: Overlaps, size: tuple[float, float]) -> SizeAP:
     )
 
 
-def of_instances(
+def instance_analysis(
     tally: InstanceTally,
     judged: Judged,
     average_precision: AveragePrecision,
     by_size: dict[str, SizeAP],
     boundary_aps: Float64[np.ndarray, "K T"] | None = None,
 ) -> Analysis:
-    """The analysis of instances."""
+    """Returns the analysis of instances."""
     more = InstanceAnalysis(
         tally=tally,
         errors=analyze_errors(judged, average_precision),

@@ -20,13 +20,13 @@ COVERAGE = 0.95
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Intervals:
-    """Scores, and between which numbers the middle 95 percent of the resamples' scores lie.
+    """Scores with the ranges that hold the middle 95 percent of the resamples' scores.
 
     Attributes:
         score: of all classes, as a fraction.
-        low, high: its interval.
+        low, high: the ends of its range.
         class_scores: of each class; NaN where it has nothing to score.
-        class_low, class_high: their intervals, of the resamples that have the class.
+        class_low, class_high: the ends of their ranges, over the resamples that have the class.
     """
 
     score: float
@@ -39,7 +39,7 @@ class Intervals:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Differences(Intervals):
-    """The same of differences, second minus first, on the same resamples.
+    """Differences of scores, second minus first, with their ranges on the same resamples.
 
     Attributes:
         better: the part of the resamples in which the second is better than the first.
@@ -58,7 +58,7 @@ def drawn_images(num_images: int, resamples: int, seed: int) -> Int64[np.ndarray
 
 
 def intervals(tally: Tally, resamples: int = RESAMPLES, seed: int = SEED) -> Intervals:
-    """Scores of a tally with their intervals."""
+    """Returns the scores of a tally with their intervals."""
     weights = drawn_images(len(tally.images), resamples, seed)
     now = tally.class_scores(whole(len(tally.images)))[0]
     samples = tally.class_scores(weights)
@@ -68,7 +68,7 @@ def intervals(tally: Tally, resamples: int = RESAMPLES, seed: int = SEED) -> Int
 def differences(
     first: Tally, second: Tally, resamples: int = RESAMPLES, seed: int = SEED
 ) -> Differences:
-    """What changed from the first to the second tally, of the same images and classes."""
+    """Returns what changed from the first to the second tally, of the same images and classes."""
     weights = drawn_images(len(first.images), resamples, seed)
     now, samples = (
         [tally.class_scores(which) for tally in (first, second)]
@@ -101,7 +101,7 @@ def _summary(
 
 
 def percentiles(samples: Float64[np.ndarray, "B K"]) -> Float64[np.ndarray, "2 K"]:
-    """The ends of the middle 95 percent of each column's numbers; NaN where there are none."""
+    """Returns the ends of the middle 95 percent of each column; NaN where all is NaN."""
     ends = np.full((2, samples.shape[1]), np.nan)
     tail = (1 - COVERAGE) / 2
     for k, column in enumerate(samples.T):

@@ -19,16 +19,16 @@ from .tallies.tally import Tally, mean_of_classes, whole
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """The scores of both, as fractions, and the differences, second minus first.
+    """The scores of two evaluations, as fractions, and their differences, second minus first.
 
     Attributes:
-        name: of the score.
+        name: of the score, such as "AP".
         scores: of the first and of the second.
         change: their difference with its interval, and that of each class.
-        class_names: names.
+        class_names: the classes' names, by index.
         class_scores: of the first and of the second; NaN where there is nothing to score.
-        image_name: of the images' score.
-        images: names.
+        image_name: of the images' score; of instances it is "F1".
+        images: the images' names, by index.
         image_scores: of the first and of the second.
     """
 
@@ -47,11 +47,11 @@ class Comparison:
         return self.image_scores[1] - self.image_scores[0]
 
     def verdict(self) -> str:
-        """In words, whether the difference is more than chance."""
+        """Says in words whether the difference is more than chance."""
         return verdict(self.change.low, self.change.high)
 
     def class_rows(self) -> list[dict[str, Any]]:
-        """A row for each class, in percent."""
+        """Returns a row for each class, in percent."""
         first, second = self.class_scores
         change = self.change
         columns = (first, second, change.class_scores, change.class_low, change.class_high)
@@ -66,7 +66,7 @@ class Comparison:
         ]
 
     def image_rows(self) -> list[dict[str, Any]]:
-        """A row for each image, in percent."""
+        """Returns a row for each image, in percent."""
         columns = (*self.image_scores, self.image_changes)
         return [
             {"image": name, "first": 100 * first, "second": 100 * second, "change": 100 * change}
@@ -76,7 +76,7 @@ class Comparison:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain values, in percent."""
+        """Returns all of it as plain values, in percent."""
         return {
             "score": self.name,
             "first": 100 * self.scores[0],
@@ -93,7 +93,7 @@ class Comparison:
         }
 
     def changed_images(self, most: int) -> tuple[list[int], list[int]]:
-        """Indices of the images that got better by most, and of those that got worse by most."""
+        """Returns the indices of the images that improved most, and of those that worsened most."""
         changes = np.nan_to_num(self.image_changes)
         order = np.argsort(-changes, kind="stable")
         better = [int(i) for i in order[:most] if changes[i] > 0]
@@ -102,7 +102,7 @@ class Comparison:
 
 
 def verdict(low: float, high: float) -> str:
-    """In words, what an interval of a difference says."""
+    """Says in words what the interval of a difference means."""
     if math.isnan(low):
         return "nothing to compare"
     return "better" if low > 0 else "worse" if high < 0 else "no clear difference"

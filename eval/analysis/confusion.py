@@ -20,7 +20,7 @@ class Confusion:
     """A confusion matrix.
 
     Attributes:
-        class_names: names.
+        class_names: the classes' names, by index.
         counts: objects, segments or pixels. The last row has predictions on no object, the last
             column objects that nothing was predicted on. Of pixels, the last row is empty, and the
             last column has those that were predicted as a class that isn't evaluated.

@@ -43,7 +43,7 @@ class ErrorAnalysis:
     """Errors, their numbers and costs.
 
     Attributes:
-        class_names: names.
+        class_names: the classes' names, by index.
         ap: average precision at overlap 0.5, as a fraction.
         kind: an `Error` of each prediction, or -1.
         counts: how many errors of each kind each class has: of the prediction's class, of a missed
@@ -70,7 +70,7 @@ class Points(NamedTuple):
     is_true: Bool[np.ndarray, "M"]
 
     def at(self, indices: np.ndarray) -> "Points":
-        """Some of them, in the order of the indices."""
+        """Returns some of them, in the order of the indices."""
         return Points(self.classes[indices], self.scores[indices], self.is_true[indices])
 
 
@@ -93,7 +93,7 @@ def analyze_errors(judged: Judged, average_precision: AveragePrecision) -> Error
 
     def ap(points: Points, counted: Bool[np.ndarray, "R"]) -> float:
         objects = np.bincount(judged.object_class[counted], minlength=num_classes)
-        return mean_ap(points, objects, average_precision)
+        return mean_of_aps(points, objects, average_precision)
 
     right = judged.matched >= 0
     wrong = ~right & ~judged.ignored
@@ -124,7 +124,7 @@ def analyze_errors(judged: Judged, average_precision: AveragePrecision) -> Error
 
 
 def kinds(judged: Judged) -> tuple[Int64[np.ndarray, "P"], Int64[np.ndarray, "P"]]:
-    """The `Error` of each prediction, -1 of a true one, and the free object that it is nearest to.
+    """Returns each prediction's `Error`, -1 of a true one, and the free object nearest to it.
 
     The latter is of errors of the class and of the outline, and -1 where there is none.
     """
@@ -152,7 +152,7 @@ def kinds(judged: Judged) -> tuple[Int64[np.ndarray, "P"], Int64[np.ndarray, "P"
 def nearest(
     judged: Judged, which: Bool[np.ndarray, "N"]
 ) -> tuple[Float64[np.ndarray, "P"], Int64[np.ndarray, "P"]]:
-    """The largest overlap of each prediction, and the first object of it; 0 and -1 without any."""
+    """Returns each prediction's largest overlap and its first object; 0 and -1 without any."""
     iou = np.zeros(len(judged.scores))
     object_ = np.full(len(judged.scores), -1)
     pairs = np.flatnonzero(which)
@@ -167,7 +167,7 @@ def nearest(
 def error_counts(
     judged: Judged, kind: Int64[np.ndarray, "P"], is_missed: Bool[np.ndarray, "R"]
 ) -> Int64[np.ndarray, "K 6"]:
-    """How many errors of each kind each class has."""
+    """Returns how many errors of each kind each class has."""
     counts = np.zeros((len(judged.class_names), len(Error)), np.int64)
     wrong = kind != NO_ERROR
     np.add.at(counts, (judged.classes[wrong], kind[wrong]), 1)
@@ -175,10 +175,10 @@ def error_counts(
     return counts
 
 
-def mean_ap(
+def mean_of_aps(
     points: Points, objects: Int64[np.ndarray, "K"], average_precision: AveragePrecision
 ) -> float:
-    """The mean over all classes that have predictions or objects, but for those that are NaN."""
+    """Returns the mean of the classes that have predictions or objects; NaN are left out."""
     aps = []
     for k, num_objects in enumerate(objects.tolist()):
         mine = np.flatnonzero(points.classes == k)

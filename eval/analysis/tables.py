@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 
 def class_rows(analysis: Analysis) -> list[Row]:
-    """The rows of the classes."""
+    """Returns a row for each class."""
     tally, found = analysis.tally, analysis.intervals
     per_class = "IoU" if tally.score == "mIoU" else tally.score
     columns: dict[str, Sequence[Any]] = {
@@ -41,7 +41,7 @@ def class_rows(analysis: Analysis) -> list[Row]:
 
 
 def instance_columns(more: InstanceAnalysis) -> dict[str, Sequence[Any]]:
-    """What is told of each class of instances."""
+    """Returns the columns that classes of instances have besides."""
     tally, best, rims = more.tally, more.thresholds, more.boundary_aps
     aps = tally.average_precisions(whole(len(tally.images)))[0]
     return {
@@ -63,7 +63,7 @@ def instance_columns(more: InstanceAnalysis) -> dict[str, Sequence[Any]]:
 
 
 def image_rows(analysis: Analysis) -> list[Row]:
-    """The rows of the images."""
+    """Returns a row for each image."""
     tally = analysis.tally
     name = "F1" if analysis.instances is not None else tally.score
     columns = {
@@ -77,7 +77,7 @@ def image_rows(analysis: Analysis) -> list[Row]:
 
 
 def analysis_json(analysis: Analysis) -> dict[str, Any]:
-    """All of it as plain values."""
+    """Returns all of it as plain values."""
     found = analysis.intervals
     values: dict[str, Any] = {
         "score": analysis.tally.score,
@@ -122,10 +122,10 @@ def write_csv(path: str | os.PathLike, rows: Sequence[Mapping[str, Any]], header
 
 
 def shown(value: Any) -> Any:
-    """A cell's content."""
+    """Returns a cell's content."""
     return "" if value is None or value != value else value
 
 
 def percents(fractions: np.ndarray) -> list[float]:
-    """Fractions in percent."""
+    """Returns fractions in percent."""
     return (100 * fractions).tolist()

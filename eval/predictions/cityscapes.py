@@ -29,7 +29,7 @@ from .panoptic import PanopticFiles
 def find_predictions(
     path: Path, task: Task, items: Sequence[CityscapesImage], known: Collection[str]
 ) -> PredictionFiles:
-    """The predictions at a path, all of them there and checked but for their pixels.
+    """Finds the predictions at a path, and checks all but their pixels.
 
     Args:
         path: a folder in the official format of the task, or what `m2f predict` wrote; for
@@ -59,7 +59,7 @@ def find_predictions(
 
 
 def size_of(item: CityscapesImage) -> Size:
-    """Height and width of an image, as its ground truth has them."""
+    """Returns height and width of an image, as its ground truth has them."""
     return image_size(item.instance_ids, upright=False)
 
 
@@ -133,11 +133,11 @@ class OfficialResults:
         return cls(files, lines)
 
     def path(self, item: CityscapesImage) -> Path:
-        """The text file of an image."""
+        """Returns the text file of an image."""
         return self.files[item.name]
 
     def read(self, item: CityscapesImage) -> InstancePrediction:
-        """One image's instances, whose masks are read when they are looked at."""
+        """Returns one image's instances, whose masks are read when they are looked at."""
         lines = self.lines[item.name]
         return InstancePrediction(
             MaskFiles([line.mask for line in lines]),
@@ -147,7 +147,7 @@ class OfficialResults:
 
 
 def read_lines(path: Path, root: Path) -> list[Line]:
-    """What a text file lists: "mask.png labelId score", with masks relative to it.
+    """Reads what a text file lists: "mask.png labelId score", with masks relative to it.
 
     As in the official script, a mask that is listed twice counts once, with the later line. A byte
     order mark and blank lines say nothing.
@@ -168,7 +168,7 @@ def read_lines(path: Path, root: Path) -> list[Line]:
 
 
 def read_line(text: str, path: Path, root: Path, where: str) -> Line:
-    """What one line of a text file says; a ValueError begins with `where`."""
+    """Reads one line of a text file; a ValueError begins with `where`."""
     parts = text.split(" ")
     if len(parts) != 3:
         raise ValueError(
@@ -187,7 +187,7 @@ def read_line(text: str, path: Path, root: Path, where: str) -> Line:
 
 
 def label_id(text: str, where: str) -> int:
-    """The label id in a line; a ValueError begins with `where`."""
+    """Reads the label id in a line; a ValueError begins with `where`."""
     names = [row.name for row in CITYSCAPES_CLASSES]
     if text in names:
         raise ValueError(
@@ -200,7 +200,7 @@ def label_id(text: str, where: str) -> int:
 
 
 def number(text: str, where: str) -> float:
-    """The number that a text is; a ValueError begins with `where`."""
+    """Reads a number; a ValueError begins with `where`."""
     try:
         return float(text)
     except ValueError as error:
@@ -223,7 +223,7 @@ class MaskFiles(Sequence[Encoding]):
 
 
 def read_mask(path: Path) -> Encoding:
-    """The run lengths of a mask: whatever isn't black when turned into 8-bit grey."""
+    """Reads a mask as run lengths: whatever isn't black when turned into 8-bit grey."""
     with open_image(path) as image:
         if (found := mask_rows(image)) is not None:
             return encode_rows(found.rows, found.top, image.height)
@@ -240,7 +240,7 @@ class LabelMaps:
     def find(
         cls, folder: Path, items: Sequence[CityscapesImage], known: Collection[str]
     ) -> "LabelMaps":
-        """The files of all images.
+        """Finds the files of all images.
 
         Raises:
             FileNotFoundError: there is no folder, or an image has no file.
@@ -252,9 +252,9 @@ class LabelMaps:
         return cls(files)
 
     def path(self, item: CityscapesImage) -> Path:
-        """The file of an image."""
+        """Returns the file of an image."""
         return self.files[item.name]
 
     def read(self, item: CityscapesImage) -> Integer[np.ndarray, "H W"]:
-        """One image's label ids; a ValueError names a file that isn't a map of ids."""
+        """Reads one image's label ids; a ValueError names a file that isn't a map of ids."""
         return read_ids(self.files[item.name], "grey")

@@ -23,7 +23,7 @@ CATEGORIES_FILE = "categories.json"  # what m2f predict writes beside it
 def find_coco_predictions(
     path: Path, task: Task, items: Sequence[CocoImage], dataset: CocoDataset
 ) -> PredictionFiles:
-    """The predictions at a path, all of them there and checked but for their pixels.
+    """Finds the predictions at a path, and checks all but their pixels.
 
     Args:
         path: a JSON file in COCO's format for results, or the folder it is in: predictions.json.
@@ -71,12 +71,12 @@ def find_coco_predictions(
 
 
 def size_of(item: CocoImage) -> Size:
-    """Height and width of an image, as the annotations have them."""
+    """Returns height and width of an image, as the annotations have them."""
     return item.size
 
 
 def names_beside(file: Path, dataset: CocoDataset) -> Callable[[int | str], str | None]:
-    """How ids in a file of predictions are understood: by images.json of `m2f predict` beside it.
+    """Returns how to understand image ids: by images.json of `m2f predict` beside the file.
 
     Raises:
         ValueError: that list can't be used, or categories.json beside it has other ids for the

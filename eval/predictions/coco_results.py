@@ -22,7 +22,7 @@ from m2f_jax.structures import Size
 
 from .files import InstancePrediction
 
-LARGEST = 1e300  # scores beyond are no scores
+LARGEST = 1e300  # scores beyond are refused
 KEYS = ("image_id", "category_id", "segmentation")
 
 
@@ -85,12 +85,12 @@ class CocoResults:
         return cls(file, predictions)
 
     def path(self, item: DatasetImage) -> Path:
-        """The file."""
+        """Returns the file."""
         del item
         return self.file
 
     def read(self, item: DatasetImage) -> InstancePrediction:
-        """One image's detections."""
+        """Returns one image's detections."""
         return self.predictions[item.name]
 
 

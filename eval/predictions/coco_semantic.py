@@ -68,7 +68,7 @@ class CategoryMasks:
         return cls(file, results, indices)
 
     def path(self, item: CocoImage) -> Path:
-        """The file."""
+        """Returns the file."""
         del item
         return self.file
 
@@ -140,7 +140,7 @@ class CategoryMaps:
         return cls(files, dataset.categories)
 
     def path(self, item: CocoImage) -> Path:
-        """The file of an image."""
+        """Returns the file of an image."""
         return self.files[item.name]
 
     def read(self, item: CocoImage) -> Int32[np.ndarray, "H W"]:

@@ -21,7 +21,7 @@ from ..metrics.panoptic.panoptic_quality import coco_categories
 
 
 def export_folder(export: Path, dataset: Dataset | YtvisDataset, task: Task) -> Path:
-    """Where predictions in the official format of a task are written, image by image.
+    """Returns where predictions in the official format are written, image by image.
 
     Raises:
         FileExistsError: the folder holds what `m2f predict` wrote, whose list of images would then

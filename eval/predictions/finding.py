@@ -10,7 +10,7 @@ from m2f_jax.structures import Size
 
 
 def path_within(folder: Path, name: str, where: str, root: Path | None = None) -> Path:
-    """The path of a file that another file names; links aren't resolved, as in the official script.
+    """Returns the path of a file that another file names; as officially, links aren't resolved.
 
     Args:
         folder: what the name is relative to.

@@ -51,7 +51,7 @@ class ImageNames:
 def by_name(
     images: Sequence[CocoImage], names: Callable[[PurePosixPath], set[str]]
 ) -> dict[str, list[CocoImage]]:
-    """The images of each of the names that they have."""
+    """Groups images by each of the names that they have."""
     found: dict[str, list[CocoImage]] = defaultdict(list)
     for image in images:
         for name in names(PurePosixPath(image.file_name)):

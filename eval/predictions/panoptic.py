@@ -102,18 +102,18 @@ class PanopticFiles:
         return found
 
     def path(self, item: DatasetImage) -> Path:
-        """The PNG file of an image."""
+        """Returns the PNG file of an image."""
         entry = self.entries[item.name]
         return path_within(self.maps, entry.file_name, f"{self.file}: image {entry.image_id!r:.80}")
 
     def read(self, item: DatasetImage) -> PanopticPrediction:
-        """One image's segments."""
+        """Reads one image's segments."""
         segment_map = read_ids(self.path(item), "rgb")
         return PanopticPrediction(segment_map, self.entries[item.name].segments)
 
 
 def panoptic_json(path: Path) -> Path:
-    """The JSON file at a path, or in a folder: predictions.json, or the only one.
+    """Finds the JSON file at a path, or in a folder: predictions.json, or the only one.
 
     Raises:
         FileNotFoundError: there is none.
@@ -134,7 +134,7 @@ def panoptic_json(path: Path) -> Path:
 
 
 def read_entries(file: Path) -> list[PanopticEntry]:
-    """The entries of a panoptic file, each of which is complete and of the right types.
+    """Reads the entries of a panoptic file; each is complete and of the right types.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -147,7 +147,7 @@ def read_entries(file: Path) -> list[PanopticEntry]:
 
 
 def entry_of(value: Any, where: str) -> PanopticEntry:
-    """An entry of a panoptic file; a ValueError begins with `where`."""
+    """Reads an entry of a panoptic file; a ValueError begins with `where`."""
     check_keys(value, ("image_id", "file_name", "segments_info"), where)
     image_id, segments = value["image_id"], value["segments_info"]
     if type(image_id) not in (int, str):
@@ -162,7 +162,7 @@ def entry_of(value: Any, where: str) -> PanopticEntry:
 
 
 def segment_of(value: Any, where: str) -> dict[str, int]:
-    """The id and the category id of a segment; a ValueError begins with `where`."""
+    """Reads id and category id of a segment; a ValueError begins with `where`."""
     keys = ("id", "category_id")
     check_keys(value, keys, where)
     return {key: from_plain(int, value[key], f"{where}.{key}") for key in keys}

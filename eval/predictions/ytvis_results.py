@@ -87,12 +87,12 @@ class TrackResults:
         return cls(file, predictions)
 
     def path(self, item: Any) -> Path:
-        """The file."""
+        """Returns the file."""
         del item
         return self.file
 
     def read(self, item: Any) -> InstancePrediction:
-        """One video's detections."""
+        """Returns one video's detections."""
         return self.predictions[item.name]
 
 

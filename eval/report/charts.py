@@ -81,7 +81,7 @@ class Bar:
 
 
 def precision_chart(name: str, lines: Sequence[Line]) -> Markup:
-    """A small chart of precision over recall."""
+    """Draws a small chart of precision over recall."""
     drawn = []
     for line in lines:
         points = np.stack([SMALL.x(line.x), SMALL.y(line.y)], axis=1)
@@ -98,7 +98,7 @@ def bar_chart(
     y_label: str,
     title: str,
 ) -> Markup:
-    """Bars over axes; the title is for screen readers."""
+    """Draws bars over axes; the title is for screen readers."""
     return CHARTS.bar_chart(frame, bars, x_ticks, x_label, y_label, title)
 
 
@@ -116,10 +116,10 @@ def thinned(
 
 
 def grid(panels: Sequence[tuple[str, str, Markup]]) -> Markup:
-    """Small charts side by side, each under its name and a note."""
+    """Lays small charts side by side, each under its name and a note."""
     return PARTS.grid(panels)
 
 
 def key(entries: Sequence[tuple[str, str]]) -> Markup:
-    """The legend: styles of lines or bars, and what they mean."""
+    """Returns the legend: styles of lines or bars, and what they mean."""
     return PARTS.key(entries)

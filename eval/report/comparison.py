@@ -46,7 +46,7 @@ def write_comparison(
 
 
 def change_text(comparison: Comparison) -> str:
-    """The change of the score as a line."""
+    """Says the change of the score in a line."""
     change, (first, second) = comparison.change, comparison.scores
     if math.isnan(change.score):
         return f"{comparison.name}: nothing to compare"
@@ -57,7 +57,7 @@ def change_text(comparison: Comparison) -> str:
 
 
 def evaluated(first: Finished, second: Finished) -> Markup:
-    """The table of what was evaluated: where both differ first."""
+    """Returns the table of what was evaluated; what differs comes first."""
     names = list(dict.fromkeys([*first.settings, *second.settings]))
     rows = []
     for name in names:
@@ -76,7 +76,7 @@ def evaluated(first: Finished, second: Finished) -> Markup:
 
 
 def classes(comparison: Comparison) -> Markup:
-    """The table of classes."""
+    """Returns the table of classes."""
     rows: list[list[str | Cell]] = []
     for row in sorted(comparison.class_rows(), key=lambda row: -sortable(row["change"])):
         scores = [shaded_percent(row[name] / 100) for name in ("first", "second")]
@@ -98,7 +98,7 @@ def classes(comparison: Comparison) -> Markup:
 
 
 def images(comparison: Comparison, heading: str, which: list[int]) -> Markup:
-    """The table of some images."""
+    """Returns the table of some images."""
     everything = comparison.image_rows()
     rows: list[list[str | Cell]] = [
         [
@@ -118,7 +118,7 @@ def images(comparison: Comparison, heading: str, which: list[int]) -> Markup:
 
 
 def pictures(comparison: Comparison, first: Finished, second: Finished) -> list[Markup]:
-    """The part of the page with images that both reports have pictures of; none without any."""
+    """Returns the part of the page with images that both reports show; none without any."""
     sides = [{x.name: x for x in load_pictures(one.folder)} for one in (first, second)]
     place = {name: i for i, name in enumerate(comparison.images)}
     names = [
@@ -157,12 +157,12 @@ def pictures(comparison: Comparison, first: Finished, second: Finished) -> list[
 
 
 def sortable(change: float) -> float:
-    """A change to sort by; 0 where there is nothing to compare."""
+    """Returns a change to sort by; 0 where there is nothing to compare."""
     return 0.0 if math.isnan(change) else change
 
 
 def changed(change: float) -> str | Cell:
-    """A change in percent points, shaded by how large it is and by its sign."""
+    """Returns a change in percent points, shaded by its size and sign."""
     if math.isnan(change):
         return MISSING
     strength = min(abs(change) / 100 / FULL_SHADE, 1.0)
@@ -170,5 +170,5 @@ def changed(change: float) -> str | Cell:
 
 
 def signed(fraction: float) -> str:
-    """A difference in percent points with its sign; a dash for NaN."""
+    """Returns a difference in percent points with its sign; a dash for NaN."""
     return MISSING if math.isnan(fraction) else f"{100 * fraction:+.1f}"

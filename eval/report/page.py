@@ -70,7 +70,7 @@ def table(
     total_rows: int = 0,
     name: str = "",
 ) -> Markup:
-    """An HTML table that scrolls sideways where there is no room.
+    """Returns an HTML table that scrolls sideways where there is no room.
 
     Args:
         header: the names of the columns; the first is over the names of the rows.
@@ -84,10 +84,10 @@ def table(
 
 
 def section(heading: str, explanation: str, *content: Markup) -> Markup:
-    """A part of the page: a heading, how to read what follows, and the content."""
+    """Returns a part of the page: a heading, how to read what follows, and the content."""
     return PARTS.section(heading, explanation, content)
 
 
 def beside(*parts: Markup) -> Markup:
-    """Parts side by side where there is room for that."""
+    """Lays parts side by side where there is room for that."""
     return PARTS.beside(parts)

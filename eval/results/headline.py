@@ -13,7 +13,7 @@ MAIN_SCORES = {"instance": "AP", "panoptic": "PQ", "semantic": "mIoU"}
 
 @functools.singledispatch
 def headline_scores(result: Any) -> dict[str, float]:
-    """The headline numbers in percent."""
+    """Returns the headline numbers in percent."""
     raise TypeError(f"a {type(result).__name__} isn't the result of a metric")
 
 

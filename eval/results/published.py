@@ -1,4 +1,4 @@
-"""The authors' scores to hold measured ones against, where both are of the same."""
+"""The authors' published scores, where measured ones can be compared with them."""
 
 import collections
 import dataclasses
@@ -13,7 +13,7 @@ from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.presets import DATA_SETS, PRESETS, Preset, name_of
 
-OWN_RULES = ("cityscapes", "youtubevis")  # of other data sets, COCO's
+OWN_RULES = ("cityscapes", "youtubevis")  # all other data sets have COCO's
 METRICS = {"instance": ("AP", "AP50"), "panoptic": ("PQ",), "semantic": ("mIoU",)}
 
 
@@ -22,10 +22,10 @@ class Published:
     """What the authors published of a model.
 
     Attributes:
-        model: the published model's name; None if it is none.
-        scores: the authors' in percent, by the names of `headline_scores`, as far as measured ones
-            can be held against them.
-        problem: why those that the authors published can't be; "" if they can, or there are none.
+        model: the published model's name; None if the model isn't a published one.
+        scores: the authors' scores in percent, by the names of `headline_scores`; empty where
+            measured ones can't be compared with them.
+        problem: why they can't; empty if they can, or if nothing was published.
     """
 
     model: str | None = None
@@ -33,7 +33,7 @@ class Published:
     problem: str = ""
 
     def to_dict(self, measured: Mapping[str, float]) -> dict[str, Any]:
-        """Plain JSON values, with the differences of measured scores from the authors'."""
+        """Returns plain JSON values, with the differences of measured scores from the authors'."""
         return {
             "model": self.model,
             "scores": dict(self.scores),
@@ -86,7 +86,7 @@ def published_scores(
 
 
 def different_data(preset: Preset, dataset: Dataset | YtvisDataset, task: Task, count: int) -> str:
-    """In what the images or the metric differ from those of the published scores; "" if they don't.
+    """Says how images or metric differ from those of the published scores; "" if they don't.
 
     Data sets are told apart by their rules, the number of images and, of Cityscapes, the cities.
     """
@@ -107,7 +107,7 @@ def different_data(preset: Preset, dataset: Dataset | YtvisDataset, task: Task, 
 
 
 def different_test(config: ModelConfig, processor: ImageProcessor) -> str:
-    """In what a processor's settings differ from the authors'; "" if they don't."""
+    """Says how a processor's settings differ from the authors'; "" if they don't."""
     theirs = ImageProcessor.for_model(config)
     differences = [
         f"{field.name} {getattr(theirs, field.name)} instead of {getattr(processor, field.name)}"
@@ -121,6 +121,6 @@ def different_test(config: ModelConfig, processor: ImageProcessor) -> str:
 
 
 def things_of(processor: ImageProcessor, config: ModelConfig) -> tuple[int, ...]:
-    """The class indices of things."""
+    """Returns the class indices of things."""
     named = processor.thing_classes
     return tuple(range(config.num_classes)) if named is None else named

@@ -14,7 +14,7 @@ from ..tasks import Evaluation
 
 
 def tables_of(folder: Path, settings: Mapping[str, Any]) -> Path:
-    """The folder for the tables of a run; another model, data set or setting has another one."""
+    """Returns the folder of a run's tables; other models, data and settings have others."""
     text = json.dumps(settings, sort_keys=True)
     tables = folder / hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     tables.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def tables_of(folder: Path, settings: Mapping[str, Any]) -> Path:
 
 
 def table_of(tables: Path, image: Any) -> Path:
-    """The file of one image's table."""
+    """Returns the file of one image's table."""
     return tables / f"{image.name}.npz"
 
 
@@ -61,7 +61,7 @@ def to_bytes(metric: Metric) -> bytes:
 
 
 def from_bytes(evaluation: Evaluation, data: bytes) -> Metric:
-    """The metric that `to_bytes` was given."""
+    """Returns the metric that `to_bytes` was given."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "metric.npz")
         path.write_bytes(data)

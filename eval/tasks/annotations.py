@@ -17,7 +17,7 @@ _ANNOTATIONS: collections.deque[tuple[Any, CocoAnnotations]] = collections.deque
 
 
 def coco_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:
-    """The objects of a data set in COCO's format, made once for each of the last few data sets.
+    """Returns a data set's objects in COCO's format, read once for each of the last few.
 
     Raises:
         FileNotFoundError, ValueError: the ground truth of an image can't be read.
@@ -31,7 +31,7 @@ def coco_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:
 
 
 def read_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:
-    """The objects of a data set in COCO's format."""
+    """Returns the objects of a data set in COCO's format."""
     if isinstance(dataset, YtvisDataset):
         return CocoAnnotations.of_videos(dataset.file)
     if isinstance(dataset, CocoDataset) and not dataset.panoptic:

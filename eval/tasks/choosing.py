@@ -25,7 +25,7 @@ def evaluation_of(
     export: Path | None = None,
     tool: Tool | None = None,
 ) -> Evaluation:
-    """The evaluation of a task, by default of predictions in the data set's own categories."""
+    """Returns the evaluation of a task, by default of predictions in the data set's categories."""
     labels = tuple(dataset.categories if labels is None else labels)
     if isinstance(dataset, YtvisDataset):
         return TrackEvaluation(dataset, labels, export)

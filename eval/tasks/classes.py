@@ -13,7 +13,7 @@ from m2f_jax.labels import Label
 def matched_labels(
     labels: Sequence[Label], dataset: Dataset | YtvisDataset, task: Task
 ) -> tuple[Label, ...]:
-    """The category of each class of a model: by its name, whose spelling must agree.
+    """Returns the category of each of a model's classes: the one of exactly the same name.
 
     For the instance task, stuff is as in the model, which never predicts it.
 
@@ -38,5 +38,5 @@ def matched_labels(
 
 
 def ids_of(labels: Sequence[Label]) -> np.ndarray:
-    """The id of each class."""
+    """Returns the id of each class."""
     return np.array([label.id for label in labels], int)

@@ -11,7 +11,7 @@ from .judged import Judged, places
 
 
 def cityscapes_tally(pool: Pool, matches: Matches) -> InstanceTally:
-    """The tally of one choice of the objects that count."""
+    """Returns the tally of one choice of the objects that count."""
     objects = np.zeros((len(pool.images), len(pool.class_names)), np.int64)
     counted = matches.counted
     np.add.at(objects, (pool.region_image[counted], pool.region_class[counted]), 1)
@@ -28,7 +28,7 @@ def cityscapes_tally(pool: Pool, matches: Matches) -> InstanceTally:
 
 
 def cityscapes_judged(pool: Pool, matches: Matches) -> Judged:
-    """Predictions and objects at overlap 0.5, as the benchmark has it."""
+    """Returns predictions and objects at overlap 0.5, as the benchmark has it."""
     objects = np.flatnonzero(matches.counted)
     object_at = places(objects, len(matches.counted))
     pair_object = object_at[pool.pair_region]
@@ -49,7 +49,7 @@ def cityscapes_judged(pool: Pool, matches: Matches) -> Judged:
 
 
 def cityscapes_ap(scores: np.ndarray, is_true: np.ndarray, num_objects: int) -> float:
-    """The benchmark's average precision of predictions by descending score; NaN without objects."""
+    """Returns the benchmark's average precision of predictions by descending score."""
     if not num_objects:
         return np.nan
     return precision_recall(scores[::-1], is_true[::-1], num_objects).average_precision

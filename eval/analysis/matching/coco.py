@@ -24,7 +24,7 @@ SIZES = {  # of areas in pixels; both ends belong to a range, as in pycocotools
 
 
 def coco_tally(overlaps: Overlaps, size: tuple[float, float] = EVERY_SIZE) -> InstanceTally:
-    """Matches predictions and objects.
+    """Matches predictions and objects, and returns their tally.
 
     Args:
         overlaps: all of them; of tracks, for every size only.
@@ -54,7 +54,7 @@ def coco_tally(overlaps: Overlaps, size: tuple[float, float] = EVERY_SIZE) -> In
 
 
 def coco_judged(overlaps: Overlaps) -> Judged:
-    """Predictions and objects at overlap 0.5, by the same matches."""
+    """Returns predictions and objects at overlap 0.5, by the same matches."""
     found = match(overlaps, overlaps.is_group)[:, 0]
     on_group = np.append(overlaps.is_group, False)[found]
     judged = overlaps.judged(np.where(on_group, -1, found), on_group)
@@ -73,8 +73,8 @@ def match(overlaps: Overlaps, ignored: Bool[np.ndarray, "R"]) -> Int64[np.ndarra
     order = np.lexsort((object_, ignored[object_], prediction))  # ignored ones last
     iou, object_ = overlaps.pair_iou[close][order], object_[order]
     ones, first, numbers = np.unique(prediction[order], return_index=True, return_counts=True)
-    # Images and classes share nothing, so in all of them the best take theirs at once, then the
-    # next ones.
+    # Images and classes are matched apart, so the best predictions of all of them are matched at
+    # once, then the second best, and so on.
     turns = rank((overlaps.image[ones], overlaps.classes[ones]), overlaps.scores[ones])
     by_turn = np.argsort(turns, kind="stable")
     taken = np.zeros((len(ignored), len(OVERLAPS)), bool)
@@ -103,10 +103,10 @@ def take(
     """Gives predictions of different images or classes their objects at each overlap.
 
     Args:
-        candidates: theirs.
-        taken: which objects are; changed here.
-        ignored: which ones cost and bring nothing.
-        is_group: which ones several predictions may take.
+        candidates: the objects that each prediction may take.
+        taken: which objects are taken, at each overlap; updated here.
+        ignored: which objects cost and bring nothing.
+        is_group: which objects several predictions may take.
 
     Returns:
         The object that each prediction takes at each overlap, or -1.

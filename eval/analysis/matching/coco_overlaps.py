@@ -30,7 +30,7 @@ def coco_overlaps(metric: CocoMaskAP, shape: Shape = "mask") -> Overlaps:
             overlaps the smaller one counts. Tracks are compared as masks.
 
     Raises:
-        ValueError: something else of tracks is asked for.
+        ValueError: tracks are to be compared as something else.
     """
     if shape != "mask" and isinstance(metric, TrackAP):
         raise ValueError(f"tracks are compared as masks; they have no {shape}")
@@ -45,7 +45,7 @@ def coco_overlaps(metric: CocoMaskAP, shape: Shape = "mask") -> Overlaps:
     columns: dict[str, list[np.ndarray]] = {name: [] for name in COLUMNS}
     num_predictions = num_objects = 0
     for i, image in enumerate(images):
-        found, truth = best(metric.detections.get(image, NONE), metric.limit), objects[i]
+        found, truth = best_of_classes(metric.detections.get(image, NONE), metric.limit), objects[i]
         compare = functools.partial(
             compared,
             size=annotations.sizes[image],
@@ -96,8 +96,8 @@ COLUMNS = {
 }
 
 
-def best(found: Detections, most: int) -> Detections:
-    """The best so many predictions of each class, in the order in which they came."""
+def best_of_classes(found: Detections, most: int) -> Detections:
+    """Returns the best so many predictions of each class, in the order in which they came."""
     kept = np.flatnonzero(rank((found.category_ids,), found.scores) < most)
     counts = [found.counts[k] for k in kept]
     return Detections(found.category_ids[kept], found.scores[kept], counts)
@@ -110,9 +110,17 @@ def compared(
     shape: Shape,
     free: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Overlaps of an image's predictions with its objects, and the predictions' areas.
+    """Returns the overlaps of an image's predictions with its objects, and their areas.
 
-    With `free`, groups are LVIS's, which have no boundary, since any prediction may lie on them.
+    Args:
+        found: N predictions.
+        truth: M entries of an annotation file.
+        size: of the image.
+        shape: what is compared.
+        free: groups are LVIS's, which have no boundary, since any prediction may lie on them.
+
+    Returns:
+        Intersection over union, float64 [N, M], and the predictions' areas in pixels, float64 [N].
     """
     masks: Any = [{"size": list(size), "counts": counts} for counts in found.counts]
     others: Any = [one["segmentation"] for one in truth]
@@ -136,7 +144,7 @@ def compared(
 def compared_tracks(
     found: Detections, truth: Sequence[dict[str, Any]], size: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same of tracks, where groups are no exception; their areas aren't needed."""
+    """Returns the same of tracks, where groups are no exception; areas, not needed, are 0."""
     tracks: list[Any] = [parted(counts, (size[1], size[2])) for counts in found.counts]
     iou = track_overlaps(tracks, [one["segmentation"] for one in truth])
     return iou, np.zeros(len(tracks))

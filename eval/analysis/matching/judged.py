@@ -16,7 +16,7 @@ class Judged:
     """Predictions and objects at one overlap.
 
     Attributes:
-        class_names: names.
+        class_names: the classes' names, by index.
         classes: index of each prediction's class; predictions are by image, then descending score.
         scores: its score.
         ignored: whether it costs nothing, as on a crowd.

@@ -13,11 +13,11 @@ from .judged import Judged, places
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Overlaps:
-    """All of a data set.
+    """All predictions and objects of a data set, and the pairs of them that overlap.
 
     Attributes:
-        images: names.
-        class_names: names.
+        images: the images' names, by index.
+        class_names: the classes' names, by index.
         image: index of each prediction's image; ascending.
         classes: index of its class.
         scores: its score.

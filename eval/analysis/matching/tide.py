@@ -17,7 +17,7 @@ RECALLS = np.arange(101) / 100
 
 
 def tide_judged(overlaps: Overlaps) -> Judged:
-    """Predictions and objects at overlap 0.5, for `analyze_errors`.
+    """Returns predictions and objects at overlap 0.5, for `analyze_errors`.
 
     By descending score, each prediction takes the free object of its class that it overlaps most.
     One that takes none and lies on a crowd of its class by more than half is ignored.
@@ -42,7 +42,7 @@ def tide_judged(overlaps: Overlaps) -> Judged:
 
 
 def tide_ap(scores: np.ndarray, is_true: np.ndarray, num_objects: int) -> float:
-    """TIDE's average precision of predictions by descending score; 0 without objects.
+    """Returns TIDE's average precision of predictions by descending score; 0 without objects.
 
     It is COCO's, but a class that was only predicted counts, with 0.
     """

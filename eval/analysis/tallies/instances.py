@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from ...metrics.cityscapes.matching import Status
 
-AT_A_TIME = 4_000_000  # numbers, in the arrays of some weightings of a class
-SHOWN = 0.5  # the least score of predictions that images' counts are of
+AT_A_TIME = 4_000_000  # numbers in an array; it bounds the memory
+SHOWN = 0.5  # least score of the predictions that are counted by image, and drawn
 RECALLS = np.linspace(0.0, 1.0, 101)  # of COCO's curve
 
 Rule = Literal["coco", "cityscapes"]
@@ -23,12 +23,12 @@ Rule = Literal["coco", "cityscapes"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class InstanceTally:
-    """All predictions and what became of them, and the objects of each image.
+    """What became of each prediction, and the number of objects of each image.
 
     Attributes:
-        images: names.
-        class_names: names.
-        rule: whose average precision.
+        images: the images' names, by index.
+        class_names: the classes' names, by index.
+        rule: by whose rules precision is averaged.
         image: index of each prediction's image.
         classes: index of its class.
         scores: its score.
@@ -48,11 +48,11 @@ class InstanceTally:
     objects: Int64[np.ndarray, "I K"]
 
     def class_scores(self, weights: Int64[np.ndarray, "W I"]) -> Float64[np.ndarray, "W K"]:
-        """AP of each class, the mean over the overlaps; NaN without objects."""
+        """Returns the AP of each class, the mean over the overlaps; NaN without objects."""
         return self.average_precisions(weights).mean(axis=-1)
 
     def average_precisions(self, weights: Int64[np.ndarray, "W I"]) -> Float64[np.ndarray, "W K T"]:
-        """AP of each class at each overlap; NaN without objects.
+        """Returns the AP of each class at each overlap; NaN without objects.
 
         A prediction of an image that is there several times counts as so many predictions of one
         score, one after another.
@@ -81,7 +81,7 @@ class InstanceTally:
         return np.stack(aps, axis=1) if aps else np.zeros((len(weights), 0, self.status.shape[1]))
 
     def image_scores(self) -> Float64[np.ndarray, "I"]:
-        """F1 of each image at overlap 0.5, of predictions that are shown; NaN if there is nothing.
+        """Returns the F1 of each image at overlap 0.5, of predictions with a score of at least 0.5.
 
         That is right / (right + (false + missed) / 2), all classes together.
         """
@@ -89,7 +89,7 @@ class InstanceTally:
         return f1(right, false, missed)
 
     def image_counts(self) -> Mapping[str, Int64[np.ndarray, "I"]]:
-        """Right, false and missed at overlap 0.5, of predictions with a score of at least 0.5."""
+        """Returns right, false and missed at overlap 0.5, of predictions scored 0.5 or higher."""
         status = np.where(self.scores >= SHOWN, self.status[:, 0], Status.IGNORED)
         right, false = (
             np.bincount(self.image[status == kind], minlength=len(self.images)).astype(np.int64)
@@ -98,7 +98,7 @@ class InstanceTally:
         return {"right": right, "false": false, "missed": self.objects.sum(axis=1) - right}
 
     def class_counts(self) -> Mapping[str, Int64[np.ndarray, "K"]]:
-        """Objects and predictions that count at overlap 0.5; then as `image_counts`."""
+        """Returns objects and predictions that count at overlap 0.5; then as `image_counts`."""
         status, shown = self.status[:, 0], self.scores >= SHOWN
 
         def count(which: Bool[np.ndarray, "P"]) -> Int64[np.ndarray, "K"]:
@@ -115,17 +115,17 @@ class InstanceTally:
         }
 
     def truth(self) -> Int64[np.ndarray, "I K"]:
-        """Objects that count."""
+        """Returns how many objects count."""
         return self.objects
 
     def to_arrays(self) -> dict[str, Any]:
-        """All of it as arrays of a file."""
+        """Returns all of it as arrays of a file."""
         names = ("image", "classes", "scores", "status", "objects")
         return {"rule": self.rule} | {name: getattr(self, name) for name in names}
 
 
 def f1(right: np.ndarray, false: np.ndarray, missed: np.ndarray) -> np.ndarray:
-    """The harmonic mean of precision and recall, of counts; NaN where there are none."""
+    """Returns the harmonic mean of precision and recall, of counts; NaN where there are none."""
     total = 2 * right + false + missed
     return np.where(total > 0, 2 * right / np.maximum(total, 1), np.nan)
 
@@ -137,14 +137,14 @@ def weighted_aps(
     objects: Int64[np.ndarray, "W"],
     rule: Rule,
 ) -> Float64[np.ndarray, "W T"]:
-    """AP of one class at each overlap, of predictions that count several times.
+    """Returns the AP of one class at each overlap, of predictions that count several times.
 
     Args:
         weights: how many times.
         scores: descending.
         status: int8 [S, T].
         objects: how many there are.
-        rule: whose average precision.
+        rule: by whose rules precision is averaged.
     """
     aps = np.zeros((len(objects), status.shape[1]))
     ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]) + 1, len(scores))
@@ -189,7 +189,7 @@ def area_of_101_bars(
     counted: Int32[np.ndarray, "N W"],
     objects: Int64[np.ndarray, "W"],
 ) -> Float64[np.ndarray, "W"]:
-    """COCO's average precision: the mean of the best precision at 101 recalls or higher ones.
+    """Returns COCO's average precision: monotone precision, sampled at 101 recalls.
 
     Only true predictions are looked at, since between them precision only falls.
 
@@ -217,7 +217,7 @@ def area_of_trapezoids(
     counted_above: Int32[np.ndarray, "N W"],
     objects: Int64[np.ndarray, "W"],
 ) -> Float64[np.ndarray, "W"]:
-    """Cityscapes' average precision: trapezoids under the raw curve, which starts at 1.
+    """Returns Cityscapes' average precision: trapezoids under the raw curve, from precision 1.
 
     Only scores at which recall grows are looked at, since the others have no width.
 

@@ -19,8 +19,8 @@ class PixelTally:
     """Pixels of each image and evaluated class.
 
     Attributes:
-        images: names.
-        class_names: names.
+        images: the images' names, by index.
+        class_names: the classes' names, by index.
         pixels: true positives, false positives and false negatives.
     """
 
@@ -32,7 +32,7 @@ class PixelTally:
 
     @classmethod
     def of(cls, metric: SemanticIoU) -> "PixelTally":
-        """The tally of a metric's images."""
+        """Returns the tally of a metric's images."""
         evaluated = np.array([row.evaluated for row in metric.classes])
         images = sorted(metric.images)
         pixels = np.zeros((len(images), len(evaluated), 3), np.int64)
@@ -46,33 +46,33 @@ class PixelTally:
         )
 
     def class_scores(self, weights: Int64[np.ndarray, "W I"]) -> Float64[np.ndarray, "W K"]:
-        """IoU of each class; NaN where it has no pixel, neither true nor predicted."""
+        """Returns the IoU of each class; NaN where it has no pixel, neither true nor predicted."""
         return iou(np.einsum("wi,ikn->wkn", weights, self.pixels))
 
     def image_scores(self) -> Float64[np.ndarray, "I"]:
-        """Mean IoU of each image: of the classes that are in it, or were predicted."""
+        """Returns the mean IoU of each image, of the classes that are in it or were predicted."""
         return mean_of_classes(iou(self.pixels))
 
     def image_counts(self) -> Mapping[str, Int64[np.ndarray, "I"]]:
-        """Pixels of a class that are right, and those that aren't."""
+        """Returns pixels of a class that are right, and those that aren't."""
         right, _, missed = self.pixels.sum(axis=1).T
         return {"right pixels": right, "wrong pixels": missed}
 
     def class_counts(self) -> Mapping[str, Int64[np.ndarray, "K"]]:
-        """Pixels that are right, false and missed."""
+        """Returns pixels that are right, false and missed."""
         right, false, missed = self.pixels.sum(axis=0).T
         return {"right pixels": right, "false pixels": false, "missed pixels": missed}
 
     def truth(self) -> Int64[np.ndarray, "I K"]:
-        """Pixels of the ground truth."""
+        """Returns pixels of the ground truth."""
         return self.pixels[..., 0] + self.pixels[..., 2]
 
     def to_arrays(self) -> dict[str, Any]:
-        """All of it as arrays of a file."""
+        """Returns all of it as arrays of a file."""
         return {"pixels": self.pixels}
 
 
 def iou(pixels: Int64[np.ndarray, "N K 3"]) -> Float64[np.ndarray, "N K"]:
-    """IoU of counted pixels; NaN where there are none."""
+    """Returns the IoU of counted pixels; NaN where there are none."""
     union = pixels.sum(axis=-1)
     return np.where(union > 0, pixels[..., 0] / np.maximum(union, 1), np.nan)

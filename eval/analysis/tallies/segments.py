@@ -20,8 +20,8 @@ class SegmentTally:
     """Segments of each image and class.
 
     Attributes:
-        images: names.
-        class_names: names.
+        images: the images' names, by index.
+        class_names: the classes' names, by index.
         iou: the sum of the IoU of matched segments.
         counts: true positives, false positives and false negatives.
     """
@@ -35,7 +35,7 @@ class SegmentTally:
 
     @classmethod
     def of(cls, metric: PanopticQuality) -> "SegmentTally":
-        """The tally of a metric's images."""
+        """Returns the tally of a metric's images."""
         images = sorted(metric.outcomes)
         classes = {label.id: k for k, label in enumerate(metric.categories)}
         shape = len(images), len(classes)
@@ -53,11 +53,11 @@ class SegmentTally:
         )
 
     def class_scores(self, weights: Int64[np.ndarray, "W I"]) -> Float64[np.ndarray, "W K"]:
-        """Panoptic quality of each class; NaN without segments."""
+        """Returns the panoptic quality of each class; NaN without segments."""
         return quality(weights @ self.iou, np.einsum("wi,ikn->wkn", weights, self.counts))
 
     def image_scores(self) -> Float64[np.ndarray, "I"]:
-        """Panoptic quality of each image: the mean of the classes that it has segments of."""
+        """Returns each image's panoptic quality, the mean of the classes it has segments of."""
         return mean_of_classes(quality(self.iou, self.counts))
 
     def image_counts(self) -> Mapping[str, Int64[np.ndarray, "I"]]:
@@ -75,13 +75,13 @@ class SegmentTally:
         return self.counts[..., 0] + self.counts[..., 2]
 
     def to_arrays(self) -> dict[str, Any]:
-        """All of it as arrays of a file."""
+        """Returns all of it as arrays of a file."""
         return {"iou": self.iou, "counts": self.counts}
 
 
 def quality(
     iou: Float64[np.ndarray, "N K"], counts: Int64[np.ndarray, "N K 3"]
 ) -> Float64[np.ndarray, "N K"]:
-    """Panoptic quality of sums of IoU and counts; NaN where nothing was counted."""
+    """Returns the panoptic quality of sums of IoU and counts; NaN where nothing was counted."""
     weight = counts[..., 0] + 0.5 * counts[..., 1] + 0.5 * counts[..., 2]
     return np.where(weight > 0, iou / np.maximum(weight, 0.5), np.nan)

@@ -73,7 +73,7 @@ CITYSCAPES_CLASSES = _parse("""
 
 
 def class_ids(instance_ids: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
-    """The label id behind every instance id: ids from 1000 on are label id * 1000 + number."""
+    """Returns the label ids of instance ids: from 1000 on, an id is label id * 1000 + number."""
     return np.where(instance_ids < 1000, instance_ids, instance_ids // 1000)
 
 
@@ -100,7 +100,7 @@ def count_objects(
     lengths: Int64[np.ndarray, "runs"],
     where: str = "",
 ) -> tuple[tuple[int, int, int, int], ...]:
-    """How the objects of evaluated classes were predicted; groups aren't objects.
+    """Counts how the objects of evaluated classes were predicted; groups aren't objects.
 
     Args:
         instance_ids: the ground truth of each run of pixels.
@@ -137,7 +137,7 @@ def count_objects(
 def panoptic_ground_truth(
     instance_ids: Shaped[np.ndarray, "..."], image: str = ""
 ) -> tuple[Int32[np.ndarray, "height width"], list[dict[str, Any]]]:
-    """The map of segment ids and the list of segments, as the official converter makes them.
+    """Returns the map and the list of segments that the official converter makes.
 
     They are what the metric `PanopticQuality` takes. Objects and regions of stuff keep their ids.
     A region of a countable class whose objects weren't told apart (its id is below 1000) is a

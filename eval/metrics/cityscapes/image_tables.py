@@ -87,7 +87,7 @@ class ImageTable:
         )
 
     def order(self) -> tuple:
-        """A key that sorts images the same way, in whatever order they came."""
+        """Returns a key that sorts images the same way, in whatever order they came."""
         return self.image, *(getattr(self, name).tobytes() for name in ARRAYS)
 
 

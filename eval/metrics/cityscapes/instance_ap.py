@@ -49,8 +49,9 @@ NEAR = {
 
 
 class CityscapesInstanceAP:
-    """Accumulates images, and evaluates all of them at the end.
+    """Instance AP over any number of images: `add` each one, then ask for the `result`.
 
+    The numbers are those of cityscapesScripts' `evalInstanceLevelSemanticLabeling`, as fractions.
     Nothing depends on the order of images and merges, and nothing is kept outside of the object.
     """
 
@@ -137,11 +138,11 @@ class CityscapesInstanceAP:
         self._extend(other._tables)
 
     def pool(self) -> Pool:
-        """The predictions and regions of all images so far, in an order of their own."""
+        """Returns the predictions and regions of all images so far, in an order of their own."""
         return _pool(sorted(self._tables, key=ImageTable.order))
 
     def result(self) -> InstanceAPResult:
-        """The numbers for all images so far.
+        """Computes the numbers for all images so far.
 
         Warns where the official script would fail (its issue 89) and AP counts as 0: a class has
         objects and predictions, but every prediction is ignored.
@@ -205,7 +206,7 @@ class CityscapesInstanceAP:
 
 
 def _official_failures(pool: Pool, matches: Matches, where: str) -> list[str]:
-    """The classes whose predictions are all ignored, and at which overlaps."""
+    """Returns the classes whose predictions are all ignored, and at which overlaps."""
     failures = []
     for name, row in zip(pool.class_names, only_ignored(pool, matches), strict=True):
         overlaps = "every overlap" if row.all() else ", ".join(f"{t:.2f}" for t in OVERLAPS[row])
@@ -215,7 +216,7 @@ def _official_failures(pool: Pool, matches: Matches, where: str) -> list[str]:
 
 
 def _pool(tables: Sequence[ImageTable]) -> Pool:
-    """The regions of evaluated classes and the predictions of all images."""
+    """Returns the regions of evaluated classes and the predictions of all images."""
     class_of_label = np.full(KNOWN_LABELS.stop + 1, -1)  # the last is for the license plate, -1
     class_of_label[[label.id for label in CLASSES]] = range(len(CLASSES))
     parts: dict[str, list[np.ndarray]] = defaultdict(list)

@@ -25,7 +25,7 @@ from .matching import (
     mean_ap,
 )
 
-SIZES = (100.0, 32.0**2, 96.0**2, math.inf)  # pixels: COCO's borders, from the least area on
+SIZE_BORDERS = (100.0, 32.0**2, 96.0**2, math.inf)  # pixels: COCO's borders, from the least area on
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -88,7 +88,7 @@ class Calibration:
 def calibration(
     scores: Float64[np.ndarray, "P"], status: Int8[np.ndarray, "P"], bins: int = 10
 ) -> Calibration:
-    """Scores beside the truth, in bins of equal width; `status` has a `Status` of each."""
+    """Returns scores beside the truth, in bins of equal width."""
     edges = np.arange(bins + 1) / bins
     judged = status != Status.IGNORED
     scores, is_true = scores[judged], status[judged] == Status.TRUE
@@ -134,7 +134,7 @@ class SizeAP:
 
 
 def size_aps(pool: Pool, borders: Sequence[float]) -> list[SizeAP]:
-    """Average precision by object size, between one border and the next.
+    """Computes average precision by object size, between one border and the next.
 
     Not part of the benchmark. Its rules hold, and besides: objects out of the range are ignored
     regions, as those too small to count are; and, as in COCO, a prediction without a match is
@@ -209,7 +209,7 @@ class InstanceAPResult:
         return numbers
 
     def to_json(self) -> dict[str, Any]:
-        """What the official script writes to its result file."""
+        """Returns what the official script writes to its result file."""
         averages = {"allAp": self.ap, "allAp50%": self.ap50, "classes": self.per_class}
         if self.near:
             averages |= {"allAp100m": self.ap100m, "allAp50m": self.ap50m}
@@ -225,7 +225,7 @@ class InstanceAPResult:
         }
 
     def curve(self, class_name: str, overlap: float = 0.5) -> Curve:
-        """Precision and recall of one class at one of the 10 overlaps.
+        """Returns precision and recall of one class at one of the 10 overlaps.
 
         Raises:
             ValueError: there is no such class or overlap.
@@ -240,13 +240,13 @@ class InstanceAPResult:
         return class_curves(self.pool, self.matches, class_index)[found[0]]
 
     def image_counts(self, min_score: float = -math.inf) -> ImageCounts:
-        """True, false, missed and ignored by image and class at overlap 0.5."""
+        """Counts true, false, missed and ignored by image and class at overlap 0.5."""
         return image_counts(self.pool, self.matches, min_score)
 
     def calibration(self, bins: int = 10) -> Calibration:
-        """How often predictions of a score are true at overlap 0.5."""
+        """Returns how often predictions of a score are true at overlap 0.5."""
         return calibration(self.pool.scores, self.matches.status[:, 0], bins)
 
-    def size_aps(self, borders: Sequence[float] = SIZES) -> list[SizeAP]:
-        """AP by object size; see `size_aps`."""
+    def size_aps(self, borders: Sequence[float] = SIZE_BORDERS) -> list[SizeAP]:
+        """Computes AP by object size; see the function `size_aps`."""
         return size_aps(self.pool, borders)

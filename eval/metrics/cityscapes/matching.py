@@ -31,8 +31,8 @@ class Pool:
     """The predictions and regions of all images that belong to evaluated classes.
 
     Attributes:
-        images: names, in the order of the image indices.
-        class_names: names, in the order of the class indices.
+        images: the images' names, by index.
+        class_names: the classes' names, by index.
         region_id: instance id of each region, or label id of a group.
         region_image: its image index.
         region_class: its class index.
@@ -73,7 +73,7 @@ class Pool:
         return self.pair_pixels / (areas - self.pair_pixels)
 
     def count_by_class(self, regions: Bool[np.ndarray, "R"]) -> Int64[np.ndarray, "K"]:
-        """How many of these regions each class has."""
+        """Returns how many of these regions each class has."""
         classes = self.region_class[regions]
         return np.bincount(classes, minlength=len(self.class_names)).astype(np.int64)
 
@@ -98,7 +98,7 @@ class Counted:
     predictions_too: bool = False
 
     def in_range(self, areas: Int64[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-        """Which areas are neither too small nor too large."""
+        """Returns which areas are neither too small nor too large."""
         return (areas >= self.min_area) & (areas < self.max_area)
 
 
@@ -187,7 +187,7 @@ class Curve:
 def precision_recall(
     scores: Float64[np.ndarray, "n"], is_true: Bool[np.ndarray, "n"], num_objects: int
 ) -> Curve:
-    """The curve of predictions by ascending score; equal scores make one point."""
+    """Returns the curve of predictions by ascending score; equal scores make one point."""
     first = np.flatnonzero(np.append(True, scores[1:] != scores[:-1])[: len(scores)])
     true_below = np.append(0, np.cumsum(is_true))
     true = true_below[-1] - true_below[first]
@@ -199,7 +199,7 @@ def precision_recall(
 
 
 def class_curves(pool: Pool, matches: Matches, class_index: int) -> list[Curve]:
-    """The curves of one class, one per overlap; without objects, recall is 0."""
+    """Returns the curves of one class, one per overlap; without objects, recall is 0."""
     num_objects = max(int(pool.count_by_class(matches.counted)[class_index]), 1)
     mine = np.flatnonzero(pool.classes == class_index)
     mine = mine[np.argsort(pool.scores[mine], kind="stable")]
@@ -213,7 +213,7 @@ def class_curves(pool: Pool, matches: Matches, class_index: int) -> list[Curve]:
 
 
 def average_precisions(pool: Pool, matches: Matches) -> Float64[np.ndarray, "K T"]:
-    """AP by class and overlap; NaN for a class without an object, 0 for one without a prediction.
+    """Computes AP by class and overlap; NaN without objects, 0 without predictions.
 
     Where every prediction of a class is ignored, the official script fails; the formula gives 0.
     """
@@ -225,7 +225,7 @@ def average_precisions(pool: Pool, matches: Matches) -> Float64[np.ndarray, "K T
 
 
 def only_ignored(pool: Pool, matches: Matches) -> Bool[np.ndarray, "K T"]:
-    """Returns where all predictions of a class with objects are ignored (official crash)."""
+    """Returns where a class has objects and all its predictions are ignored (official crash)."""
     has_objects = pool.count_by_class(matches.counted) > 0
     judged = np.zeros((len(has_objects), len(OVERLAPS)), bool)
     np.logical_or.at(judged, pool.classes, matches.status != Status.IGNORED)
@@ -234,5 +234,5 @@ def only_ignored(pool: Pool, matches: Matches) -> Bool[np.ndarray, "K T"]:
 
 
 def mean_ap(matrix: Float64[np.ndarray, "*any"]) -> float:
-    """The mean of what isn't NaN, or NaN; the same operation as the official script's."""
+    """Returns the mean of what isn't NaN, or NaN; the same operation as the official script's."""
     return math.nan if np.isnan(matrix).all() else float(np.nanmean(matrix))

@@ -69,7 +69,7 @@ class Regions:
 
     @classmethod
     def of(cls, instance_ids: np.ndarray) -> "Regions":
-        """The regions of an image as in `*_gtFine_instanceIds.png`, of any integer type.
+        """Finds the regions of an image as in `*_gtFine_instanceIds.png`, of any integer type.
 
         Raises:
             ValueError: the array isn't such an image.
@@ -112,7 +112,7 @@ class Regions:
     def index_map(
         self, canvas: tuple[int, int]
     ) -> UInt8[np.ndarray, "Hc Wc"] | Int32[np.ndarray, "Hc Wc"]:
-        """The index of every pixel's region, and beyond the image an index that counts nowhere.
+        """Returns the index of every pixel's region; beyond the image, one that counts nowhere.
 
         Args:
             canvas: height and width of the map; the image lies in its upper left corner.
@@ -126,7 +126,7 @@ class Regions:
 
 
 def count_masks(masks: np.ndarray, regions: Regions) -> PixelCounts:
-    """The shared pixels of bool masks [P, H, W].
+    """Counts the pixels that bool masks [P, H, W] share with the regions.
 
     Raises:
         ValueError: the masks have another type or size.
@@ -142,7 +142,7 @@ def count_masks(masks: np.ndarray, regions: Regions) -> PixelCounts:
 
 
 def count_rles(rles: Sequence[Any], regions: Regions) -> PixelCounts:
-    """The shared pixels of COCO run-length encodings, compressed or not.
+    """Counts the pixels that COCO's run-length encodings, compressed or not, share with them.
 
     Raises:
         ValueError: an encoding is broken or of another size.
@@ -182,7 +182,7 @@ def _areas(runs: Runs, count: int) -> Int64[np.ndarray, "count"]:
 def _constant_runs(
     flat: Shaped[np.ndarray, "pixels"],
 ) -> tuple[Int64[np.ndarray, "N"], Int64[np.ndarray, "N"]]:
-    """Where runs of one value start, and the values."""
+    """Returns where runs of one value start, and the values."""
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     return starts, flat[starts].astype(np.int64)
 
@@ -199,7 +199,7 @@ def _check_known(values: Int64[np.ndarray, "N"]):
 
 
 def _mask_runs(masks: Bool[np.ndarray, "P H W"]) -> Runs:
-    """The runs of masks along rows; a run ends at the end of its row."""
+    """Returns the runs of masks along rows; a run ends at the end of its row."""
     width = masks.shape[2]
     runs = []
     for mask in masks:
@@ -220,10 +220,9 @@ def _mask_runs(masks: Bool[np.ndarray, "P H W"]) -> Runs:
 
 
 def _rough_rows(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int]:
-    """The rows between which the mask lies, to eight rows.
+    """Returns the rows between which the mask lies, in steps of eight rows.
 
-    Eight rows of bytes are as many 64-bit words as a row has bytes; to read them as such is as fast
-    as the memory allows.
+    Eight rows of bytes are read as 64-bit words, which is as fast as the memory allows.
     """
     height, width = mask.shape
     whole = height - height % 8
@@ -234,7 +233,7 @@ def _rough_rows(mask: Bool[np.ndarray, "H W"]) -> tuple[int, int]:
 
 
 def _rle_runs(encoded: Sequence[bytes]) -> Runs:
-    """The runs of sound compressed counts along columns, all of them decoded at once."""
+    """Returns the runs of sound compressed counts along columns, all decoded at once."""
     lengths, numbers = run_lengths(encoded)
     first = np.cumsum(numbers) - numbers
     ends = np.cumsum(lengths)
@@ -253,7 +252,7 @@ def count_on_device(
     *,
     num_columns: int,
 ) -> DeviceCounts:
-    """The shared pixels of masks on the device, without the masks leaving it.
+    """Counts the pixels that masks share with regions, on the device that the masks are on.
 
     A bitwise and with the packed pixels of every region, then a count of bits: integers throughout,
     so exact on every device. On a CPU, `count_masks` is ten times as fast.
@@ -283,7 +282,7 @@ def count_on_device(
 
 
 def _words(packed: UInt8[Array, "n H W8"]) -> UInt32[Array, "n words"]:
-    """Packed pixels as 32-bit words, whose bits can be counted at once."""
+    """Returns packed pixels as 32-bit words, whose bits can be counted at once."""
     flat = packed.reshape(len(packed), -1)
     flat = jnp.pad(flat, ((0, 0), (0, -flat.shape[1] % 4)))
     return jax.lax.bitcast_convert_type(flat.reshape(len(flat), -1, 4), jnp.uint32)

@@ -26,7 +26,7 @@ class CocoAnnotations:
     """A data set's instances, read and checked once; several metrics may share them.
 
     Attributes:
-        sizes: height and width of the images, by id; of videos, their length before it.
+        sizes: height and width of the images, by id; of videos, length, height and width.
         names: of the categories, by id.
         objects: entries of an annotation file; their segmentations are compressed run lengths, of
             videos a list of them with None for frames without.
@@ -137,7 +137,7 @@ class CocoAnnotations:
 def opened(
     source: str | os.PathLike | Mapping[str, Any] | CocoFile, invalid: Invalid
 ) -> tuple[CocoFile, str | None]:
-    """An annotation file and its path, if it has one; see `CocoAnnotations.of`."""
+    """Returns an annotation file and its path, if it has one; see `CocoAnnotations.of`."""
     if isinstance(source, CocoFile):
         return source, source.where
     if isinstance(source, Mapping):

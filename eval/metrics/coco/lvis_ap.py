@@ -140,7 +140,7 @@ class LvisMaskAP(CocoMaskAP):
 
     format: ClassVar[str] = "LvisMaskAP 1"
     limit: ClassVar[int] = 300
-    """So many detections of an image count."""
+    """How many detections of an image count, at most."""
 
     @property
     def annotations(self) -> LvisAnnotations:

@@ -35,9 +35,9 @@ from .tool import (
     tool_with_version,
 )
 
-Result = TypeVar("Result", bound="CocoMaskAPResult")
 Meaning = tuple[str, str, str]
-Metric = TypeVar("Metric", bound="CocoMaskAP")
+SomeResult = TypeVar("SomeResult", bound="CocoMaskAPResult")
+SomeAP = TypeVar("SomeAP", bound="CocoMaskAP")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,12 @@ class MaskAPResult:
     """The numbers of mask AP by any rules, as fractions; NaN without objects.
 
     Attributes:
-        rules: whose.
+        rules: whose rules, such as "COCO".
         meanings: by the names of the official tool, and in its words: the overlap, the objects and
             the number of detections of each.
-        unit: what that number of detections is of.
+        unit: what may have so many detections.
         small: side in pixels of a square as large as the largest small objects.
-        large: of one as large as the smallest large objects.
+        large: the same of the smallest large objects.
         ap: mean over ten overlaps, 0.5 to 0.95, of the average precision.
         ap50: average precision at the overlap 0.5.
         ap75: at 0.75.
@@ -91,7 +91,7 @@ class MaskAPResult:
         return {name: getattr(self, name.lower().replace("@", "")) for name in self.meanings}
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers by their usual names, without the curves; None stands for NaN."""
+        """Returns the numbers by their usual names, without the curves; None stands for NaN."""
 
         def plain(numbers: Mapping[str, float]) -> dict[str, float | None]:
             return {name: None if math.isnan(x) else x for name, x in numbers.items()}
@@ -139,13 +139,13 @@ class CocoMaskAPResult(MaskAPResult):
 
     @classmethod
     def of(
-        cls: type[Result],
+        cls: type[SomeResult],
         names: Sequence[str],
         precision: Float[np.ndarray, "T R K areas=4 limits=3"],
         recall: Float[np.ndarray, "T K areas=4 limits=3"],
         tool: str,
-    ) -> Result:
-        """The means that the official tool prints, of the arrays that it computes."""
+    ) -> SomeResult:
+        """Averages the tool's arrays to the numbers that the official tool prints."""
         ar100, ars, arm, arl = (mean_of(recall[..., area, 2]) for area in range(4))
         return cls(
             **precision_means(names, precision[..., 2]),
@@ -162,7 +162,7 @@ class CocoMaskAPResult(MaskAPResult):
 def precision_means(
     names: Sequence[str], precision: Float[np.ndarray, "T R K areas=4"]
 ) -> dict[str, Any]:
-    """The fields of a `MaskAPResult` that come from precision."""
+    """Returns the fields of a `MaskAPResult` that come from precision."""
     curves = precision[..., 0]
     ap, aps, apm, apl = (mean_of(precision[..., area]) for area in range(4))
     return {
@@ -181,13 +181,16 @@ def precision_means(
 
 
 class CocoMaskAP:
-    """Mask AP over any number of images: `add` each one, then ask for the `result`."""
+    """Mask AP over any number of images: `add` each one, then ask for the `result`.
+
+    The numbers are those of pycocotools' `COCOeval` for "segm", as fractions.
+    """
 
     kind: ClassVar[str] = "image"
     format: ClassVar[str] = "CocoMaskAP 1"
     """What a file holds, and the version of its layout."""
     limit: ClassVar[int] = 100
-    """So many detections of an image and category count."""
+    """How many detections of an image and category count, at most."""
     tools: ClassVar[Sequence[Tool]] = TOOLS
     """What can compute it."""
     result_type: ClassVar[type[CocoMaskAPResult]] = CocoMaskAPResult
@@ -202,9 +205,9 @@ class CocoMaskAP:
 
         Args:
             annotations: the file of the ground truth, its content, or `CocoAnnotations` of it.
-            tool: computes the numbers: "pycocotools"; "hotcoco", which equals it to the last bit,
-                in a thirtieth of the time; or "faster-coco-eval", which agrees to 15 digits. By
-                default hotcoco where it is installed.
+            tool: computes the numbers: "pycocotools"; "hotcoco", which is much faster and equals
+                it to the last bit; or "faster-coco-eval", which agrees to 15 digits. By default
+                hotcoco where it is installed.
             images: which ones to evaluate. By default those of the file, as the official tool
                 does: an image that was never added counts as one without detections. "added"
                 leaves such images out, for a part of a data set.
@@ -338,7 +341,7 @@ class CocoMaskAP:
         self._detections |= other._detections
 
     def result(self, progress: Callable[[int], None] = lambda _: None) -> MaskAPResult:
-        """The numbers for all detections so far.
+        """Computes the numbers for all detections so far.
 
         Args:
             progress: called with the number of images that are done since the last call.
@@ -379,11 +382,11 @@ class CocoMaskAP:
 
     @classmethod
     def load(
-        cls: type[Metric],
+        cls: type[SomeAP],
         path: str | os.PathLike,
         annotations: str | os.PathLike | Mapping[str, Any] | CocoAnnotations | None = None,
         tool: Tool | None = None,
-    ) -> Metric:
+    ) -> SomeAP:
         """Reads what `save` wrote.
 
         Args:
@@ -429,6 +432,6 @@ def check_masks(masks: np.ndarray, size: tuple[int, ...]):
 
 
 def mean_of(values: Float[np.ndarray, "..."]) -> float:
-    """The mean of what isn't -1, the official tool's sign for no objects."""
+    """Returns the mean of what isn't -1, the official tool's sign for no objects."""
     valid = values[values > -1]
     return float(np.mean(valid)) if valid.size else math.nan

@@ -32,7 +32,7 @@ Tool = Literal["pycocotools", "hotcoco", "faster-coco-eval"]
 TOOLS: tuple[Tool, ...] = get_args(Tool)
 
 TRACK_AREAS = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10))  # all, small, ...
-FRAMES, NO_MASK = b",", b"-"  # which no counts have
+FRAMES, NO_MASK = b",", b"-"  # bytes that compressed counts never have
 AT_ONCE = 64  # images that hotcoco gets at a time
 
 
@@ -64,7 +64,7 @@ class Inputs(NamedTuple):
         annotations: the ground truth.
         detections: by image, or by video.
         evaluated: the images to evaluate.
-        limit: so many detections of an image and category count.
+        limit: how many detections of an image and category count, at most.
         progress: called with the number of images that are done since the last call.
     """
 
@@ -168,7 +168,7 @@ def parts_of(items: Iterator[Any]) -> Iterator[list[Any]]:
 
 
 def category_numbers(annotations: CocoAnnotations) -> dict[int, int]:
-    """The number of each category, from 1."""
+    """Returns the number of each category, from 1."""
     return {category: number for number, category in enumerate(annotations.names, 1)}
 
 
@@ -239,7 +239,7 @@ def curves(
         evaluator: its class for evaluations.
         truth: the content of an annotation file.
         found: that of a results file.
-        limit: so many detections of an image and category count.
+        limit: how many detections of an image and category count, at most.
     """
 
     def dataset(annotations: list[dict[str, Any]]) -> Any:
@@ -311,7 +311,7 @@ def numbered(
 
 
 def classes_of(tool: Tool) -> tuple[Any, Any]:
-    """The tool's class for data sets and its class for evaluation.
+    """Returns the tool's class for data sets and its class for evaluation.
 
     Raises:
         ImportError: it isn't installed.

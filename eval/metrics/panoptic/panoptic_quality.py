@@ -67,7 +67,7 @@ class PanopticQualityResult:
     per_class: dict[str, ClassQuality]
 
     def to_json(self) -> dict[str, Any]:
-        """The official result file, with names and counts besides; None stands for NaN."""
+        """Returns the official result file, with names and counts besides; None stands for NaN."""
         groups = {"All": self.all, "Things": self.things, "Stuff": self.stuff}
         return {
             name: {k: None if math.isnan(v) else v for k, v in asdict(group).items()}
@@ -75,10 +75,10 @@ class PanopticQualityResult:
         } | {"per_class": {str(quality.id): asdict(quality) for quality in self.per_class.values()}}
 
 
-def evaluate(
+def qualities_of(
     categories: Sequence[Label], images: Iterable[SegmentOutcomes]
 ) -> PanopticQualityResult:
-    """The qualities of counted images; sums run in the order of names, then of all else."""
+    """Computes the qualities of counted images, summing in the order of names, then of all else."""
 
     def place(counts: SegmentOutcomes) -> tuple[int, SegmentOutcomes]:
         return len(counts.image) if counts.image.isdecimal() else 0, counts  # 9 is before 10
@@ -115,7 +115,8 @@ def evaluate(
 class PanopticQuality:
     """Panoptic quality over any number of images: `add` each one, then ask for the `result`.
 
-    The numbers are those of the official scripts, to the last bit if these run in one process over
+    The numbers are those of panopticapi's `pq_compute` and of cityscapesScripts'
+    `evalPanopticSemanticLabeling`, as fractions: to the last bit if these run in one process over
     the images in the order of their names; over several, they round their sums differently.
     """
 
@@ -183,8 +184,8 @@ class PanopticQuality:
         self._extend(other._images)
 
     def result(self) -> PanopticQualityResult:
-        """The qualities over all images so far."""
-        return evaluate(self.categories, self._images)
+        """Computes the qualities over all images so far."""
+        return qualities_of(self.categories, self._images)
 
     def save(self, path: str | os.PathLike):
         """Writes everything into one .npz file, which is complete or not there at all."""
@@ -227,7 +228,7 @@ class PanopticQuality:
 
 
 def coco_categories(labels: Iterable[Label]) -> list[dict[str, Any]]:
-    """Labels, such as `m2f_jax.labels.CITYSCAPES`, as the "categories" of a panoptic file."""
+    """Returns labels (`m2f_jax.labels.CITYSCAPES`) as the "categories" of a panoptic file."""
     return [
         {"id": label.id, "name": label.name, "isthing": int(label.is_thing)} for label in labels
     ]
@@ -245,7 +246,7 @@ def _label(category: Label | Mapping[str, Any]) -> Label:
 
 
 def _mean(qualities: Sequence[ClassQuality]) -> GroupQuality:
-    """Means over the classes that have segments, added one by one as the official scripts do."""
+    """Returns means over the classes with segments, added one by one as official scripts do."""
     rows = [(q.pq, q.sq, q.rq) for q in qualities if q.tp + q.fp + q.fn]
     if not rows:
         return GroupQuality(pq=math.nan, sq=math.nan, rq=math.nan, n=0)

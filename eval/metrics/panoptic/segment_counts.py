@@ -1,4 +1,4 @@
-"""Compares two panoptic maps of one image: checks both, and finds which segments match.
+"""The comparison of two panoptic maps of one image: both are checked, and segments matched.
 
 Axes: G ground-truth segments, P predicted segments; the first row and column of a table are void.
 """
@@ -93,7 +93,7 @@ def intersections(
     segment_map: Integer[np.ndarray, "height width"],
     ids: Sequence[int],
 ) -> Int[np.ndarray, "rows columns"]:
-    """How many pixels every pair of segments shares; ids that are in no list count as void."""
+    """Counts the pixels that every pair of segments shares; unlisted ids count as void."""
 
     def places(
         values: Integer[np.ndarray, "runs"], listed: Sequence[int]
@@ -113,7 +113,7 @@ def match_segments(
     gt_is_crowd: Bool[np.ndarray, "G"],
     categories: Int[np.ndarray, "P"],
 ) -> tuple[Int[np.ndarray, "matches 4"], Int[np.ndarray, "fp"], Int[np.ndarray, "fn"]]:
-    """Which segments match, and the indices of the predicted and ground-truth ones that don't.
+    """Finds the segments that match, and the predicted and true ones that don't.
 
     Segments of one class match if their intersection is more than half of their union without
     void; at most one can. A prediction without a match is excused if more than half of it lies on
@@ -138,7 +138,7 @@ def match_segments(
 
 
 def unions_of(table: Int[np.ndarray, "rows columns"]) -> Int[np.ndarray, "G P"]:
-    """The pixels of the union of every pair of segments, without void."""
+    """Returns the pixels of the union of every pair of segments, without void."""
     areas, void = table[:, 1:].sum(axis=0), table[0, 1:]
     return table[1:].sum(axis=1)[:, None] + areas - table[1:, 1:] - void
 
@@ -167,7 +167,7 @@ def _check_map(segment_map: Shaped[np.ndarray, "..."], side: str):
 
 
 def _checked_ids(segments: SegmentsInfo, known: set[int], side: str) -> list[int]:
-    """The ids in a list of segments, once all it says is known to be good."""
+    """Returns the ids in a list of segments, once all it says is known to be good."""
     for segment in segments:
         if missing := {"id", "category_id"} - set(segment):
             raise ValueError(f"{side} lists a segment without {sorted(missing)}: {dict(segment)}")

@@ -50,7 +50,7 @@ class SemanticIoUResult:
     confusion: Int[np.ndarray, "K K"]
 
     def to_json(self) -> dict[str, Any]:
-        """The keys of the official result file; None stands for NaN."""
+        """Returns the official result file; None stands for NaN."""
         classes = [row.name for row in self.classes]
         total = int(self.confusion.sum())
         none = Score(iou=math.nan)
@@ -76,7 +76,7 @@ class SemanticIoUResult:
         }
 
 
-class ImageCounts(NamedTuple):
+class CountedImage(NamedTuple):
     """The objects and pixels of one image, in plain tuples, by which images can be sorted.
 
     Attributes:
@@ -94,7 +94,7 @@ class ImageCounts(NamedTuple):
 def class_areas(
     classes: Sequence[SemanticClass], confusion: Int[np.ndarray, "K K"]
 ) -> tuple[tuple[int, int, int, int], ...]:
-    """The pixels of one image's classes, as `ImageCounts` has them."""
+    """Returns the pixels of one image's classes, as `CountedImage` has them."""
     evaluated = np.array([row.evaluated for row in classes])
     right = np.diag(confusion)
     false = confusion[evaluated].sum(axis=0) - right
@@ -104,10 +104,10 @@ def class_areas(
     return tuple(tuple(row) for row in rows.tolist())
 
 
-def evaluate(
+def scores_of(
     classes: tuple[SemanticClass, ...],
     confusion: Int[np.ndarray, "K K"],
-    images: Iterable[ImageCounts] | None,
+    images: Iterable[CountedImage] | None,
 ) -> SemanticIoUResult:
     """Returns all scores; `images` is None if their objects aren't known."""
     by_class, by_category = _weighted_areas(classes, images or ())
@@ -150,9 +150,9 @@ def evaluate(
 
 
 def _weighted_areas(
-    classes: Sequence[SemanticClass], images: Iterable[ImageCounts]
+    classes: Sequence[SemanticClass], images: Iterable[CountedImage]
 ) -> tuple[dict[int, list[float]], dict[str, list[float]]]:
-    """Hit and missed pixels of objects, as if all objects of a class had one size.
+    """Sums hit and missed pixels of objects, as if all objects of a class had one size.
 
     They are added up in the order of image names, then of all else.
     """
@@ -178,7 +178,7 @@ def _ratio(tp: float | np.int64, fp: np.int64, fn: float | np.int64) -> float:
 
 
 def _mean(scores: Sequence[float]) -> float:
-    """The mean of what isn't NaN, added one by one as the official script does."""
+    """Returns the mean of what isn't NaN, added one by one as the official script does."""
     valid = [score for score in scores if not math.isnan(score)]
     return float(np.cumsum(valid)[-1] / len(valid)) if valid else math.nan
 

@@ -2,9 +2,9 @@
 
 What every image adds is kept as integers: one table of ground truth against prediction, the right
 and wrong pixels of each image's classes, and for Cityscapes the pixels of every object, from which
-the instance-level score (iIoU) is computed. All
-divisions happen in `result`, with the images in one order, so that neither the order in which they
-came nor how they were spread over processes can change a bit.
+the instance-level score (iIoU) is computed. `result` puts the images into one order and only then
+divides, so that neither the order in which they came nor how they were spread over processes can
+change a bit.
 
 Axes: K classes, with those that aren't evaluated; rows of a table are ground truth.
 """
@@ -27,7 +27,7 @@ from ..cityscapes.ids import (
     refuse_train_ids,
 )
 from ..pixel_runs import counts, runs_of
-from .scores import ImageCounts, SemanticIoUResult, class_areas, evaluate
+from .scores import CountedImage, SemanticIoUResult, class_areas, scores_of
 
 LARGEST_VALUE = 2**16 - 1  # of a pixel
 FORMAT = "SemanticIoU 2"  # what a file holds, and the version of its layout
@@ -36,10 +36,11 @@ FORMAT = "SemanticIoU 2"  # what a file holds, and the version of its layout
 class SemanticIoU:
     """IoU over any number of images: `add` each one, then ask for the `result`.
 
-    `SemanticIoU()` takes label ids of Cityscapes and gives what the official script gives, to the
-    last bit if that goes through the images in the order of their names. `SemanticIoU(ADE20K)` and
-    `SemanticIoU(21, ignore=255)` take classes numbered from 0, by the same rules: a class that was
-    only predicted has the IoU 0; one that is nowhere has NaN, and no mean contains it.
+    `SemanticIoU()` takes label ids of Cityscapes and gives the fractions of cityscapesScripts'
+    `evalPixelLevelSemanticLabeling`, to the last bit if that takes images in the order of names.
+    `SemanticIoU(ADE20K)` and `SemanticIoU(21, ignore=255)` take classes numbered from 0, by the
+    same rules: a class that was only predicted has the IoU 0; one that is nowhere has NaN, and no
+    mean contains it.
     """
 
     def __init__(self, classes: Sequence[Label] | int | None = None, *, ignore: int = 255):
@@ -74,7 +75,7 @@ class SemanticIoU:
         self._rows = np.full(LARGEST_VALUE + 1, len(values), np.intp)
         self._rows[values] = np.arange(len(values))
         self._confusion = np.zeros((len(values), len(values)), np.int64)
-        self._images: list[ImageCounts] = []
+        self._images: list[CountedImage] = []
         self._names: set[str] = set()
         self._with_objects: bool | None = None  # of every image; None before the first
 
@@ -82,7 +83,7 @@ class SemanticIoU:
         return len(self._images)
 
     @property
-    def images(self) -> Sequence[ImageCounts]:
+    def images(self) -> Sequence[CountedImage]:
         """What was counted in each image, as they came."""
         return self._images
 
@@ -127,7 +128,7 @@ class SemanticIoU:
         objects = ()
         if instance_ids is not None:
             objects = count_objects(values[2], columns, lengths, where)
-        counted = ImageCounts(image, objects, class_areas(self.classes, table))
+        counted = CountedImage(image, objects, class_areas(self.classes, table))
         self._extend(table, [counted], instance_ids is not None)
 
     def merge(self, other: "SemanticIoU"):
@@ -142,9 +143,9 @@ class SemanticIoU:
         self._extend(other._confusion, other._images, other._with_objects)
 
     def result(self) -> SemanticIoUResult:
-        """The scores over all images so far."""
+        """Computes the scores over all images so far."""
         images = self._images if self._with_objects else None
-        return evaluate(self.classes, self._confusion.copy(), images)
+        return scores_of(self.classes, self._confusion.copy(), images)
 
     def save(self, path: str | os.PathLike):
         """Writes everything into one .npz file, which is complete or not there at all."""
@@ -178,7 +179,7 @@ class SemanticIoU:
                 for k, *row in saved[name].tolist():
                     rows[name][k].append(tuple(row))
             columns = (map(tuple, rows[name]) for name in ("objects", "areas"))
-            images = map(ImageCounts, saved["images"].tolist(), *columns)
+            images = map(CountedImage, saved["images"].tolist(), *columns)
             with_objects = {-1: None, 0: False, 1: True}[int(saved["with_objects"])]
             metric._extend(saved["confusion"], list(images), with_objects)
         return metric
@@ -186,7 +187,7 @@ class SemanticIoU:
     def _extend(
         self,
         confusion: Int[np.ndarray, "K K"],
-        images: Sequence[ImageCounts],
+        images: Sequence[CountedImage],
         with_objects: bool | None,
     ):
         """Takes over images, all or none of which have instance ids, unless one is there twice."""

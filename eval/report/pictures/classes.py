@@ -14,7 +14,7 @@ from .picture import Shape, Side
 from .small_images import base64_of
 
 COARSE = 8  # pixels between the rows that are looked at for the place of a name
-LEAST_PART = 0.01  # of an image; classes of pixels with less have no name in it
+LEAST_PART = 0.01  # of an image, from which on a class has its name in it
 
 
 def pixel_sides(
@@ -22,7 +22,7 @@ def pixel_sides(
     found: Int[np.ndarray, "rows columns"],
     names: Sequence[str],
 ) -> tuple[Side, Side]:
-    """Both sides of a picture of classes, by index; -1 is none, and isn't judged."""
+    """Draws both sides of a picture of classes, by index; -1 is none, and isn't judged."""
     found = np.where(truth < 0, -1, found)
     wrong = (truth != found) & (truth >= 0)
     share = percent(np.count_nonzero(wrong) / max(np.count_nonzero(truth >= 0), 1))
@@ -43,7 +43,7 @@ def pixel_sides(
 
 
 def present(classes: Int[np.ndarray, "rows columns"], names: Sequence[str]) -> list[str]:
-    """The names of the classes in a map."""
+    """Returns the names of the classes in a map."""
     return [names[int(k)] for k in np.unique(classes) if k >= 0]
 
 
@@ -67,7 +67,7 @@ def class_overlay(
 def class_names_of(
     classes: Int[np.ndarray, "rows columns"], names: Sequence[str]
 ) -> tuple[Shape, ...]:
-    """The names of the larger classes, each on the largest part of it."""
+    """Returns the names of the larger classes, each placed on the largest part of it."""
     size, taken, shapes = classes.shape[::-1], [], []
     counts = np.bincount(classes.ravel() + 1, minlength=len(names) + 1)[1:]
     for k in map(int, np.argsort(-counts, kind="stable")):

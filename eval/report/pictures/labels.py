@@ -9,7 +9,7 @@ from m2f_jax.masks.boxes import mask_box
 
 from .picture import LONGEST
 
-FONT, LETTER = 15.0, 8.6  # of a picture of that size: height of text, width of a character
+FONT, LETTER = 15.0, 8.6  # pixels where a side is `LONGEST`: height of text, width of a letter
 
 
 def placed(

@@ -19,7 +19,7 @@ MOST_SHAPES = 100  # objects drawn on one side of a picture
 
 
 def object_sides(scene: Scene, size: tuple[int, int]) -> tuple[Side, Side]:
-    """Both sides of a picture of objects; `size` is width and height."""
+    """Draws both sides of a picture of objects; `size` is width and height."""
     judged, verdicts = scene.judged, verdicts_of(scene.judged)
     objects, predictions = (
         [judged.class_names[k] for k in classes.tolist()]
@@ -41,7 +41,7 @@ def side_of(
     verdicts: Sequence[str],
     size: tuple[int, int],
 ) -> Side:
-    """One side of a picture, of objects with their names and verdicts; of many, the first."""
+    """Draws one side of a picture: objects with their names and verdicts; of many, the first."""
     shapes = shapes_of(masks[:MOST_SHAPES], names[:MOST_SHAPES], verdicts[:MOST_SHAPES], size)
     counts = {style: verdicts.count(style) for style in VERDICTS if style in verdicts}
     said = ", ".join(f"{count} {VERDICTS[style][0]}" for style, count in counts.items())
@@ -53,7 +53,7 @@ def side_of(
 def shapes_of(
     masks: Sequence[Any], names: Sequence[str], verdicts: Sequence[str], size: tuple[int, int]
 ) -> tuple[Shape, ...]:
-    """Outlines with labels, large ones below small ones."""
+    """Draws outlines with labels, large ones below small ones."""
     shapes, taken, areas = [], [], []
     for rle, name, style in zip(masks, names, verdicts, strict=True):
         mask = small_mask(rle, size)

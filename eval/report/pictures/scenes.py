@@ -13,7 +13,7 @@ from m2f_jax.masks.rle import Encoding, SoundMasks, encode_rle, sound_counts
 
 from ...analysis.matching.cityscapes import cityscapes_judged
 from ...analysis.matching.coco import coco_judged
-from ...analysis.matching.coco_overlaps import best, coco_overlaps
+from ...analysis.matching.coco_overlaps import best_of_classes, coco_overlaps
 from ...analysis.matching.judged import Judged
 from ...analysis.matching.panoptic import panoptic_judged
 from ...analysis.tallies.instances import SHOWN
@@ -45,7 +45,7 @@ class Scene:
 def instance_scene(
     evaluation: InstanceEvaluation, index: int, prediction: InstancePrediction
 ) -> Scene:
-    """The instances of an image, of which predictions have a score of at least `SHOWN`."""
+    """Matches the instances of an image, of which predictions have a score from `SHOWN`."""
     order = np.argsort(-np.asarray(prediction.scores), kind="stable")
     order = order[np.asarray(prediction.scores)[order] >= SHOWN]
     masks: Any = prediction.masks
@@ -64,7 +64,7 @@ def cityscapes_scene(
     instance_ids: Integer[np.ndarray, "height width"],
     prediction: InstancePrediction,
 ) -> Scene:
-    """The scene of a metric of one image, whose predictions have descending scores."""
+    """Returns the scene of a metric of one image, whose predictions have descending scores."""
     pool = metric.pool()
     matches = match(pool, EVERYWHERE)
     evaluated = np.isin(prediction.labels, [label.id for label in CLASSES])
@@ -80,9 +80,9 @@ def cityscapes_scene(
 
 
 def coco_scene(metric: CocoMaskAP) -> Scene:
-    """The scene of a metric of one image, whose predictions have descending scores."""
+    """Returns the scene of a metric of one image, whose predictions have descending scores."""
     [(image_id, detections)] = metric.detections.items()
-    found, annotations = best(detections, metric.limit), metric.annotations
+    found, annotations = best_of_classes(detections, metric.limit), metric.annotations
     height, width = annotations.sizes[image_id]
     objects = [x for x in annotations.objects if x["image_id"] == image_id and not x["iscrowd"]]
     return Scene(
@@ -96,7 +96,7 @@ def coco_scene(metric: CocoMaskAP) -> Scene:
 def panoptic_scene(
     evaluation: PanopticEvaluation, index: int, prediction: PanopticPrediction
 ) -> Scene:
-    """The segments of an image."""
+    """Matches the segments of an image."""
     truth = evaluation.truth(index)
     counted = [one["id"] for one in truth.segments if not one.get("iscrowd", 0)]
     found = [one["id"] for one in prediction.segments]
@@ -109,7 +109,7 @@ def panoptic_scene(
 
 
 def encoded(mask: Any, size: tuple[int, ...]) -> Encoding:
-    """A mask as compressed run lengths."""
+    """Returns a mask as compressed run lengths."""
     if isinstance(mask, np.ndarray):
         return encode_rle(mask)
     [counts] = sound_counts([mask], (size[0], size[1]))
@@ -119,7 +119,7 @@ def encoded(mask: Any, size: tuple[int, ...]) -> Encoding:
 def semantic_maps(
     evaluation: SemanticEvaluation, index: int, prediction: Integer[np.ndarray, "height width"]
 ) -> tuple[Int[np.ndarray, "height width"], Int[np.ndarray, "height width"]]:
-    """The class index of each pixel in the ground truth and in a prediction, -1 for none."""
+    """Returns each pixel's class index in the ground truth and in a prediction, -1 for none."""
     dataset = evaluation.dataset
     truth = evaluation.truth(index).class_map
     last = max(int(truth.max(initial=0)), int(prediction.max(initial=0))) + 1

@@ -11,7 +11,7 @@ from .verdicts import VERDICTS
 
 
 def picture_section(pictures: Sequence[Picture]) -> Markup:
-    """The part of the page that shows pictures."""
+    """Returns the part of the page that shows pictures."""
     if not pictures:
         return section("Pictures", "This report was written without pictures.")
     of_pixels = any(picture.prediction.overlay for picture in pictures)
@@ -41,5 +41,5 @@ def picture_section(pictures: Sequence[Picture]) -> Markup:
 
 
 def legend() -> Markup:
-    """How each verdict is drawn."""
+    """Returns the legend: how each verdict is drawn."""
     return PARTS.verdicts(VERDICTS)

@@ -45,7 +45,7 @@ def worst_pictures(
 
 
 def caption_of(counts: dict[str, int]) -> str:
-    """What is wrong with an image, in short."""
+    """Says in short what is wrong with an image."""
     if "missed" in counts:
         return ", ".join(f"{counts[name]} {name}" for name in ("missed", "false", "right"))
     wrong = counts["wrong pixels"]

@@ -13,19 +13,19 @@ from .instances import instance_sections
 
 
 def cityscapes_headline(result: InstanceAPResult) -> dict[str, float]:
-    """The numbers at the top of the page, as fractions."""
+    """Returns the numbers at the top of the page, as fractions."""
     far = {"AP 100 m": result.ap100m, "AP 50 m": result.ap50m}
     numbers = {"AP": result.ap, "AP50": result.ap50}
     return numbers | {name: value for name, value in far.items() if value is not None}
 
 
 def cityscapes_sections(result: InstanceAPResult, analysis: Analysis) -> list[Markup]:
-    """The parts of the page."""
+    """Returns the parts of the page."""
     return instance_sections(analysis, [curves(result)])
 
 
 def curves(result: InstanceAPResult) -> Markup:
-    """A chart of precision and recall for each class."""
+    """Draws precision and recall of each class."""
     panels = []
     for k, name in enumerate(result.pool.class_names):
         at = [(style, result.curve(name, t)) for style, t in (("first", 0.5), ("second", 0.75))]
@@ -51,6 +51,6 @@ def curves(result: InstanceAPResult) -> Markup:
 
 
 def dots_of(curve: Curve) -> list[int]:
-    """The index of the point at the score from which pictures show predictions, if there is one."""
+    """Returns the index of the point at the score that pictures begin with, if there is one."""
     found = int(np.searchsorted(curve.scores, SHOWN))
     return [found] if found < len(curve.scores) else []

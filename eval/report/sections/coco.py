@@ -17,12 +17,12 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 def coco_headline(result: MaskAPResult) -> dict[str, float]:
-    """The numbers at the top of the page, as fractions."""
+    """Returns the numbers at the top of the page, as fractions."""
     return {"AP": result.ap, "AP50": result.ap50, "AP75": result.ap75}
 
 
 def coco_sections(result: MaskAPResult, analysis: Analysis) -> list[Markup]:
-    """The parts of the page."""
+    """Returns the parts of the page."""
     return instance_sections(analysis, [numbers(result), curves(result, class_aps(result))])
 
 
@@ -32,7 +32,7 @@ def class_aps(result: MaskAPResult) -> Float[np.ndarray, "K T"]:
 
 
 def numbers(result: MaskAPResult) -> Markup:
-    """The table of the official numbers."""
+    """Returns the table of the official numbers."""
     rows = [
         [name, *meaning, percent(result.numbers[name])] for name, meaning in result.meanings.items()
     ]
@@ -47,7 +47,7 @@ def numbers(result: MaskAPResult) -> Markup:
 
 
 def curves(result: MaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
-    """Charts of precision and recall, over all classes and of each."""
+    """Draws precision and recall, of all classes and of each."""
     present = np.flatnonzero(~np.isnan(aps[:, 0]))
     names = list(result.per_category)
     panels = []
@@ -70,7 +70,7 @@ def curves(result: MaskAPResult, aps: Float[np.ndarray, "K T"]) -> Markup:
 def panel(
     name: str, precision: Float[np.ndarray, "T R"], aps: Float[np.ndarray, "T"]
 ) -> tuple[str, str, Markup]:
-    """A class's name, its AP at 0.5 and 0.75, and its chart."""
+    """Returns a class's name, its AP at 0.5 and 0.75, and its chart."""
     lines, note = [], "no object"
     if not math.isnan(aps[0]):
         note = f"{percent(aps[0])} / {percent(aps[5])}"

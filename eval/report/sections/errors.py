@@ -26,12 +26,12 @@ HIGHEST = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of the chart's axis
 
 
 def style_of(error: Error) -> str:
-    """The class of the style sheet."""
+    """Returns the name of an error in the style sheet."""
     return error.name.lower()
 
 
 def error_section(more: InstanceAnalysis) -> Markup:
-    """What is wrong, and what mending it would bring."""
+    """Returns the section of what is wrong, and of what mending it would bring."""
     errors = more.errors
     totals = errors.counts.sum(axis=0).tolist()
     rows = [
@@ -62,12 +62,12 @@ def error_section(more: InstanceAnalysis) -> Markup:
 
 
 def points(gain: float) -> str:
-    """A gain in percent points."""
+    """Returns a gain in percent points."""
     return MISSING if math.isnan(gain) else f"{100 * gain:.1f}"
 
 
 def gains_chart(errors: ErrorAnalysis) -> Markup:
-    """A chart of what mending each kind of error would bring."""
+    """Draws what mending each kind of error would bring."""
     most = max((gain for gain in errors.gains.values() if not math.isnan(gain)), default=0.0)
     highest = next(value for value in HIGHEST if value >= min(most, 1.0))
     bars = [
@@ -95,7 +95,7 @@ def gains_chart(errors: ErrorAnalysis) -> Markup:
 
 
 def counts_table(errors: ErrorAnalysis) -> Markup:
-    """How many errors of each kind each class has."""
+    """Returns the table of how many errors of each kind each class has."""
     rows: list[list[str | Cell]] = []
     for name, counts in zip(errors.class_names, errors.counts.tolist(), strict=True):
         whole = max(sum(counts), 1)
@@ -105,7 +105,7 @@ def counts_table(errors: ErrorAnalysis) -> Markup:
 
 
 def threshold_section(more: InstanceAnalysis) -> Markup:
-    """The best threshold of each class."""
+    """Returns the section of each class's best threshold."""
     rows = [
         [
             name,

@@ -28,7 +28,7 @@ from .overview import class_section, confusion_section, image_section, interval
 
 
 def instance_sections(analysis: Analysis, more: Sequence[Markup]) -> list[Markup]:
-    """The parts of the page.
+    """Returns the parts of the page.
 
     Args:
         analysis: of the evaluation.
@@ -48,7 +48,7 @@ def instance_sections(analysis: Analysis, more: Sequence[Markup]) -> list[Markup
         *more,
         overlap_section(tally.class_names, aps),
         *([sizes(tally.class_names, found.by_size)] if found.by_size else []),
-        honesty(tally),
+        calibration_section(tally),
         confusion_section(
             analysis.confusion,
             "objects",
@@ -62,12 +62,12 @@ def instance_sections(analysis: Analysis, more: Sequence[Markup]) -> list[Markup
 
 
 def classes(analysis: Analysis, more: InstanceAnalysis, aps: Float[np.ndarray, "K T"]) -> Markup:
-    """The table of classes."""
+    """Returns the table of classes."""
     counts, found = more.tally.class_counts(), analysis.intervals
     columns = {
         "AP50": [shaded_percent(ap) for ap in aps[:, 0].tolist()],
         "AP75": [shaded_percent(ap) for ap in aps[:, 5].tolist()],
-        **({} if more.boundary_aps is None else {"boundary AP": boundary(more.boundary_aps)}),
+        **({} if more.boundary_aps is None else {"boundary AP": boundary_cells(more.boundary_aps)}),
         **{name: [str(n) for n in column.tolist()] for name, column in counts.items()},
     }
     means = [mean_of_classes(aps[:, t]) for t in (0, 5)]
@@ -86,13 +86,13 @@ def classes(analysis: Analysis, more: InstanceAnalysis, aps: Float[np.ndarray, "
     )
 
 
-def boundary(aps: Float[np.ndarray, "K T"]) -> list[Cell]:
-    """Boundary AP of each class."""
+def boundary_cells(aps: Float[np.ndarray, "K T"]) -> list[Cell]:
+    """Returns the Boundary AP of each class."""
     return [shaded_percent(ap) for ap in aps.mean(axis=1).tolist()]
 
 
 def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -> Markup:
-    """The table of AP by class and overlap; NaN in `ap_matrix` means no object."""
+    """Returns the table of AP by class and overlap; NaN in `ap_matrix` means no object."""
     rows = [
         [name, *map(shaded_percent, aps.tolist())]
         for name, aps in zip(names, ap_matrix, strict=True)
@@ -114,7 +114,7 @@ def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -
 
 
 def sizes(names: Sequence[str], parts: dict[str, SizeAP]) -> Markup:
-    """A chart and a table of AP by object size."""
+    """Returns a chart and a table of AP by object size."""
     borders = [
         f"{math.sqrt(part.max_area):.0f} x {math.sqrt(part.max_area):.0f} px"
         for part in list(parts.values())[:-1]
@@ -147,8 +147,8 @@ def sizes(names: Sequence[str], parts: dict[str, SizeAP]) -> Markup:
     )
 
 
-def honesty(tally: InstanceTally) -> Markup:
-    """A chart of how often predictions are right, by their score."""
+def calibration_section(tally: InstanceTally) -> Markup:
+    """Draws how often predictions are right, by their score."""
     found = calibration(tally.scores, tally.status[:, 0])
     bars = [
         Bar(

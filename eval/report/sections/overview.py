@@ -28,7 +28,7 @@ Columns = Mapping[str, Sequence[str | Cell]]
 def class_section(
     analysis: Analysis, columns: Columns, totals: Sequence[Sequence[str]], explanation: str
 ) -> Markup:
-    """The table of classes: score and interval, then columns of the task's own.
+    """Returns the table of classes: score and interval, then columns of the task's own.
 
     Args:
         analysis: of the evaluation.
@@ -57,17 +57,17 @@ def class_section(
 
 
 def score_of_classes(tally: Tally) -> str:
-    """The name of a class's score."""
+    """Returns the name of a class's score."""
     return tally.score.removeprefix("m")
 
 
 def interval(low: float, high: float) -> str:
-    """An interval in percent; a dash where there is none."""
+    """Returns an interval in percent; a dash where there is none."""
     return MISSING if math.isnan(low) else f"{percent(low)} to {percent(high)}"
 
 
 def worst_images(tally: Tally) -> list[int]:
-    """Indices of the few worst images, the worst first; none without a fault.
+    """Returns the indices of the few worst images, the worst first; none without a fault.
 
     Of instances and segments those with the most false and missed ones, between equals with more
     missed ones; of pixels those with the lowest score.
@@ -83,7 +83,7 @@ def worst_images(tally: Tally) -> list[int]:
 
 
 def image_section(tally: Tally) -> Markup:
-    """The table of the worst images."""
+    """Returns the table of the worst images."""
     counts, scores = tally.image_counts(), tally.image_scores()
     of_instances = isinstance(tally, InstanceTally)
     name = "F1" if of_instances else tally.score
@@ -113,7 +113,7 @@ def image_section(tally: Tally) -> Markup:
 
 
 def confusion_section(confusion: Confusion, kind: str, explanation: str) -> Markup:
-    """The confusion matrix of the classes with the most objects, segments or pixels.
+    """Returns the confusion matrix of the largest classes, by objects, segments or pixels.
 
     Args:
         confusion: all of it.
@@ -149,7 +149,7 @@ def confusion_section(confusion: Confusion, kind: str, explanation: str) -> Mark
 
 
 def cell(kind: str, count: int, share: float, is_right: bool) -> str | Cell:
-    """A cell of a confusion matrix; a dot for nothing, or nearly nothing of pixels."""
+    """Returns a cell of a confusion matrix; a dot for nothing, or nearly nothing of pixels."""
     if (share < 0.0005) if kind == "pixels" else not count:
         return "·"
     text = short_count(count)

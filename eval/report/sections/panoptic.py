@@ -11,12 +11,12 @@ from .overview import class_section, confusion_section, image_section, interval
 
 
 def panoptic_headline(result: PanopticQualityResult) -> dict[str, float]:
-    """The numbers at the top of the page, as fractions."""
+    """Returns the numbers at the top of the page, as fractions."""
     return {"PQ": result.all.pq, "PQ things": result.things.pq, "PQ stuff": result.stuff.pq}
 
 
 def panoptic_sections(result: PanopticQualityResult, analysis: Analysis) -> list[Markup]:
-    """The parts of the page."""
+    """Returns the parts of the page."""
     return [
         classes(result, analysis),
         image_section(analysis.tally),
@@ -32,7 +32,7 @@ def panoptic_sections(result: PanopticQualityResult, analysis: Analysis) -> list
 
 
 def classes(result: PanopticQualityResult, analysis: Analysis) -> Markup:
-    """The table of classes."""
+    """Returns the table of classes."""
     rows, found = list(result.per_class.values()), analysis.intervals
 
     def known(row, score: float) -> float:

@@ -11,13 +11,13 @@ from .overview import class_section, confusion_section, image_section, interval
 
 
 def semantic_headline(result: SemanticIoUResult) -> dict[str, float]:
-    """The numbers at the top of the page, as fractions."""
+    """Returns the numbers at the top of the page, as fractions."""
     numbers = {"mIoU": result.miou, "iIoU": result.iiou, "category mIoU": result.category_miou}
     return {name: value for name, value in numbers.items() if not math.isnan(value)} or numbers
 
 
 def semantic_sections(result: SemanticIoUResult, analysis: Analysis) -> list[Markup]:
-    """The parts of the page."""
+    """Returns the parts of the page."""
     return [
         classes(result, analysis),
         *([categories(result)] if result.per_category else []),
@@ -32,7 +32,7 @@ def semantic_sections(result: SemanticIoUResult, analysis: Analysis) -> list[Mar
 
 
 def classes(result: SemanticIoUResult, analysis: Analysis) -> Markup:
-    """The table of classes."""
+    """Returns the table of classes."""
     found, counts = analysis.intervals, analysis.tally.class_counts()
     has_objects = not math.isnan(result.iiou)
     columns = {
@@ -56,7 +56,7 @@ def classes(result: SemanticIoUResult, analysis: Analysis) -> Markup:
 
 
 def categories(result: SemanticIoUResult) -> Markup:
-    """The table of categories."""
+    """Returns the table of categories."""
     rows = [
         [name, shaded_percent(row.iou), shaded_percent(row.iiou)]
         for name, row in result.per_category.items()

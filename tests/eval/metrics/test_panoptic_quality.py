@@ -8,7 +8,7 @@ from m2f_jax.eval.metrics.cityscapes.ids import panoptic_ground_truth
 from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
     PanopticQuality,
     coco_categories,
-    evaluate,
+    qualities_of,
 )
 from m2f_jax.eval.metrics.panoptic.segment_counts import (
     TP,
@@ -174,7 +174,7 @@ def test_numbered_images_are_added_up_by_their_numbers():
     images = [
         SegmentOutcomes(f"{name}", ((2, TP, n, 9),), ()) for name, n in ((10, 8), (8, 6), (9, 5))
     ]
-    result = evaluate(PanopticQuality(CATEGORIES).categories, images)
+    result = qualities_of(PanopticQuality(CATEGORIES).categories, images)
     assert result.per_class["car"].sq == ((6 / 9 + 5 / 9) + 8 / 9) / 3
     assert ((6 / 9 + 5 / 9) + 8 / 9) / 3 != ((8 / 9 + 6 / 9) + 5 / 9) / 3
 
