@@ -1,6 +1,7 @@
 """The rules of the layout: who imports whom, what is packaged, how large a file may be."""
 
 import ast
+import functools
 import graphlib
 import importlib.util
 import shutil
@@ -204,7 +205,12 @@ def find_modules() -> dict[str, Path]:
 
 
 MODULES = find_modules()
-TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """The parsed modules."""
+    return {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
 def imported(name: str, tree: ast.AST) -> set[str]:
@@ -232,19 +238,26 @@ def short(module: str) -> str:
     return module.removesuffix(".__init__").removeprefix("m2f_jax.")
 
 
-IMPORTS = {name: imported(name, tree) for name, tree in TREES.items()}
-AT_THE_TOP = {
-    name: set().union(
-        *(imported(name, x) for x in tree.body if isinstance(x, ast.Import | ast.ImportFrom))
-    )
-    for name, tree in TREES.items()
-}
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """What each module imports, at the top or within."""
+    return {name: imported(name, tree) for name, tree in trees().items()}
 
 
-def edges_of(imports: dict[str, set[str]]) -> set[tuple[str, str]]:
+@functools.cache
+def imports_at_the_top() -> dict[str, set[str]]:
+    return {
+        name: set().union(
+            *(imported(name, x) for x in tree.body if isinstance(x, ast.Import | ast.ImportFrom))
+        )
+        for name, tree in trees().items()
+    }
+
+
+def edges_of(found: dict[str, set[str]]) -> set[tuple[str, str]]:
     """Which module imports which, of ours."""
     pairs = {
-        (short(name), module_of(target)) for name, targets in imports.items() for target in targets
+        (short(name), module_of(target)) for name, targets in found.items() for target in targets
     }
     return {(name, target) for name, target in pairs if target is not None and target != name}
 
@@ -276,11 +289,11 @@ def inside(name: str, *packages: str) -> bool:
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
-def offences(imports, where, is_forbidden) -> list[str]:
+def offences(where, is_forbidden) -> list[str]:
     """Imports of forbidden names in modules of the kind that `where` tells."""
     return sorted(
         f"{name} imports {target}"
-        for name, targets in imports.items()
+        for name, targets in imports().items()
         if where(name)
         for target in targets
         if is_forbidden(target)
@@ -289,23 +302,23 @@ def offences(imports, where, is_forbidden) -> list[str]:
 
 def test_the_modules_are_found():
     assert len(MODULES) > 30
-    assert "m2f_jax.ops.resize.bilinear_band" in IMPORTS["m2f_jax.inference.upsampling"]
-    assert "m2f_jax.convert.tables.rules.Rule" in IMPORTS["m2f_jax.convert.reading"]
-    assert "m2f_jax.pretrained.load_kind" in IMPORTS["m2f_jax.modeling.model"]
-    assert "m2f_jax.pretrained.load_kind" not in AT_THE_TOP["m2f_jax.modeling.model"]
+    assert "m2f_jax.ops.resize.bilinear_band" in imports()["m2f_jax.inference.upsampling"]
+    assert "m2f_jax.convert.tables.rules.Rule" in imports()["m2f_jax.convert.reading"]
+    assert "m2f_jax.pretrained.load_kind" in imports()["m2f_jax.modeling.model"]
+    assert "m2f_jax.pretrained.load_kind" not in imports_at_the_top()["m2f_jax.modeling.model"]
 
 
 def test_nothing_needs_torch():
     foreign = ("torch", "transformers", "detectron2")
-    assert not offences(IMPORTS, lambda _: True, lambda target: inside(target, *foreign))
+    assert not offences(lambda _: True, lambda target: inside(target, *foreign))
 
 
 def test_imports_are_those_of_the_table():
-    assert not forbidden(edges_of(IMPORTS) - ALIASES)
+    assert not forbidden(edges_of(imports()) - ALIASES)
 
 
 def test_there_are_no_cycles():
-    assert not find_cycle(edges_of(IMPORTS) - ALIASES)
+    assert not find_cycle(edges_of(imports()) - ALIASES)
 
 
 @pytest.mark.parametrize(
@@ -330,15 +343,15 @@ def test_one_more_import_would_be_found(name, target):
 
 
 def test_one_more_cycle_would_be_found():
-    edges = edges_of(IMPORTS) - ALIASES
+    edges = edges_of(imports()) - ALIASES
     assert find_cycle(edges | ALIASES)
     back = find_cycle(edges | {("convert.files.pickles", "convert.reading")})
     assert {"convert.files.pickles", "convert.reading"} <= set(back)
 
 
 def test_aliases_import_within_functions_and_are_all_needed():
-    assert edges_of(IMPORTS) >= ALIASES
-    assert not edges_of(AT_THE_TOP) & ALIASES
+    assert edges_of(imports()) >= ALIASES
+    assert not edges_of(imports_at_the_top()) & ALIASES
 
 
 def test_every_module_has_a_row():
@@ -358,12 +371,12 @@ def test_exported_models_run_without_the_models_code():
     doors = ["m2f_jax.inference.__init__", "m2f_jax.inference.export.__init__"]
     runtime = [*doors, *below]
     assert all(any(inside(name, row) for name in MODULES) for row in runtime)
-    assert not offences(IMPORTS, lambda name: inside(name, *runtime), above)
+    assert not offences(lambda name: inside(name, *runtime), above)
 
 
 def test_operators_own_no_parameters():
     assert not offences(
-        IMPORTS, lambda name: inside(name, "m2f_jax.ops"), lambda target: inside(target, "flax")
+        lambda name: inside(name, "m2f_jax.ops"), lambda target: inside(target, "flax")
     )
 
 
@@ -371,7 +384,7 @@ def test_operators_own_no_parameters():
 def test_imports_are_relative_in_the_packages_whose_folders_are_elsewhere(name):
     homes = [package for package in FOLDERS if package != "m2f_jax" and inside(name, package)]
     folder = name.split(".")[:-1]
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(trees()[name]):
         if not isinstance(node, ast.ImportFrom):
             continue
         if not node.level:
