@@ -118,15 +118,14 @@ def test_costs_of_whole_masks_are_the_authors(golden, run):
 @pytest.mark.parametrize(
     "golden",
     [
-        pytest.param("tiny_w7_odd", marks=pytest.mark.slow),
         pytest.param("tiny_batch2", marks=pytest.mark.slow),
-        pytest.param("r50_tiny", marks=pytest.mark.slow),
         "maskformer_swin",
         pytest.param("maskformer_r50", marks=pytest.mark.slow),
     ],
     indirect=True,
 )
 def test_gradients(golden, run):
+    """With test_clips.py, of every part, and of parts of unlike widths; once for each."""
     pixel_values = np.moveaxis(golden.network["pixel_values"], 1, -1)
     check_gradients(golden.model, pixel_values, golden_case(golden), run)
 
