@@ -76,6 +76,7 @@ def make_server(engine: Engine, *, max_bytes: int, local: bool) -> gradio.Server
             "tasks": TASKS,
             "top_k": TOP_K,
             "examples": EXAMPLES,
+            "max_bytes": max_bytes,
             "categories": [
                 {"id": x.id, "name": x.name, "isthing": int(x.is_thing)} for x in engine.labels
             ],

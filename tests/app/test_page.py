@@ -109,6 +109,67 @@ def test_the_page(address, browser):
     assert all("422" in fault for fault in faults)  # the browser's own line on the refusal
 
 
+def focused(page):
+    return page.evaluate("document.activeElement.dataset.key ?? document.activeElement.id")
+
+
+def test_the_keyboard_is_enough(address, browser):
+    page, faults, _ = opened(browser, address, viewport={"width": 1400, "height": 900})
+    for name in ("a.png", "b.png"):
+        drop(page, name, picture())
+        page.get_by_text("1 object", exact=True).wait_for()
+    plain = seen(page)
+    page.locator("#rows input").focus()
+    page.keyboard.press("Space")
+    assert focused(page) == "row 0"  # though the table is made anew
+    assert seen(page) != plain
+    page.locator("#legend button").focus()
+    page.keyboard.press("Enter")
+    assert focused(page) == "class car"
+    page.keyboard.press("ArrowLeft")
+    assert page.locator("#file-name").inner_text() == "a.png"
+    assert page.locator("#view").get_attribute("aria-label") == "a.png, 1 object"
+    page.locator("#names").uncheck()
+    page.locator("#opacity").fill("0")
+    page.mouse.move(0, 0)
+    bare = seen(page)
+    page.locator("#legend button").press("Enter")
+    page.locator("#clear").focus()  # so that nothing is lit up
+    assert seen(page) == bare != plain  # an overlay of no opacity is none
+    page.keyboard.press("Enter")
+    assert focused(page) == "pick"
+    assert page.locator("#empty").is_visible()
+    assert not page.locator("#strip button").count()
+    assert not faults
+
+
+def test_what_passes_is_tried_again(address, browser):
+    page, _, asked = opened(browser, address, viewport={"width": 1400, "height": 900})
+    drop(page, "large.png", bytes(2**20 + 1))
+    page.get_by_text("large.png is larger than 1 MiB").wait_for()
+    assert not page.locator("#again").is_visible()
+    assert not any("segment" in url for url in asked)
+    page.locator("#clear").click()
+    answers = ["cut", "busy", "through"]
+
+    def meet(route):
+        way = answers.pop(0)
+        if way == "cut":
+            route.abort()
+        elif way == "busy":
+            route.fulfill(status=503, json={"error": "32 requests are waiting already"})
+        else:
+            route.continue_()
+
+    page.route("**/segment?*", meet)
+    drop(page, "a.png", picture())
+    page.get_by_text("Is m2f app still running?").wait_for()
+    page.locator("#again").click()
+    page.get_by_text("1 object", exact=True).wait_for()
+    assert not answers
+    assert not page.locator("#problem").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_scrolls_only_down(address, browser, scheme):
     phone = {"width": 390, "height": 844}

@@ -21,13 +21,15 @@ export function ownersOf(segments, shown, width, height) {
   return owners;
 }
 
-export function draw(canvas, picture, segments, owners, shown, lit) {
+// Draws all that is shown, or in light; with `opacity` from 0 to 1, and with or without names.
+export function draw(canvas, picture, segments, owners, shown, lit, { opacity, names }) {
   const { width, height } = canvas;
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.drawImage(picture, 0, 0, width, height);
   if (!owners) return;
   const image = context.getImageData(0, 0, width, height), data = image.data;
   const colors = segments.map(x => [1, 3, 5].map(k => parseInt(x.color.slice(k, k + 2), 16)));
+  const strong = Math.min(1, 2 * opacity); // of outlines, which are paler only below one half
   const thick = Math.max(1, Math.round(Math.sqrt(width * height) / 500));
   for (let y = 0, p = 0; y < height; y++) {
     for (let x = 0; x < width; x++, p++) {
@@ -40,30 +42,31 @@ export function draw(canvas, picture, segments, owners, shown, lit) {
       const edge = x < thick || y < thick || x + thick >= width || y + thick >= height ||
         owners[p - thick] !== owner || owners[p + thick] !== owner ||
         owners[p - thick * width] !== owner || owners[p + thick * width] !== owner;
-      const alpha = edge ? 1 : segments[owner].is_thing ? 0.45 : 0.5;
+      const alpha = edge ? strong : opacity;
       const grey = 0.3 * data[4 * p] + 0.59 * data[4 * p + 1] + 0.11 * data[4 * p + 2];
       for (let k = 0; k < 3; k++) {
-        const below = (data[4 * p + k] + grey) / 2;
+        const below = data[4 * p + k] + strong * (grey - data[4 * p + k]) / 2;
         data[4 * p + k] = below + alpha * (colors[owner][k] - below);
       }
     }
   }
   context.putImageData(image, 0, 0);
-  names(context, segments, owners, lit === null ? shown : shown.filter(i => lit.has(i)), canvas);
+  if (names) write(context, segments, owners, lit === null ? shown : shown.filter(i => lit.has(i)), canvas);
 }
 
-// Writes names into the largest objects first, each where it hides no other name.
-function names(context, segments, owners, shown, { width, height, clientWidth }) {
-  const size = Math.round(Math.min(width / 14, 13 * Math.max(1, width / (clientWidth || width))));
+// Writes names into the largest objects first, each where it hides neither them nor other names.
+function write(context, segments, owners, shown, { width, height, clientWidth }) {
+  const across = clientWidth || 1000, points = across < 500 ? 11 : 13;
+  const size = Math.round(Math.min(width / 14, points * Math.max(1, width / across)));
   context.font = `600 ${size}px system-ui, "Liberation Sans", sans-serif`;
   context.textBaseline = "middle";
   const taken = [];
   for (const i of [...shown].sort((a, b) => segments[b].area - segments[a].area)) {
-    const { class: text, color, bbox, segmentation } = segments[i];
+    const { class: text, color, bbox, area, segmentation } = segments[i];
     const w = context.measureText(text).width + size, h = 1.5 * size;
     const scale = width / segmentation.size[1];
     const box = bbox.map(v => v * scale);
-    if (box[2] < 0.8 * w || box[3] < h) continue;
+    if (box[2] < 0.8 * w || box[3] < h || w * h > 1.5 * area * scale * scale) continue;
     const place = centre(owners, i, box, width, height);
     if (!place) continue;
     const left = Math.min(Math.max(0, place[0] - w / 2), width - w);
