@@ -16,6 +16,7 @@ NEEDS = {  # the packages of each peer, and how to get them
     "zeromodels": (("keras", "zeromodels"), "pip install zeromodels keras"),
     "openvino": (("openvino", "torch", "transformers"), "pip install 'm2f-jax[torch]' openvino"),
     "onnx": (("onnx", "onnxruntime", "openvino"), "pip install 'm2f-jax[onnx]'"),
+    "app": (("gradio",), "pip install 'm2f-jax[app]'"),
     "torch-ms-deform-attn": (("torch_ms_deform_attn",), "pip install torch-ms-deform-attn"),
 }
 
