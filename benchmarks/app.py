@@ -225,7 +225,10 @@ def main(arguments: Sequence[str] | None = None):
     say(f"m2f app --model {options.model}")
     with served(options) as page:
         found = measure(page, pictures, options)
-    tables = [Table.of(f"m2f app, {options.model}", found["load"]), Table.of("", found["memory"])]
+    tables = [
+        Table.of(f"m2f app, {options.model}", found["load"]),
+        Table.of("memory of its process", found["memory"]),
+    ]
     publish(options, tables, notes, {"benchmark": "app", **notes, **found})
     if lost := sum(int(row["lost or wrong"]) for row in found["load"]):
         raise SystemExit(f"{lost} answers were lost or wrong")
