@@ -8,7 +8,7 @@ from m2f_jax.plain import type_of
 
 from .files.folder import CONFIG_FILE, HUGGING_FACE_WEIGHTS, read_object, weights_in
 from .files.formats import StoredTensor
-from .files.hub import locate
+from .files.locating import locate
 from .tables.huggingface.json_fields import about
 from .tables.imagenet import kinds as imagenet
 from .tables.rules import expand

@@ -23,7 +23,7 @@ from .files.folder import (
     weights_in,
 )
 from .files.formats import StoredTensor
-from .files.hub import locate
+from .files.locating import locate
 from .guessing import adopt_labels, guess_task
 from .tables import authors
 from .tables.huggingface import config as huggingface_config

@@ -1,8 +1,6 @@
-"""Finds a checkpoint on disk, or fetches it from the Hugging Face hub into its local cache."""
+"""Fetches a model from the Hugging Face hub into its local cache."""
 
-import os
 import re
-from importlib.resources import files
 from pathlib import Path
 
 from huggingface_hub import hf_hub_download, model_info
@@ -21,32 +19,8 @@ from m2f_jax.inference.processor import PROCESSOR_FILE
 
 from .folder import CONFIG_FILE, HUGGING_FACE_WEIGHTS
 
-BUILT_IN = ("streets",)  # names of models in the package, each in the folder of that name
 
-
-def locate(
-    source: str | os.PathLike, revision: str | None = None, token: str | bool | None = None
-) -> Path:
-    """Returns the folder or file of `source`, fetched from the hub if it is an id.
-
-    Names in `BUILT_IN` are models in the package; for a folder of such a name write ./name.
-
-    Raises:
-        FileNotFoundError: neither a path nor a reachable repository.
-    """
-    if source in BUILT_IN:
-        return Path(str(files("m2f_jax") / str(source) / "model"))
-    if os.path.exists(source):
-        return Path(source)
-    if not _is_repository(str(source)):
-        raise FileNotFoundError(
-            f"{source} is missing; expected a folder with {CONFIG_FILE}, a .pkl file, or a "
-            "Hugging Face id such as facebook/mask2former-swin-large-cityscapes-instance"
-        )
-    return download(str(source), revision, token)
-
-
-def _is_repository(source: str) -> bool:
+def is_repository(source: str) -> bool:
     """Returns whether a name is a possible id of a repository, rather than a missing path."""
     if "/" not in source or source.endswith(
         (".pkl", ".pth", ".pt", ".bin", ".ckpt", ".safetensors")

@@ -12,6 +12,7 @@ from huggingface_hub import constants, errors
 from m2f_jax.convert import open_checkpoint
 from m2f_jax.convert.files import hub
 from m2f_jax.convert.files.formats import open_tensors
+from m2f_jax.convert.files.locating import locate
 
 REPOSITORY = "somebody/mask2former-semantic"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -75,8 +76,8 @@ def test_paths_are_not_looked_up(fake, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / REPOSITORY
     folder.mkdir(parents=True)
-    assert hub.locate(folder) == folder
-    assert str(hub.locate(REPOSITORY)) == REPOSITORY
+    assert locate(folder) == folder
+    assert str(locate(REPOSITORY)) == REPOSITORY
     assert not fake.asked
 
 
@@ -103,13 +104,13 @@ def test_what_can_only_be_a_path(fake, source):
 
 def test_files_that_are_fetched(fake):
     fake.files |= {WEIGHTS: b"", PROCESSOR: b"", BIN: b"", "README.md": b""}
-    assert hub.locate(REPOSITORY) == fake.cache
+    assert locate(REPOSITORY) == fake.cache
     assert fake.names == [CONFIG, WEIGHTS, PROCESSOR]
 
 
 def test_a_pickle_only_where_there_is_nothing_else(fake):
     fake.files |= {BIN: b""}
-    assert hub.locate(REPOSITORY) == fake.cache
+    assert locate(REPOSITORY) == fake.cache
     assert fake.names == [CONFIG, WEIGHTS, INDEX, BIN, PROCESSOR]
 
 
@@ -117,7 +118,7 @@ def test_shards(fake):
     shards = {"a": "model-1.safetensors", "b": "model-2.safetensors", "c": "model-1.safetensors"}
     fake.files |= {INDEX: json.dumps({"weight_map": shards}).encode(), BIN: b""}
     fake.files |= dict.fromkeys(shards.values(), b"")
-    hub.locate(REPOSITORY)
+    locate(REPOSITORY)
     assert fake.names == [
         CONFIG, WEIGHTS, INDEX, "model-1.safetensors", "model-2.safetensors", PROCESSOR,
     ]  # fmt: skip
@@ -127,7 +128,7 @@ def test_shards(fake):
 @pytest.mark.parametrize("token", [None, "secret", False])
 def test_revision_and_token(fake, revision, token):
     fake.files |= {WEIGHTS: b""}
-    hub.locate(REPOSITORY, revision, token)
+    locate(REPOSITORY, revision, token)
     assert fake.asked == [(REPOSITORY, token)]
     assert fake.fetched == [  # all from the commit that the revision meant at first
         (CONFIG, revision, token),
@@ -151,13 +152,13 @@ def test_without_a_connection_the_cache_serves(fake):
     fake.connected = False
     fake.files |= {BIN: b"", WEIGHTS: b"", PROCESSOR: b""}
     fake.cached |= {CONFIG, BIN}
-    assert hub.locate(REPOSITORY) == fake.cache
+    assert locate(REPOSITORY) == fake.cache
     fake.cached -= {BIN}
     with pytest.raises(FileNotFoundError, match=f"{REPOSITORY} has none of .* in the local cache"):
-        hub.locate(REPOSITORY)
+        locate(REPOSITORY)
     fake.cached.clear()
     with pytest.raises(FileNotFoundError, match=f"no folder {REPOSITORY}, the .* can't be reached"):
-        hub.locate(REPOSITORY)
+        locate(REPOSITORY)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ def cache(tiny, tmp_path, monkeypatch):
 def test_real_cache(cache, monkeypatch, offline):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     for revision in (None, "main", COMMIT):
-        assert hub.locate(REPOSITORY, revision) == cache
+        assert locate(REPOSITORY, revision) == cache
     assert open_checkpoint(REPOSITORY).config.task == "semantic"
 
     tensors = open_tensors(cache / WEIGHTS)
@@ -231,11 +232,11 @@ def test_real_client_without_the_model(cache, monkeypatch, capfd, offline):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     start = time.monotonic()
     with pytest.raises(FileNotFoundError, match=r"no folder somebody/else, .* can't be reached"):
-        hub.locate("somebody/else")
+        locate("somebody/else")
     with pytest.raises(FileNotFoundError, match="can't be reached"):
-        hub.locate(REPOSITORY, revision="v2")
+        locate(REPOSITORY, revision="v2")
     (cache / WEIGHTS).unlink()
     with pytest.raises(FileNotFoundError, match=f"{REPOSITORY} has none of .* in the local cache"):
-        hub.locate(REPOSITORY)
+        locate(REPOSITORY)
     assert time.monotonic() - start < 5  # it would retry for 25 seconds
     assert capfd.readouterr().err == ""
