@@ -1,5 +1,6 @@
 """The command line, `m2f`: one module per subcommand, imported when it runs."""
 
+import atexit
 import gc
 import os
 import sys
@@ -19,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     standard output, such as `head`, has gone.
     """
     gc.set_threshold(COLLECT_AFTER)
+    atexit.register(gc.freeze)  # or an ending process would look through a million objects, twice
     try:
         with ending_at_once():
             from m2f_jax.cli.running import run  # here, where an interruption may come

@@ -1,5 +1,7 @@
 """Names are printed as they are, and the command line starts and stops in any surroundings."""
 
+import atexit
+import gc
 import io
 import os
 import subprocess
@@ -10,6 +12,7 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from m2f_jax import cli
 from m2f_jax.cli import running
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.terminal.console import printable, terminal
@@ -43,6 +46,14 @@ def test_errors_of_commands_are_printed_as_they_are(capsys, tmp_path):
     name = str(tmp_path / "x[" / "b].pkl\x1b[2J")
     assert running.run(["info", name]) == 1
     assert name.replace("\x1b", r"\x1b") in capsys.readouterr().err
+
+
+def test_an_ending_process_does_not_look_for_garbage(monkeypatch, capsys):
+    at_the_end = []
+    monkeypatch.setattr(atexit, "register", at_the_end.append)
+    assert cli.main(["info", "nothing/there.pkl"]) == 1
+    assert "nothing/there.pkl" in capsys.readouterr().err
+    assert at_the_end == [gc.freeze]
 
 
 @pytest.mark.parametrize("home", ["~", "relative", "/proc/nowhere", "{tmp}/file"])
