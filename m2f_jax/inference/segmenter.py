@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import jax
@@ -17,6 +18,7 @@ from m2f_jax.config import Task
 from m2f_jax.default_dtype import default_dtype
 from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference import postprocess
+from m2f_jax.inference.kept_programs import PLATFORM, KeptProgram, is_ours
 from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
 from m2f_jax.inference.preprocess import pad
 from m2f_jax.inference.processor import (
@@ -32,6 +34,7 @@ from m2f_jax.inference.results import (
 )
 from m2f_jax.inference.upsampling import canvas_size, plan_upsampling
 from m2f_jax.modeling.model import Model
+from m2f_jax.modeling.parts import module_of
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.structures import ImageSize, Predictions, Size
 
@@ -103,8 +106,18 @@ class Segmenter:
         processor: ImageProcessor,
         devices: Sequence[Any] | None = None,
         batch_size: int = 1,
+        programs: Path | None = None,
     ):
         """Puts the model on `devices`, by default on the first one of this process.
+
+        Args:
+            model: the model.
+            processor: what happens before and after it.
+            devices: where it runs.
+            batch_size: how many images each device takes at a time.
+            programs: a folder that keeps programs before XLA compiles them, so that the next run
+                needn't trace them. It serves a single CPU and models whose parts are all of this
+                package; programs of others are traced in every run.
 
         Raises:
             ValueError: `batch_size` is less than 1, or the model is one of videos.
@@ -125,8 +138,9 @@ class Segmenter:
         self.graph, state = nnx.split(model)
         # jax.jit takes plain arrays with the least overhead.
         self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
+        self._programs_folder = programs if can_keep(model, self.devices) else None
         self._resize = self._per_device(
-            "resize", lambda _, *images: jax.vmap(resize_as_pil)(*images)
+            "resize", lambda _, *images: jax.vmap(resize_as_pil)(*images), about=""
         )
         self.processor = processor
 
@@ -144,7 +158,9 @@ class Segmenter:
     def processor(self, processor: ImageProcessor):
         self._processor = processor
         self._predict = self._per_device(
-            "predict", functools.partial(predict, self.graph, processor.mean, processor.std)
+            "predict",
+            functools.partial(predict, self.graph, processor.mean, processor.std),
+            about=repr((self.config, self.dtype.name, processor)),
         )
         self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
 
@@ -342,16 +358,23 @@ class Segmenter:
         images = [(image.pixels, *image.taps) for image in filled]
         pixels = self._resize((), *self._spread(*_stacked(images)))
         [sizes] = self._spread(np.array([image.size.resized for image in filled]))
-        predictions = self._predict(self.parameters, pixels, sizes)
+        arguments = self.parameters, pixels, sizes
+        network = self._predict
+        kept = isinstance(network, KeptProgram)
+        predictions = network.ahead(*arguments) if kept else network(*arguments)
         logits_size: Size = predictions.mask_logits.shape[2:]
         plan_of = self.processor.score_plan if task == "semantic" else plan_upsampling
         plans = [plan_of(logits_size, image.size, image.target) for image in filled]
         extras = [image.extra for image in filled]
-        spread = [_stacked(x) for x in (plans, extras)]
+        spread = self._spread(*(_stacked(x) for x in (plans, extras)))
         limit = np.float32(0 if threshold is None else threshold)
-        is_thing = self.processor.is_thing(self.config.num_classes)
+        shared = self.processor.is_thing(self.config.num_classes), limit
         program = self._program(task, top_k, reduce)
-        found = program((is_thing, limit), *predictions, *self._spread(*spread))
+        if isinstance(program, KeptProgram):  # compiled while the network is
+            program.ahead(shared, *predictions, *spread)
+        if kept:
+            predictions = network(*arguments)
+        found = program(shared, *predictions, *spread)
         if reduce is not None:
             return [Pending(functools.partial(self._fetch, found, i)) for i in range(len(batch))]
         collect = functools.partial(self._collect, self.processor, task, found)
@@ -364,12 +387,14 @@ class Segmenter:
         """Puts arrays of `capacity` images on the devices, an equal share on each."""
         return [jax.device_put(array, self._one_each) for array in arrays]
 
-    def _per_device(self, name: str, function: Callable) -> Callable:
+    def _per_device(self, name: str, function: Callable, about: str | None) -> Callable:
         """Returns a compiled program that calls `function` on each device with its images.
 
         Args:
             name: of the program, in profiles and in the log of compilations.
             function: takes arrays that all devices share and arrays with an axis of images.
+            about: all that it depends on besides its arguments and the source of this package; None
+                where nobody knows.
         """
 
         def spread(shared: Any, *arrays: Any) -> Any:
@@ -382,7 +407,10 @@ class Segmenter:
             )(shared, *arrays)
 
         spread.__name__ = name
-        return jax.jit(spread)
+        program, folder = jax.jit(spread), self._programs_folder
+        if folder is None or about is None:
+            return program
+        return KeptProgram(program, folder, name, about, self._one_each)
 
     def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Callable:
         """Returns the compiled post-processing of a task."""
@@ -406,6 +434,7 @@ class Segmenter:
                 lambda shared, *images: jax.lax.map(
                     functools.partial(post_process, shared), images
                 ),
+                about=repr((processor, top_k)) if reduce is None else None,
             )
         return self._programs[task, top_k, reduce]
 
@@ -439,6 +468,17 @@ class Segmenter:
         if task == "panoptic":
             return collect_panoptic(shard, target, processor.is_thing(self.config.num_classes))
         return collect_map(shard, target)
+
+
+def can_keep(model: Model, devices: Sequence[Any]) -> bool:
+    """Returns whether programs of this model for these devices can be kept between runs.
+
+    Another package's source isn't part of their keys, and kernels for a GPU can't be exported.
+    """
+    config = model.config
+    parts = map(module_of, (config.backbone, config.pixel_decoder, config.decoder))
+    ours = all(is_ours(kind) for kind in (type(model), *parts))
+    return ours and [device.platform for device in devices] == [PLATFORM]
 
 
 def _stacked(images: Sequence[Any]) -> Any:

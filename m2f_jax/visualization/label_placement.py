@@ -87,9 +87,9 @@ def place_labels(
     boxes = boxes_of(owners, max(forms, default=0) + 1)
     plates = {}
     for index, sizes in forms.items():
-        if boxes[index] is None:
+        if (box := boxes[index]) is None:
             continue
-        window = surroundings_of(boxes[index], sizes) if may_leave else boxes[index]
+        window = surroundings_of(box, sizes) if may_leave else box
         plate = place_label(owners[window], labelled[window], index, sizes, may_leave, step)
         if plate is not None:
             plates[index] = plate.moved(window[1].start, window[0].start)

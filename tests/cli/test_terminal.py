@@ -14,7 +14,7 @@ from rich.table import Table
 
 from m2f_jax import cli
 from m2f_jax.cli import running
-from m2f_jax.cli.environment.cache import cache_folder
+from m2f_jax.cli.environment.cache import cache_folder, programs_folder
 from m2f_jax.cli.terminal.console import printable, terminal
 from m2f_jax.cli.terminal.progress import ImageProgress
 
@@ -90,6 +90,15 @@ def test_small_programs_are_kept_too_unless_the_user_says_otherwise(monkeypatch,
     running.use_compilation_cache()
     assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "m2f-jax" / "xla")
     assert os.environ[option] == (seconds or "0")
+    assert programs_folder() == tmp_path / "m2f-jax" / "xla" / "programs"
+
+
+@pytest.mark.parametrize("where", [None, "", "gs://bucket/compiled"])
+def test_programs_are_kept_only_beside_a_cache_on_disk(monkeypatch, where):
+    monkeypatch.setattr(
+        os, "environ", {} if where is None else {"JAX_COMPILATION_CACHE_DIR": where}
+    )
+    assert programs_folder() is None
 
 
 @pytest.mark.parametrize("module", ["tyro", "jax", "PIL.Image"])

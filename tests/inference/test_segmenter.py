@@ -2,16 +2,20 @@
 
 import dataclasses
 import re
+import types
 
 import jax
 import numpy as np
 import pytest
 
+from m2f_jax.inference import postprocess
+from m2f_jax.inference import segmenter as segmenters
 from m2f_jax.inference.prefetching import AHEAD, QUEUED
 from m2f_jax.inference.processor import ImageProcessor
-from m2f_jax.inference.segmenter import Segmenter
+from m2f_jax.inference.segmenter import Segmenter, can_keep
 from m2f_jax.modeling.parameters import abstract_model, fill, parameters
 from m2f_jax.pretrained import load
+from tests.toys import registered
 
 PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
@@ -65,6 +69,53 @@ def test_equals_processor_and_model(segmenter, micro, task, target):
     same(ours, want)
     if task != "semantic":
         assert len(ours) > 0
+
+
+def no_network(*_):
+    raise AssertionError("the network was traced")
+
+
+def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monkeypatch, caplog):
+    picture, calls = image(50, 80), (("instance", {"top_k": 7}), ("panoptic", {}), ("semantic", {}))
+    for run in range(2):
+        ours = Segmenter(micro, PROCESSOR, programs=tmp_path)
+        for task, options in calls:
+            same(ours(picture, task, **options), segmenter(picture, task, **options))
+        [pixels] = ours.submit([ours.prepare(picture)], "semantic", reduce=lambda found, _: found)
+        assert pixels.result().shape == (128, 128)
+        kept = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
+        assert kept == ["instance", "panoptic", "predict", "resize", "semantic"], run
+        monkeypatch.setattr(segmenters, "predict", no_network)
+        monkeypatch.setattr(postprocess, "instances", no_network)
+    with pytest.raises(AssertionError, match="traced"):
+        Segmenter(micro, dataclasses.replace(PROCESSOR, std=(50.0, 50.0, 50.0)), programs=tmp_path)(
+            picture
+        )
+    assert not caplog.text
+
+
+def test_another_model_of_the_same_shapes_has_programs_of_its_own(micro, tmp_path, monkeypatch):
+    picture = image(64, 64)
+    Segmenter(micro, PROCESSOR, programs=tmp_path)(picture)
+    monkeypatch.setattr(segmenters, "predict", no_network)
+    decoder = dataclasses.replace(micro.config.decoder, num_heads=4)
+    config = dataclasses.replace(micro.config, decoder=decoder)
+    other = fill(
+        abstract_model(config), {name: value[...] for name, value in parameters(micro).items()}
+    )
+    with pytest.raises(AssertionError, match="traced"):
+        Segmenter(other, PROCESSOR, programs=tmp_path)(picture)
+
+
+def test_programs_of_others_are_not_kept(micro):
+    cpu, gpu = (types.SimpleNamespace(platform=platform) for platform in ("cpu", "cuda"))
+    assert can_keep(micro, [cpu])
+    assert not can_keep(micro, [gpu])
+    assert not can_keep(micro, [cpu, cpu])
+    with registered() as parts:
+        for part, config in parts.items():
+            foreign = abstract_model(dataclasses.replace(micro.config, **{part: config}))
+            assert not can_keep(foreign, [cpu])
 
 
 def test_top_k_and_threshold(segmenter):

@@ -6,6 +6,7 @@ import threading
 from m2f_jax.app.engine import Engine
 from m2f_jax.app.server import LOOPBACK, launch, make_server
 from m2f_jax.cli.arguments import App
+from m2f_jax.cli.environment.cache import programs_folder
 from m2f_jax.cli.environment.dtype import dtype_of
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.cli.terminal.drawn_streets import advice
@@ -58,7 +59,7 @@ def open_engine(command: App) -> Engine:
     processor = dataclasses.replace(opened.processor, size_divisor=divisor)
     return Engine(
         source=command.model,
-        segmenter=Segmenter(opened.model, processor),
+        segmenter=Segmenter(opened.model, processor, programs=programs_folder()),
         labels=opened.labels,
         task=opened.config.task,
         note=advice(command.model, "app"),

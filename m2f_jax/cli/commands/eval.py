@@ -15,6 +15,7 @@ from m2f_jax.cli.arguments import (
     EvalImages,
     EvalYtvis,
 )
+from m2f_jax.cli.environment.cache import programs_folder
 from m2f_jax.cli.environment.dtype import dtype_of
 from m2f_jax.cli.environment.processes import join_processes
 from m2f_jax.cli.evaluating.comparing import compare_evaluations
@@ -143,4 +144,6 @@ def segmenter_of(command: EvalImages) -> Segmenter:
         labels=command.labels,
         revision=command.revision,
     )
-    return Segmenter(opened.model, opened.processor, jax.local_devices(), command.batch_size)
+    return Segmenter(
+        opened.model, opened.processor, jax.local_devices(), command.batch_size, programs_folder()
+    )

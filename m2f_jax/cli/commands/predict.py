@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from m2f_jax.cli.arguments import Predict
+from m2f_jax.cli.environment.cache import programs_folder
 from m2f_jax.cli.environment.dtype import say_if_slow
 from m2f_jax.cli.predicting.annotated import AnnotatedIds
 from m2f_jax.cli.predicting.finding import Found, find_images
@@ -185,7 +186,9 @@ def open_checkpoint(command: Predict) -> OpenedModel:
     task = command.task or opened.config.task
     if command.native or command.tile is not None:
         processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
-    segmenter = Segmenter(opened.model, processor, jax.local_devices(), command.batch_size)
+    segmenter = Segmenter(
+        opened.model, processor, jax.local_devices(), command.batch_size, programs_folder()
+    )
     weights = digest_of_model(opened.config, segmenter.parameters)
     if tiles := tiles_of(command):
         check_task(task)

@@ -19,3 +19,12 @@ def cache_folder() -> Path | None:
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None
+
+
+def programs_folder() -> Path | None:
+    """Returns the folder for programs that XLA hasn't compiled yet, within JAX's of those it has.
+
+    None where JAX keeps nothing, or elsewhere than on a disk.
+    """
+    compiled = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+    return Path(compiled, "programs") if compiled and "://" not in compiled else None
