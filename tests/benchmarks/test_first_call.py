@@ -22,6 +22,7 @@ def test_parts_of_a_first_call(micro, tmp_path, monkeypatch):
         "lowering it to StableHLO",
         "compiling it, or reading it from the cache",
         "running it",
+        "all of a Segmenter's first image, from resizing to instances",
         "m2f predict examples/street.jpg",
     ]
     assert all(row[first_call.EMPTY] > 0 < row[first_call.FILLED] for row in report["rows"])
