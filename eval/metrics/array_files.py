@@ -34,9 +34,9 @@ def saved_arrays(path: str | os.PathLike, format: str) -> Iterator[dict[str, np.
     with Path(path).open("rb") as file:
         try:
             arrays = dict(np.load(file))
-            if arrays["format"] != format:
-                raise ValueError(f"its format is {arrays['format']}")
+            if (found := str(arrays.get("format", "unknown"))) != format:
+                raise ValueError(f"its format is {found}, and this version reads {format}")
             yield arrays
         except Exception as error:
-            kind = format.split()[0]
+            kind = format.rpartition(" ")[0]
             raise ValueError(f"{path} isn't a whole file of {kind}: {error}") from error

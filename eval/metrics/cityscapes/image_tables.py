@@ -5,29 +5,22 @@ Axes: P predictions, R regions, C columns of a table that was counted elsewhere.
 
 import math
 import os
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 from numpy.typing import ArrayLike
 
-from m2f_jax.files import replacing
 from m2f_jax.labels import CITYSCAPES, things
 
+from ..array_files import save_arrays, saved_arrays
 from .region_tables import KNOWN_LABELS, PixelCounts, Regions
 
 CLASSES = things(CITYSCAPES)
 TRAIN_IDS_OF_THINGS = range(11, 19)  # of these classes
 UNKNOWN_DISTANCE = (-1.0, 0.0)
 FORMAT = "m2f_jax CityscapesInstanceAP 1"  # what a file holds, and the version of its layout
-
-# What numpy raises for a file that is truncated, empty, of another kind, or altered.
-UNREADABLE = (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 Distances = Mapping[int, tuple[float, float]]
 
@@ -92,7 +85,6 @@ class ImageTable:
 
 
 ARRAYS = ("ids", "region_areas", "distances", "labels", "scores", "areas", "table")
-IMAGE_ARRAYS = ("image", "has_distances", "num_regions", "num_predictions")
 EMPTY = ImageTable(
     image="",
     has_distances=False,
@@ -187,21 +179,19 @@ def check_counts(table: ArrayLike, areas: ArrayLike, num_regions: int) -> PixelC
 
 def save_tables(tables: Iterable[ImageTable], path: str | os.PathLike):
     """Writes tables to one .npz file, which is complete or not there at all."""
-    path = Path(path)
-    tables = [*tables, EMPTY]
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(table, name).ravel() for table in tables]) for name in ARRAYS
-    }
-    images = tables[:-1]
-    arrays |= {
-        "format": np.array(FORMAT),
-        "image": np.array([table.image for table in images], np.str_),
-        "has_distances": np.array([table.has_distances for table in images], bool),
-        "num_regions": np.array([len(table.ids) for table in images], np.int64),
-        "num_predictions": np.array([len(table.labels) for table in images], np.int64),
-    }
-    with replacing(path) as unfinished, unfinished.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    images = list(tables)
+    save_arrays(
+        path,
+        FORMAT,
+        image=np.array([table.image for table in images], np.str_),
+        has_distances=np.array([table.has_distances for table in images], bool),
+        num_regions=np.array([len(table.ids) for table in images], np.int64),
+        num_predictions=np.array([len(table.labels) for table in images], np.int64),
+        **{
+            name: np.concatenate([getattr(table, name).ravel() for table in [*images, EMPTY]])
+            for name in ARRAYS
+        },
+    )
 
 
 def load_tables(path: str | os.PathLike) -> list[ImageTable]:
@@ -211,25 +201,8 @@ def load_tables(path: str | os.PathLike) -> list[ImageTable]:
         FileNotFoundError: there is no such file.
         ValueError: the file is broken, or of another kind or version.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-            arrays = dict(content)
-    except (
-        ValueError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"{path} isn't a complete .npz file: {error}") from error
-    found = str(arrays.get("format", "no format"))
-    if found != FORMAT:
-        raise ValueError(f"{path} holds {found!r}; this version reads {FORMAT!r}")
-    try:
+    with saved_arrays(path, FORMAT) as arrays:
         return _split(arrays)
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path} lacks a part or its parts don't fit together: {error}") from error
 
 
 def _split(arrays: Mapping[str, np.ndarray]) -> list[ImageTable]:
