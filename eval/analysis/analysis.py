@@ -115,7 +115,7 @@ def _(metric: CocoMaskAP, result: MaskAPResult, *, boundary: bool = False) -> An
         by_size = {name: size_ap(overlaps, size) for name, size in SIZES.items()}
     boundary_aps = None
     if boundary:
-        rims = coco_tally(coco_overlaps(metric, "boundary"))
+        rims = coco_tally(coco_overlaps(metric, boundary=True))
         [boundary_aps] = rims.average_precisions(whole(len(rims.images)))
     return instance_analysis(tally, tide_judged(overlaps), tide_ap, by_size, boundary_aps)
 

@@ -1,8 +1,8 @@
-"""The overlaps of COCO's instances and YouTubeVIS's tracks: of masks, or of boxes around them."""
+"""Overlaps of COCO's instances and YouTubeVIS's tracks, of whole masks or of boundaries."""
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pycocotools.mask as coco_mask
@@ -16,24 +16,21 @@ from ...metrics.coco.tool import Detections, parted
 from ...metrics.coco.track_ap import TrackAP
 from .overlaps import Overlaps, rank
 
-Shape = Literal["mask", "box", "boundary"]
-
 NONE = Detections(np.zeros(0, np.int64), np.zeros(0), [])
 
 
-def coco_overlaps(metric: CocoMaskAP, shape: Shape = "mask") -> Overlaps:
+def coco_overlaps(metric: CocoMaskAP, boundary: bool = False) -> Overlaps:
     """Compares the predictions of each image and class that count with all objects of the image.
 
     Args:
         metric: the predictions and the ground truth.
-        shape: what is compared: masks, the boxes around them, or masks and boundaries, of whose
-            overlaps the smaller one counts. Tracks are compared as masks.
+        boundary: masks' boundaries are compared, too, and the smaller overlap counts.
 
     Raises:
-        ValueError: tracks are to be compared as something else.
+        ValueError: tracks are to be compared at boundaries.
     """
-    if shape != "mask" and isinstance(metric, TrackAP):
-        raise ValueError(f"tracks are compared as masks; they have no {shape}")
+    if boundary and isinstance(metric, TrackAP):
+        raise ValueError("tracks are compared as whole masks; they have no boundary")
     annotations = metric.annotations
     images = [image for image in annotations.sizes if image in metric.evaluated]
     place = {image: i for i, image in enumerate(images)}
@@ -49,7 +46,7 @@ def coco_overlaps(metric: CocoMaskAP, shape: Shape = "mask") -> Overlaps:
         compare = functools.partial(
             compared,
             size=annotations.sizes[image],
-            shape=shape,
+            boundary=boundary,
             free=isinstance(metric, LvisMaskAP),
         )
         if isinstance(metric, TrackAP):
@@ -107,7 +104,7 @@ def compared(
     found: Detections,
     truth: Sequence[dict[str, Any]],
     size: tuple[int, ...],
-    shape: Shape,
+    boundary: bool,
     free: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the overlaps of an image's predictions with its objects, and their areas.
@@ -116,7 +113,7 @@ def compared(
         found: N predictions.
         truth: M entries of an annotation file.
         size: of the image.
-        shape: what is compared.
+        boundary: masks' boundaries are compared, too.
         free: groups are LVIS's, which have no boundary, since any prediction may lie on them.
 
     Returns:
@@ -128,11 +125,9 @@ def compared(
     areas = np.array([coco_mask.area(one) for one in masks], np.float64)
     if not masks or not others:
         return np.zeros((len(masks), len(others))), areas
-    if shape == "box":
-        masks, others = coco_mask.toBbox(masks), coco_mask.toBbox(others)
     crowds = [one["iscrowd"] for one in truth]
     iou = np.array(coco_mask.iou(masks, others, crowds))
-    if shape == "boundary":
+    if boundary:
         rims: Any = [boundary_rle(one) for one in masks]
         true_rims: Any = [boundary_rle(one) for one in others]
         rim_iou = np.array(coco_mask.iou(rims, true_rims, crowds))
