@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from m2f_jax.eval import CityscapesInstanceAP, Regions, count_on_device
 from measuring.options import Count, Reported, parse
-from measuring.street_scenes import SIZE, Scene, draw_scene
+from measuring.street_scenes import SIZE, Scene, draw_scene, write_predictions
 from measuring.tables import Table, publish
 from PIL import Image
 
@@ -74,29 +74,24 @@ def time_of(run: Callable[[], Any], repeats: int = 1) -> Seconds:
     return Seconds(*np.min(times, axis=0).tolist())
 
 
-def write_predictions(scenes: Sequence[Scene], root: Path):
-    """Writes a PNG of each mask and a list of them for each image, for the official script."""
-    for i, scene in enumerate(scenes):
-        lines = []
-        for k, mask in enumerate(scene.masks):
-            name = f"city_{i:06d}_000000_{k}.png"
-            Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(root / name)
-            lines.append(f"{name} {scene.labels[k]} {float(scene.scores[k])!r}\n")
-        (root / f"city_{i:06d}_000000_pred.txt").write_text("".join(lines))
-
-
 def evaluate_officially(
     scenes: Sequence[Scene], python: str
 ) -> tuple[Seconds, Seconds, np.ndarray]:
     """Returns the times of writing the files and of evaluating them, and the AP matrix."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
-        names = [str(root / f"city_{i:06d}_000000_") for i in range(len(scenes))]
+        names = [f"city_{i:06d}_000000" for i in range(len(scenes))]
         for scene, name in zip(scenes, names, strict=True):
             ids = scene.instance_ids.astype(np.uint16)
-            Image.fromarray(ids).save(f"{name}gtFine_instanceIds.png")
-        written = time_of(lambda: write_predictions(scenes, root))
-        files = [[name + end for name in names] for end in ("gtFine_instanceIds.png", "pred.txt")]
+            Image.fromarray(ids).save(root / f"{name}_gtFine_instanceIds.png")
+
+        def write():
+            for scene, name in zip(scenes, names, strict=True):
+                write_predictions(scene, root, name)
+
+        written = time_of(write)
+        ends = "_gtFine_instanceIds.png", "_pred.txt"
+        files = [[str(root / f"{name}{end}") for name in names] for end in ends]
         command = [python, "-c", OFFICIAL, str(root), str(root / "gt.json"), str(root / "ap.json")]
         done = subprocess.run(
             command, input=json.dumps(files), cwd=root, capture_output=True, text=True, check=False

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -26,6 +25,7 @@ from measuring.records import OURS, Comparison, Row
 from measuring.tables import say
 from measuring.timing import take_turns
 from peers import OPENVINO, side
+from peers.networks.settings import Settings
 from peers.weights import HUGGING_FACE, save_random_weights
 
 from m2f_jax.bounds import Between
@@ -111,11 +111,8 @@ def network(options: Options, config: ModelConfig, folder: Path) -> tuple[Row, d
 
     say(f"the network of {options.preset}")
     in_a_process(save_random_weights, config, folder, JAX_PLATFORMS="cpu")
-    shared = {"device": "cpu", "tf32": False, "batch": 1, "size": options.network_size}
-    shared["threads"] = options.threads
-    ours = side(OURS, "Network")(
-        folder / HUGGING_FACE, SimpleNamespace(dtype="float32", compile=False, **shared)
-    )
+    settings = Settings(options.network_size, threads=options.threads)
+    ours = side(OURS, "Network")(folder / HUGGING_FACE, settings)
     file = folder / "network.onnx"
     export_onnx(
         Segmenter(ours.model, ours.processor), file, options.network_size, network_only=True
@@ -128,7 +125,7 @@ def network(options: Options, config: ModelConfig, folder: Path) -> tuple[Row, d
         calls[name] = functools.partial(run, OPEN[runtime](file, dtype, names), inputs, names)
     for name, dtype in (THEIRS if options.transformers else {}).items():
         theirs = side(OPENVINO, "Network")
-        peer = theirs(folder / HUGGING_FACE, SimpleNamespace(dtype=dtype, **shared))
+        peer = theirs(folder / HUGGING_FACE, settings._replace(dtype=dtype))
         calls[name] = functools.partial(peer.predictions, pixels)
     expected, agreement = tuple(calls[OURS]()), {}
     for name in list(calls)[1:]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from measuring.images import draw_images
-from measuring.street_scenes import SIZE, Scene, draw_scene
+from measuring.street_scenes import SIZE, Scene, draw_scene, write_predictions
 from PIL import Image
 
 from evaluation_rows.case import M2F, PYTHON, Case, Data, Tool
@@ -83,12 +83,7 @@ def instance(data: Data) -> Case:
     predictions = data.folder / "predictions"
     predictions.mkdir()
     for name, scene in zip(names(data.images), scenes, strict=True):
-        lines = []
-        for k, mask in enumerate(scene.masks):
-            file = f"{name}_{k}.png"
-            Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(predictions / file)
-            lines.append(f"{file} {scene.labels[k]} {float(scene.scores[k])!r}\n")
-        (predictions / f"{name}_pred.txt").write_text("".join(lines))
+        write_predictions(scene, predictions, name)
     return case(data, "Cityscapes AP", "instance", root, predictions, OFFICIAL_INSTANCE)
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from deformable_attention import Options, draw
+from peers.operators.inputs import draw, level_sizes
 
 from gpu_rows.suite.job import REPOSITORY, Job, Measuring, figure
 from m2f_jax import Segmenter
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.window_attention import window_attention
 
+SIZE = (256, 512)  # of the image whose levels are sampled
 MOST = 1e-4  # the most that an operator may differ by, relative
 TESTS = ("test_golden.py", "test_ms_deform_attn.py", "test_window_attention.py")
 
@@ -29,11 +30,11 @@ def relative(one: Any, other: Any) -> float:
 def compare(job: Job) -> Measuring:
     """Compares the operators and the Segmenter in float32 with this machine's CPU."""
     devices = {"device": job.jax_device(), "cpu": jax.devices("cpu")[0]}
-    options = Options(device="cuda" if job.device == "cuda" else "cpu")
+    sizes = level_sizes(SIZE)
 
     def deform(values: Any, locations: Any, weights: Any, gradient: Any) -> Any:
         def operator(*x: Any) -> Any:
-            return ms_deform_attn(x[0], options.sizes, *x[1:])
+            return ms_deform_attn(x[0], sizes, *x[1:])
 
         result, derivative = jax.vjp(operator, values, locations, weights)
         return result, *derivative(gradient)
@@ -45,7 +46,7 @@ def compare(job: Job) -> Measuring:
     figures, found = [], {}
     with jax.default_matmul_precision("highest"):
         for name, function, arguments in (
-            ("deformable attention and its gradients", deform, tuple(draw(options))),
+            ("deformable attention and its gradients", deform, tuple(draw(sizes))),
             ("window attention", attend, window),
         ):
             there, here = (

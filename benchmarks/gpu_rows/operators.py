@@ -1,26 +1,25 @@
 """The operators alone, beside their peers."""
 
 import functools
-from typing import Any
 
-import deformable_attention
 import jax
 import jax.numpy as jnp
-import matching
 import numpy as np
+from measuring.matching_costs import SHAPES, draw_costs
 from measuring.timing import Call
-from peers import OURS, THEIRS, side
+from peers import OURS, THEIRS, matchers, side
+from peers.operators.agreement import compare
+from peers.operators.inputs import draw, level_sizes
 
 from gpu_rows.suite.job import Job, Measuring, time_call
 
 
 def measure_deformable(job: Job) -> Measuring:
     """Measures one layer's deformable attention, forward and with its gradient, on both sides."""
-    device: Any = job.device
-    options = deformable_attention.Options(size=job.scale.size, device=device, threads=1)
-    inputs = deformable_attention.draw(options)
-    sides = {name: side(name, "Operator")(options, inputs) for name in (OURS, THEIRS)}
-    agreement = deformable_attention.compare(sides, "float32")
+    sizes = level_sizes(job.scale.size)
+    inputs = draw(sizes)
+    sides = {name: side(name, "Operator")(inputs, sizes, job.device, 1) for name in (OURS, THEIRS)}
+    agreement = compare(sides, "float32")
     calls = {
         f"{what}, {who}": make("bfloat16")
         for who, operator in zip(("ours", THEIRS), sides.values(), strict=True)
@@ -38,14 +37,14 @@ def measure_matching(job: Job) -> Measuring:
     """Measures the matching of a training step, ours beside optax's."""
     device = job.jax_device()
     calls = {}
-    for shape in matching.SHAPES if job.device == "cuda" else ((4, 8),):
+    for shape in SHAPES if job.device == "cuda" else ((4, 8),):
         rng = np.random.default_rng(0)
-        for kind, costs in matching.draw_costs(rng, (job.scale.problems, *shape)):
+        for kind, costs in draw_costs(rng, (job.scale.problems, *shape)):
             arrays = jax.device_put(jnp.asarray(costs, jnp.float32), device)
             valid = jax.device_put(jnp.ones(costs.shape[:2], bool), device)
             name = "{}, {} x {}".format(kind, *shape)
-            calls[f"{name}, ours"] = functools.partial(matching.ours, arrays, valid)
-            calls[f"{name}, optax"] = functools.partial(matching.theirs, arrays)
+            calls[f"{name}, ours"] = functools.partial(matchers.ours, arrays, valid)
+            calls[f"{name}, optax"] = functools.partial(matchers.theirs, arrays)
     for call in calls.values():
         jax.block_until_ready(call())
     yield

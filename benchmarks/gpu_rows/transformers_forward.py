@@ -1,13 +1,12 @@
 """The network of transformers with the same weights."""
 
 import os
-from typing import Any
 
 import numpy as np
 import torch
-from inference import Options
 from measuring.images import draw_images
 from measuring.timing import timed
+from peers.networks.settings import Settings
 from peers.networks.transformers import Network
 
 from gpu_rows.suite.job import Job, Measuring, describe_size, figure, time_call
@@ -16,11 +15,10 @@ from m2f_jax.structures import Size
 
 def load(job: Job) -> Network:
     """Returns the network with the weights."""
-    device: Any = job.device
-    options = Options(
-        size=job.scale.size, dtype="bfloat16", device=device, tf32=True, threads=os.cpu_count()
+    settings = Settings(
+        size=job.scale.size, dtype="bfloat16", device=job.device, tf32=True, threads=os.cpu_count()
     )
-    return Network(job.weights(), options)
+    return Network(job.weights(), settings)
 
 
 def draw(batch: int, size: Size) -> np.ndarray:

@@ -1,8 +1,10 @@
 """Ground truth and predictions in the size of Cityscapes, drawn at random."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 SIZE = (1024, 2048)
 CLASSES = (24, 24, 24, 25, 26, 26, 26, 26, 27, 28, 31, 32, 33)
@@ -72,3 +74,13 @@ def draw_scene(rng: np.random.Generator, num_objects: int, num_predictions: int)
             predicted[k] = labels[near]
         masks[k] = draw_mask(shape)
     return Scene(ids, masks, predicted, rng.random(num_predictions).astype(np.float32))
+
+
+def write_predictions(scene: Scene, folder: Path, name: str):
+    """Writes a PNG of each mask, and NAME_pred.txt, which lists them for the official script."""
+    lines = []
+    for k, mask in enumerate(scene.masks):
+        file = f"{name}_{k}.png"
+        Image.fromarray(mask.view(np.uint8) * np.uint8(255)).save(folder / file)
+        lines.append(f"{file} {scene.labels[k]} {float(scene.scores[k])!r}\n")
+    (folder / f"{name}_pred.txt").write_text("".join(lines))

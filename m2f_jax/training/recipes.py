@@ -22,7 +22,7 @@ from m2f_jax.files import read_json
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import CITYSCAPES, Label
 from m2f_jax.plain import from_plain
-from m2f_jax.presets import PRESETS, Preset, preset
+from m2f_jax.presets import Preset, preset
 from m2f_jax.presets.published import RESNET101, SWIN_LARGE
 from m2f_jax.training.augment import (
     AUGMENTATIONS,
@@ -259,4 +259,3 @@ STREETS = Recipe(
     max_segments=40,
     test_size=(256, 1024),
 )
-RECIPES = ("streets", *PRESETS)

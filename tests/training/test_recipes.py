@@ -10,7 +10,7 @@ from m2f_jax.plain import from_plain, to_plain
 from m2f_jax.presets import PRESETS
 from m2f_jax.training.augment import LargeScaleJitter
 from m2f_jax.training.config import LossConfig, OptimizerConfig, TrainConfig, loss_of
-from m2f_jax.training.recipes import RECIPES, fine_tuning, recipe
+from m2f_jax.training.recipes import fine_tuning, recipe
 from tests.conftest import MICRO, ROOT
 
 MASKFORMER = MaskFormerConfig(labels=MICRO.labels, task="semantic")
@@ -24,7 +24,7 @@ ON_SWIN = OptimizerConfig(
 )
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", ["streets", *PRESETS])
 def test_recipes_survive_json(name, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(to_plain(recipe(name))))

@@ -1,1 +1,1 @@
-"""The sides of deformable_attention.py: the operator alone."""
+"""The sides of deformable_attention.py: the operator alone, its inputs, and how far sides agree."""

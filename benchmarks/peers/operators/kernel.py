@@ -1,20 +1,23 @@
 """The authors' CUDA kernel in deformable_attention.py, from the package torch-ms-deform-attn."""
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from m2f_jax.structures import Size
 from peers.operators import transformers
+from peers.operators.inputs import Inputs
 
 
 class Operator(transformers.Operator):
     """An operator with other arguments."""
 
-    def __init__(self, options: Any, inputs: Any):
-        super().__init__(options, inputs)
+    def __init__(self, inputs: Inputs, sizes: Sequence[Size], device: str, threads: int):
+        super().__init__(inputs, sizes, device, threads)
         self.kernel = importlib.import_module("torch_ms_deform_attn").ms_deform_attn
-        self.on_device = torch.tensor(options.sizes, device=options.device)
+        self.on_device = torch.tensor(self.sizes, device=device)
         ends = self.on_device.prod(1).cumsum(0)
         self.starts = torch.cat([ends.new_zeros(1), ends[:-1]])
 

@@ -9,18 +9,21 @@ import numpy as np
 from measuring.timing import Call
 
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
+from m2f_jax.structures import Size
 from peers.on_jax import OnJax
+from peers.operators.inputs import Inputs
 
 
 class Operator(OnJax):
     """The operator; locations stay in float32, as in the pixel decoder."""
 
-    def __init__(self, options: Any, inputs: Any):
-        super().__init__(options.device)
+    def __init__(self, inputs: Inputs, sizes: Sequence[Size], device: str, threads: int):
+        del threads  # of this process, which is kept to them
+        super().__init__(device)
         self.inputs = inputs
 
         def operator(values: Any, locations: Any, weights: Any) -> Any:
-            return ms_deform_attn(values, options.sizes, locations, weights)
+            return ms_deform_attn(values, sizes, locations, weights)
 
         def with_gradients(values: Any, locations: Any, weights: Any, gradient: Any) -> Any:
             result, derivative = jax.vjp(operator, values, locations, weights)

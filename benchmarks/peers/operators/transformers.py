@@ -8,15 +8,17 @@ import torch
 from measuring.timing import Call
 from transformers.models.mask2former.modeling_mask2former import multi_scale_deformable_attention
 
+from m2f_jax.structures import Size
 from peers.on_torch import OnTorch
+from peers.operators.inputs import Inputs
 
 
 class Operator(OnTorch):
     """An operator in terms of grid_sample, all of it in one dtype."""
 
-    def __init__(self, options: Any, inputs: Any):
-        super().__init__(options.device, options.threads)
-        self.sizes, self.inputs = options.sizes, inputs
+    def __init__(self, inputs: Inputs, sizes: Sequence[Size], device: str, threads: int):
+        super().__init__(device, threads)
+        self.sizes, self.inputs = list(sizes), inputs
 
     def operator(self, values: Any, locations: Any, weights: Any) -> Any:
         return multi_scale_deformable_attention(values, self.sizes, locations, weights)
