@@ -10,7 +10,6 @@ file says how to read the tables.
 import dataclasses
 import importlib.util
 import math
-import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ahead_of_time.collectives import training_step_on_all_devices
 from flax import nnx
 from measuring.machine import describe_run
 from measuring.options import File, Reported, parse, refusing
@@ -49,10 +49,6 @@ DEVICES = (1, 2, 4, 8)
 Axis = Literal["pixels", "batch", "queries", "devices"]
 DRAWN = {"pixels": "megapixels", "batch": "batch", "queries": "queries"}  # axis and column
 BATCH_SIZE_FOR_QUERIES = (512, 1024)
-COLLECTIVE = re.compile(
-    r"= (\(?[^=]*?) (all-reduce|all-gather|reduce-scatter|all-to-all)(-start)?\("
-)
-BYTES = {"f32": 4, "bf16": 2, "s32": 4, "u32": 4, "pred": 1, "u8": 1, "f16": 2, "s8": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,52 +156,6 @@ def along_devices() -> list[dict[str, Any]]:
         found = in_a_process(training_step_on_all_devices, JAX_PLATFORMS="cpu", XLA_FLAGS=flags)
         rows.append(show(found))
     return rows
-
-
-def training_step_on_all_devices() -> dict[str, Any]:
-    """Returns the collectives of a compiled training step, and what each device keeps."""
-    from m2f_jax.training import TrainBatch, TrainState, initialize, train_step
-    from m2f_jax.training.recipes import recipe
-
-    config, (height, width), segments = recipe("streets").train, (64, 128), 8
-    state = TrainState.of(initialize(config.model, 0), config)
-    count = len(jax.devices())
-    batch = TrainBatch(
-        np.zeros((count, height, width, 3), np.uint8),
-        np.zeros((count, height, width), np.uint16),
-        np.zeros((count, segments, segments + 1), bool),
-        np.zeros((count, segments), np.int32),
-        np.ones((count, segments), bool),
-        left_out=np.zeros(count, np.int32),
-    )
-    compiled = train_step.lower(
-        state, state.partitioner.put_batch(batch), jax.random.key(0)
-    ).compile()
-    program = re.sub(r"/\*.*?\*/", "", compiled.as_text() or "")
-    found = COLLECTIVE.findall(program)
-    sent = sum(bytes_of(shapes) for shapes, _, _ in found)
-    memory: Any = compiled.memory_analysis()
-    held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state.parameters))
-    return {
-        "devices": count,
-        "images": count,
-        "collectives": ", ".join(
-            f"{sum(kind == each for _, kind, _ in found)} {each}"
-            for each in dict.fromkeys(kind for _, kind, _ in found)
-        )
-        or "none",
-        "reduced MiB": sent / 2**20,
-        "parameters MiB": held / 2**20,
-        "temporaries MiB a device": memory.temp_size_in_bytes / 2**20,
-    }
-
-
-def bytes_of(shapes: str) -> int:
-    """Returns the bytes of a result, an array or a tuple of them, as the compiler prints it."""
-    return sum(
-        BYTES[kind] * math.prod(int(side) for side in sides.split(",") if side)
-        for kind, sides in re.findall(r"(\w+)\[([\d,]*)\]", shapes)
-    )
 
 
 def show(row: dict[str, Any]) -> dict[str, Any]:
