@@ -19,6 +19,9 @@ import pytest
 from flax import nnx
 from jax._src import compiler  # its options for all programs have no public name
 
+import tests.checked_types  # noqa: F401 - before all that is to be checked
+
+# isort: split
 import m2f_jax
 from m2f_jax.config import (
     Mask2FormerConfig,
