@@ -49,7 +49,7 @@ def micro_config() -> Mask2FormerConfig:
 def in_this_process(monkeypatch):
     """What scripts hand to processes of their own runs here, where everything is imported."""
     trainers = "training", "convergence", "peers.trainers.running"
-    for name in ("inference", "ablations", "first_call", *trainers):
+    for name in ("inference", "ablations", "export", "first_call", *trainers):
         monkeypatch.setattr(
             importlib.import_module(name),
             "in_a_process",
