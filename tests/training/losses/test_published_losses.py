@@ -119,6 +119,7 @@ def test_costs_of_whole_masks_are_the_authors(golden, run):
     "golden",
     [
         pytest.param("tiny_batch2", marks=pytest.mark.slow),
+        pytest.param("r50_tiny", marks=pytest.mark.slow),
         "maskformer_swin",
         pytest.param("maskformer_r50", marks=pytest.mark.slow),
     ],
