@@ -39,7 +39,7 @@ for kind in (Predictions, postprocess.Instances, postprocess.Panoptic):
 
 @functools.cache
 def software() -> str:
-    """Returns what is known of the software that traces: versions, and a digest of all sources."""
+    """Returns the versions of Python and the libraries, and a digest of this package's sources."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(f"{path.relative_to(PACKAGE)} {path.stat().st_size}\n".encode())
@@ -49,7 +49,7 @@ def software() -> str:
 
 
 def settings() -> str:
-    """Returns JAX's settings, some of which change what is traced, but for where its cache is."""
+    """Returns all of JAX's settings except its cache's: some change what is traced."""
     return repr(
         [
             (name, getattr(jax.config, name, value))  # that of a `with` block, if one is open
@@ -60,21 +60,21 @@ def settings() -> str:
 
 
 class Signature(NamedTuple):
-    """What a program takes: the structure of its arguments, and shape and dtype of each array."""
+    """The arguments of a program: their structure, and the shape and dtype of each array."""
 
     structure: Any
     arrays: tuple[tuple[tuple[int, ...], Any], ...]
 
 
 class Ready(NamedTuple):
-    """A program for one signature: what it returns, and the compiled program itself, in time."""
+    """A program for one signature: what it returns, and the program, once it is compiled."""
 
     returned: Any  # `jax.ShapeDtypeStruct`s
     compiled: "Future[jax.stages.Compiled]"
 
 
 class KeptProgram:
-    """A jitted function of arrays on one CPU, kept in a folder by the shapes of its arguments.
+    """A jitted function of arrays on one CPU, whose programs are kept in a folder.
 
     JAX's settings are taken as they are when a program is first needed.
     """
@@ -134,7 +134,7 @@ class KeptProgram:
         )
 
     def _exported(self, signature: Signature, leaves: list[Any]) -> jax.export.Exported:
-        """Returns the program of the folder, or else traces it and puts it there."""
+        """Reads the program from the folder, or traces it and writes it there."""
         about = self.name, self.about, signature, settings(), software()
         key = hashlib.sha256(repr(about).encode()).digest()
         path = self.folder / f"{self.name}-{key.hex()}"
@@ -152,7 +152,7 @@ class KeptProgram:
 
 
 def read(path: Path, key: bytes) -> jax.export.Exported | None:
-    """Returns a kept program; None where there is none that is whole and of this key."""
+    """Reads a kept program; returns None if it isn't there, is damaged, or has another key."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -164,7 +164,7 @@ def read(path: Path, key: bytes) -> jax.export.Exported | None:
 
 
 def write(path: Path, key: bytes, exported: jax.export.Exported):
-    """Keeps a program; where it can't be kept, that is said and nothing is lost but time."""
+    """Writes a program; if that fails, logs a warning, and the next run traces it again."""
     program = exported.serialize()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

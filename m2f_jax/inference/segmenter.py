@@ -394,7 +394,7 @@ class Segmenter:
             name: of the program, in profiles and in the log of compilations.
             function: takes arrays that all devices share and arrays with an axis of images.
             about: all that it depends on besides its arguments and the source of this package; None
-                where nobody knows.
+                if that isn't known.
         """
 
         def spread(shared: Any, *arrays: Any) -> Any:
