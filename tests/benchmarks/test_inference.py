@@ -52,11 +52,9 @@ def test_inference(micro, tmp_path, capsys):
 
 
 @pytest.mark.torch
-@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # OpenVINO starts a process
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_openvino_is_given_channels_first_and_returns_class_then_mask_logits(dtype, monkeypatch):
     """With a network of one operation each, since that of transformers takes a minute to trace."""
-    pytest.importorskip("openvino", reason="needs openvino: pip install 'm2f-jax[onnx]'")
     import torch
     from peers.networks import openvino
 

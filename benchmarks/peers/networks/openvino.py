@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from measuring.timing import Call
 from transformers import AutoModelForUniversalSegmentation
 from transformers.utils import logging
+
+from m2f_jax.inference.export.onnx.openvino import import_openvino
+
+openvino = import_openvino()
 
 
 class Network:

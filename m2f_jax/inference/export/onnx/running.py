@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import os
 import typing
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from m2f_jax.config import Task
 from m2f_jax.files import parse_json
 from m2f_jax.inference.export.exported_file import SIDE, data_file
 from m2f_jax.inference.export.one_size import ExportedInput, OneSizeSegmenter
+from m2f_jax.inference.export.onnx.openvino import import_openvino
 from m2f_jax.labels import Label
 from m2f_jax.plain import from_plain
 
@@ -203,11 +203,7 @@ def open_onnxruntime(path: Path, precision: str, names: Sequence[str]) -> Run:
 def open_openvino(path: Path, precision: str, names: Sequence[str]) -> Run:
     """Opens a file with OpenVINO on a CPU, in float32 or bfloat16."""
     hints = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-    with warnings.catch_warnings():
-        # The process that it forks doesn't use JAX.
-        warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
-        runtime = importlib.import_module("openvino")
-        compiled = runtime.Core().compile_model(str(path), "CPU", hints)
+    compiled = import_openvino().Core().compile_model(str(path), "CPU", hints)
 
     def run(inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         found = compiled(dict(inputs))
