@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float64, Int32, Int64
 
 from ...metrics.cityscapes.matching import Status
 
-AT_A_TIME = 4_000_000  # numbers in an array; it bounds the memory
+AT_A_TIME = 4_000_000  # numbers in an array of a thread; it bounds the memory
+THREADS = 4  # NumPy works on long arrays outside of Python's lock
 SHOWN = 0.5  # least score of the predictions that are counted by image, and drawn
 RECALLS = np.linspace(0.0, 1.0, 101)  # of COCO's curve
 
@@ -76,7 +77,7 @@ class InstanceTally:
             ]
             return np.concatenate(parts)
 
-        with ThreadPoolExecutor() as pool:  # NumPy works on long arrays outside of Python's lock
+        with ThreadPoolExecutor(THREADS) as pool:
             aps = list(pool.map(of_class, range(len(self.class_names))))
         return np.stack(aps, axis=1) if aps else np.zeros((len(weights), 0, self.status.shape[1]))
 
