@@ -39,5 +39,5 @@ def slow_bfloat16(dtype: str) -> str:
         return ""
     return (
         "this processor has no instructions for bfloat16 (AVX512-BF16 or AMX), so float32 is "
-        "probably faster here: --dtype float32"
+        "probably faster here: --dtype float32 (of m2f export, if the file is an exported one)"
     )
