@@ -196,6 +196,23 @@ def test_files_of_others(files, tmp_path, change, message):
         OnnxSegmenter.load(changed(files, tmp_path, change))
 
 
+@pytest.mark.parametrize(
+    ("there", "message"),
+    [
+        (b"class_map", r"the outputs are .xfflass_map, and those of semantic are class_map"),
+        (b"strange", r"needs operators of '.*.xfftrange'"),
+    ],
+)
+def test_names_that_are_not_utf_8(files, tmp_path, there, message):
+    path = changed(files, tmp_path, lambda m: m.opset_import.add(domain="strange", version=1))
+    content = path.read_bytes()
+    if there == b"class_map":
+        content = content.replace(b"strange", b"ai.onnx")
+    path.write_bytes(content.replace(there, b"\xff" + there[1:]))
+    with pytest.raises(ValueError, match=rf"copy\.onnx:? .*{message}"):
+        OnnxSegmenter.load(path)
+
+
 def test_files_that_are_none(files, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.onnx is missing; m2f export writes"):
         OnnxSegmenter.load(tmp_path / "none.onnx")

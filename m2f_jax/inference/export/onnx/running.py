@@ -131,7 +131,7 @@ def check_model(path: Path, model: onnx.ModelProto, header: OnnxHeader):
         ValueError: the message names what differs.
     """
     again = "export the model again with m2f export"
-    if others := sorted({x.domain for x in model.opset_import} - {"", "ai.onnx"}):
+    if others := sorted({text(x.domain) for x in model.opset_import} - {"", "ai.onnx"}):
         raise ValueError(f"{path} needs operators of {others[0]!r:.80}, not ONNX's own; {again}")
     if model.functions:
         raise ValueError(f"{path} defines functions of its own; {again}")
@@ -160,7 +160,7 @@ def check_model(path: Path, model: onnx.ModelProto, header: OnnxHeader):
         ("input", model.graph.input, inputs),
         ("output", model.graph.output, outputs_of(header.task, header.size)),
     ):
-        there = {x.name: x.type.tensor_type for x in declared}
+        there = {text(x.name): x.type.tensor_type for x in declared}
         if set(there) != set(wanted) or len(declared) != len(wanted):
             raise ValueError(
                 f"{path}: the {kind}s are {', '.join(there)[:200]}, and those of "
@@ -177,6 +177,11 @@ def check_model(path: Path, model: onnx.ModelProto, header: OnnxHeader):
                     f"{path}: the {kind} {name} has the shape {sides}, and by its header it is "
                     f"{np.dtype(dtype).name} {['N' if n is None else n for n in shape]}; {again}"
                 )
+
+
+def text(name: str | bytes) -> str:
+    """Returns a name of a file, which protobuf gives as bytes where it isn't UTF-8."""
+    return name if isinstance(name, str) else name.decode("utf-8", "backslashreplace")
 
 
 def tensors(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
