@@ -1,6 +1,7 @@
 """Bounds of numbers, declared where a field is and checked in one place."""
 
 import math
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +19,20 @@ class Between:
     high: int | float = math.inf
 
     def __contains__(self, value: int | float) -> bool:
-        return math.isfinite(value) and self.low <= value <= self.high
+        return self.low <= value <= self.high and is_finite(value)
 
     def __str__(self) -> str:
         if self.high == math.inf:
             return f"{self.low} or more"
         return f"from {self.low} to {self.high}"
+
+
+def is_finite(value: int | float) -> bool:
+    """Says whether a number is finite, and no whole number beyond those of a float.
+
+    `math.isfinite` fails with the latter.
+    """
+    return abs(value) <= sys.float_info.max
 
 
 POSITIVE = Between(math.ulp(0.0))  # from the least float above 0
@@ -49,4 +58,4 @@ def check_bounds(values: Any, where: str | None = None, named: Callable[[str], s
                 continue
             if not all(number is None or number in bounds for number in numbers):
                 wanted = "above 0" if bounds is POSITIVE else bounds
-                raise ValueError(f"{where}{named(field)} must be {wanted}, not {value}")
+                raise ValueError(f"{where}{named(field)} must be {wanted}, not {value!s:.80}")

@@ -1,11 +1,12 @@
 """Dataclasses as plain JSON values and back; in JSON, `"type"` says which kind of part it is."""
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Literal
+
+from m2f_jax.bounds import is_finite
 
 TABLES: dict[Any, MutableMapping[str, Any]] = {}
 """For each annotation of a field that holds a part: the kinds of parts, by name.
@@ -70,12 +71,12 @@ def from_plain(kind: Any, value: Any, where: str) -> Any:
             expected = ", ".join(arguments)
             raise ValueError(f"{where} has the value {value!r:.80}; expected one of {expected}")
         return value
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and is_finite(value):
         value = float(value)
+    if kind in (int, float) and type(value) in (int, float) and not is_finite(value):
+        raise ValueError(f"{where} has the value {value!r:.80}, which isn't a finite number")
     if type(value) is not kind:
         raise ValueError(f"{where} has the value {value!r:.80}; expected {kind.__name__}")
-    if kind is float and not math.isfinite(value):
-        raise ValueError(f"{where} has the value {value!r}, which isn't a finite number")
     return value
 
 

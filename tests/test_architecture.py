@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "files": (),
     "labels": ("files",),
     "structures": (),
-    "plain": (),
+    "plain": ("bounds",),
     "config": ("bounds", "files", "labels", "plain"),
     "masks": ("structures",),
     "pixel_limit": (),

@@ -33,6 +33,7 @@ class Numbers:
         ({"some": (math.inf,)}, "x: some must be above 0"),
         ({"some": (math.nan,)}, "x: some must be above 0"),
         ({"perhaps": -1}, "x: perhaps must be 0 or more, not -1"),
+        ({"perhaps": 10**400}, "x: perhaps must be 0 or more, not 10{79}$"),
     ],
 )
 def test_numbers_out_of_bounds_are_refused(values, message):
@@ -47,6 +48,8 @@ def test_numbers_out_of_bounds_are_refused(values, message):
     [
         (SwinConfig, {"depths": [2, 2, 2_000_000_000, 2]}, "f.json: SwinConfig: depths must be"),
         (SwinConfig, {"mlp_ratio": math.inf}, "f.json.mlp_ratio has the value inf"),
+        (SwinConfig, {"mlp_ratio": 10**400}, "f.json.mlp_ratio has the value 10{79}, which isn't"),
+        (SwinConfig, {"window_size": 10**400}, "f.json.window_size has the value 10{79}, which"),
         (ImageProcessor, {"size_divisor": 0}, "f.json: ImageProcessor: size_divisor must be"),
         (ImageProcessor, {"size_divisor": 10**9}, "f.json: ImageProcessor: size_divisor must be"),
         (ImageProcessor, {"shortest_edge": 0}, "f.json: ImageProcessor: shortest_edge must be"),
