@@ -2,14 +2,12 @@
 
 import itertools
 import math
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
 
 from m2f_jax.datasets.coco_format.faults import EntryError, Faults
 from m2f_jax.datasets.coco_format.lists import MAX_CATEGORY
@@ -20,22 +18,8 @@ from m2f_jax.files import read_json, without_collection
 from m2f_jax.masks.rle import SoundMasks, check_counts
 from m2f_jax.structures import Size
 
+from .coco_columns import KEYS, LARGEST, Columns, Results, columns_of, fields_of, read_fields
 from .files import InstancePrediction
-
-LARGEST = 1e300  # scores beyond are refused
-KEYS = ("image_id", "category_id", "segmentation")
-
-
-class Results(NamedTuple):
-    """The entries of a results file about one image."""
-
-    numbers: Int64[np.ndarray, "N"]
-    """Their places in the file."""
-    category_ids: Int64[np.ndarray, "N"]
-    scores: Float[np.ndarray, "N"]
-    """NaN where results have none."""
-    counts: list[bytes]
-    """Of the masks, compressed and checked."""
 
 
 @dataclass(frozen=True)
@@ -121,21 +105,11 @@ def read_results(
     """
     sizes = {item.name: size(item) for item in items}
     with without_collection():
-        entries = read_json(file)
-        if not isinstance(entries, list):
-            raise ValueError(f"{file} isn't a list of COCO results but holds {shown(entries)}")
-        columns = columns_of(entries, name_of, sizes) if scored else None
+        fields = read_fields(file) if scored else None
+        columns = None if fields is None else columns_of(fields, name_of, sizes)
         if columns is None:
-            columns = columns_one_by_one(file, entries, name_of, sizes, scored)
+            columns = columns_of_json(file, name_of, sizes, scored)
     return by_image(columns, sizes)
-
-
-class Columns(NamedTuple):
-    """The entries about the images to score, one after another."""
-
-    names: list[str]
-    """Of their images."""
-    results: Results
 
 
 def by_image(columns: Columns, names: Iterable[str]) -> dict[str, Results]:
@@ -153,53 +127,25 @@ def by_image(columns: Columns, names: Iterable[str]) -> dict[str, Results]:
     }
 
 
-def columns_of(
-    entries: list[Any], name_of: Callable[[Any], str | None], sizes: Mapping[str, Size]
-) -> Columns | None:
-    """Returns entries that all are as most programs write them, without a look at each by itself.
+def columns_of_json(
+    file: Path,
+    name_of: Callable[[Any], str | None],
+    sizes: Mapping[str, Size],
+    scored: bool,
+) -> Columns:
+    """Reads and checks any file of results.
 
-    These have whole ids, a number as score, and compressed run lengths. None means that some are
-    otherwise, and perhaps wrong.
+    Raises:
+        ValueError: as `read_results`.
     """
-    try:
-        ids, labels, masks, scores = (
-            list(map(operator.itemgetter(key), entries)) for key in (*KEYS, "score")
-        )
-        counts = list(map(operator.itemgetter("counts"), masks))
-        shapes = list(map(operator.itemgetter("size"), masks))
-        known = {id_: name for id_ in set(ids) if (name := name_of(id_)) is not None}
-    except (KeyError, TypeError, ValueError):
-        return None
-    plain = (
-        {dict}.issuperset(map(type, entries))
-        and {int, str}.issuperset(map(type, ids))
-        and {int}.issuperset(map(type, labels))
-        and {float, int}.issuperset(map(type, scores))
-        and {dict}.issuperset(map(type, masks))
-        and {str}.issuperset(map(type, counts))
-        and all(map(str.isascii, counts))
-    )
-    if not plain or not known.keys() >= set(ids) or max(map(abs, labels), default=0) > MAX_CATEGORY:
-        return None
-    wanted = {id_: sizes[name] for id_, name in known.items() if name in sizes}
-    numbers = [k for k, id_ in enumerate(ids) if id_ in wanted]
-
-    def kept(column: list[Any]) -> list[Any]:
-        return column if len(numbers) == len(column) else [column[k] for k in numbers]
-
-    expected = [wanted[id_] for id_ in kept(ids)]
-    written = {size: list(size) for size in expected}
-    if kept(shapes) != [written[size] for size in expected]:
-        return None
-    encoded, faults = check_counts(list(map(str.encode, kept(counts))), expected)
-    try:
-        values = np.array(kept(scores), float)
-    except OverflowError:
-        return None
-    if faults or not (np.abs(values) <= LARGEST).all():
-        return None
-    results = Results(np.array(numbers, int), np.array(kept(labels), int), values, encoded)
-    return Columns([known[id_] for id_ in kept(ids)], results)
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise ValueError(f"{file} isn't a list of COCO results but holds {shown(entries)}")
+    fields = fields_of(entries) if scored else None
+    columns = None if fields is None else columns_of(fields, name_of, sizes)
+    if columns is None:
+        columns = columns_one_by_one(file, entries, name_of, sizes, scored)
+    return columns
 
 
 def columns_one_by_one(
@@ -219,7 +165,7 @@ def columns_one_by_one(
     rows: list[tuple[int, int, float, bytes]] = []
     for number, entry in enumerate(entries):
         try:
-            name = image_of(entry, name_of, KEYS + ("score",) * scored)
+            name = image_of(entry, name_of, KEYS[: 3 + scored])
             if name in sizes:
                 rows.append((number, *row_of(entry, sizes[name])))
                 names.append(name)

@@ -13,7 +13,8 @@ from m2f_jax.images import read_ids
 from m2f_jax.labels import Label
 from m2f_jax.masks.rle import decode_rle
 
-from .coco_results import Results, read_results
+from .coco_columns import Results
+from .coco_results import read_results
 from .finding import check_png
 from .image_names import ImageNames, one_of
 

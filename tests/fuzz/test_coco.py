@@ -11,7 +11,8 @@ import pycocotools.mask as coco_mask
 from hypothesis import strategies as st
 from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.predictions.coco import find_coco_predictions
-from m2f_jax.eval.predictions.coco_results import columns_of, columns_one_by_one
+from m2f_jax.eval.predictions.coco_columns import columns_of, fields_of, read_fields
+from m2f_jax.eval.predictions.coco_results import columns_one_by_one
 from m2f_jax.eval.predictions.image_names import ImageNames
 from m2f_jax.eval.tasks import evaluation_of
 
@@ -135,9 +136,13 @@ def test_results(content, folder):
 @fuzz(spoilt(PLAIN_RESULTS))
 def test_results_read_as_columns(entries, folder):
     """What is read as columns is what is read entry by entry, which refuses nothing of it."""
+    found = read_fields(written(entries, folder / "found.json"))
+    fields = fields_of(entries)
+    assert found is None or found == fields
     data = coco_dataset(written(TRUTH, folder / "truth.json"), folder, "instance")
     names, sizes = ImageNames(data.images), {x.name: SIZE for x in data.images[:2]}
-    if (fast := columns_of(entries, names.name_of, sizes)) is not None:
+    fast = None if fields is None else columns_of(fields, names.name_of, sizes)
+    if fast is not None:
         slow = columns_one_by_one(folder, entries, names.name_of, sizes, scored=True)
         assert fast.names == slow.names
         for ours, expected in zip(fast.results, slow.results, strict=True):

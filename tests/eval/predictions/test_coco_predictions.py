@@ -9,8 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from m2f_jax.eval.metrics.coco.tool import TOOLS
+from m2f_jax.eval.predictions import coco_columns
 from m2f_jax.eval.predictions.coco import find_coco_predictions
-from m2f_jax.eval.predictions.coco_results import columns_of, columns_one_by_one
+from m2f_jax.eval.predictions.coco_columns import columns_of, fields_of, read_fields
+from m2f_jax.eval.predictions.coco_results import columns_one_by_one
 from m2f_jax.eval.predictions.exports import export_folder, finish_export
 from m2f_jax.eval.predictions.files import measure_files
 from m2f_jax.eval.predictions.image_names import ImageNames
@@ -22,6 +24,9 @@ from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.masks.rle import decode_rle, encode_rle
 
+needs_msgspec = pytest.mark.skipif(
+    coco_columns.msgspec is None, reason="msgspec isn't installed; without it all is read as JSON"
+)
 SIZE = (64, 96)
 
 
@@ -153,8 +158,9 @@ def columns(entries, *images):
     """What both readers make of entries about these images, of 1, 2 and 3, and "1.png" for 2."""
     names = {1: "0", 2: "1", 3: "2", "1.png": "1"}
     sizes = dict.fromkeys(images or ("0", "1", "2"), SIZE)
+    fields = fields_of(entries)
     return (
-        columns_of(entries, names.get, sizes),
+        None if fields is None else columns_of(fields, names.get, sizes),
         columns_one_by_one(Path("found.json"), entries, names.get, sizes, scored=True),
     )
 
@@ -185,9 +191,57 @@ def test_entries_read_as_columns_are_those_read_one_by_one(entries, images):
 @pytest.mark.parametrize("case", sorted(BAD.keys() - {"category unknown"}))
 def test_columns_are_left_to_the_reader_that_names_an_entry(case):
     entry, message = BAD[case]
-    assert columns_of([GOOD, entry], {1: "0"}.get, {"0": SIZE}) is None
+    fields = fields_of([GOOD, entry])
+    assert fields is None or columns_of(fields, {1: "0"}.get, {"0": SIZE}) is None
     with pytest.raises(ValueError, match=message):
         columns([GOOD, entry])
+
+
+SOUND = json.dumps([GOOD, GOOD | {"bbox": [1, 2, 3, 4], "id": 7, "iscrowd": 0, "area": 2.5}])
+ODD = {  # what msgspec would pass over, or refuses and Python's reader takes
+    "a key twice": SOUND.replace('"score": 0.9', '"score": 0.9, "score": 0.9', 1),
+    "another spelling": SOUND.replace('"score": 0.9', '"score": 0.9, "scor\\u0065": 0.8', 1),
+    "a key twice within": SOUND.replace('"size"', '"size": [1, 1], "size"', 1),
+    "another key": SOUND.replace('"bbox"', '"name"', 1),
+    "text": SOUND.replace("2.5", '"2"', 1),
+    "an object": SOUND.replace("2.5", '{"a": 1, "a": 1}', 1),
+    "a quotation mark": SOUND.replace('"counts": "', '"counts": "\\"', 1),
+    "nan": SOUND.replace("0.9", "NaN", 1),
+    "infinite": SOUND.replace("0.9", "1e999", 1),
+    "a byte order mark": "\ufeff" + SOUND,
+    "half of it": SOUND[:-20],
+    "nested": "[" * 100_000,
+}
+
+
+@needs_msgspec
+@pytest.mark.parametrize("text", [SOUND, json.dumps(results(3, "1.png"), indent=2), "[]"])
+def test_msgspec_reads_what_pythons_reader_reads(tmp_path, text):
+    path = tmp_path / "found.json"
+    path.write_text(text)
+    assert read_fields(path) == fields_of(json.loads(text)) is not None
+
+
+@needs_msgspec
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+def test_msgspec_leaves_odd_files_to_pythons_reader(tmp_path, text):
+    path = tmp_path / "found.json"
+    path.write_text(text, encoding="utf-8")
+    assert read_fields(path) is None
+
+
+@needs_msgspec
+def test_results_are_the_same_without_msgspec(dataset, tmp_path, monkeypatch):
+    path, data = write(tmp_path / "found.json", results(1, 2, 3)), dataset()
+    fast = find_coco_predictions(path, "instance", data.images, data)
+    monkeypatch.setattr(coco_columns, "msgspec", None)
+    assert read_fields(path) is None
+    slow = find_coco_predictions(path, "instance", data.images, data)
+    for item in data.images:
+        ours, theirs = fast.read(item), slow.read(item)
+        assert ours.masks == theirs.masks
+        assert ours.labels.tolist() == theirs.labels.tolist()
+        assert ours.scores.tolist() == theirs.scores.tolist()
 
 
 def test_files_that_are_no_results(dataset, tmp_path):

@@ -1,0 +1,147 @@
+"""Results in COCO's format as most programs write them, read and checked by columns.
+
+These have whole ids, a number as score, and compressed run lengths. The optional package msgspec
+reads a file of them in a fraction of the time and memory, and takes nothing that Python's reader
+doesn't. Whatever is otherwise, and perhaps wrong, is left to the reader of single entries.
+"""
+
+import contextlib
+import operator
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from m2f_jax.datasets.coco_format.lists import MAX_CATEGORY
+from m2f_jax.masks.rle import check_counts
+from m2f_jax.structures import Size
+
+msgspec: Any = None
+with contextlib.suppress(ImportError):  # where the extra "fast" isn't installed
+    import msgspec
+
+KEYS = ("image_id", "category_id", "segmentation", "score")
+OTHERS = ("id", "bbox", "area", "iscrowd")  # keys that entries may have and nothing depends on
+LARGEST = 1e300  # scores beyond are refused
+
+
+class Results(NamedTuple):
+    """Entries of a results file."""
+
+    numbers: Int64[np.ndarray, "N"]
+    """Their places in the file."""
+    category_ids: Int64[np.ndarray, "N"]
+    scores: Float[np.ndarray, "N"]
+    """NaN where results have none."""
+    counts: list[bytes]
+    """Of the masks, compressed and checked."""
+
+
+class Columns(NamedTuple):
+    """The entries about the images to score, one after another."""
+
+    names: list[str]
+    """Of their images."""
+    results: Results
+
+
+class Fields(NamedTuple):
+    """The values of all entries of a file, of these types but otherwise unchecked."""
+
+    image_ids: list[int | str]
+    category_ids: list[int]
+    sizes: list[tuple[Any, ...]]
+    counts: list[str]
+    scores: list[float]
+
+
+def read_fields(file: Path) -> Fields | None:
+    """Reads a file of results with msgspec.
+
+    Returns:
+        None if entries may be otherwise than `Fields` has them, or msgspec isn't installed.
+    """
+    if msgspec is None:
+        return None
+    data = file.read_bytes()
+    mask = msgspec.defstruct("Mask", [("size", tuple[int, int]), ("counts", str)], gc=False)
+    types = (int | str, int, mask, float)
+    needless = [(key, msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for key in OTHERS]
+    entry = msgspec.defstruct("Entry", [*zip(KEYS, types, strict=True), *needless], gc=False)
+    try:
+        entries = msgspec.json.decode(data, type=list[entry])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+    def column(values: list[Any], key: str) -> list[Any]:
+        return list(map(operator.attrgetter(key), values))
+
+    image_ids, labels, masks, scores = (column(entries, key) for key in KEYS)
+    fields = Fields(image_ids, labels, column(masks, "size"), column(masks, "counts"), scores)
+    # A key that is there twice, or one that isn't known, would have been passed over. But then the
+    # file would have more quotation marks than those around the keys and texts that were found.
+    others = sum(len(entries) - column(entries, key).count(msgspec.UNSET) for key in OTHERS)
+    texts = len(entries) * (len(KEYS) + 3) + others + sum(type(id_) is str for id_ in image_ids)
+    return fields if data.count(b'"') == 2 * texts else None
+
+
+def fields_of(entries: list[Any]) -> Fields | None:
+    """Returns the values of entries that Python's reader has read.
+
+    Returns:
+        None if some are otherwise than `Fields` has them.
+    """
+    try:
+        ids, labels, masks, scores = (list(map(operator.itemgetter(key), entries)) for key in KEYS)
+        counts = list(map(operator.itemgetter("counts"), masks))
+        sizes = list(map(tuple, map(operator.itemgetter("size"), masks)))
+        plain = (
+            {dict}.issuperset(map(type, entries))
+            and {int, str}.issuperset(map(type, ids))
+            and {int}.issuperset(map(type, labels))
+            and {float, int}.issuperset(map(type, scores))
+            and {dict}.issuperset(map(type, masks))
+            and {str}.issuperset(map(type, counts))
+        )
+        return Fields(ids, labels, sizes, counts, list(map(float, scores))) if plain else None
+    except (KeyError, TypeError, OverflowError):
+        return None
+
+
+def columns_of(
+    fields: Fields, name_of: Callable[[Any], str | None], sizes: Mapping[str, Size]
+) -> Columns | None:
+    """Checks the values of all entries without a look at each by itself.
+
+    Args:
+        fields: the values.
+        name_of: the name of the image of an id, None where the data set has no such image.
+        sizes: height and width of the images to score, by name.
+
+    Returns:
+        None if something may be wrong.
+    """
+    ids, labels, shapes, texts, scores = fields
+    try:
+        known = {id_: name for id_ in set(ids) if (name := name_of(id_)) is not None}
+    except ValueError:
+        return None
+    if not known.keys() >= set(ids) or max(map(abs, labels), default=0) > MAX_CATEGORY:
+        return None
+    wanted = {id_: sizes[name] for id_, name in known.items() if name in sizes}
+    numbers = [k for k, id_ in enumerate(ids) if id_ in wanted]
+
+    def kept(column: list[Any]) -> list[Any]:
+        return column if len(numbers) == len(column) else [column[k] for k in numbers]
+
+    expected = [wanted[id_] for id_ in kept(ids)]
+    if kept(shapes) != expected or not all(map(str.isascii, texts)):
+        return None
+    encoded, faults = check_counts(list(map(str.encode, kept(texts))), expected)
+    values = np.array(kept(scores), float)
+    if faults or not (np.abs(values) <= LARGEST).all():
+        return None
+    results = Results(np.array(numbers, int), np.array(kept(labels), int), values, encoded)
+    return Columns([known[id_] for id_ in kept(ids)], results)
