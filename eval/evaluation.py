@@ -26,11 +26,12 @@ from m2f_jax.labels import Label
 from .analysis.analysis import analyze
 from .metrics.coco.tool import Tool
 from .predictions.exports import export_folder, finish_export
+from .results.comparable import published_scores
 from .results.evaluated import Evaluated
 from .results.headline import headline_scores
-from .results.published import published_scores
-from .running.digests import digest_of_files, digest_of_segmenter
+from .running.file_digest import digest_of_files
 from .running.measuring import measure_all
+from .running.model_digest import digest_of_segmenter
 from .running.processes import check_same, exchange, share_of
 from .running.tables import from_bytes, merged, sum_of, table_of, tables_of, to_bytes
 from .tasks import Evaluation, evaluation_of, matched_labels

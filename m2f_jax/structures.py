@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-Size = tuple[int, int]  # height, width
+from m2f_jax.sizes import Size
 
 
 class FeaturePyramid(NamedTuple):

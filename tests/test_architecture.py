@@ -32,6 +32,7 @@ BOTTOM = (
     "masks",
     "pixel_limit",
     "plain",
+    "sizes",
     "structures",
 )
 MAY_IMPORT = {
@@ -39,12 +40,13 @@ MAY_IMPORT = {
     "default_dtype": (),
     "files": (),
     "labels": ("files",),
-    "structures": (),
+    "sizes": (),
+    "structures": ("sizes",),
     "plain": ("bounds",),
     "config": ("bounds", "files", "labels", "plain"),
-    "masks": ("structures",),
+    "masks": ("sizes",),
     "pixel_limit": (),
-    "images": ("pixel_limit", "structures"),
+    "images": ("pixel_limit", "sizes"),
     "presets": ("config", "labels"),
     "ops": (),
     "modeling": (*BOTTOM, "ops", *(f"modeling.{stage}" for stage in STAGES)),
@@ -165,7 +167,7 @@ MAY_IMPORT = {
         "inference.processor",
         "convert",
         "pretrained",
-        "eval.running.digests",
+        "eval.running.model_digest",
     ),
     "app": (*BOTTOM, "inference.results", "streets", "visualization.color"),
     "cli": (
@@ -372,6 +374,36 @@ def test_exported_models_run_without_the_models_code():
     runtime = [*doors, *below]
     assert all(any(inside(name, row) for name in MODULES) for row in runtime)
     assert not offences(lambda name: inside(name, *runtime), above)
+
+
+def loaded(name: str) -> set[str]:
+    """The modules of ours that a module loads, and itself."""
+    found, waiting = set(), [name]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            targets = {f"m2f_jax.{target}" for a, target in edges_at_the_top() if a == short(one)}
+            parts = one.removesuffix(".__init__").split(".")
+            doors = [".".join([*parts[:k], "__init__"]) for k in range(1, len(parts))]
+            waiting += [x for y in (*targets, *doors) for x in (y, f"{y}.__init__") if x in MODULES]
+    return found
+
+
+@functools.cache
+def edges_at_the_top() -> set[tuple[str, str]]:
+    return edges_of(imports_at_the_top())
+
+
+def test_files_are_scored_without_jax():
+    def is_jax(target):
+        return inside(target, "jax", "flax", "jaxtyping.Array")
+
+    tops = imports_at_the_top()
+    command = loaded("m2f_jax.cli.commands.eval")
+    assert {"m2f_jax.eval.metrics.coco.mask_ap", "m2f_jax.datasets.coco"} < command
+    assert not [name for name in command if any(map(is_jax, tops[name]))]
+    assert any(map(is_jax, tops["m2f_jax.structures"]))
 
 
 def test_operators_own_no_parameters():

@@ -16,7 +16,7 @@ from gpu_rows.suite.kernel_times import kernel_times
 from gpu_rows.windows.forms import forms, patched
 from m2f_jax import Mask2Former, Model
 from m2f_jax.modeling.parameters import abstract_model
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 WHOLE, DTYPE = "whole forward", "bfloat16"
 

@@ -10,7 +10,7 @@ from peers.networks.settings import Settings
 from peers.networks.transformers import Network
 
 from gpu_rows.suite.job import Job, Measuring, describe_size, figure, time_call
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 
 def load(job: Job) -> Network:

@@ -16,7 +16,7 @@ from m2f_jax.images.opening import open_image
 from m2f_jax.images.png_pixels import mask_rows, stored
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.masks.rle import Encoding, encode_rle, encode_rows
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 from ..metrics.cityscapes.ids import CITYSCAPES_CLASSES, TRAIN_IDS_MESSAGE
 from ..metrics.cityscapes.image_tables import check_predictions

@@ -8,7 +8,7 @@ from m2f_jax.datasets.coco import CocoDataset, CocoImage
 from m2f_jax.datasets.coco_format.lists import check_categories
 from m2f_jax.datasets.coco_format.values import shown
 from m2f_jax.files import read_json
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 from .coco_results import CocoResults
 from .coco_semantic import CategoryMaps, CategoryMasks

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 
 from m2f_jax.datasets.coco_format.lists import MAX_CATEGORY
 from m2f_jax.masks.rle import check_counts
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 msgspec: Any = None
 with contextlib.suppress(ImportError):  # where the extra "fast" isn't installed

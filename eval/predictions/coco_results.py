@@ -16,7 +16,7 @@ from m2f_jax.datasets.coco_format.values import is_number, is_whole, shown
 from m2f_jax.datasets.dataset import DatasetImage
 from m2f_jax.files import read_json, without_collection
 from m2f_jax.masks.rle import SoundMasks, check_counts
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 from .coco_columns import KEYS, LARGEST, Columns, Results, columns_of, fields_of, read_fields
 from .files import InstancePrediction

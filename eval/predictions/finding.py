@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from m2f_jax.images import verified_size
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 
 def path_within(folder: Path, name: str, where: str, root: Path | None = None) -> Path:

@@ -10,7 +10,7 @@ from m2f_jax.datasets.dataset import DatasetImage
 from m2f_jax.files import read_json
 from m2f_jax.images import read_ids
 from m2f_jax.plain import from_plain
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 from .files import PanopticPrediction
 from .finding import check_png, path_within

@@ -16,7 +16,7 @@ from m2f_jax.inference.video_segmenter import VideoSegmenter
 from ..metrics.cityscapes.region_tables import Regions
 from ..metrics.coco.lvis_ap import LvisMaskAP
 from ..tasks import Evaluation, InstanceEvaluation
-from ..tasks.instances_on_device import count_instances, region_input
+from ..tasks.instances_on_device import count_instances, measure_counts, region_input
 from .tables import table_of
 
 
@@ -52,7 +52,7 @@ def measure_all(
         if on_device:
             assert isinstance(evaluation, InstanceEvaluation)
             processor = segmenter.processor
-            metric = evaluation.measure_counts(index, truth, segmentation, processor)
+            metric = measure_counts(evaluation, index, truth, segmentation, processor)
         else:
             metric = evaluation.measure(index, truth, segmentation)
         metric.save(table_of(tables, evaluation.dataset.images[index]))

@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from m2f_jax.config import Task
 from m2f_jax.datasets.dataset import CityscapesTruth, Dataset
-from m2f_jax.inference.processor import FOR_EVALUATION, ImageProcessor
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.labels import Label
 
@@ -21,7 +18,6 @@ from ..predictions.exports import export_entry
 from ..predictions.files import InstancePrediction
 from .annotations import coco_annotations
 from .classes import ids_of
-from .instances_on_device import CountedInstances
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,23 +63,6 @@ class InstanceEvaluation:
         """Returns a segmentation in the data set's ids."""
         ids = ids_of(self.labels)[segmentation.labels]
         return InstancePrediction(segmentation.masks, ids, segmentation.scores)
-
-    def measure_counts(
-        self, index: int, truth: Regions, counted: CountedInstances, processor: ImageProcessor
-    ) -> CityscapesInstanceAP:
-        """Returns the metric of one image's instances, whose masks were counted on the device."""
-        scores, labels = np.asarray(counted.scores), np.asarray(counted.labels)
-        order = processor.order(scores, labels, FOR_EVALUATION)
-        metric = CityscapesInstanceAP()
-        metric.add_table(
-            truth,
-            counted.table[order],
-            counted.areas[order],
-            ids_of(self.labels)[labels[order]],
-            scores[order],
-            image=self.dataset.images[index].name,
-        )
-        return metric
 
     def count(
         self, index: int, truth: Regions | None, prediction: InstancePrediction

@@ -6,10 +6,15 @@ import numpy as np
 from jaxtyping import Float, Int, Int32, Integer
 
 from m2f_jax.inference.postprocess import Instances
+from m2f_jax.inference.processor import FOR_EVALUATION, ImageProcessor
 from m2f_jax.inference.upsampling import AnyArray
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
-from ..metrics.cityscapes.region_tables import Regions, count_on_device
+from ..metrics.cityscapes.device_tables import count_on_device
+from ..metrics.cityscapes.instance_ap import CityscapesInstanceAP
+from ..metrics.cityscapes.region_tables import Regions
+from .classes import ids_of
+from .instances import InstanceEvaluation
 
 
 class RegionInput(NamedTuple):
@@ -39,3 +44,25 @@ def count_instances(found: Instances, truth: RegionInput) -> CountedInstances:
     num_columns = len(truth.columns)
     counts = count_on_device(found.packed_masks, truth.region_map, num_columns=num_columns)
     return CountedInstances(found.scores, found.labels, counts.table, counts.areas)
+
+
+def measure_counts(
+    evaluation: InstanceEvaluation,
+    index: int,
+    truth: Regions,
+    counted: CountedInstances,
+    processor: ImageProcessor,
+) -> CityscapesInstanceAP:
+    """Returns the metric of one image's instances, whose masks were counted on the device."""
+    scores, labels = np.asarray(counted.scores), np.asarray(counted.labels)
+    order = processor.order(scores, labels, FOR_EVALUATION)
+    metric = CityscapesInstanceAP()
+    metric.add_table(
+        truth,
+        counted.table[order],
+        counted.areas[order],
+        ids_of(evaluation.labels)[labels[order]],
+        scores[order],
+        image=evaluation.dataset.images[index].name,
+    )
+    return metric

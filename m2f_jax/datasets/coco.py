@@ -24,7 +24,7 @@ from m2f_jax.datasets.examples import Example, Segments
 from m2f_jax.images import image_size, read_ids, read_image
 from m2f_jax.labels import Label
 from m2f_jax.masks.rle import decode_rle
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 
 @dataclass(frozen=True)

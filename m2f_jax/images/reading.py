@@ -17,7 +17,7 @@ from m2f_jax.images.opening import (
     open_image,
 )
 from m2f_jax.images.png_pixels import pixels_of, stored
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 ORIENTATION = 0x0112  # the EXIF field
 LYING = (5, 6, 7, 8)  # its values for images that are stored lying on their sides

@@ -5,7 +5,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from m2f_jax.pixel_limit import max_pixels
-from m2f_jax.structures import ImageSize, Size
+from m2f_jax.sizes import Size
+from m2f_jax.structures import ImageSize
 
 LONGEST_SIDE = 2**18  # pixels of an image; its canvas and the tables of filters grow with it
 

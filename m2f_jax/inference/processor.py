@@ -40,7 +40,8 @@ from m2f_jax.inference.upsampling import (
 )
 from m2f_jax.plain import from_plain
 from m2f_jax.presets import nearest_preset
-from m2f_jax.structures import Batch, ImageSize, Predictions, Size
+from m2f_jax.sizes import Size
+from m2f_jax.structures import Batch, ImageSize, Predictions
 
 FOR_EVALUATION: float | None = None
 """The score threshold of the authors' evaluation: none, so that the best `top_k` all count."""

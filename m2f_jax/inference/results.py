@@ -19,7 +19,7 @@ from m2f_jax.files import replacing
 from m2f_jax.labels import Label
 from m2f_jax.masks.boxes import mask_box, packed_box, unpack_masks, unpack_window
 from m2f_jax.masks.rle import encode_rle
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 Found = TypeVar("Found", bound="FoundInstances")
 

@@ -36,7 +36,8 @@ from m2f_jax.inference.upsampling import canvas_size, plan_upsampling
 from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parts import module_of
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
-from m2f_jax.structures import ImageSize, Predictions, Size
+from m2f_jax.sizes import Size
+from m2f_jax.structures import ImageSize, Predictions
 
 IMAGES = "images"  # the axis of devices
 

@@ -19,7 +19,7 @@ from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference.prefetching import Pending, run_pipeline
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.masks.boxes import unpack_window
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 AGREEMENT = 0.5  # parts are joined above this intersection over union in the tiles' overlap
 FRAGMENT = 0.5  # a part that lies in the overlap, with more of it inside a larger one, is left out

@@ -21,7 +21,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from m2f_jax.ops.resize import Band, bilinear_band, bilinear_taps, resize_rows
-from m2f_jax.structures import ImageSize, Size
+from m2f_jax.sizes import Size
+from m2f_jax.structures import ImageSize
 
 CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cropped
 ROWS_AT_ONCE = 32

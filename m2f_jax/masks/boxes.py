@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 
 def mask_box(mask: Bool[np.ndarray, "height width"]) -> tuple[int, int, int, int]:

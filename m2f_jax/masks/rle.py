@@ -17,7 +17,7 @@ import pycocotools.mask as coco_mask
 from jaxtyping import Bool, Int64, UInt8
 
 from m2f_jax.masks.boxes import mask_box
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 Encoding = dict[str, Any]
 """A mask's size and counts."""

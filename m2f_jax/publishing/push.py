@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from m2f_jax.convert import Checkpoint
-from m2f_jax.eval.running.digests import digest_of_segmenter
+from m2f_jax.eval.running.model_digest import digest_of_segmenter
 from m2f_jax.pretrained import Pretrained
 from m2f_jax.publishing.card import Format, Publication
 from m2f_jax.publishing.folder import write_folder

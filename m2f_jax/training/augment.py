@@ -15,7 +15,7 @@ from PIL import Image
 from m2f_jax.bounds import Between, check_bounds
 from m2f_jax.datasets.examples import Example, Segments
 from m2f_jax.inference.preprocess import resized_size
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 GREY = 128
 """The fill value where an image is smaller than its crop (detectron2's FixedSizeCrop)."""

@@ -19,7 +19,7 @@ def frames(tmp_path):
 @pytest.mark.parametrize(
     ("command", "load"),
     [
-        (["eval", "folder", "FRAMES"], "m2f_jax.cli.commands.eval.load"),
+        (["eval", "folder", "FRAMES"], "m2f_jax.cli.evaluating.model.load"),
         (["predict", "--video", "FRAMES"], "m2f_jax.pretrained.load"),
         (["train", "streets", "--data", "FRAMES", "--out", "OUT"], None),
     ],

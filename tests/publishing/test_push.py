@@ -17,7 +17,7 @@ from flax import nnx
 from huggingface_hub import ModelCard
 from m2f_jax.eval.results.evaluated import Evaluated
 from m2f_jax.eval.results.published import Published
-from m2f_jax.eval.running.digests import digest_of_segmenter
+from m2f_jax.eval.running.model_digest import digest_of_segmenter
 
 from m2f_jax import (
     ImageProcessor,

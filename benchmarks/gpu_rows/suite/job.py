@@ -20,7 +20,7 @@ from m2f_jax.config import (
 )
 from m2f_jax.labels import numbered
 from m2f_jax.presets import preset
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 COMPLETE = "complete"  # a file in the folder of the weights, once all is written
 ROUNDS = 9

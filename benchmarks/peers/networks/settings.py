@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 
 class Settings(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 STRIDES = (32, 16, 8)
 HEADS, POINTS, HEAD_WIDTH = 8, 4, 32  # of the published models

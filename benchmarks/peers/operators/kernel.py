@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 from peers.operators import transformers
 from peers.operators.inputs import Inputs
 

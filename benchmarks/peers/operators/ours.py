@@ -9,7 +9,7 @@ import numpy as np
 from measuring.timing import Call
 
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 from peers.on_jax import OnJax
 from peers.operators.inputs import Inputs
 

@@ -8,7 +8,7 @@ import torch
 from measuring.timing import Call
 from transformers.models.mask2former.modeling_mask2former import multi_scale_deformable_attention
 
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 from peers.on_torch import OnTorch
 from peers.operators.inputs import Inputs
 

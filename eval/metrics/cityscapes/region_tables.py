@@ -4,21 +4,18 @@ A region is all pixels of one instance id: an object, a group, or plain stuff. R
 image without overlap, so the table of shared pixels (one row per prediction, one column per region)
 says everything that instance metrics need, and its rows sum to the areas of the predictions. There
 are three routes to the same integers: from bool masks and from run-length encodings on the host,
-where both become runs of pixels, and from packed or bool masks on the device.
+where both become runs of pixels, and from packed or bool masks on the device (`count_on_device`).
 
-Axes: P predictions, R regions, C columns of a device's table (R or more), N runs, H W the image.
+Axes: P predictions, R regions, N runs, H W the image.
 """
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int32, Int64, Integer, Shaped, UInt8, UInt32
+from jaxtyping import Bool, Int32, Int64, Shaped, UInt8
 
 from m2f_jax.masks.rle import run_lengths, sound_counts
 
@@ -40,13 +37,6 @@ class PixelCounts(NamedTuple):
 
     table: Int32[np.ndarray, "P R"]
     areas: Int64[np.ndarray, "P"]
-
-
-class DeviceCounts(NamedTuple):
-    """The same on the device; columns beyond the number of regions mean nothing."""
-
-    table: Int32[Array, "P C"]
-    areas: Int32[Array, "P"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -243,50 +233,3 @@ def _rle_runs(encoded: Sequence[bytes]) -> Runs:
     position = np.arange(len(lengths)) - np.repeat(first, numbers)
     filled = (position % 2 == 1) & (lengths > 0)
     return Runs((ends - lengths)[filled], ends[filled], owners[filled])
-
-
-@functools.partial(jax.jit, static_argnames="num_columns")
-def count_on_device(
-    masks: UInt8[Array, "P H W8"] | Bool[Array, "P H W"],
-    region_map: Integer[Array, "H Wc"],
-    *,
-    num_columns: int,
-) -> DeviceCounts:
-    """Counts the pixels that masks share with regions, on the device that the masks are on.
-
-    A bitwise and with the packed pixels of every region, then a count of bits: integers throughout,
-    so exact on every device. On a CPU, `count_masks` is ten times as fast.
-
-    Args:
-        masks: bool, or packed eight pixels to a byte along the width as `postprocess.instances`
-            leaves them.
-        region_map: `Regions.index_map` of the masks' canvas.
-        num_columns: columns of the result, at least as many as there are regions. One compilation
-            serves all images with the same `Regions.num_columns`.
-
-    Raises:
-        ValueError: the map isn't as large as the masks.
-    """
-    packed = jnp.packbits(masks, axis=-1) if masks.dtype == bool else masks
-    width = masks.shape[2] if masks.dtype == bool else masks.shape[2] * 8
-    if region_map.shape != (masks.shape[1], width):
-        raise ValueError(
-            f"the masks are {masks.shape[1]} x {width}, and the region map "
-            f"{region_map.shape[0]} x {region_map.shape[1]}; use Regions.index_map of their canvas"
-        )
-    columns = jnp.arange(num_columns, dtype=region_map.dtype)
-    regions = _words(jnp.packbits(region_map == columns[:, None, None], axis=-1))
-    words = _words(packed)
-    table = jax.lax.map(lambda mask: _count_bits(mask & regions), words)
-    return DeviceCounts(table, _count_bits(words))
-
-
-def _words(packed: UInt8[Array, "n H W8"]) -> UInt32[Array, "n words"]:
-    """Returns packed pixels as 32-bit words, whose bits can be counted at once."""
-    flat = packed.reshape(len(packed), -1)
-    flat = jnp.pad(flat, ((0, 0), (0, -flat.shape[1] % 4)))
-    return jax.lax.bitcast_convert_type(flat.reshape(len(flat), -1, 4), jnp.uint32)
-
-
-def _count_bits(words: UInt32[Array, "n words"]) -> Int32[Array, "n"]:
-    return jax.lax.population_count(words).sum(axis=-1, dtype=jnp.int32)

@@ -16,7 +16,7 @@ from m2f_jax.datasets.coco_format.file import CocoFile, check_coco, read_coco_fi
 from m2f_jax.datasets.coco_format.lists import ImageId
 from m2f_jax.datasets.coco_format.outlines import Outline, outline_counts
 from m2f_jax.datasets.coco_format.tracks import VideoFile, check_video_file, read_video_file
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 logger = logging.getLogger("m2f_jax")
 

@@ -1,26 +1,22 @@
-"""`m2f eval`: a model, or predictions in files, against ground truth."""
+"""`m2f eval`: a model, or predictions in files, against ground truth.
+
+What needs a model, and so JAX, is imported where it is called: files are scored without.
+"""
 
 from pathlib import Path
 
-import jax
 from rich.console import Console
 
 from m2f_jax.cli.arguments import (
-    DEFAULT_MODEL,
     Eval,
     EvalCityscapes,
     EvalCoco,
     EvalCompare,
     EvalFolder,
-    EvalImages,
     EvalYtvis,
 )
-from m2f_jax.cli.environment.cache import programs_folder
-from m2f_jax.cli.environment.dtype import dtype_of
 from m2f_jax.cli.environment.processes import join_processes
-from m2f_jax.cli.evaluating.comparing import compare_evaluations
 from m2f_jax.cli.evaluating.files import score_files
-from m2f_jax.cli.evaluating.model import score_model
 from m2f_jax.cli.evaluating.scoring import Scoring
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.datasets.coco import coco_dataset
@@ -30,10 +26,6 @@ from m2f_jax.datasets.published.ytvis import ytvis_dataset
 from m2f_jax.eval.predictions.cityscapes import find_predictions
 from m2f_jax.eval.predictions.coco import find_coco_predictions
 from m2f_jax.eval.predictions.ytvis_results import TrackResults
-from m2f_jax.inference.segmenter import Segmenter
-from m2f_jax.inference.video_segmenter import VideoSegmenter
-from m2f_jax.modeling.video_mask2former import VideoMask2Former
-from m2f_jax.pretrained import load
 
 
 def run(command: Eval) -> int:
@@ -41,11 +33,13 @@ def run(command: Eval) -> int:
     console = terminal()
     data = command.data
     if isinstance(data, EvalCompare):
+        from m2f_jax.cli.evaluating.comparing import compare_evaluations
+
         return compare_evaluations(data, console)
-    join_processes(data.processes)
+    processes = join_processes(data.processes)
     if isinstance(data, EvalFolder):
         return run_folder(data, console)
-    check_source(data)
+    check_source(data, processes)
     if isinstance(data, EvalCoco):
         return run_coco(data, console)
     if isinstance(data, EvalYtvis):
@@ -64,6 +58,8 @@ def run_cityscapes(command: EvalCityscapes, console: Console) -> int:
         items = dataset.images[: command.limit]
         files = find_predictions(Path(command.predictions), task, items, names)
         return score_files(scoring, command.predictions, files)
+    from m2f_jax.cli.evaluating.model import score_model, segmenter_of
+
     return score_model(scoring, segmenter_of(command))
 
 
@@ -84,11 +80,15 @@ def run_coco(command: EvalCoco, console: Console) -> int:
         items = dataset.images[: command.limit]
         files = find_coco_predictions(Path(command.predictions), task, items, dataset)
         return score_files(scoring, command.predictions, files)
+    from m2f_jax.cli.evaluating.model import score_model, segmenter_of
+
     return score_model(scoring, segmenter_of(command))
 
 
 def run_folder(command: EvalFolder, console: Console) -> int:
     """Scores on a folder that `m2f train` accepts: `m2f eval folder`, `ade20k` and so on."""
+    from m2f_jax.cli.evaluating.model import score_model, segmenter_of
+
     segmenter = segmenter_of(command)
     task = command.task or segmenter.config.task
     dataset = open_dataset(
@@ -111,19 +111,17 @@ def run_ytvis(command: EvalYtvis, console: Console) -> int:
         return score_files(scoring, command.predictions, files)
     if command.model is None:
         raise ValueError("name a model of videos with --model, or results with --predictions")
-    opened = load(
-        command.model,
-        dtype_of(command.dtype),
-        labels=command.labels,
-        revision=command.revision,
-        kind=VideoMask2Former,
-    )
-    assert isinstance(opened.model, VideoMask2Former)
-    return score_model(scoring, VideoSegmenter(opened.model, opened.processor))
+    from m2f_jax.cli.evaluating.model import score_model, video_segmenter_of
+
+    return score_model(scoring, video_segmenter_of(command, command.model))
 
 
-def check_source(command: EvalCityscapes | EvalCoco | EvalYtvis):
+def check_source(command: EvalCityscapes | EvalCoco | EvalYtvis, processes: int):
     """Refuses options of models together with options of predictions in files.
+
+    Args:
+        command: the options.
+        processes: how many processes do the same.
 
     Raises:
         ValueError: the message names the options.
@@ -132,18 +130,5 @@ def check_source(command: EvalCityscapes | EvalCoco | EvalYtvis):
         raise ValueError("name either --model or --predictions, not both")
     if command.predictions is not None and command.export is not None:
         raise ValueError("--export is for --model; the --predictions are in files already")
-    if command.predictions is not None and jax.process_count() > 1:
+    if command.predictions is not None and processes > 1:
         raise ValueError("--predictions are scored in seconds by one process; start only one")
-
-
-def segmenter_of(command: EvalImages) -> Segmenter:
-    """Opens the model to score, on all devices of this process."""
-    opened = load(
-        command.model or DEFAULT_MODEL,
-        dtype_of(command.dtype),
-        labels=command.labels,
-        revision=command.revision,
-    )
-    return Segmenter(
-        opened.model, opened.processor, jax.local_devices(), command.batch_size, programs_folder()
-    )

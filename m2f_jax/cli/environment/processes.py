@@ -1,13 +1,13 @@
 """Joining the other processes of a job."""
 
-import jax
-from jax.experimental import multihost_utils
-
 from m2f_jax.cli.arguments import Processes
 
 
-def join_processes(processes: Processes):
+def join_processes(processes: Processes) -> int:
     """Connects this process to the others, before anything touches a device.
+
+    Returns:
+        How many there are, with this one.
 
     Raises:
         ValueError: only some of the arguments were given, or the others can't be found.
@@ -19,10 +19,13 @@ def join_processes(processes: Processes):
     }
     missing = [name for name, value in named.items() if value is None]
     if not processes.distributed and len(missing) == len(named):
-        return
+        return 1
     if missing and len(missing) < len(named):
         option = "--" + missing[0].replace("_", "-")
         raise ValueError(f"{option} is missing; the processes of a job need all three arguments")
+    import jax
+    from jax.experimental import multihost_utils
+
     try:
         jax.distributed.initialize(**named)
     except (ValueError, RuntimeError) as error:
@@ -32,3 +35,4 @@ def join_processes(processes: Processes):
         ) from error
     # Connects the devices while all are here: later, some may come too late for it.
     multihost_utils.sync_global_devices("m2f")
+    return jax.process_count()

@@ -1,4 +1,4 @@
-"""Runs a model over a data set and scores it."""
+"""Opens a model, runs it over a data set and scores it."""
 
 import contextlib
 from collections.abc import Sequence
@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 
-from m2f_jax.cli.arguments import DEFAULT_MODEL
-from m2f_jax.cli.environment.cache import cache_folder
+from m2f_jax.cli.arguments import DEFAULT_MODEL, EvalImages, EvalYtvis
+from m2f_jax.cli.environment.cache import cache_folder, programs_folder
+from m2f_jax.cli.environment.dtype import dtype_of
 from m2f_jax.cli.evaluating.scoring import Scoring
+from m2f_jax.cli.evaluating.showing import show
 from m2f_jax.cli.terminal.progress import ImageProgress
 from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.eval.analysis.tallies.tally import Tally
@@ -20,6 +22,34 @@ from m2f_jax.images import read_image
 from m2f_jax.inference.processor import FOR_DISPLAY
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.inference.video_segmenter import VideoSegmenter
+from m2f_jax.modeling.video_mask2former import VideoMask2Former
+from m2f_jax.pretrained import load
+
+
+def segmenter_of(command: EvalImages) -> Segmenter:
+    """Opens the model to score, on all devices of this process."""
+    opened = load(
+        command.model or DEFAULT_MODEL,
+        dtype_of(command.dtype),
+        labels=command.labels,
+        revision=command.revision,
+    )
+    return Segmenter(
+        opened.model, opened.processor, jax.local_devices(), command.batch_size, programs_folder()
+    )
+
+
+def video_segmenter_of(command: EvalYtvis, model: str) -> VideoSegmenter:
+    """Opens the model of videos to score."""
+    opened = load(
+        model,
+        dtype_of(command.dtype),
+        labels=command.labels,
+        revision=command.revision,
+        kind=VideoMask2Former,
+    )
+    assert isinstance(opened.model, VideoMask2Former)
+    return VideoSegmenter(opened.model, opened.processor)
 
 
 def score_model(scoring: Scoring, segmenter: Segmenter | VideoSegmenter) -> int:
@@ -90,7 +120,7 @@ def score_model(scoring: Scoring, segmenter: Segmenter | VideoSegmenter) -> int:
 
         return worst_pictures(evaluation, tally, predict)
 
-    scoring.show(evaluated, draw)
+    show(scoring, evaluated, draw)
     return 0
 
 

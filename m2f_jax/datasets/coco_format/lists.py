@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from m2f_jax.datasets.coco_format.values import is_flag, is_name, is_whole, shown
 from m2f_jax.labels import Label
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 ImageId = int | str
 

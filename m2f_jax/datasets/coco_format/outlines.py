@@ -13,7 +13,7 @@ import pycocotools.mask as coco_mask
 from m2f_jax.datasets.coco_format.faults import EntryError
 from m2f_jax.datasets.coco_format.values import shown
 from m2f_jax.masks.rle import check_counts, counts_of
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 Outline = list[Any] | bytes
 """Polygons, each a list x, y, x, y, ...; or the compressed counts of an encoding."""

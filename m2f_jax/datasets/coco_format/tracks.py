@@ -28,7 +28,7 @@ from m2f_jax.datasets.coco_format.outlines import Outline, check_encoded, outlin
 from m2f_jax.datasets.coco_format.values import is_whole, shown
 from m2f_jax.files import read_json
 from m2f_jax.labels import Label
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 MAX_LENGTH = 10**6  # frames
 

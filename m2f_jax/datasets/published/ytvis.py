@@ -10,7 +10,7 @@ from m2f_jax.datasets.coco_format.faults import Invalid
 from m2f_jax.datasets.coco_format.lists import ImageId, name_of_id
 from m2f_jax.datasets.coco_format.tracks import VideoFile, read_video_file
 from m2f_jax.labels import Label
-from m2f_jax.structures import Size
+from m2f_jax.sizes import Size
 
 FRAMES_FOLDER = "JPEGImages"
 EXPECTED = (

@@ -48,7 +48,8 @@ from m2f_jax.inference.segmenter import Segmenter, predict
 from m2f_jax.inference.upsampling import plan_upsampling
 from m2f_jax.modeling.model import Model, without_kernels
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
-from m2f_jax.structures import Predictions, Size
+from m2f_jax.sizes import Size
+from m2f_jax.structures import Predictions
 
 PLATFORMS = typing.get_args(Platform)
 

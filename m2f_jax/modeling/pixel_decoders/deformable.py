@@ -32,7 +32,8 @@ from m2f_jax.modeling.layers import (
 )
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.resize import resize_bilinear
-from m2f_jax.structures import FeaturePyramid, Size
+from m2f_jax.sizes import Size
+from m2f_jax.structures import FeaturePyramid
 
 NUM_LEVELS = 3
 

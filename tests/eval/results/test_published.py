@@ -6,7 +6,8 @@ import re
 import types
 
 import pytest
-from m2f_jax.eval.results.published import Published, published_scores
+from m2f_jax.eval.results.comparable import published_scores
+from m2f_jax.eval.results.published import Published
 
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.labels import CITYSCAPES

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from m2f_jax.eval import evaluate as score
-from m2f_jax.eval.results.published import published_scores
+from m2f_jax.eval.results.comparable import published_scores
 from PIL import Image
 
 from m2f_jax import ImageProcessor, VideoMask2Former

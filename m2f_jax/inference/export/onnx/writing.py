@@ -30,7 +30,8 @@ from m2f_jax.inference.export.onnx.sampling import grid_sample, grid_sample_p, w
 from m2f_jax.inference.export.writing import check, whole_path
 from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.model import network
-from m2f_jax.structures import Predictions, Size
+from m2f_jax.sizes import Size
+from m2f_jax.structures import Predictions
 
 EXTERNAL_FROM = 2**31 - 2**24  # bytes of weights; an ONNX file has less than 2 GiB
 MIN_SIDE = 32

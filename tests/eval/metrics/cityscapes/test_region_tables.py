@@ -3,12 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
-from m2f_jax.eval.metrics.cityscapes.region_tables import (
-    Regions,
-    count_masks,
-    count_on_device,
-    count_rles,
-)
+from m2f_jax.eval.metrics.cityscapes.device_tables import count_on_device
+from m2f_jax.eval.metrics.cityscapes.region_tables import Regions, count_masks, count_rles
 
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.upsampling import canvas_size, plan_upsampling

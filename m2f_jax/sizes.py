@@ -1,0 +1,3 @@
+"""Sizes of images."""
+
+Size = tuple[int, int]  # height, width
