@@ -15,7 +15,7 @@ import importlib.metadata
 import logging
 import sys
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ import jax.export
 
 from m2f_jax.files import replacing
 from m2f_jax.inference import postprocess
-from m2f_jax.structures import Predictions
+from m2f_jax.inference.programs import compilers
+from m2f_jax.structures import FeaturePyramid, Predictions
 
 logger = logging.getLogger("m2f_jax")
 
@@ -33,7 +34,7 @@ LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "einops")
 DIGEST_SIZE = 32  # bytes
 PLATFORM = "cpu"  # the kernels of others can't be exported
 
-for kind in (Predictions, postprocess.Instances, postprocess.Panoptic):
+for kind in (FeaturePyramid, Predictions, postprocess.Instances, postprocess.Panoptic):
     jax.export.register_namedtuple_serialization(kind, serialized_name=f"m2f_jax.{kind.__name__}")
 
 
@@ -85,8 +86,8 @@ class KeptProgram:
         """Takes a function and the place of its programs.
 
         Args:
-            function: what is compiled. It returns an array, or `Predictions`, `Instances` or
-                `Panoptic` of arrays.
+            function: what is compiled. It returns arrays in tuples, `FeaturePyramid`s,
+                `Predictions`, `Instances` or `Panoptic`s.
             folder: of all kept programs; it is made when the first one is written.
             name: of the program, in profiles, in the log of compilations and in file names.
             about: all that the function depends on besides its arguments and its source.
@@ -95,7 +96,6 @@ class KeptProgram:
         self.function, self.folder, self.name, self.about = function, folder, name, about
         self.sharding = sharding
         self._ready: dict[Signature, Ready] = {}
-        self._pool = ThreadPoolExecutor(1, "compile")
 
     def __call__(self, *arguments: Any) -> Any:
         """Runs the program, once it is compiled."""
@@ -103,11 +103,7 @@ class KeptProgram:
         return self._of(leaves, structure).compiled.result()(*leaves)
 
     def ahead(self, *arguments: Any) -> Any:
-        """Begins to compile the program in a thread, and returns the shapes of what it will return.
-
-        Args:
-            arguments: as when called, or `jax.ShapeDtypeStruct`s of them.
-        """
+        """Begins to compile, see `Program`."""
         return self._of(*jax.tree.flatten(arguments)).returned
 
     def _of(self, leaves: list[Any], structure: Any) -> Ready:
@@ -130,7 +126,7 @@ class KeptProgram:
         ]
         lowered = jax.jit(call).lower(*leaves)
         return Ready(
-            jax.tree.unflatten(exported.out_tree, returned), self._pool.submit(lowered.compile)
+            jax.tree.unflatten(exported.out_tree, returned), compilers.submit(lowered.compile)
         )
 
     def _exported(self, signature: Signature, leaves: list[Any]) -> jax.export.Exported:

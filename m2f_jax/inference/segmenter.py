@@ -2,6 +2,7 @@
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Int
 
 from m2f_jax.config import Task
 from m2f_jax.default_dtype import default_dtype
 from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.kept_programs import PLATFORM, KeptProgram, is_ours
+from m2f_jax.inference.network import predict, stage_functions, stage_graphs
 from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
 from m2f_jax.inference.preprocess import pad
 from m2f_jax.inference.processor import (
@@ -27,6 +29,7 @@ from m2f_jax.inference.processor import (
     collect_map,
     collect_panoptic,
 )
+from m2f_jax.inference.programs import Chain, JittedProgram, Program
 from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
@@ -37,7 +40,7 @@ from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parts import module_of
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
 from m2f_jax.sizes import Size
-from m2f_jax.structures import ImageSize, Predictions
+from m2f_jax.structures import ImageSize
 
 IMAGES = "images"  # the axis of devices
 
@@ -88,11 +91,12 @@ class CallOptions(StreamOptions, total=False):
 class Segmenter:
     """A model and its processor as one function of an image.
 
-    The host reads images and turns them upright; all else happens on the device. There are three
-    compiled programs. The network is compiled once per padded size; resizing once per canvas of the
-    image (sides rounded up to multiples of 128); post-processing once per task and canvas of the
-    result. `jax_compilation_cache_dir` keeps them between runs. Several devices give the same
-    results as one.
+    The host reads images and turns them upright; all else happens on the device. The network is
+    compiled once per padded size; resizing once per canvas of the image (sides rounded up to
+    multiples of 128); post-processing once per task and canvas of the result. All that an image
+    needs is compiled at the same time, for which the network in float32 on a CPU is three programs,
+    one for each stage. `jax_compilation_cache_dir` keeps programs between runs. Several
+    devices give the same results as one.
 
     Attributes:
         config: the model's.
@@ -137,9 +141,11 @@ class Segmenter:
         self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self.graph, state = nnx.split(model)
+        self._stages = stage_graphs(model)
         # jax.jit takes plain arrays with the least overhead.
         self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
         self._programs_folder = programs if can_keep(model, self.devices) else None
+        self._beginning = threading.Lock()
         self._resize = self._per_device(
             "resize", lambda _, *images: jax.vmap(resize_as_pil)(*images), about=""
         )
@@ -158,12 +164,9 @@ class Segmenter:
     @processor.setter
     def processor(self, processor: ImageProcessor):
         self._processor = processor
-        self._predict = self._per_device(
-            "predict",
-            functools.partial(predict, self.graph, processor.mean, processor.std),
-            about=repr((self.config, self.dtype.name, processor)),
-        )
-        self._programs: dict[tuple[Task, int, Reduce | None], Callable] = {}
+        self._predict = self._network()
+        self._programs: dict[tuple[Task, int, Reduce | None], Program] = {}
+        self._begun: set[tuple[Program, Hashable]] = set()  # to be compiled, for these buckets
 
     def set_parameters(self, model: Model):
         """Takes over the parameters of another model, keeping all compiled programs.
@@ -356,26 +359,12 @@ class Segmenter:
             raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
         # The last image is repeated in the places that are left.
         filled = [batch[min(i, len(batch) - 1)] for i in range(self.capacity)]
-        images = [(image.pixels, *image.taps) for image in filled]
-        pixels = self._resize((), *self._spread(*_stacked(images)))
-        [sizes] = self._spread(np.array([image.size.resized for image in filled]))
-        arguments = self.parameters, pixels, sizes
-        network = self._predict
-        kept = isinstance(network, KeptProgram)
-        predictions = network.ahead(*arguments) if kept else network(*arguments)
-        logits_size: Size = predictions.mask_logits.shape[2:]
-        plan_of = self.processor.score_plan if task == "semantic" else plan_upsampling
-        plans = [plan_of(logits_size, image.size, image.target) for image in filled]
-        extras = [image.extra for image in filled]
-        spread = self._spread(*(_stacked(x) for x in (plans, extras)))
-        limit = np.float32(0 if threshold is None else threshold)
-        shared = self.processor.is_thing(self.config.num_classes), limit
         program = self._program(task, top_k, reduce)
-        if isinstance(program, KeptProgram):  # compiled while the network is
-            program.ahead(shared, *predictions, *spread)
-        if kept:
-            predictions = network(*arguments)
-        found = program(shared, *predictions, *spread)
+        with self._beginning:
+            if (key := (program, filled[0].bucket)) not in self._begun:
+                self._run(_ahead, program, filled, task, threshold)
+                self._begun.add(key)
+        found = self._run(_call, program, filled, task, threshold)
         if reduce is not None:
             return [Pending(functools.partial(self._fetch, found, i)) for i in range(len(batch))]
         collect = functools.partial(self._collect, self.processor, task, found)
@@ -384,12 +373,58 @@ class Segmenter:
             for i, image in enumerate(batch)
         ]
 
+    def _run(
+        self,
+        run: Callable[..., Any],
+        program: Program,
+        images: Sequence[Prepared],
+        task: Task,
+        threshold: float | None,
+    ) -> Any:
+        """Takes images through resizing, the network and post-processing, in turn.
+
+        Args:
+            run: `_call`, or `_ahead`, which has the programs compiled and returns shapes.
+            program: the post-processing.
+            images: as many as `capacity`.
+            task: the program's.
+            threshold: as when called.
+        """
+        to_resize = _stacked([(image.pixels, *image.taps) for image in images])
+        pixels = run(self._resize, (), *self._spread(*to_resize))
+        [sizes] = self._spread(np.array([image.size.resized for image in images]))
+        predictions = run(self._predict, self.parameters, pixels, sizes)
+        logits_size: Size = predictions.mask_logits.shape[2:]
+        plan_of = self.processor.score_plan if task == "semantic" else plan_upsampling
+        plans = [plan_of(logits_size, image.size, image.target) for image in images]
+        extras = [image.extra for image in images]
+        spread = self._spread(*(_stacked(x) for x in (plans, extras)))
+        limit = np.float32(0 if threshold is None else threshold)
+        shared = self.processor.is_thing(self.config.num_classes), limit
+        return run(program, shared, *predictions, *spread)
+
     def _spread(self, *arrays: Any) -> list[Any]:
         """Puts arrays of `capacity` images on the devices, an equal share on each."""
         return [jax.device_put(array, self._one_each) for array in arrays]
 
-    def _per_device(self, name: str, function: Callable, about: str | None) -> Callable:
-        """Returns a compiled program that calls `function` on each device with its images.
+    def _network(self) -> Program:
+        """Returns the network; in float32 on a CPU, each stage is a program.
+
+        There, compiling is what takes the time of a first call, and half of it one processor. The
+        results are the same bits: not so in bfloat16, where XLA doesn't round between stages of one
+        program. On a GPU, calling one program takes less.
+        """
+        mean, std = self.processor.mean, self.processor.std
+        about = repr((self.config, self.dtype.name, self.processor))
+        on_cpu = all(device.platform == "cpu" for device in self.devices)
+        if not on_cpu or self.dtype != jnp.float32:
+            whole = functools.partial(predict, self.graph, mean, std)
+            return self._per_device("predict", whole, about)
+        functions = stage_functions(self._stages, self.dtype, mean, std)
+        return Chain({name: self._per_device(name, x, about) for name, x in functions.items()})
+
+    def _per_device(self, name: str, function: Callable, about: str | None) -> Program:
+        """Returns a program that calls `function` on each device with its images.
 
         Args:
             name: of the program, in profiles and in the log of compilations.
@@ -408,13 +443,13 @@ class Segmenter:
             )(shared, *arrays)
 
         spread.__name__ = name
-        program, folder = jax.jit(spread), self._programs_folder
+        jitted, folder = jax.jit(spread), self._programs_folder
         if folder is None or about is None:
-            return program
-        return KeptProgram(program, folder, name, about, self._one_each)
+            return JittedProgram(jitted, self._one_each)
+        return KeptProgram(jitted, folder, name, about, self._one_each)
 
-    def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Callable:
-        """Returns the compiled post-processing of a task."""
+    def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Program:
+        """Returns the post-processing of a task."""
         if (task, top_k, reduce) not in self._programs:
             processor = self.processor
 
@@ -482,33 +517,14 @@ def can_keep(model: Model, devices: Sequence[Any]) -> bool:
     return ours and [device.platform for device in devices] == [PLATFORM]
 
 
+def _call(program: Program, *arguments: Any) -> Any:
+    return program(*arguments)
+
+
+def _ahead(program: Program, *arguments: Any) -> Any:
+    return program.ahead(*arguments)
+
+
 def _stacked(images: Sequence[Any]) -> Any:
     """Stacks trees of arrays into one tree with an axis of images."""
     return jax.tree.map(lambda *arrays: np.stack(arrays), *images)
-
-
-def predict(
-    graph: nnx.GraphDef,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    parameters: Any,
-    pixels: UInt8[Array, "B H W 3"],
-    sizes: Int[Array, "B 2"],
-) -> Predictions:
-    """Returns predictions for padded images; `sizes` are (height, width) without the padding."""
-    return nnx.merge(graph, parameters)(normalized(mean, std, pixels, sizes))
-
-
-def normalized(
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    pixels: UInt8[Array, "B H W 3"],
-    sizes: Int[Array, "B 2"],
-) -> Float[Array, "B H W 3"]:
-    """Returns normalised RGB, with 0 in the padding."""
-    _, height, width, _ = pixels.shape
-    inside_rows = jnp.arange(height) < sizes[:, :1]
-    inside_columns = jnp.arange(width) < sizes[:, 1:]
-    values = pixels.astype(jnp.float32) - np.asarray(mean, np.float32)
-    values = values / np.asarray(std, np.float32)
-    return jnp.where(inside_rows[:, :, None, None] & inside_columns[:, None, :, None], values, 0)

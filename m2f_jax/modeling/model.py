@@ -1,8 +1,9 @@
 """What all models are: a backbone, a pixel decoder and a Transformer decoder, in turn (Fig. 2)."""
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, overload
 
 import jax
@@ -198,20 +199,30 @@ def through_stages(
 
     Backbone and pixel decoder treat every frame of a clip as an image of its own.
     """
+    *leading, height, width, channels = pixel_values.shape
+    images = pixel_values.astype(model.dtype).reshape(-1, height, width, channels)
+    with stage("backbone", model.dtype):
+        features = model.backbone(images, drop_key=drop_key, remat=remat)
+    with stage("pixel_decoder", model.dtype):
+        pyramid = model.pixel_decoder(features, drop_key=folded(drop_key, 1), remat=remat)
+        pyramid = jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), pyramid)
+    with stage("decoder", model.dtype):
+        return decode(pyramid)
+
+
+@contextlib.contextmanager
+def stage(name: str, dtype: jnp.dtype) -> Iterator[None]:
+    """Sets the precision of a model's products, and the name of its kernels in a profile.
+
+    Args:
+        name: of the stage: the model's attribute.
+        dtype: of the model's computation.
+    """
     precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009 - untyped
-    if precision is None and model.dtype == jnp.float32:
+    if precision is None and dtype == jnp.float32:
         precision = "highest"
-    with jax.default_matmul_precision(precision):
-        *leading, height, width, channels = pixel_values.shape
-        images = pixel_values.astype(model.dtype).reshape(-1, height, width, channels)
-        # The names are those of the kernels in a profile.
-        with jax.named_scope("backbone"):
-            features = model.backbone(images, drop_key=drop_key, remat=remat)
-        with jax.named_scope("pixel_decoder"):
-            pyramid = model.pixel_decoder(features, drop_key=folded(drop_key, 1), remat=remat)
-            pyramid = jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), pyramid)
-        with jax.named_scope("decoder"):
-            return decode(pyramid)
+    with jax.default_matmul_precision(precision), jax.named_scope(name):
+        yield
 
 
 def without_kernels(model: Model) -> Model:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import threading
 import types
 
 import jax
@@ -21,6 +22,7 @@ PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
 )
 TASKS = ("instance", "panoptic", "semantic")
+STAGES = ("backbone", "pixel_decoder", "decoder")
 
 
 def image(height, width, seed=0):
@@ -46,13 +48,37 @@ def same(ours, theirs):
 
 
 @pytest.mark.parametrize("task", ["instance", "panoptic"])
-def test_opening_a_model_and_a_first_call_compile_three_programs(micro, tmp_path, caplog, task):
+def test_opening_a_model_and_a_first_call_compile_each_program_once(micro, tmp_path, caplog, task):
     micro.save_pretrained(tmp_path)
     jax.clear_caches()
-    with jax.log_compiles():
-        ours = Segmenter(load(tmp_path).model, PROCESSOR)(image(50, 80), task)
-    assert re.findall(r"Compiling jit\((\w+)\)", caplog.text) == ["resize", "predict", task]
-    assert len(ours) > 0
+    found = []
+    messages = messages_of(
+        caplog,
+        lambda: found.append(Segmenter(load(tmp_path).model, PROCESSOR)(image(50, 80), task)),
+    )
+    assert compiled(messages) == sorted(["resize", *STAGES, task])
+    assert len(found[0]) > 0
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_all_programs_of_an_image_are_compiled_at_the_same_time(
+    segmenter, micro, tmp_path, monkeypatch, kept
+):
+    picture = image(50, 80)
+    expected = segmenter(picture)
+    together, threads = threading.Barrier(len(("resize", *STAGES, "instance")), timeout=60), set()
+    compile_one = jax.stages.Lowered.compile
+
+    def compile_with_others(lowered):
+        threads.add(threading.current_thread())
+        together.wait()  # for all others to begin
+        return compile_one(lowered)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", compile_with_others)
+    ours = Segmenter(micro, PROCESSOR, programs=tmp_path if kept else None)
+    for _ in range(2):
+        same(ours(picture), expected)
+    assert len(threads) == together.parties
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -75,6 +101,10 @@ def no_network(*_):
     raise AssertionError("the network was traced")
 
 
+def no_stages(*_):
+    return dict.fromkeys(STAGES, no_network)
+
+
 def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monkeypatch, caplog):
     picture, calls = image(50, 80), (("instance", {"top_k": 7}), ("panoptic", {}), ("semantic", {}))
     for run in range(2):
@@ -84,8 +114,8 @@ def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monk
         [pixels] = ours.submit([ours.prepare(picture)], "semantic", reduce=lambda found, _: found)
         assert pixels.result().shape == (128, 128)
         kept = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
-        assert kept == ["instance", "panoptic", "predict", "resize", "semantic"], run
-        monkeypatch.setattr(segmenters, "predict", no_network)
+        assert kept == sorted(["resize", *STAGES, *TASKS]), run
+        monkeypatch.setattr(segmenters, "stage_functions", no_stages)
         monkeypatch.setattr(postprocess, "instances", no_network)
     with pytest.raises(AssertionError, match="traced"):
         Segmenter(micro, dataclasses.replace(PROCESSOR, std=(50.0, 50.0, 50.0)), programs=tmp_path)(
@@ -97,7 +127,7 @@ def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monk
 def test_another_model_of_the_same_shapes_has_programs_of_its_own(micro, tmp_path, monkeypatch):
     picture = image(64, 64)
     Segmenter(micro, PROCESSOR, programs=tmp_path)(picture)
-    monkeypatch.setattr(segmenters, "predict", no_network)
+    monkeypatch.setattr(segmenters, "stage_functions", no_stages)
     decoder = dataclasses.replace(micro.config.decoder, num_heads=4)
     config = dataclasses.replace(micro.config, decoder=decoder)
     other = fill(
@@ -189,11 +219,27 @@ def test_stream_passes_its_options_on(segmenter):
 
 
 def messages_of(caplog, work):
-    """What JAX logs of compilations while `work` is done."""
+    """What JAX logs of compilations while `work` is done, in all threads."""
     caplog.clear()
-    with jax.log_compiles():
+    jax.config.update("jax_log_compiles", True)
+    try:
         work()
+    finally:
+        jax.config.update("jax_log_compiles", False)
     return [record.getMessage() for record in caplog.records]
+
+
+def compiled(messages):
+    """The names of programs that XLA compiled, or read, by `messages_of`."""
+    found = (re.match(r"Finished XLA compilation of jit\((\w+)\)", m) for m in messages)
+    return sorted(m[1] for m in found if m)
+
+
+@pytest.mark.parametrize(("dtype", "programs"), [("float32", STAGES), ("bfloat16", ("predict",))])
+def test_stages_are_programs_where_their_results_are_those_of_the_whole(micro, dtype, programs):
+    values = {name: value[...] for name, value in parameters(micro).items()}
+    network = Segmenter(fill(abstract_model(micro.config, dtype), values), PROCESSOR)._predict
+    assert tuple(getattr(network, "programs", ["predict"])) == programs
 
 
 def test_other_parameters_need_no_compilation(micro, caplog):
@@ -205,7 +251,7 @@ def test_other_parameters_need_no_compilation(micro, caplog):
     changing.set_parameters(other)
     found = []
     messages = messages_of(caplog, lambda: found.append(changing(picture, "semantic")))
-    assert not [m for m in messages if "XLA compilation" in m]
+    assert not compiled(messages)
     same(found[0], Segmenter(other, PROCESSOR)(picture, "semantic"))
     changing.set_parameters(micro)
     same(changing(picture, "semantic"), before)
@@ -224,8 +270,7 @@ def test_one_compilation_per_padded_size_and_canvas(segmenter, caplog):
                     segmenter(picture, task, target_size=target)
 
         messages = messages_of(caplog, work)
-        found = [re.match(r"Finished XLA compilation of jit\((\w+)\)", m) for m in messages]
-        return [m[1] for m in found if m and m[1] in ("resize", "predict", *TASKS)]
+        return [name for name in compiled(messages) if name in ("resize", *STAGES, *TASKS)]
 
     compilations(image(64, 64))
     assert compilations(image(33, 64), image(64, 50)) == []
