@@ -299,6 +299,7 @@ ONNX_HEADER = {
     "labels": [{"id": 1, "name": "road", "is_thing": False}],
     "size": [4, 6],
     "network_only": False,
+    "dynamic_batch": False,
     "top_k": 100,
     "object_mask_threshold": 0.8,
     "overlap_threshold": 0.8,

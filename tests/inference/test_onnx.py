@@ -47,6 +47,30 @@ def test_equals_the_segmenter(segmenter, files, task, runtime):
     same(opened(picture()), segmenter(picture(), task))
 
 
+@pytest.fixture(scope="module")
+def of_any_number(segmenter, tmp_path_factory):
+    """One ONNX file per task, for any number of images."""
+    folder = tmp_path_factory.mktemp("onnx")
+    for task in TASKS:
+        export_onnx(segmenter, folder / f"{task}.onnx", SIZE, task, batch="dynamic")
+        onnx.checker.check_model(str(folder / f"{task}.onnx"), full_check=True)
+    return {task: folder / f"{task}.onnx" for task in TASKS}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("task", TASKS)
+def test_any_number_of_images(segmenter, of_any_number, task, runtime):
+    opened = OnnxSegmenter.load(of_any_number[task], runtime, batch_size=5)
+    assert opened.header.dynamic_batch
+    assert opened.capacity == 5
+    images = [picture(), *(255 - picture()[::-1], picture()[:, ::-1], picture()[::-1])]
+    wanted = [segmenter(image, task) for image in images]
+    for some in ([0], [1, 0], [2, 0, 3], [3, 2, 1, 0, 0]):
+        pending = opened.submit([opened.prepare(images[i]) for i in some])
+        for i, handle in zip(some, pending, strict=True):
+            same(handle.result(), wanted[i])
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_thresholds_are_chosen_when_it_runs(segmenter, files, runtime):
     opened = OnnxSegmenter.load(files["instance"], runtime)
@@ -66,34 +90,42 @@ def test_semantic_only_models(micro, tmp_path):
 
 
 def test_the_network_alone(micro, segmenter, tmp_path):
-    path = tmp_path / "network.onnx"
-    export_onnx(segmenter, path, (32, 64), network_only=True, batch=2)
-    pixels = np.random.default_rng(0).normal(size=(2, 32, 64, 3)).astype(np.float32)
+    path, fixed = tmp_path / "network.onnx", tmp_path / "fixed.onnx"
+    export_onnx(segmenter, path, (32, 64), network_only=True, batch="dynamic")
+    export_onnx(segmenter, fixed, (32, 64), network_only=True, batch=2)
+    pixels = np.random.default_rng(0).normal(size=(3, 32, 64, 3)).astype(np.float32)
     want: Predictions = micro(pixels)
     names = "class_logits", "mask_logits"
     for runtime in RUNTIMES:
-        found = OPEN[runtime](path, "float32", names)({"pixel_values": pixels})
-        np.testing.assert_allclose(found[names[0]], want.class_logits, rtol=0, atol=2e-5)
-        np.testing.assert_allclose(found[names[1]], want.mask_logits, rtol=0, atol=2e-4)
-    with pytest.raises(ValueError, match=r"batch is 2; it is 1 or more, and other than 1 for the"):
+        for file, counts in ((path, (1, 2, 3)), (fixed, (2,))):
+            run = OPEN[runtime](file, "float32", names)
+            for n in counts:
+                found = run({"pixel_values": pixels[:n]})
+                for name, tolerance in zip(names, (2e-5, 2e-4), strict=True):
+                    close(found[name], np.asarray(getattr(want, name))[:n], tolerance)
+    with pytest.raises(ValueError, match=r"batch is 2; it is 1 or dynamic, and for the network"):
         export_onnx(segmenter, tmp_path / "x.onnx", SIZE, batch=2)
     with pytest.raises(ValueError, match=r"network\.onnx is the network alone \(--network-only\)"):
         OnnxSegmenter.load(path)
 
 
 @pytest.mark.parametrize(
-    ("name", "tolerances"),
+    ("name", "tolerances", "batch"),
     [
-        ("tiny_w7_odd", (test_golden.CLASS_LOGITS, test_golden.MASK_LOGITS)),
-        ("maskformer_r50_fpn", test_golden_maskformer.TOLERANCES["maskformer_r50_fpn"][2:]),
+        ("tiny_w7_odd", (test_golden.CLASS_LOGITS, test_golden.MASK_LOGITS), 1),
+        (
+            "maskformer_r50_fpn",
+            test_golden_maskformer.TOLERANCES["maskformer_r50_fpn"][2:],
+            "dynamic",
+        ),
     ],
 )
-def test_the_authors_logits(name, tolerances, tmp_path):
+def test_the_authors_logits(name, tolerances, batch, tmp_path):
     golden = load_golden(name)
     images = np.moveaxis(golden.network["pixel_values"], 1, -1)
     path = tmp_path / "network.onnx"
     segmenter = Segmenter(golden.model, golden.processor)
-    export_onnx(segmenter, path, images.shape[1:3], network_only=True)
+    export_onnx(segmenter, path, images.shape[1:3], network_only=True, batch=batch)
     session = onnxruntime.InferenceSession(path)
     outputs = ["class_logits", "mask_logits"]
     found = session.run(outputs, {"pixel_values": np.ascontiguousarray(images)})
@@ -123,6 +155,7 @@ def test_the_command_line(files, tmp_path, capsys, segmenter):
         (["--task", "semantic"], "--task was settled when the model was exported, panoptic"),
         (["--dtype", "bfloat16"], "onnxruntime computes in float32, not bfloat16; take openvino"),
         (["--top-k", "3"], "--top-k was settled"),
+        (["--batch-size", "2"], "panoptic.onnx takes one image at a time; export the model again"),
     ):
         assert main(["predict", *arguments, "--out", str(tmp_path / "no"), *more]) == 1
         assert message in capsys.readouterr().err
@@ -130,7 +163,9 @@ def test_the_command_line(files, tmp_path, capsys, segmenter):
     for more, message in (
         (["--platforms", "cpu"], "--platforms is for files other than .onnx"),
         (["--dtype", "bfloat16"], "--dtype is for files other than .onnx"),
-        (["--batch", "2"], "--batch is for the network alone; add --network-only"),
+        (["--batch", "2"], "--batch N is for the network alone; add --network-only"),
+        (["--batch", "any"], "--batch must be a number from 1 to 4096, or dynamic; got 'any'"),
+        (["--batch", "0"], "--batch must be a number from 1 to 4096, or dynamic; got '0'"),
     ):
         assert main([*model, *more]) == 1
         assert message in capsys.readouterr().err
@@ -140,6 +175,31 @@ def test_the_command_line(files, tmp_path, capsys, segmenter):
     predict = ["predict", str(tmp_path / "a.png"), "--runtime", "openvino"]
     assert main([*predict, "--out", str(tmp_path / "no")]) == 1
     assert "--runtime is for files that end with .onnx, not streets" in capsys.readouterr().err
+
+
+def test_the_last_batch_is_smaller(of_any_number, tmp_path, segmenter):
+    images = {"a.png": picture(), "b.png": picture()[::-1], "c.png": picture()[:, ::-1]}
+    for name, image in images.items():
+        Image.fromarray(image).save(tmp_path / name)
+    out, model = tmp_path / "out", str(of_any_number["panoptic"])
+    files = [str(tmp_path / name) for name in images]
+    assert main(["predict", *files, "--model", model, "--out", str(out), "--batch-size", "2"]) == 0
+    for name, image in images.items():
+        with Image.open(out / "maps" / name) as png:
+            want = segmenter(image, "panoptic").to_rgb()
+            np.testing.assert_array_equal(np.asarray(png), want)
+
+
+def test_parts_that_must_know_the_number_of_images(segmenter, tmp_path, monkeypatch):
+    original = writing.network
+
+    def network(model, pixel_values, **options):
+        return original(model, pixel_values + len(pixel_values), **options)
+
+    monkeypatch.setattr(writing, "network", network)
+    with pytest.raises(ValueError, match=r"x\.onnx: .* for any number of images \('_DimExpr' obj"):
+        export_onnx(segmenter, tmp_path / "x.onnx", (32, 64), network_only=True, batch="dynamic")
+    assert not any(tmp_path.iterdir())
 
 
 def changed(files, folder, change):
@@ -158,6 +218,8 @@ def changed(files, folder, change):
         ("task", "panoptic", r"the outputs are class_map, and those of panoptic are"),
         ("size", [50, 81], r"the input image has the shape \[50, 80, 3\], and by its header"),
         ("size", [0, 80], r"size must be from 1 to 65536"),
+        ("dynamic_batch", True, r"the inputs are image, and those of semantic are images;"),
+        ("dynamic_batch", 1, r"metadata\.m2f_jax\.dynamic_batch has the value 1; expected bool"),
         ("labels", [], r"labels is empty"),
         ("labels", [{"id": 1}], r"metadata\.m2f_jax\.labels\[0\] lacks the field"),
         ("top_k", 1e400, r"metadata\.m2f_jax\.top_k has the value inf"),
@@ -172,6 +234,16 @@ def test_headers_that_make_no_sense(files, tmp_path, field, value, message):
 
     with pytest.raises(ValueError, match=rf"copy\.onnx:? .*{message}"):
         OnnxSegmenter.load(changed(files, tmp_path, change))
+
+
+def test_files_for_any_number_that_are_for_one(of_any_number, tmp_path):
+    def change(model):
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+    with pytest.raises(
+        ValueError, match=r"images has the shape \[1, 50, 80, 3\], .* \['N', 50, 80"
+    ):
+        OnnxSegmenter.load(changed(of_any_number, tmp_path, change))
 
 
 def outside(model):

@@ -4,6 +4,7 @@ import functools
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import onnxruntime
@@ -231,6 +232,59 @@ def test_computes_what_jax_does(case):
             assert ours.dtype == theirs.dtype
             assert ours.shape == theirs.shape
             np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=2e-6)
+
+
+def sums_above(x, rows, least):
+    """A loop over images with a state and one inside, which both read a value from outside."""
+
+    def add(total, image):
+        grown = lax.while_loop(lambda y: y.sum() < least, lambda y: 2 * y + 1, jnp.abs(image))
+        return total + grown * least, (grown, total.sum() * rows)
+
+    return lax.scan(add, jnp.full((3, 4), least), x, reverse=True)
+
+
+OF_ANY_NUMBER = {
+    "loops": (sums_above, (Y[:1, :1], np.float32(30))),
+    "one axis of all images": (lambda x: x.reshape(-1, 2).sum(1, keepdims=True), ()),
+    "two axes of images": (lambda x: (x[:, None] * x).reshape(x.shape[0], -1, 4), ()),
+    "constants for each": (
+        lambda x: jnp.concatenate([x, jnp.full((x.shape[0], 1, 4), 2.5, np.float32)], 1),
+        (),
+    ),
+    "constants for each of their parts": (
+        lambda x: jnp.einsum("npc,nqc->npq", x, jnp.ones((x.shape[0], 2, 4), np.float32)),
+        (),
+    ),
+    "known places": (lambda x: (x[:, 1:3, -2], x[:, 1]), ()),
+}
+
+
+@pytest.mark.parametrize("case", OF_ANY_NUMBER)
+def test_any_number_of_images(case):
+    function, more = OF_ANY_NUMBER[case]
+    shape = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("N"), 3, 4), np.float32)
+    _, model = traced(function, (shape, *more))
+    for n in (1, 2, 5):
+        arguments = np.concatenate([X, Y, -X])[:n], *more
+        want = jax.tree.leaves(function(*map(jnp.asarray, arguments)))
+        for found in run(model, arguments):
+            for ours, theirs in zip(found, want, strict=True):
+                assert ours.shape == theirs.shape
+                np.testing.assert_allclose(ours, theirs, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x + jnp.arange(x.shape[0], dtype=np.float32)[:, None, None],
+        lambda x: jnp.broadcast_to(x[:, :1, :1, None], (*x.shape, 2 * x.shape[0] - 1)),
+    ],
+)
+def test_lengths_that_are_no_multiple_are_refused(function):
+    shape = jax.ShapeDtypeStruct((*jax.export.symbolic_shape("N"), 3, 4), np.float32)
+    with pytest.raises(NotImplementedError, match=r"shape \(N,\)|an axis of 2\*N - 1"):
+        traced(function, [shape])
 
 
 def test_deformable_attention():

@@ -17,7 +17,7 @@ from m2f_jax.cli.arguments.evaluation import (
 from m2f_jax.cli.arguments.models import Convert, Export, Info, Models, Push
 from m2f_jax.cli.arguments.prediction import App, Predict
 from m2f_jax.cli.arguments.training import Streets, Train
-from m2f_jax.cli.arguments.values import DEFAULT_MODEL, Processes, parse_size
+from m2f_jax.cli.arguments.values import DEFAULT_MODEL, Processes, parse_batch, parse_size
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -43,5 +43,6 @@ __all__ = [
     "Push",
     "Streets",
     "Train",
+    "parse_batch",
     "parse_size",
 ]

@@ -56,8 +56,9 @@ class Export:
     """The dtype of computation and weights; bfloat16 is for GPUs and TPUs. Not for .onnx."""
     network_only: bool = False
     """For .onnx: write the network alone, from normalised pixels to class and mask logits."""
-    batch: Annotated[int | None, Between(1, 4096), tyro.conf.arg(metavar="N")] = None
-    """For --network-only: images at a time, by default 1."""
+    batch: Annotated[str | None, tyro.conf.arg(metavar="dynamic|N")] = None
+    """For .onnx: images at a time, by default 1; dynamic for any number of them, or with
+    --network-only another number."""
     license: Annotated[str | None, tyro.conf.arg(metavar="ID")] = None
     """For .onnx: the licence of the weights for its metadata, such as cc-by-nc-4.0."""
     native: bool = False

@@ -10,6 +10,7 @@ from m2f_jax.bounds import Between
 from m2f_jax.pixel_limit import MOST_PIXELS
 
 SIDE = Between(1, 65_536)
+BATCH = Between(1, 4096)
 DEFAULT_MODEL = "streets"
 
 TaskName = Literal["instance", "panoptic", "semantic"]
@@ -65,3 +66,16 @@ def parse_size(text: str) -> tuple[int, int]:
     if height not in SIDE or width not in SIDE:
         raise ValueError(f"--size must have sides {SIDE} pixels, not {text}")
     return height, width
+
+
+def parse_batch(text: str) -> int | Literal["dynamic"]:
+    """Returns the number of images at a time, or "dynamic" for any number of them.
+
+    Raises:
+        ValueError: it is something else, or too large.
+    """
+    if text == "dynamic":
+        return text
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) not in BATCH:
+        raise ValueError(f"--batch must be a number {BATCH}, or dynamic; got {text!r}")
+    return int(text)

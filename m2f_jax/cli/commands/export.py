@@ -4,7 +4,7 @@ import dataclasses
 import time
 from pathlib import Path
 
-from m2f_jax.cli.arguments import Export, parse_size
+from m2f_jax.cli.arguments import Export, parse_batch, parse_size
 from m2f_jax.cli.terminal.console import terminal
 from m2f_jax.inference.export.exported_file import arrays_file, data_file
 from m2f_jax.inference.export.writing import check, export_model
@@ -18,6 +18,7 @@ def run(command: Export) -> int:
     """Exports a model, and prints a summary."""
     start = time.perf_counter()
     size = parse_size(command.size)
+    batch = 1 if command.batch is None else parse_batch(command.batch)
     as_onnx = command.file.endswith(".onnx")
     platforms = platforms_of(command, as_onnx=as_onnx)
     beside = data_file(command.file) if as_onnx else arrays_file(command.file)
@@ -37,13 +38,14 @@ def run(command: Export) -> int:
             size,
             command.task,
             network_only=command.network_only,
-            batch=1 if command.batch is None else command.batch,
+            batch=batch,
             license=command.license,
             overwrite=command.overwrite,
         )
         written, size_mib = command.file, Path(command.file).stat().st_size / MEBI
         what = "network alone" if command.network_only else header.task
-        about = f"{what} of images of {size[0]} x {size[1]} in float32, for ONNX Runtime, OpenVINO"
+        many = "any number of images" if header.dynamic_batch else "images"
+        about = f"{what} of {many} of {size[0]} x {size[1]} in float32, for ONNX Runtime, OpenVINO"
         if command.license is None:
             about += "\nits metadata state no licence; name one with --license, such as apache-2.0"
     else:
@@ -84,7 +86,9 @@ def platforms_of(command: Export, *, as_onnx: bool) -> list[str]:
         if given:
             other = "that end with .onnx" if not as_onnx else "other than .onnx"
             raise ValueError(f"{option} is for files {other}, not {command.file}; leave it out")
-    if command.batch is not None and not command.network_only:
-        raise ValueError("--batch is for the network alone; add --network-only, or leave it out")
+    if command.batch not in (None, "1", "dynamic") and not command.network_only:
+        raise ValueError(
+            "--batch N is for the network alone; add --network-only, or say --batch dynamic"
+        )
     names = "cuda,tpu,cpu" if command.platforms is None else command.platforms
     return [name.strip() for name in names.split(",") if name.strip()]

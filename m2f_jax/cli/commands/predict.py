@@ -219,7 +219,7 @@ def open_exported(command: Predict) -> OpenedModel:
     """
     segmenter = ExportedSegmenter.load(command.model, jax.local_devices())
     header = segmenter.header
-    refuse_settled(command, header.task, header.dtype)
+    refuse_settled(command, header.task, header.dtype, 1)
     return OpenedModel(segmenter, header.task, header.labels, header.dtype, None, header.digest, "")
 
 
@@ -232,15 +232,17 @@ def open_onnx(command: Predict) -> OpenedModel:
     from m2f_jax.inference.export.onnx.running import OnnxSegmenter  # needs an extra
 
     runtime = command.runtime or "onnxruntime"
-    segmenter = OnnxSegmenter.load(command.model, runtime, command.dtype or "float32")
+    segmenter = OnnxSegmenter.load(
+        command.model, runtime, command.dtype or "float32", command.batch_size
+    )
     header, dtype = segmenter.header, segmenter.dtype
-    refuse_settled(command, header.task, dtype)
+    refuse_settled(command, header.task, dtype, segmenter.batch_size)
     return OpenedModel(
         segmenter, header.task, header.labels, dtype, None, segmenter.digest, runtime
     )
 
 
-def refuse_settled(command: Predict, task: str, dtype: str):
+def refuse_settled(command: Predict, task: str, dtype: str, batch_size: int):
     """Refuses options that say something else than what was settled when a model was exported.
 
     Raises:
@@ -251,7 +253,7 @@ def refuse_settled(command: Predict, task: str, dtype: str):
         ("--dtype", command.dtype, dtype),
         ("--native", command.native or None, None),
         ("--tile", command.tile, None),
-        ("--batch-size", None if command.batch_size == 1 else command.batch_size, None),
+        ("--batch-size", command.batch_size, batch_size),
         ("--labels", command.labels, None),
         ("--revision", command.revision, None),
         ("--top-k", command.top_k, None),

@@ -14,6 +14,7 @@ Axes: H W the image, N instances, S segments (as many as queries), Q queries, K 
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -166,6 +167,8 @@ def whole_path(
     task: Task,
     top_k: int,
     prepare: Callable[[Model], Model] = without_kernels,
+    *,
+    batched: bool = False,
 ) -> tuple[dict[str, np.ndarray], Callable[..., dict[str, Array]]]:
     """Returns the arrays of the program, its first argument, and the program as a pure function.
 
@@ -175,6 +178,7 @@ def whole_path(
         task: "instance", "panoptic" or "semantic".
         top_k: the most instances to return.
         prepare: returns the model with operators that can be exported.
+        batched: take images, uint8 [B, H, W, 3], and return arrays with an axis of them.
     """
     processor, config = segmenter.processor, segmenter.config
     image_size = processor.size_of(size)
@@ -184,21 +188,15 @@ def whole_path(
     rows, columns = (FilterTaps(*map(jnp.asarray, x)) for x in taps)
     graph, _ = nnx.split(prepare(nnx.merge(segmenter.graph, segmenter.parameters)))
 
-    def network(parameters: Any, image: UInt8[Array, "H W 3"]) -> Predictions:
-        predictions = predict(
-            graph,
-            processor.mean,
-            processor.std,
-            parameters,
-            resize_as_pil(image, rows, columns)[None],
-            jnp.array([image_size.resized], jnp.int32),
-        )
-        return Predictions(*(logits[0] for logits in predictions))
+    def network(parameters: Any, images: UInt8[Array, "B H W 3"]) -> Predictions:
+        resized = jax.vmap(lambda image: resize_as_pil(image, rows, columns))(images)
+        inside = jnp.broadcast_to(jnp.array(image_size.resized, jnp.int32), (images.shape[0], 2))
+        return predict(graph, processor.mean, processor.std, parameters, resized, inside)
 
     shapes = jax.eval_shape(
-        network, segmenter.parameters, jax.ShapeDtypeStruct((*size, 3), np.uint8)
+        network, segmenter.parameters, jax.ShapeDtypeStruct((1, *size, 3), np.uint8)
     )
-    logits_size: Size = shapes.mask_logits.shape[1:]
+    logits_size: Size = shapes.mask_logits.shape[2:]
     plan_of = processor.score_plan if task == "semantic" else plan_upsampling
     plan = plan_of(logits_size, image_size, size)
     leaves, tree = jax.tree.flatten_with_path((segmenter.parameters, {"upsampling": plan}))
@@ -206,11 +204,15 @@ def whole_path(
     arrays = {name: np.asarray(x) for name, (_, x) in zip(names, leaves, strict=True)}
 
     def segment(
-        arrays: dict[str, Array], image: UInt8[Array, "H W 3"], *limit: Float[Array, ""]
+        arrays: dict[str, Array], image: UInt8[Array, "*B H W 3"], *limit: Float[Array, ""]
     ) -> dict[str, Array]:
         parameters, more = jax.tree.unflatten(tree, [arrays[name] for name in names])
-        logits = network(parameters, image)
-        up = more["upsampling"]
+        finish_one = functools.partial(finish, more["upsampling"], limit)
+        if batched:
+            return jax.lax.map(finish_one, network(parameters, image))
+        return finish_one(Predictions(*(x[0] for x in network(parameters, image[None]))))
+
+    def finish(up: Any, limit: Sequence[Float[Array, ""]], logits: Predictions) -> dict[str, Array]:
         if task == "instance":
             found = postprocess.instances(*logits, up, *limit, top_k=top_k)
             return instance_table(found, size, is_thing, *limit)

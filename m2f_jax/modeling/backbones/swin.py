@@ -111,7 +111,7 @@ class SwinBlock(nnx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "B H W C"], scales: Float[Array, "2 B"]
+        self, x: Float[Array, "B H W C"], scales: Float[Array, "2 #B"]
     ) -> Float[Array, "B H W C"]:
         """Computes the block; `scales` multiplies what attention and MLP add to each image."""
         attention_scale, mlp_scale = scales[:, :, None, None, None]
@@ -167,7 +167,7 @@ class SwinStage(nnx.Module):
         )
 
     def __call__(
-        self, x: Float[Array, "B H W C"], scales: Float[Array, "blocks 2 B"], *, remat: bool
+        self, x: Float[Array, "B H W C"], scales: Float[Array, "blocks 2 #B"], *, remat: bool
     ) -> Float[Array, "B H W C"]:
         for block, branch_scales in zip(self.blocks, scales, strict=True):
             x = (jax.checkpoint(block) if remat else block)(x, branch_scales)
@@ -203,7 +203,7 @@ class SwinTransformer(nnx.Module):
         x = self.patch_embedding(images)
         depths = [len(stage.blocks) for stage in self.stages]
         if drop_key is None:
-            branch_scales = jnp.ones((sum(depths), 2, len(images)))
+            branch_scales = jnp.ones((sum(depths), 2, 1))
         else:
             branch_scales = drop_path(drop_key, self.drop_path_rate, sum(depths), len(images))
         scales = jnp.split(branch_scales.astype(x.dtype), np.cumsum(depths)[:-1].tolist())

@@ -6,6 +6,9 @@ default is taken, and loops of known length are unrolled.
 
 A value may have a larger shape than is stored in the file: broadcast axes have the length 1 there,
 since ONNX broadcasts by itself.
+
+The first axis of an input may have a length that isn't known, the number of images N. Axes of other
+values are then whole multiples of it, as symbolic dimensions of jax.export.
 """
 
 import itertools
@@ -18,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import onnx
+from jax.export import is_symbolic_dim
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 from onnx import helper, numpy_helper
 
@@ -34,6 +38,9 @@ CALLS = {
 IDENTITIES = {"stop_gradient", "optimization_barrier", "copy", "copy_p"}
 
 
+Length = Any  # of an axis: an int, or a symbolic dimension
+
+
 @dataclass(frozen=True)
 class Symbol:
     """A value that is computed when the file runs.
@@ -46,8 +53,8 @@ class Symbol:
     """
 
     name: str
-    held: tuple[int, ...]
-    shape: tuple[int, ...]
+    held: tuple[Length, ...]
+    shape: tuple[Length, ...]
     dtype: np.dtype
 
 
@@ -79,6 +86,7 @@ class Graph:
             self.counters: dict[str, itertools.count] = {}
             self.constants: dict[Any, tuple[str, np.ndarray]] = {}
             self.kept: list[np.ndarray] = []  # so that no `id()` is used twice
+            self.images: tuple[Length, Symbol] | None = None  # N, and its value as int64 [1]
 
     def fresh(self, kind: str) -> str:
         """Returns an unused name within the part of the network that is being written."""
@@ -106,7 +114,12 @@ class Graph:
         return self.top.constants[key][0]
 
     def add(
-        self, kind: str, inputs: Sequence[Any], shape: Sequence[int], dtype: Any, **attributes: Any
+        self,
+        kind: str,
+        inputs: Sequence[Any],
+        shape: Sequence[Length],
+        dtype: Any,
+        **attributes: Any,
     ) -> Symbol:
         """Adds a node with one result; an input is a value, or None for an optional one."""
         return self.add_many(kind, inputs, [(shape, dtype)], **attributes)[0]
@@ -115,7 +128,7 @@ class Graph:
         self,
         kind: str,
         inputs: Sequence[Any],
-        results: Sequence[tuple[Sequence[int], Any]],
+        results: Sequence[tuple[Sequence[Length], Any]],
         **attributes: Any,
     ) -> list[Symbol]:
         """Adds a node with several results, given as pairs of shape and dtype."""
@@ -138,8 +151,29 @@ class Graph:
             return value if not is_view(value) else np.asarray(value, order="C")
         if value.held == value.shape:
             return value
-        target = np.array(value.shape, np.int64)
+        target = self.lengths(value.shape)
         return self.add("Expand", [value, target], value.shape, value.dtype)
+
+    def lengths(self, shape: Sequence[Length]) -> Value:
+        """Returns a shape as the input of a node, int64 [axes]; known if none depends on N."""
+        if not any(map(is_symbolic_dim, shape)):
+            return np.array(shape, np.int64)
+        return self.add("Concat", [self.length(n) for n in shape], (len(shape),), np.int64, axis=0)
+
+    def length(self, n: Length) -> Value:
+        """Returns the length of an axis as int64 [1].
+
+        Raises:
+            NotImplementedError: it depends on N, and isn't a multiple of it.
+        """
+        if not is_symbolic_dim(n):
+            return np.array([n], np.int64)
+        assert self.top.images is not None  # an input that has it
+        unit, count = self.top.images
+        if n % unit != 0:
+            raise NotImplementedError(f"an axis of {n}")
+        times = n // unit
+        return count if times == 1 else self.add("Mul", [count, self.length(times)], (1,), np.int64)
 
     def run(self, jaxpr: Jaxpr, consts: Sequence[Any], arguments: Sequence[Value]) -> list[Value]:
         """Adds the equations of a jaxpr, and returns its results."""
@@ -208,7 +242,14 @@ class Graph:
             axes = [1] * len(params["shape"])
             for place, length in zip(params["broadcast_dimensions"], np.shape(first), strict=True):
                 axes[place] = length
-            return np.broadcast_to(np.reshape(first, axes), params["shape"])
+            core = np.reshape(first, axes)
+            if any(map(is_symbolic_dim, params["shape"])):
+                return Symbol(self.constant(core), tuple(axes), params["shape"], core.dtype)
+            return np.broadcast_to(core, params["shape"])
+        for variable in equation.outvars:
+            shape = variable.aval.shape  # pyright: ignore[reportAttributeAccessIssue]
+            if any(map(is_symbolic_dim, shape)):
+                raise NotImplementedError(f"the primitive {name} of the shape {shape}")
         with jax.ensure_compile_time_eval():
             found = equation.primitive.bind(*inputs, **params)
         found = jax.tree.map(np.asarray, found)
@@ -249,6 +290,10 @@ def write_graph(
         Symbol(name, tuple(x.shape), tuple(x.shape), np.dtype(x.dtype))
         for name, x in inputs.items()
     ]
+    for x in symbols:
+        if graph.images is None and x.shape and is_symbolic_dim(x.shape[0]):
+            count = graph.add("Shape", [x], (1,), np.int64, start=0, end=1)
+            graph.images = x.shape[0], count
     results = graph.run(closed.jaxpr, closed.consts, [*arrays.values(), *symbols])
     declared = []
     for name, value in zip(outputs, results, strict=True):
@@ -284,9 +329,10 @@ def stored(graph: Graph) -> list[tuple[str, np.ndarray]]:
     return [(name, array) for name, array in graph.constants.values() if name in used]
 
 
-def info(name: str, dtype: Any, shape: Sequence[int] | None) -> onnx.ValueInfoProto:
-    """Returns the declaration of an input or output."""
-    return helper.make_tensor_value_info(name, onnx_dtype(dtype), shape)
+def info(name: str, dtype: Any, shape: Sequence[Length]) -> onnx.ValueInfoProto:
+    """Returns the declaration of an input or output; lengths that aren't known are named."""
+    sides = [str(n) if is_symbolic_dim(n) else n for n in shape]
+    return helper.make_tensor_value_info(name, onnx_dtype(dtype), sides)
 
 
 def onnx_dtype(dtype: Any) -> int:

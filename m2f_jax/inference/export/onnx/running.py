@@ -33,6 +33,7 @@ FORMAT = 1
 MAX_FILE = 2**31  # bytes, which is what ONNX itself allows
 Runtime = Literal["onnxruntime", "openvino"]
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+Arrays = Mapping[str, tuple[type, tuple[int | str | None, ...]]]  # dtype and shape by name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class OnnxHeader:
         labels: the classes, in the order of the class indices.
         size: height and width of the images, or with `network_only` of the network's input.
         network_only: whether it is the network without what comes before and after.
+        dynamic_batch: whether it takes any number of images at a time.
         top_k: the most instances to return.
         object_mask_threshold: the least score of a panoptic segment.
         overlap_threshold: the least part of its own mask that a panoptic segment owns.
@@ -56,6 +58,7 @@ class OnnxHeader:
     labels: tuple[Label, ...]
     size: Annotated[tuple[int, int], SIDE]
     network_only: bool
+    dynamic_batch: bool = False
     top_k: Annotated[int, Between(1, 1_000_000)]
     object_mask_threshold: Annotated[float, Between(0, 1)]
     overlap_threshold: Annotated[float, Between(0, 1)]
@@ -69,9 +72,22 @@ class OnnxHeader:
             raise ValueError("labels is empty")
 
 
-def outputs_of(task: Task, size: tuple[int, int]) -> dict[str, tuple[type, tuple[int | None, ...]]]:
-    """Returns dtype and shape of each result; None stands for a number that the file chooses."""
-    return {
+def inputs_of(header: OnnxHeader) -> Arrays:
+    """Returns dtype and shape of each input; "N" stands for the number of images."""
+    if header.dynamic_batch:
+        inputs: Arrays = {"images": (np.uint8, ("N", *header.size, 3))}
+    else:
+        inputs = {"image": (np.uint8, (*header.size, 3))}
+    return inputs | ({"threshold": (np.float32, ())} if header.task == "instance" else {})
+
+
+def outputs_of(header: OnnxHeader) -> Arrays:
+    """Returns dtype and shape of each result.
+
+    "N" stands for the number of images, and None for a number that the file chooses.
+    """
+    size = header.size
+    one: Arrays = {
         "instance": {
             "labels": (np.int32, (None,)),
             "masks": (np.bool_, (None, *size)),
@@ -87,7 +103,10 @@ def outputs_of(task: Task, size: tuple[int, int]) -> dict[str, tuple[type, tuple
             "valid": (np.bool_, (None,)),
         },
         "semantic": {"class_map": (np.int32, size)},
-    }[task]
+    }[header.task]
+    if not header.dynamic_batch:
+        return one
+    return {name: (dtype, ("N", *shape)) for name, (dtype, shape) in one.items()}
 
 
 def read_header(path: Path) -> OnnxHeader:
@@ -153,12 +172,9 @@ def check_model(path: Path, model: onnx.ModelProto, header: OnnxHeader):
             f"{path} is the network alone (--network-only), for pipelines of your own; export it "
             "without that option for m2f predict"
         )
-    inputs: dict[str, tuple[type, tuple[int, ...]]] = {"image": (np.uint8, (*header.size, 3))}
-    if header.task == "instance":
-        inputs["threshold"] = (np.float32, ())
     for kind, declared, wanted in (
-        ("input", model.graph.input, inputs),
-        ("output", model.graph.output, outputs_of(header.task, header.size)),
+        ("input", model.graph.input, inputs_of(header)),
+        ("output", model.graph.output, outputs_of(header)),
     ):
         there = {text(x.name): x.type.tensor_type for x in declared}
         if set(there) != set(wanted) or len(declared) != len(wanted):
@@ -168,14 +184,19 @@ def check_model(path: Path, model: onnx.ModelProto, header: OnnxHeader):
             )
         for name, (dtype, shape) in wanted.items():
             said = there[name]
-            sides = [d.dim_value if d.HasField("dim_value") else -1 for d in said.shape.dim]
+            sides = [
+                d.dim_value if d.HasField("dim_value") else text(d.dim_param)
+                for d in said.shape.dim
+            ]
             fits = len(sides) == len(shape) and all(
-                a > 0 and b in (a, None) for a, b in zip(sides, shape, strict=True)
+                (isinstance(a, int) and a > 0) if b is None else a == b
+                for a, b in zip(sides, shape, strict=True)
             )
             if not fits or said.elem_type != onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)):
                 raise ValueError(
-                    f"{path}: the {kind} {name} has the shape {sides}, and by its header it is "
-                    f"{np.dtype(dtype).name} {['N' if n is None else n for n in shape]}; {again}"
+                    f"{path}: the {kind} {name} has the shape {sides!s:.200}, and by its header it "
+                    f"is {np.dtype(dtype).name} {['any' if n is None else n for n in shape]}; "
+                    f"{again}"
                 )
 
 
@@ -230,12 +251,19 @@ class OnnxSegmenter(OneSizeSegmenter):
         path: its file.
         header: its task, classes, image size and more.
         dtype: "float32" or "bfloat16".
+        batch_size: the number of images that it computes at a time.
     """
 
-    def __init__(self, path: Path, header: OnnxHeader, run: Run, dtype: str):
+    def __init__(self, path: Path, header: OnnxHeader, run: Run, dtype: str, batch_size: int = 1):
         super().__init__(path, header)
         self.dtype = dtype
+        self.batch_size = batch_size
         self._run = run
+
+    @property
+    def capacity(self) -> int:
+        """The number of images that `submit` takes at a time."""
+        return self.batch_size
 
     @classmethod
     def load(
@@ -243,6 +271,7 @@ class OnnxSegmenter(OneSizeSegmenter):
         path: str | os.PathLike,
         runtime: Runtime = "onnxruntime",
         dtype: Literal["float32", "bfloat16"] = "float32",
+        batch_size: int = 1,
     ) -> "OnnxSegmenter":
         """Opens what `export_onnx` or `m2f export` wrote.
 
@@ -250,23 +279,30 @@ class OnnxSegmenter(OneSizeSegmenter):
             path: the file.
             runtime: "onnxruntime" or "openvino".
             dtype: of the computation; bfloat16 is OpenVINO's alone.
+            batch_size: images at a time; more than one if the file takes any number of them.
 
         Raises:
             FileNotFoundError: the file is missing.
             ImportError: the runtime isn't installed.
-            ValueError: it isn't such a file, is damaged, or the runtime can't read it.
+            ValueError: it isn't such a file, is damaged, or the runtime can't read it; or it takes
+                one image at a time.
         """
         path = Path(path)
         if runtime not in OPEN:
             raise ValueError(f"runtime is {' or '.join(typing.get_args(Runtime))}, not {runtime!r}")
         header = read_header(path)
+        if batch_size < 1 or (batch_size > 1 and not header.dynamic_batch):
+            raise ValueError(
+                f"the batch size is {batch_size}, and {path} takes one image at a time; export the "
+                "model again with --batch dynamic for any number of them"
+            )
         try:
-            run = OPEN[runtime](path, dtype, list(outputs_of(header.task, header.size)))
+            run = OPEN[runtime](path, dtype, list(outputs_of(header)))
         except (ImportError, ValueError):
             raise
         except Exception as error:  # the runtimes have many kinds
             raise ValueError(f"{path}: {runtime} can't read it ({last_line(error)})") from error
-        return cls(path, header, run, dtype)
+        return cls(path, header, run, dtype, batch_size)
 
     @property
     def digest(self) -> str:
@@ -279,26 +315,28 @@ class OnnxSegmenter(OneSizeSegmenter):
         return found.hexdigest()
 
     def start(self, batch: Sequence[ExportedInput], limit: np.float32) -> list[Mapping[str, Any]]:
-        """Segments the image.
+        """Segments up to `batch_size` images.
 
         Raises:
             ValueError: the runtime fails, or a result has another dtype or shape than declared.
         """
-        return [self._segment(image.pixels, limit) for image in batch]
+        more = {"threshold": np.asarray(limit)} if self.header.task == "instance" else {}
+        pixels = [image.pixels for image in batch]
+        if not self.header.dynamic_batch:
+            return [self._segment({"image": np.ascontiguousarray(x)} | more) for x in pixels]
+        found = self._segment({"images": np.stack(pixels)} | more)
+        return [{name: x[i] for name, x in found.items()} for i in range(len(batch))]
 
-    def _segment(self, pixels: np.ndarray, limit: np.float32) -> Mapping[str, np.ndarray]:
-        inputs = {"image": np.ascontiguousarray(pixels)}
-        if self.header.task == "instance":
-            inputs["threshold"] = np.asarray(limit)
-        wanted = outputs_of(self.header.task, self.header.size)
+    def _segment(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         try:
             found = {name: np.asarray(x) for name, x in self._run(inputs).items()}
         except Exception as error:
             raise ValueError(f"{self.path} can't be run ({last_line(error)})") from error
-        for name, (dtype, shape) in wanted.items():
+        lengths: dict[Any, int] = {"N": len(inputs.get("images", ()))}
+        for name, (dtype, shape) in outputs_of(self.header).items():
             there = found[name]
             if there.dtype != dtype or any(
-                b not in (a, None) for a, b in zip(there.shape, shape, strict=True)
+                lengths.get(b, b) not in (a, None) for a, b in zip(there.shape, shape, strict=True)
             ):
                 raise ValueError(f"{self.path}: {name} came out as {there.dtype} {there.shape}")
         classes = found.get("labels", found.get("class_map"))

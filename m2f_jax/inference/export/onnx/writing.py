@@ -1,23 +1,25 @@
 """Writes a model as an ONNX file, for other runtimes.
 
 Its inputs are `image`, uint8 [H, W, 3], and for instances `threshold`, the least score; its outputs
-have the names of a `.m2f` file's. With `network_only`, its input is `pixel_values`,
-float32 [B, H, W, 3], normalised RGB, and its outputs are `class_logits` [B, Q, K + 1] and
-`mask_logits` [B, Q, h, w].
+have the names of a `.m2f` file's. For any number of images, its input is `images`,
+uint8 [N, H, W, 3], instead, and the outputs have an axis of them, too. With `network_only`, its
+input is `pixel_values`, float32 [N, H, W, 3], normalised RGB, and its outputs are
+`class_logits` [N, Q, K + 1] and `mask_logits` [N, Q, h, w].
 """
 
 import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import jax
 import numpy as np
 import onnx
 from flax import nnx
+from jax.export import symbolic_shape
 from jaxtyping import Array, Float
 
 from m2f_jax.config import Task
@@ -35,6 +37,7 @@ from m2f_jax.structures import Predictions
 
 EXTERNAL_FROM = 2**31 - 2**24  # bytes of weights; an ONNX file has less than 2 GiB
 MIN_SIDE = 32
+NEEDS_NUMBER = (TypeError, jax.errors.InconclusiveDimensionOperation)  # instead of a symbol
 WITH_SAMPLES = {**OPERATORS, grid_sample_p.name: grid_sample}
 
 
@@ -45,7 +48,7 @@ def export_onnx(
     task: Task | None = None,
     *,
     network_only: bool = False,
-    batch: int = 1,
+    batch: int | Literal["dynamic"] = 1,
     top_k: int = 100,
     license: str | None = None,
     overwrite: bool = False,
@@ -61,7 +64,8 @@ def export_onnx(
         size: height and width of the images, or with `network_only` of the network's input.
         task: "instance", "panoptic" or "semantic"; by default what the model was trained for.
         network_only: write the network without preprocessing and post-processing.
-        batch: images at a time, of the network alone.
+        batch: images at a time: "dynamic" for any number of them, or of the network alone another
+            number than 1.
         top_k: the most instances to return.
         license: of the weights, by the hub's name, such as "cc-by-nc-4.0"; for the metadata.
         overwrite: replace a file that is there already.
@@ -83,32 +87,45 @@ def export_onnx(
         )
     if network_only and min(size) < MIN_SIDE:
         raise ValueError(f"size is {size[0]} x {size[1]}; a network's input has {MIN_SIDE} or more")
-    if batch < 1 or (batch > 1 and not network_only):
+    dynamic = batch == "dynamic"
+    if not dynamic and (batch < 1 or (batch > 1 and not network_only)):
         raise ValueError(
-            f"batch is {batch}; it is 1 or more, and other than 1 for the network alone"
+            f"batch is {batch}; it is 1 or dynamic, and for the network alone any number above 0"
         )
     processor = segmenter.processor
+    count = symbolic_shape("N")[0] if dynamic else batch
     if network_only:
         arrays, program = network_alone(segmenter)
-        inputs = {"pixel_values": jax.ShapeDtypeStruct((batch, *size, 3), np.float32)}
+        inputs = {"pixel_values": jax.ShapeDtypeStruct((count, *size, 3), np.float32)}
     else:
-        arrays, program = whole_path(segmenter, size, task, top_k, with_grid_samples)
-        inputs = {"image": jax.ShapeDtypeStruct((*size, 3), np.uint8)}
+        arrays, program = whole_path(
+            segmenter, size, task, top_k, with_grid_samples, batched=dynamic
+        )
+        name, shape = ("images", (count, *size, 3)) if dynamic else ("image", (*size, 3))
+        inputs = {name: jax.ShapeDtypeStruct(shape, np.uint8)}
         if task == "instance":
             inputs["threshold"] = jax.ShapeDtypeStruct((), np.float32)
-    closed, results = jax.make_jaxpr(program, return_shape=True)(arrays, *inputs.values())
-    in_order = {name: arrays[name] for name in sorted(arrays)}  # as JAX flattens a dictionary
     try:
-        model = write_graph(closed, WITH_SAMPLES, inputs, sorted(results), in_order)
-    except NotImplementedError as error:
+        model = trace(program, arrays, inputs)
+    except NEEDS_NUMBER as error:
+        if not dynamic:
+            raise
+        reason = str(error).partition("\n")[0]
         raise ValueError(
-            f"{path}: the model can't be written as ONNX ({error}); export it as .m2f"
+            f"{path}: the model can't be written for any number of images ({reason}); export it "
+            "for one"
+        ) from error
+    except NotImplementedError as error:
+        other = "for one image, or " if dynamic else ""
+        raise ValueError(
+            f"{path}: the model can't be written as ONNX ({error}); export it {other}as .m2f"
         ) from error
     header = OnnxHeader(
         task=task,
         labels=segmenter.config.labels,
         size=size,
         network_only=network_only,
+        dynamic_batch=dynamic,
         top_k=top_k,
         object_mask_threshold=processor.object_mask_threshold,
         overlap_threshold=processor.overlap_threshold,
@@ -120,6 +137,17 @@ def export_onnx(
     onnx.helper.set_model_props(model, {KEY: values})
     write(Path(path), model)
     return header
+
+
+def trace(
+    program: Callable[..., dict[str, Array]],
+    arrays: Mapping[str, np.ndarray],
+    inputs: Mapping[str, jax.ShapeDtypeStruct],
+) -> onnx.ModelProto:
+    """Returns a program of arrays and inputs as an ONNX model."""
+    closed, results = jax.make_jaxpr(program, return_shape=True)(arrays, *inputs.values())
+    in_order = {name: arrays[name] for name in sorted(arrays)}  # as JAX flattens a dictionary
+    return write_graph(closed, WITH_SAMPLES, inputs, sorted(results), in_order)
 
 
 def network_alone(

@@ -86,9 +86,15 @@ def gather_inside(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> 
     params = equation.params
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     shape, _ = result(equation)
-    mapped = numbers.start_index_map
+    mapped = [int(axis) for axis in numbers.start_index_map]  # vmap makes them np.int64
     partial = [i for i in mapped if sizes[i] < x.shape[i]] or [mapped[0]]
     batched = numbers.operand_batching_dims
+    if not isinstance(starts, Symbol) and len(starts.shape) == 1:  # at one known place
+        begin = [0] * len(sizes)
+        for axis, start in zip(mapped, starts.tolist(), strict=True):
+            begin[axis] = max(0, min(start, x.shape[axis] - sizes[axis]))
+        end = [first + n for first, n in zip(begin, sizes, strict=True)]
+        return reshaped(graph, sliced(graph, x, begin, end, (1,) * len(sizes), sizes), shape)
     if len(partial) > 1:
         raise NotImplementedError("gathering along several axes")
     [axis] = partial

@@ -4,21 +4,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jax.export import is_symbolic_dim
 from jax.extend.core import JaxprEqn
 
-from m2f_jax.inference.export.onnx.graph import Graph, Symbol, Value
+from m2f_jax.inference.export.onnx.graph import Graph, Length, Symbol, Value
 from m2f_jax.inference.export.onnx.operators.values import cast, compact, held, result
 
 
-def reshaped(graph: Graph, x: Value, shape: Sequence[int]) -> Value:
+def reshaped(graph: Graph, x: Value, shape: Sequence[Length]) -> Value:
     """Returns a value in another shape of as many elements."""
-    shape = tuple(int(n) for n in shape)
+    shape = tuple(shape)
     x = graph.dense(x)
     if x.shape == shape:
         return x
     if not isinstance(x, Symbol):
         return graph.derive(np.reshape(x, shape), x, "reshape")
-    return graph.add("Reshape", [x, np.array(shape, np.int64)], shape, x.dtype)
+    unknown = [is_symbolic_dim(n) for n in shape]
+    sides = [-1 if is_unknown else n for n, is_unknown in zip(shape, unknown, strict=True)]
+    target = np.array(sides, np.int64) if sum(unknown) < 2 else graph.lengths(shape)
+    return graph.add("Reshape", [x, target], shape, x.dtype)
 
 
 def transposed(graph: Graph, x: Value, order: Sequence[int]) -> Value:
@@ -98,7 +102,7 @@ def unstack(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[V
 
 
 def sliced(
-    graph: Graph, x: Value, starts: Any, ends: Any, steps: Any, shape: Sequence[int]
+    graph: Graph, x: Value, starts: Any, ends: Any, steps: Any, shape: Sequence[Length]
 ) -> Value:
     """Returns a part of a value, by start, end and step of each axis."""
     x = graph.dense(x)

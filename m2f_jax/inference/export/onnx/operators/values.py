@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from m2f_jax.inference.export.onnx.graph import Graph, Symbol, Value, is_view, onnx_dtype
+from m2f_jax.inference.export.onnx.graph import (
+    Graph,
+    Length,
+    Symbol,
+    Value,
+    is_view,
+    onnx_dtype,
+)
 
 WIDER = {  # for dtypes that runtimes don't compute with
     **{np.dtype(name): np.dtype("int32") for name in ("uint8", "int8", "uint16", "int16")},
@@ -14,13 +22,13 @@ WIDER = {  # for dtypes that runtimes don't compute with
 }
 
 
-def result(equation: JaxprEqn) -> tuple[tuple[int, ...], np.dtype]:
+def result(equation: JaxprEqn) -> tuple[tuple[Length, ...], np.dtype]:
     """Returns shape and dtype of an equation's first result."""
     aval: Any = equation.outvars[0].aval
     return tuple(aval.shape), np.dtype(aval.dtype)
 
 
-def held(value: Value) -> tuple[int, ...]:
+def held(value: Value) -> tuple[Length, ...]:
     """Returns the shape in the graph, with 1 for broadcast axes."""
     if isinstance(value, Symbol):
         return value.held
@@ -57,7 +65,7 @@ def each(graph: Graph, kind: str, inputs: Sequence[Value], shape: Any, dtype: An
         return cast(graph, each(graph, kind, [which, *values], shape, np.int32), dtype)
     inputs = [wide(graph, x) for x in inputs]
     shapes = [held(x) for x in inputs]
-    inside = np.broadcast_shapes(*shapes)
+    inside = jax.lax.broadcast_shapes(*shapes)
     computed = WIDER.get(np.dtype(dtype), dtype)
     found = graph.add(kind, [compact(x) for x in inputs], inside, computed)
     return cast(graph, Symbol(found.name, inside, tuple(shape), found.dtype), dtype)
