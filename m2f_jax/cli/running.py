@@ -81,7 +81,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def take_options(command: Any):
-    """Refuses numbers that an option can't have, and sets the limit of pixels.
+    """Refuses what an option can't have, and sets the limit of pixels.
 
     Raises:
         ValueError: the message names the option.
@@ -90,6 +90,12 @@ def take_options(command: Any):
     for value in vars(command).values():
         if dataclasses.is_dataclass(value):
             take_options(value)
+    out = getattr(command, "out", None)
+    if out and "://" in out and not getattr(command, "parquet", False):
+        raise ValueError(
+            f"{out} is a URI, which only m2f predict with --ray and --parquet writes to; elsewhere "
+            "name a folder, such as one where the bucket is mounted"
+        )
     if hasattr(command, "max_pixels"):
         set_max_pixels(command.max_pixels)
 

@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +24,14 @@ import pyarrow.fs
 import pyarrow.parquet
 
 from m2f_jax.files import parse_json
+from m2f_jax.images.opening import reason
+from m2f_jax.ray.uris import below, find, reaching
 
 FORMAT = "parquet 1"
 LOCK_FILE = "predict.lock"  # on disks; object stores have no locks
 RUN_FILE, SUMMARY_FILE = "run.json", "summary.json"
 FINISHED, FAILED = "images", "failed"
+READERS = 16  # files of results that are read at a time
 
 SEGMENT = pa.struct(
     [
@@ -126,19 +130,22 @@ class Parts:
 
         Raises:
             FileExistsError: the folder holds something else, or results of other settings.
+            OSError: the folder can't be reached.
         """
         selector = pyarrow.fs.FileSelector(self.path, allow_not_found=True)
-        there = {info.base_name for info in self.filesystem.get_file_info(selector)}
+        with reaching(self.name):
+            there = {info.base_name for info in self.filesystem.get_file_info(selector)}
         if RUN_FILE in there and not overwrite:
             check_settings(self.name, self.read_json(RUN_FILE), settings)
         elif RUN_FILE not in there and there - {LOCK_FILE}:
             raise FileExistsError(f"{self.name} holds other files; choose another folder")
-        for folder in (FINISHED, FAILED):
-            self.filesystem.create_dir(f"{self.path}/{folder}")
-            if folder == FAILED or overwrite:
-                self.filesystem.delete_dir_contents(f"{self.path}/{folder}")
-        if SUMMARY_FILE in there:
-            self.filesystem.delete_file(f"{self.path}/{SUMMARY_FILE}")
+        with reaching(self.name):
+            for folder in (FINISHED, FAILED):
+                self.filesystem.create_dir(f"{self.path}/{folder}")
+                if folder == FAILED or overwrite:
+                    self.filesystem.delete_dir_contents(f"{self.path}/{folder}")
+            if SUMMARY_FILE in there:
+                self.filesystem.delete_file(f"{self.path}/{SUMMARY_FILE}")
         self.write_json(RUN_FILE, {"format": FORMAT, **source, "settings": settings})
 
     def done(self) -> Done:
@@ -147,22 +154,26 @@ class Parts:
         Raises:
             ValueError: a file of an earlier run is damaged.
         """
-        paths, contents = [keys_of([])], [contents_of([])]
         selector = pyarrow.fs.FileSelector(f"{self.path}/{FINISHED}")
-        for info in self.filesystem.get_file_info(selector):
-            if info.extension != "parquet":
-                continue
-            try:
-                with self.filesystem.open_input_file(info.path) as file:
-                    table = pyarrow.parquet.read_table(file, columns=["path", "digest"])
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(
-                    f"{info.path} can't be read ({str(error).splitlines()[0]}); remove it, and its "
-                    "images are done anew"
-                ) from error
-            paths.append(keys_of(table["path"].to_pylist()))
-            contents.append(contents_of(table["digest"].to_pylist()))
+        with reaching(self.name):
+            infos = self.filesystem.get_file_info(selector)
+        files = [info.path for info in infos if info.extension == "parquet"]
+        with ThreadPoolExecutor(READERS) as pool:
+            read = [(keys_of([]), contents_of([])), *pool.map(self.digests_in, files)]
+        paths, contents = zip(*read, strict=True)
         return Done(np.concatenate(paths), np.concatenate(contents))
+
+    def digests_in(self, file: str) -> tuple[np.ndarray, np.ndarray]:
+        """Returns digests of the paths and of the files of the images in a file of results."""
+        try:
+            with self.filesystem.open_input_file(file) as opened:
+                table = pyarrow.parquet.read_table(opened, columns=["path", "digest"])
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(
+                f"{file} can't be read ({reason(error)}); if it is damaged, remove it, and its "
+                "images are done anew"
+            ) from error
+        return keys_of(table["path"].to_pylist()), contents_of(table["digest"].to_pylist())
 
     def add(self, rows: Sequence[Mapping[str, Any]]):
         """Writes the rows of one batch; those of the same images replace them.
@@ -181,8 +192,10 @@ class Parts:
 
     def read_json(self, name: str) -> Any:
         """Returns what a JSON file holds."""
-        with self.filesystem.open_input_stream(f"{self.path}/{name}") as file:
-            return parse_json(file.read(), f"{self.name}/{name}")
+        where = below(self.name, name)
+        with reaching(where), self.filesystem.open_input_stream(f"{self.path}/{name}") as file:
+            data = file.read()
+        return parse_json(data, where)
 
     def write_json(self, name: str, value: Any):
         """Writes a JSON file."""
@@ -191,32 +204,13 @@ class Parts:
     def write(self, name: str, data: Any):
         """Writes a file, which is there once it is complete, as object stores have it anyway."""
         path = f"{self.path}/{name}"
-        if not isinstance(self.filesystem, pyarrow.fs.LocalFileSystem):
-            with self.filesystem.open_output_stream(path) as file:
+        local = isinstance(self.filesystem, pyarrow.fs.LocalFileSystem)
+        written = f"{os.path.dirname(path)}/.{secrets.token_hex(8)}.tmp" if local else path
+        with reaching(below(self.name, name)):
+            with self.filesystem.open_output_stream(written) as file:
                 file.write(data)
-            return
-        unfinished = f"{os.path.dirname(path)}/.{secrets.token_hex(8)}.tmp"
-        with self.filesystem.open_output_stream(unfinished) as file:
-            file.write(data)
-        self.filesystem.move(unfinished, path)
-
-
-def find(name: str | os.PathLike) -> tuple[pyarrow.fs.FileSystem, str]:
-    """Returns the file system of a path or URI, and the path there.
-
-    Raises:
-        ValueError: no file system goes by such a URI.
-    """
-    text = os.fspath(name)
-    if "://" not in text:
-        return pyarrow.fs.LocalFileSystem(), os.path.abspath(text)
-    try:
-        return pyarrow.fs.FileSystem.from_uri(text)
-    except (pa.ArrowException, ValueError) as error:
-        raise ValueError(
-            f"{text} is of no file system that is known here ({str(error).splitlines()[0]}); name "
-            "a path, or a URI of s3://, gs:// or hdfs://"
-        ) from error
+            if local:
+                self.filesystem.move(written, path)
 
 
 def check_settings(name: str, record: Any, settings: Mapping[str, Any]):

@@ -34,8 +34,8 @@ def connect(address: str):
         ray.init(
             address, ignore_reinit_error=True, logging_level=logging.ERROR, log_to_driver=False
         )
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+    except Exception as error:  # of all kinds, and a bare one where a machine is slow
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(
             f"there is no Ray cluster at {address} ({reason}); start one with ray start --head, "
             "or name local to start one for this run"

@@ -30,9 +30,10 @@ from m2f_jax.labels import Label
 from m2f_jax.pixel_limit import MAX_PIXELS
 from m2f_jax.pretrained import load
 from m2f_jax.ray.outcomes import outcomes_of
-from m2f_jax.ray.parts import LOCK_FILE, SUMMARY_FILE, Done, Parts, contents_of, digest_of, find
+from m2f_jax.ray.parts import LOCK_FILE, SUMMARY_FILE, Done, Parts, contents_of, digest_of
 from m2f_jax.ray.pools import Pool, in_task, on_actors, table_of
 from m2f_jax.ray.rows import segments_of
+from m2f_jax.ray.uris import below, find, reaching
 
 THREADS = 4  # to look whether finished images have changed
 TOLD = 10  # errors of a batch that are returned; all are in the files
@@ -257,26 +258,29 @@ def list_images(names: Iterable[str | os.PathLike]) -> list[str]:
     Raises:
         FileNotFoundError: there is no such file or folder, or no image in it.
         ValueError: no file system goes by such a URI.
+        OSError: one of them can't be reached.
     """
     suffixes = image_suffixes()
     files = []
     for name in [os.fspath(x) for x in names]:
         filesystem, path = find(name)
-        kind = filesystem.get_file_info(path).type
+        with reaching(name):
+            kind = filesystem.get_file_info(path).type
         if kind == pyarrow.fs.FileType.NotFound:
             raise FileNotFoundError(f"{name} is missing")
         if kind != pyarrow.fs.FileType.Directory:
             files.append(name)
             continue
-        infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
-        below = sorted(
+        with reaching(name):
+            infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
+        found = sorted(
             info.path.removeprefix(path).lstrip("/")
             for info in infos
             if info.is_file and os.path.splitext(info.path)[1].lower() in suffixes
         )
-        if not below:
+        if not found:
             raise FileNotFoundError(f"{name} holds no images")
-        files += [f"{name.rstrip('/')}/{file}" for file in below]
+        files += [below(name, file) for file in found]
     return files
 
 

@@ -1,6 +1,7 @@
 """Rows, parts and what becomes of failures, without a cluster."""
 
 import json
+import os
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from m2f_jax.ray import segmenting  # noqa: E402
 from m2f_jax.ray.outcomes import outcomes_of  # noqa: E402
 from m2f_jax.ray.parts import SCHEMA, Done, Parts, contents_of, digest_of, keys_of  # noqa: E402
 from m2f_jax.ray.rows import segments_of  # noqa: E402
+from m2f_jax.ray.uris import below, find  # noqa: E402
 
 LABELS = (Label(id=7, name="cat", is_thing=True), Label(id=11, name="sky", is_thing=False))
 MAP = np.array([[1, 1, 0], [1, 2, 2]])
@@ -84,12 +86,36 @@ def test_the_images_that_are_done():
     assert Done(keys_of([]), contents_of([])).content("a") is None
 
 
-@pytest.fixture(params=["disk", "store"])
+@pytest.fixture(scope="module")
+def bucket():
+    """A bucket of S3 on this machine."""
+    server = pytest.importorskip("moto.server", reason="needs the extra dev: moto, flask-cors")
+    running = server.ThreadedMotoServer("127.0.0.1", 0)
+    running.start()
+    host, port = running.get_host_and_port()
+    settings = {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        filesystem, _ = fs.FileSystem.from_uri("s3://any?allow_bucket_creation=true")
+        filesystem.create_dir("bucket")
+        yield "s3://bucket"
+    running.stop()
+
+
+@pytest.fixture(params=["disk", "mock", "s3"])
 def parts(request, tmp_path) -> Parts:
-    """A folder on a disk, and one where files can't be renamed."""
+    """A folder on a disk, one where files can't be renamed, and one in a bucket of S3."""
     if request.param == "disk":
         return Parts.at(tmp_path / "out")
-    return Parts("mock://out", fs._MockFileSystem(), "out")
+    if request.param == "mock":
+        return Parts("mock://out", fs._MockFileSystem(), "out")
+    return Parts.at(f"{request.getfixturevalue('bucket')}/{request.node.name}/out")
 
 
 def test_runs_of_other_settings_are_refused(parts):
@@ -130,7 +156,9 @@ def test_folders_that_hold_other_things_are_refused(tmp_path):
     parts.open({}, {}, overwrite=False)
     broken = tmp_path / "images" / "a.parquet"
     broken.write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=rf"{broken} can't be read \(.*\); remove it"):
+    with pytest.raises(
+        ValueError, match=rf"{broken} can't be read \(.*\); if it is damaged, remove it"
+    ):
         parts.done()
     with pytest.raises(ValueError, match="nfs://a/b is of no file system that is known here"):
         Parts.at("nfs://a/b")
@@ -163,6 +191,8 @@ def test_files_and_folders_are_listed(tmp_path):
     wanted = [str(file), f"{folder}/2.PNG", f"{folder}/c/1.jpg"]
     assert segmenting.list_images([file, f"{folder}/"]) == wanted
     assert segmenting.list_images([f"file://{folder}"]) == [f"file://{x}" for x in wanted[1:]]
+    with pytest.raises(OSError, match=f"{folder}/n.* can't be reached .*; check its name, the net"):
+        segmenting.list_images([f"{folder}/{'n' * 300}"])
     with pytest.raises(FileNotFoundError, match="empty holds no images"):
         segmenting.list_images([tmp_path / "empty"])
     with pytest.raises(FileNotFoundError, match="nowhere is missing"):
@@ -179,3 +209,48 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         segmenting.file_of((str(tmp_path / "nowhere"), None))
     with pytest.raises(ValueError, match="nfs://a/b is of no file system"):
         segmenting.file_of(("nfs://a/b", None))
+
+
+ODD = ["a b.png", "100%.png", "ü%41.png", "c[1]#2.png", "d+?e=f.png"]
+
+
+def fill(filesystem, folder):
+    filesystem.create_dir(folder)
+    for name in ODD:
+        with filesystem.open_output_stream(f"{folder}/{name}") as file:
+            file.write(name.encode())
+
+
+@pytest.mark.parametrize("place", ["file://{}", "s3", "s3 with options"])
+def test_all_names_are_read_by_uri(place, tmp_path, request):
+    options = ""
+    if place.startswith("s3"):
+        folder = f"{request.getfixturevalue('bucket')}/my photos"
+        options = "?scheme=http" if place != "s3" else ""
+    else:
+        folder = place.format(tmp_path / "my photos")
+    fill(*find(folder + options))
+    listed = segmenting.list_images([f"{folder}/{options}"])
+    assert [segmenting.file_of((x, None)).decode() for x in listed] == sorted(ODD)
+    names = ["100%25.png", "a b.png", "c[1]%232.png", "d+%3Fe=f.png", "ü%2541.png"]
+    assert listed == [f"{folder}/{name}{options}" for name in names]
+    assert segmenting.list_images([folder.replace(" ", "%20") + options]) == [
+        x.replace("my photos", "my%20photos") for x in listed
+    ]
+
+
+@pytest.mark.usefixtures("bucket")
+def test_buckets_that_are_not_there_are_named():
+    with pytest.raises(FileNotFoundError, match="s3://nowhere/photos is missing"):
+        segmenting.list_images(["s3://nowhere/photos"])
+    with pytest.raises(OSError, match=r"^s3://nowhere/out can't be reached \(.*not found.*check"):
+        Parts.at("s3://nowhere/out").open({}, {}, overwrite=False)
+    with pytest.raises(OSError, match=r"^s3://nowhere/out/a can't be reached \("):
+        Parts.at("s3://nowhere/out").write("a", b"")
+
+
+def test_a_bucket_is_connected_to_once(bucket):
+    found = [find(f"{bucket}/{name}") for name in ("a", "b/c")]
+    assert found[0][0] is found[1][0]
+    assert [path for _, path in found] == ["bucket/a", "bucket/b/c"]
+    assert below(os.path.abspath("x"), "y") == os.path.abspath("x/y")

@@ -136,6 +136,11 @@ def check_options(command: Predict):
     """
     if not command.images:
         raise ValueError("no images were named; see m2f predict --help")
+    for image in command.images:
+        if "://" in image and not command.parquet:
+            raise ValueError(
+                f"{image} is a URI, which only --ray with --parquet reads; download it first"
+            )
     for field in dataclasses.fields(Predict):
         name, changed = field.name, getattr(command, field.name) != field.default
         option = "--" + name.replace("_", "-")

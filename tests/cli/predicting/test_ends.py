@@ -156,12 +156,23 @@ def test_one_run_at_a_time_and_nothing_is_left_of_a_killed_one(run, tmp_path, re
         (["--parquet"], "--parquet needs --ray, the address of a cluster, or --ray local"),
         (["--actors", 2], "--actors needs --ray, the address of a cluster, or --ray local"),
         (["--ray", "local", "--parquet", "--boxes"], "--boxes is for files, not for --parquet"),
+        (
+            ["s3://b/photos", "--ray", "local"],
+            "s3://b/photos is a URI, which only --ray with --parquet reads; download it first",
+        ),
     ],
 )
 def test_options_that_mean_nothing_are_refused(arguments, message, run, tmp_path):
     assert run(picture(tmp_path / "p.png"), *arguments, out=tmp_path / "o") == 1
     assert run.lines == [f"m2f: {message}"]
     assert not (tmp_path / "o").exists()
+
+
+def test_a_uri_is_no_output_folder(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(picture(tmp_path / "p.png"), "--ray", "local", out="s3://b/out") == 1
+    assert run.lines[0].startswith("m2f: s3://b/out is a URI, which only m2f predict with --ray")
+    assert [x.name for x in tmp_path.iterdir()] == ["p.png"]
 
 
 def test_a_file_is_no_output_folder(run, tmp_path):
