@@ -24,7 +24,7 @@ def connect(address: str):
             ray://HOST:PORT, or "local" to start one on this machine, which ends with this process.
 
     Raises:
-        ValueError: there is no cluster.
+        ValueError: no cluster answers.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -37,8 +37,9 @@ def connect(address: str):
     except Exception as error:  # of all kinds, and a bare one where a machine is slow
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise ValueError(
-            f"there is no Ray cluster at {address} ({reason}); start one with ray start --head, "
-            "or name local to start one for this run"
+            f"no Ray cluster answers at {address} ({reason}); start one with ray start --head, or "
+            "name local to start one for this run. One that asks for a token has that of "
+            "RAY_AUTH_TOKEN, or of ~/.ray/auth_token, where RAY_AUTH_MODE is token"
         ) from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
