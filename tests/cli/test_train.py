@@ -1,6 +1,8 @@
 """`m2f train` from end to end: killed, gone on, evaluated, and its model used."""
 
+import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -74,15 +76,15 @@ def train(folder, out, *more):
     return main(arguments(folder, out, *more))
 
 
-def start(*command):
-    """`m2f` in a process of its own."""
+def start(*command, **variables):
+    """`m2f` in a process of its own, with environment variables."""
     code = (
         "import sys; from m2f_jax.cli import main; from tests.toys import registered\n"
         "with registered(): sys.exit(main(sys.argv[1:]))"
     )
     return subprocess.Popen(
         [sys.executable, "-c", code, *command],
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | variables,
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -181,11 +183,29 @@ def test_asked_to_stop_it_saves_first(folder, monkeypatch, capsys):
     assert parameters(folder, "stopped") == parameters(folder, "whole")
 
 
-def test_two_processes_train_one_model(folder):
-    with socket.create_server(("localhost", 0)) as server:
-        address = f"localhost:{server.getsockname()[1]}"
-    together = ["--coordinator-address", address, "--num-processes", "2", "--process-id"]
-    processes = [start(*arguments(folder, "two", *together, i)) for i in (0, 1)]
+def slurm_variables(process, count):
+    """What `srun` tells one of the processes of a job on this machine."""
+    return {
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": str(count),
+        "SLURM_PROCID": str(process),
+        "SLURM_LOCALID": str(process),
+    }
+
+
+def test_two_processes_of_slurm_train_one_model(folder):
+    for job in itertools.count(os.getpid()):
+        # JAX takes the port of process 0 from the job's number.
+        with contextlib.suppress(OSError), socket.create_server(("", 61440 + job % 4096)):
+            break
+    processes = [
+        start(
+            *arguments(folder, "two", "--distributed"),
+            SLURM_JOB_ID=str(job),
+            **slurm_variables(i, 2),
+        )
+        for i in (0, 1)
+    ]
     for process in processes:
         code, error = finish(process)
         assert code == 0, error
