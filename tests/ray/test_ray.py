@@ -32,7 +32,11 @@ FAULTY = {"broken.png", "text.jpg"}
 def cluster():
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 * 2**20
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=100 * 2**20,
     )
     yield
     ray.shutdown()
