@@ -123,6 +123,7 @@ MAY_IMPORT = {
     "eval.metrics.coco": (*BOTTOM, "datasets.coco_format", "eval.metrics.array_files"),
     "eval.metrics.panoptic": (
         *BOTTOM,
+        "eval.metrics.boundary",
         "eval.metrics.array_files",
         "eval.metrics.pixel_runs",
     ),

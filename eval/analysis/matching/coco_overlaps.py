@@ -9,7 +9,7 @@ import pycocotools.mask as coco_mask
 
 from m2f_jax.masks.tracks import track_overlaps
 
-from ...metrics.coco.boundary import boundary_rle
+from ...metrics.boundary import boundary_rle
 from ...metrics.coco.lvis_ap import LvisMaskAP
 from ...metrics.coco.mask_ap import CocoMaskAP
 from ...metrics.coco.tool import Detections, parted

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,8 +18,6 @@ from m2f_jax.labels import Label
 
 from ..array_files import save_arrays, saved_arrays
 from .segment_counts import TP, SegmentOutcomes, SegmentsInfo, count_segments
-
-FORMAT = "PanopticQuality 2"  # what a file holds, and the version of its layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +118,9 @@ class PanopticQuality:
     the images in the order of their names; over several, they round their sums differently.
     """
 
+    FORMAT: ClassVar[str] = "PanopticQuality 2"  # what a file holds, and its layout's version
+    by_boundary: ClassVar[bool] = False
+
     def __init__(self, categories: Sequence[Label | Mapping[str, Any]]):
         """An empty metric.
 
@@ -171,14 +172,19 @@ class PanopticQuality:
                 segment is in a map and not in its list or the reverse, or its category is unknown.
         """
         known = {label.id for label in self.categories}
-        self._extend([count_segments(gt_map, gt_segments, map, segments, known, image)])
+        counted = count_segments(
+            gt_map, gt_segments, map, segments, known, image, by_boundary=self.by_boundary
+        )
+        self._extend([counted])
 
     def merge(self, other: "PanopticQuality"):
         """Takes over the images of another metric, such as another process's.
 
         Raises:
-            ValueError: the categories differ, or an image is in both.
+            ValueError: the categories or the kinds of metric differ, or an image is in both.
         """
+        if type(self) is not type(other):
+            raise ValueError("overlaps of masks and of boundaries can't be merged")
         if self.categories != other.categories:
             raise ValueError("the metrics have different categories and can't be merged")
         self._extend(other._images)
@@ -194,7 +200,7 @@ class PanopticQuality:
         confused = [(k, *row) for k, counts in enumerate(images) for row in counts.confused]
         save_arrays(
             path,
-            FORMAT,
+            self.FORMAT,
             ids=np.array([label.id for label in self.categories], np.int64),
             names=np.array([label.name for label in self.categories], str),
             is_thing=np.array([label.is_thing for label in self.categories], bool),
@@ -206,7 +212,7 @@ class PanopticQuality:
     @classmethod
     def load(cls, path: str | os.PathLike) -> "PanopticQuality":
         """Reads what `save` wrote; a ValueError if the file is broken or of another kind."""
-        with saved_arrays(path, FORMAT) as arrays:
+        with saved_arrays(path, cls.FORMAT) as arrays:
             saved = {name: array.tolist() for name, array in arrays.items()}
             columns = zip(saved["ids"], saved["names"], saved["is_thing"], strict=True)
             metric = cls([Label(id=i, name=n, is_thing=t) for i, n, t in columns])
@@ -225,6 +231,19 @@ class PanopticQuality:
             raise ValueError(f"the images {doubled[:5]} were added already; add every image once")
         self._images += images
         self._names |= names
+
+
+class BoundaryPanopticQuality(PanopticQuality):
+    """Boundary PQ (Cheng et al., "Boundary IoU", CVPR 2021), equal to the authors' script.
+
+    The overlap of two segments is the smaller one of their masks' and of their boundaries', both
+    without void; else all is as in `PanopticQuality`. The numbers are those of `pq_compute` of
+    boundary_iou_api with iou_type "boundary", where no segment has the id after that of the largest
+    category, with which the script marks what boundaries enclose.
+    """
+
+    FORMAT = "BoundaryPanopticQuality 1"
+    by_boundary = True
 
 
 def coco_categories(labels: Iterable[Label]) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Integer, Shaped
 
+from ..boundary import boundary
 from ..pixel_runs import counts, runs_of
 
 TP, FP, FN = range(3)
@@ -39,6 +40,8 @@ def count_segments(
     segments: SegmentsInfo,
     known: set[int],
     image: str,
+    *,
+    by_boundary: bool = False,
 ) -> SegmentOutcomes:
     """Compares a prediction with its ground truth; the arguments are those of the metric's `add`.
 
@@ -49,6 +52,7 @@ def count_segments(
         segments: what these are.
         known: the ids of all categories.
         image: the image's name; may be empty.
+        by_boundary: segments' boundaries are compared, too, and the smaller overlap counts.
 
     Raises:
         ValueError: one side isn't sound, or the sizes differ; the message names the image.
@@ -72,8 +76,13 @@ def count_segments(
     gt_categories = np.array([segment["category_id"] for segment in gt_segments], int)
     categories = np.array([segment["category_id"] for segment in segments], int)
     is_crowd = np.array([segment.get("iscrowd", 0) == 1 for segment in gt_segments], bool)
+    rims = None
+    if by_boundary:
+        inner = max([0, *gt_ids, *ids]) + 1
+        maps = boundary_map(gt_map, gt_ids, inner), boundary_map(map, ids, inner)
+        rims = intersections(maps[0], [*gt_ids, inner], maps[1], [*ids, inner])
     matches, false_positives, false_negatives = match_segments(
-        table, gt_categories, is_crowd, categories
+        table, gt_categories, is_crowd, categories, rims
     )
     in_order = sorted(matches.tolist(), key=lambda match: gt_ids[match[0]])
     outcomes = [(int(gt_categories[g]), TP, i, u) for g, _, i, u in in_order]
@@ -107,11 +116,23 @@ def intersections(
     return counts(places(theirs, gt_ids) * shape[1] + places(ours, ids), lengths, shape)
 
 
+def boundary_map(
+    segment_map: Integer[np.ndarray, "height width"], ids: Sequence[int], inner: int
+) -> Int[np.ndarray, "height width"]:
+    """Returns a map on which what isn't near a segment's edge has the id `inner`."""
+    thinned = segment_map.astype(int)
+    for id in ids:
+        mask = segment_map == id
+        thinned[mask & ~boundary(mask)] = inner
+    return thinned
+
+
 def match_segments(
     table: Int[np.ndarray, "rows columns"],
     gt_categories: Int[np.ndarray, "G"],
     gt_is_crowd: Bool[np.ndarray, "G"],
     categories: Int[np.ndarray, "P"],
+    rims: Int[np.ndarray, "rows+1 columns+1"] | None = None,
 ) -> tuple[Int[np.ndarray, "matches 4"], Int[np.ndarray, "fp"], Int[np.ndarray, "fn"]]:
     """Finds the segments that match, and the predicted and true ones that don't.
 
@@ -119,19 +140,36 @@ def match_segments(
     void; at most one can. A prediction without a match is excused if more than half of it lies on
     void or on its class's crowd region: the one listed last, as the official scripts take it.
 
+    Args:
+        table: what `intersections` returns.
+        gt_categories: of the true segments.
+        gt_is_crowd: whether they are crowd regions.
+        categories: of the predicted segments.
+        rims: the same table of the segments' boundaries, and in its last row and column of what
+            they enclose; the overlap of two segments is then the smaller one of both tables.
+
     Returns:
         Rows of ground-truth index, predicted index, intersection and union; the indices of false
         positives; those of false negatives.
     """
     shared, void = table[1:, 1:], table[0, 1:]
     areas, unions = table[:, 1:].sum(axis=0), unions_of(table)
+    if rims is not None:
+        rim_shared, rim_unions = rims[1:-1, 1:-1], unions_of(rims)[:-1, :-1]
+        smaller = rim_shared * unions < shared * rim_unions
+        overlap, unions = (
+            np.where(smaller, rim_shared, shared),
+            np.where(smaller, rim_unions, unions),
+        )
+    else:
+        overlap = shared
     same_class = gt_categories[:, None] == categories
-    matched = same_class & ~gt_is_crowd[:, None] & (2 * shared > unions)
+    matched = same_class & ~gt_is_crowd[:, None] & (2 * overlap > unions)
     excused = void.copy()
     for category in np.unique(gt_categories[gt_is_crowd]):
         last = np.flatnonzero(gt_is_crowd & (gt_categories == category))[-1]
         excused += np.where(categories == category, shared[last], 0)
-    matches = np.column_stack([np.argwhere(matched), shared[matched], unions[matched]])
+    matches = np.column_stack([np.argwhere(matched), overlap[matched], unions[matched]])
     false_positives = np.flatnonzero(~matched.any(axis=0) & (2 * excused <= areas))
     false_negatives = np.flatnonzero(~matched.any(axis=1) & ~gt_is_crowd)
     return matches, false_positives, false_negatives

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from m2f_jax.eval.metrics.coco.boundary import boundary
+from m2f_jax.eval.metrics.boundary import boundary
 
 from m2f_jax.cli import main
 from tests.eval.analysis.record_tide import draw_scene

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from m2f_jax.eval.metrics.cityscapes.ids import panoptic_ground_truth
 from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
+    BoundaryPanopticQuality,
     PanopticQuality,
     coco_categories,
     qualities_of,
@@ -415,3 +416,52 @@ def test_segments_of_other_classes_are_confused_by_more_than_half(columns, confu
         "",
     )
     assert counts.confused == confused
+
+
+def cells(seed):
+    """An image of nearest neighbours, void and crowds, and a prediction with its centers moved."""
+    random = np.random.default_rng(seed)
+    height, width = random.integers(20, 90, 2)
+    count = random.integers(2, 9)
+    y, x = np.mgrid[:height, :width]
+    centers = random.integers(0, [height, width], (count, 2))
+    kinds, moves = random.choice([1, 2, 7], count), random.integers(-2, 3, (count, 2))
+
+    def side(centers, void, crowd):
+        nearest = (
+            (y[..., None] - centers[:, 0]) ** 2 + (x[..., None] - centers[:, 1]) ** 2
+        ).argmin(axis=-1)
+        left_out = np.flatnonzero(random.random(count) < void)
+        map = np.where(np.isin(nearest, left_out), 0, 100 + nearest)
+        changed = random.random(count) < 0.15
+        chosen = np.where(changed, random.choice([1, 2, 7], count), kinds).tolist()
+        crowds = (random.random(count) < crowd).tolist()
+        there = set(np.unique(map).tolist())
+        listed = enumerate(zip(chosen, crowds, strict=True), 100)
+        return map, [segment(id, k, iscrowd=int(c)) for id, (k, c) in listed if id in there]
+
+    return *side(centers, 0.15, 0.2), *side(centers + moves, 0.05, 0.0)
+
+
+def test_boundary_quality_is_the_authors(tmp_path):
+    """The numbers are those of the rules of boundary_iou_api, in its order of operations."""
+    metric, parts = BoundaryPanopticQuality(CATEGORIES), []
+    for k in range(12):
+        parts.append(BoundaryPanopticQuality(CATEGORIES))
+        parts[-1].add(*cells(k), image=str(k))
+    parts[0].save(tmp_path / "0.npz")
+    for part in (BoundaryPanopticQuality.load(tmp_path / "0.npz"), *parts[1:]):
+        metric.merge(part)
+    result = metric.result()
+    assert (result.all.pq, result.all.sq, result.all.rq) == (
+        0.33738274615453623,
+        0.7177177675966147,
+        0.4705613054070405,
+    )
+    assert (result.things.pq, result.stuff.pq) == (0.3818181351364984, 0.2485119681906119)
+    assert counts(result) == (10, 9, 8)
+    masks = PanopticQuality(CATEGORIES)
+    with pytest.raises(ValueError, match="overlaps of masks and of boundaries can't be merged"):
+        masks.merge(metric)
+    with pytest.raises(ValueError, match="its format is BoundaryPanopticQuality 1"):
+        PanopticQuality.load(tmp_path / "0.npz")
