@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from m2f_jax.files import read_json, write_json
+from m2f_jax.files import json_files, parse_json, read_json, write_json
 
 REFUSED = {
     b"": "is not valid JSON",
@@ -28,6 +28,36 @@ def test_what_is_not_json_is_refused_by_name(tmp_path, text):
         read_json(path)
     assert "odd.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+READ = (
+    b"null",
+    b' {"a": [1, -0, 2.5e-3, 1E5, true, null], "b": {"a": "", "c": "\\"\\u00e9\\ud83d\\ude00/"}}\n',
+    b"[123456789012345678901234567890, 18446744073709551616, 0.1000000000000000055511151231257827]",
+    b'[NaN, -Infinity, 1e999, "\\ud800"]',
+    b'{"a": ["x", {"a": 1}, []], "": {}}',
+)
+
+
+@pytest.mark.parametrize("text", [*READ, *REFUSED], ids=range(len(READ) + len(REFUSED)))
+def test_msgspec_reads_what_pythons_reader_reads(monkeypatch, text):
+    def outcome():
+        try:
+            return repr(parse_json(text, "odd.json"))
+        except ValueError as error:
+            return str(error)
+
+    ours = outcome()
+    monkeypatch.setattr(json_files, "msgspec", None)
+    assert ours == outcome()
+
+
+@pytest.mark.skipif(
+    json_files.msgspec is None, reason="msgspec isn't installed; without it nothing reads faster"
+)
+@pytest.mark.parametrize("text", [READ[2], READ[4]])
+def test_what_is_sound_is_read_by_msgspec(text):
+    assert json_files.read_fast(text) is not None
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):

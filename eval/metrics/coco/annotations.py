@@ -1,5 +1,6 @@
 """The instances of an annotation file in COCO's or YouTubeVIS's format, as metrics take them."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -31,14 +32,22 @@ class CocoAnnotations:
         objects: entries of an annotation file; their segmentations are compressed run lengths, of
             videos a list of them with None for frames without.
         path: the file, if they come from one.
-        digest: a fingerprint of all that decides a result.
     """
 
     sizes: dict[ImageId, tuple[int, ...]]
     names: dict[int, str]
     objects: list[dict[str, Any]]
     path: str | None
-    digest: str
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A fingerprint of all that decides a result."""
+        return self.digest_with(())
+
+    def digest_with(self, rules: Sequence[Any]) -> str:
+        """Returns a fingerprint of sizes, names and objects, and of further rules."""
+        content = [list(self.sizes.items()), list(self.names.items()), [*self.objects, *rules]]
+        return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
     @classmethod
     def of(
@@ -80,13 +89,7 @@ class CocoAnnotations:
                 "so its own numbers are too low",
                 file.where,
             )
-        return cls(
-            sizes={**sizes},
-            names=names,
-            objects=objects,
-            path=path,
-            digest=digest_of(sizes, names, objects),
-        )
+        return cls(sizes={**sizes}, names=names, objects=objects, path=path)
 
     @classmethod
     def of_videos(
@@ -130,8 +133,7 @@ class CocoAnnotations:
                     "iscrowd": int(track.iscrowd),
                 }
             )
-        digest = digest_of(sizes, names, objects)
-        return cls(sizes=sizes, names=names, objects=objects, path=path, digest=digest)
+        return cls(sizes=sizes, names=names, objects=objects, path=path)
 
 
 def opened(
@@ -154,13 +156,3 @@ def mean_area(areas: Sequence[float | None]) -> float:
     """Returns the mean over those frames in which a track has any area, as YouTubeVIS has it."""
     seen = [area for area in areas if area]
     return float(np.mean(seen)) if seen else 0.0
-
-
-def digest_of(
-    sizes: Mapping[ImageId, tuple[int, ...]],
-    names: Mapping[int, str],
-    objects: Sequence[Mapping[str, Any]],
-) -> str:
-    """Returns a fingerprint of all that decides a result."""
-    text = json.dumps([list(sizes.items()), list(names.items()), objects])
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

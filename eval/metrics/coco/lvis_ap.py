@@ -6,6 +6,7 @@ and where not all objects of a category are annotated, a detection that matches 
 The last is what COCO's rules say of detections on a group, so there is one over the whole image.
 """
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from m2f_jax.datasets.coco_format.lists import ImageId
 from m2f_jax.datasets.coco_format.lvis import FREQUENCIES, Frequency
 from m2f_jax.masks.rle import encode_rle
 
-from .annotations import CocoAnnotations, digest_of, opened
+from .annotations import CocoAnnotations, opened
 from .mask_ap import CocoMaskAP, MaskAPResult, Meaning, mean_of, precision_means
 from .tool import Detections, tool_with_version
 
@@ -40,6 +41,12 @@ class LvisAnnotations(CocoAnnotations):
 
     asked: dict[ImageId, frozenset[int]]
     frequencies: tuple[Frequency, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A fingerprint of all that decides a result."""
+        asked = [sorted(ids) for ids in self.asked.values()]
+        return self.digest_with([{"asked": asked, "frequencies": self.frequencies}])
 
     @classmethod
     def of(
@@ -79,13 +86,11 @@ class LvisAnnotations(CocoAnnotations):
                 ]
         known = file.lvis.frequencies
         frequencies: tuple[Frequency, ...] = tuple(known[category] for category in coco.names)
-        rules = {"asked": [sorted(ids) for ids in asked.values()], "frequencies": frequencies}
         return cls(
             sizes=coco.sizes,
             names=coco.names,
             objects=objects,
             path=path,
-            digest=digest_of(coco.sizes, coco.names, [*objects, rules]),
             asked={image: frozenset(ids) for image, ids in asked.items()},
             frequencies=frequencies,
         )

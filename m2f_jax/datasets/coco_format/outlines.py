@@ -127,7 +127,8 @@ def outline_counts(outline: Outline, size: Size) -> bytes:
     """Returns a checked outline's mask as compressed counts."""
     if isinstance(outline, bytes):
         return outline
-    merged: Any = coco_mask.merge(coco_mask.frPyObjects(outline, *size))
+    encoded: Any = coco_mask.frPyObjects(outline, *size)
+    merged: Any = encoded[0] if len(encoded) == 1 else coco_mask.merge(encoded)
     return merged["counts"]
 
 

@@ -121,7 +121,7 @@ def test_models_that_are_configured_alike_are_told_apart_by_their_source():
 def test_objects_cut_out_of_a_panoptic_file_are_not_cocos(monkeypatch):
     dataset = coco()
     dataset.panoptic = True
-    monkeypatch.setattr("m2f_jax.eval.results.published.CocoDataset", Images)
+    monkeypatch.setattr("m2f_jax.eval.results.comparable.CocoDataset", Images)
     published = compare("swin-tiny-coco-panoptic", dataset, "instance")
     assert "is of objects that may overlap" in published.problem
     assert compare("swin-tiny-coco-panoptic", dataset, "panoptic").scores == {"PQ": 53.2}
