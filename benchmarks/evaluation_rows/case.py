@@ -45,7 +45,8 @@ class Tool(NamedTuple):
     Attributes:
         command: takes a number of images and an empty folder; returns the command that scores so
             many images and writes its numbers into the folder.
-        numbers: reads from that folder the numbers in which all tools of a case must agree.
+        numbers: reads from that folder the numbers in which all tools of a case must agree; None
+            where the program writes none.
     """
 
     command: Callable[[int, Path], Sequence[str]]

@@ -16,6 +16,7 @@ from ...metrics.coco.tool import Detections, parted
 from ...metrics.coco.track_ap import TrackAP
 from .overlaps import Overlaps, rank
 
+LONGEST = 255  # masks in a list, of which pycocotools' area takes no more
 NONE = Detections(np.zeros(0, np.int64), np.zeros(0), [])
 
 
@@ -121,8 +122,8 @@ def compared(
     """
     masks: Any = [{"size": list(size), "counts": counts} for counts in found.counts]
     others: Any = [one["segmentation"] for one in truth]
-    # One by one, since pycocotools takes no list of more than 255.
-    areas = np.array([coco_mask.area(one) for one in masks], np.float64)
+    parts = range(0, len(masks), LONGEST)
+    areas = np.array([x for k in parts for x in coco_mask.area(masks[k : k + LONGEST])], np.float64)
     if not masks or not others:
         return np.zeros((len(masks), len(others))), areas
     crowds = [one["iscrowd"] for one in truth]

@@ -137,6 +137,6 @@ def encloses_nothing(outline: Outline) -> bool:
     if isinstance(outline, bytes):
         return False
     return all(
-        min(polygon[::2]) == max(polygon[::2]) or min(polygon[1::2]) == max(polygon[1::2])
+        any(values.count(values[0]) == len(values) for values in (polygon[::2], polygon[1::2]))
         for polygon in outline
     )
