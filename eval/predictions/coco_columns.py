@@ -82,9 +82,12 @@ def read_fields(file: Path) -> Fields | None:
     fields = Fields(image_ids, labels, column(masks, "size"), column(masks, "counts"), scores)
     # A key that is there twice, or one that isn't known, would have been passed over. But then the
     # file would have more quotation marks than those around the keys and texts that were found.
-    others = sum(len(entries) - column(entries, key).count(msgspec.UNSET) for key in OTHERS)
-    texts = len(entries) * (len(KEYS) + 3) + others + sum(type(id_) is str for id_ in image_ids)
-    return fields if data.count(b'"') == 2 * texts else None
+    texts = len(entries) * (len(KEYS) + 3) + sum(type(id_) is str for id_ in image_ids)
+    surplus = data.count(b'"') - 2 * texts
+    if surplus:
+        others = (len(entries) - column(entries, key).count(msgspec.UNSET) for key in OTHERS)
+        surplus -= 2 * sum(others)
+    return None if surplus else fields
 
 
 def fields_of(entries: list[Any]) -> Fields | None:
@@ -131,12 +134,14 @@ def columns_of(
     if not known.keys() >= set(ids) or max(map(abs, labels), default=0) > MAX_CATEGORY:
         return None
     wanted = {id_: sizes[name] for id_, name in known.items() if name in sizes}
-    numbers = [k for k, id_ in enumerate(ids) if id_ in wanted]
+    numbers = range(len(ids))
+    if len(wanted) < len(known):
+        numbers = [k for k, id_ in enumerate(ids) if id_ in wanted]
 
     def kept(column: list[Any]) -> list[Any]:
         return column if len(numbers) == len(column) else [column[k] for k in numbers]
 
-    expected = [wanted[id_] for id_ in kept(ids)]
+    expected = list(map(wanted.__getitem__, kept(ids)))
     if kept(shapes) != expected or not all(map(str.isascii, texts)):
         return None
     encoded, faults = check_counts(list(map(str.encode, kept(texts))), expected)
@@ -144,4 +149,4 @@ def columns_of(
     if faults or not (np.abs(values) <= LARGEST).all():
         return None
     results = Results(np.array(numbers, int), np.array(kept(labels), int), values, encoded)
-    return Columns([known[id_] for id_ in kept(ids)], results)
+    return Columns(list(map(known.__getitem__, kept(ids))), results)

@@ -115,7 +115,7 @@ def read_results(
 def by_image(columns: Columns, names: Iterable[str]) -> dict[str, Results]:
     """Returns the entries of each image."""
     places = {name: place for place, name in enumerate(names)}
-    owners = np.array([places[name] for name in columns.names], int)
+    owners = np.array(list(map(places.__getitem__, columns.names)), int)
     order = np.argsort(owners, kind="stable")
     ends = np.cumsum(np.bincount(owners, minlength=len(places)))
     numbers, labels, scores, counts = columns.results
