@@ -123,7 +123,8 @@ def compared(
     masks: Any = [{"size": list(size), "counts": counts} for counts in found.counts]
     others: Any = [one["segmentation"] for one in truth]
     parts = range(0, len(masks), LONGEST)
-    areas = np.array([x for k in parts for x in coco_mask.area(masks[k : k + LONGEST])], np.float64)
+    each = [np.ravel(coco_mask.area(masks[k : k + LONGEST])) for k in parts]
+    areas = np.concatenate([np.zeros(0), *each])
     if not masks or not others:
         return np.zeros((len(masks), len(others))), areas
     crowds = [one["iscrowd"] for one in truth]
