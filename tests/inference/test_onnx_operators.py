@@ -287,6 +287,16 @@ def test_lengths_that_are_no_multiple_are_refused(function):
         traced(function, [shape])
 
 
+def test_equal_constants_are_stored_once_and_what_nobody_reads_never():
+    def function(x):
+        jnp.exp(x) @ np.full((100, 9), 2.5, np.float32)  # for nothing
+        return sum(jnp.roll(x + np.arange(100, dtype=np.float32), i) for i in range(3))
+
+    _, model = traced(function, [np.zeros((2, 100), np.float32)])
+    assert [len(x.raw_data) for x in model.graph.initializer if x.dims[-1:] == [100]] == [400]
+    assert not any(x.op_type in ("Exp", "MatMul") for x in model.graph.node)
+
+
 def test_deformable_attention():
     sizes, rng = ((2, 3), (5, 4)), np.random.default_rng(1)
     places = rng.uniform(-0.2, 1.2, (2, 7, 2, 2, 3, 2))  # some outside

@@ -11,6 +11,7 @@ The first axis of an input may have a length that isn't known, the number of ima
 values are then whole multiples of it, as symbolic dimensions of jax.export.
 """
 
+import hashlib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -104,10 +105,12 @@ class Graph:
     def constant(self, array: np.ndarray) -> str:
         """Stores a constant, unless it is stored already, and returns its name."""
         array = np.asarray(array)
-        small = array.size <= 64
-        key = (array.dtype.str, array.shape, array.tobytes()) if small else id(array)
+        name = self.top.names.get(id(array))
+        key: Any = id(array)
+        if name is None or array.size <= 64:
+            key = array.dtype.str, array.shape, hashlib.sha256(array.tobytes()).digest()
         if key not in self.top.constants:
-            name = self.top.names.get(id(array)) or self.fresh("constant")
+            name = name or self.fresh("constant")
             if any(name == taken for taken, _ in self.top.constants.values()):
                 name = self.fresh("constant")
             self.top.constants[key] = name, array
@@ -300,12 +303,17 @@ def write_graph(
         value = graph.dense(value)
         graph.nodes.append(helper.make_node("Identity", [graph.name_of(value)], [name], name=name))
         declared.append(info(name, value.dtype, value.shape))
+    nodes, read = needed(graph.nodes, outputs)
     proto = helper.make_graph(
-        graph.nodes,
+        nodes,
         "m2f_jax",
         [info(x.name, x.dtype, x.shape) for x in symbols],
         declared,
-        [numpy_helper.from_array(np.asarray(x, order="C"), name) for name, x in stored(graph)],
+        [
+            numpy_helper.from_array(np.asarray(x, order="C"), name)
+            for name, x in graph.constants.values()
+            if name in read
+        ],
     )
     model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = 9  # of that opset
@@ -313,20 +321,20 @@ def write_graph(
     return model
 
 
-def stored(graph: Graph) -> list[tuple[str, np.ndarray]]:
-    """Returns the constants that a node reads."""
-    used = set()
-
-    def read(nodes: Any):
-        for node in nodes:
-            used.update(node.input)
-            for attribute in node.attribute:
-                if attribute.HasField("g"):
-                    used.update(output.name for output in attribute.g.output)
-                    read(attribute.g.node)
-
-    read(graph.nodes)
-    return [(name, array) for name, array in graph.constants.values() if name in used]
+def needed(
+    nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]
+) -> tuple[list[onnx.NodeProto], set[str]]:
+    """Returns the nodes that outputs depend on, in order, and the names of all that these read."""
+    found, read = [], set(outputs)
+    for node in reversed(nodes):
+        if read.isdisjoint(node.output):
+            continue
+        found.append(node)
+        read.update(node.input)
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                read |= needed(attribute.g.node, [x.name for x in attribute.g.output])[1]
+    return found[::-1], read
 
 
 def info(name: str, dtype: Any, shape: Sequence[Length]) -> onnx.ValueInfoProto:
