@@ -20,10 +20,10 @@ from m2f_jax.modeling.initializers import (
     xavier_of_three,
     zeros,
 )
-from m2f_jax.ops import products
+from m2f_jax.ops import convolutions, products
 
 Linear = functools.partial(nnx.Linear, dot_general=products.dot_general)
-Conv = functools.partial(nnx.Conv, conv_general_dilated=products.conv_general_dilated)
+Conv = functools.partial(nnx.Conv, conv_general_dilated=convolutions.conv_general_dilated)
 
 GROUPS = 32  # of channels, for GroupNorm
 UNDECAYED = {"decay": False}  # metadata of parameters without weight decay
