@@ -28,7 +28,7 @@ Sides = Sequence[tuple[int, int]]  # before and after rows, and before and after
 AXES = ("NHWC", "HWIO", "NHWC")
 PIXELS_OF_A_STRIP = 1200
 # Winograd's algorithm has additions to do for each channel of a pixel, and to transform the kernel.
-WINOGRAD_PIXELS, WINOGRAD_CHANNELS = 500, 128
+WINOGRAD_PIXELS, WINOGRAD_CHANNELS = 500, 256
 P, Q = 2 / 3, 3 / 2  # where it evaluates polynomials
 
 
