@@ -111,7 +111,7 @@ def convolve_in_fours(
     fours = -(-columns // 4)
     x = jnp.pad(x, ((0, 0), (0, 0), (left, 4 * fours + 4 - left - x.shape[2]), (0, 0)))
     x = x.reshape(*x.shape[:2], fours + 1, 4, x.shape[3])
-    x = [x[:, :, :-1, i] for i in range(4)] + [x[:, :, 1:, i] for i in range(2)]
+    six = [x[:, :, :-1, i] for i in range(4)] + [x[:, :, 1:, i] for i in range(2)]
     k = [kernel[:, i : i + 1] for i in range(3)]
 
     def convolve(x: Array, kernel: Array) -> Array:
@@ -121,7 +121,7 @@ def convolve_in_fours(
 
     def at_both_signs(p: float, q: float) -> tuple[Array, Array]:
         """Returns the product's values at p and -p, their sum and difference; 1 / q is p."""
-        even, odd = x[4] - q**2 * x[2], p * x[3] - q * x[1]
+        even, odd = six[4] - q**2 * six[2], p * six[3] - q * six[1]
         norm = 2 * p**2 * (p**2 - q**2)
         even_kernel, odd_kernel = (k[0] + p**2 * k[2]) / norm, p / norm * k[1]
         plus = convolve(even + odd, even_kernel + odd_kernel)
@@ -129,8 +129,8 @@ def convolve_in_fours(
         return plus + minus, plus - minus
 
     squares = P**2 + Q**2
-    at_zero = convolve(x[0] - squares * x[2] + x[4], k[0])
-    at_infinity = convolve(x[1] - squares * x[3] + x[5], k[2])
+    at_zero = convolve(six[0] - squares * six[2] + six[4], k[0])
+    at_infinity = convolve(six[1] - squares * six[3] + six[5], k[2])
     even, odd = at_both_signs(P, Q)
     even2, odd2 = at_both_signs(Q, P)
     y = [
