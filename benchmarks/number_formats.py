@@ -6,6 +6,7 @@ There is no peer, and no network is run. README.md beside this file says what ea
 means.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -21,8 +22,9 @@ from measuring.programs import Program
 from measuring.tables import Table, publish, say
 from measuring.timing import take_turns
 
-from m2f_jax.ops import products
+from m2f_jax.ops import convolutions
 
+AROUND = ((1, 1), (1, 1))  # the padding of a 3 x 3 convolution
 SHAPES = (  # rows, what is summed over, columns: of Swin-T and the pixel decoder at 384 x 384
     (9216, 96, 384),
     (9216, 384, 96),
@@ -79,16 +81,13 @@ def quantised_on_the_way(a: Array, b: Int8[Array, "k n"], factor: Array) -> Arra
     return in_int8(rows, b) * of_rows * factor
 
 
-def convolve(a: Array, kernel: Array, *, strips: bool) -> Array:
-    """Returns a 3 x 3 convolution with a float32 result."""
-    padding = ((1, 1), (1, 1))
-    if strips:
-        return products.convolve_in_strips(a, kernel, padding=padding)
+def convolve(a: Array, kernel: Array) -> Array:
+    """Returns a 3 x 3 convolution with a float32 result, as XLA computes it."""
     return jax.lax.conv_general_dilated(
         a,
         kernel,
         (1, 1),
-        padding,
+        AROUND,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         preferred_element_type=jnp.float32,
     )
@@ -118,10 +117,13 @@ def convolution_calls(side: int) -> Calls:
     """Returns the function and the arguments of each column of the second table."""
     a, kernel = drawn(1, side, side, CHANNELS), drawn(3, 3, CHANNELS, CHANNELS)
     low = a.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    in_fours = functools.partial(convolutions.convolve_in_fours, padding=AROUND)
+    in_strips = functools.partial(convolutions.convolve_in_strips, padding=AROUND)
     return {
-        "float32": (lambda a, b: convolve(a, b, strips=False), (a, kernel)),
-        "bfloat16": (lambda a, b: convolve(a, b, strips=False), low),
-        "in strips": (lambda a, b: convolve(a, b, strips=True), low),
+        "float32": (convolve, (a, kernel)),
+        "float32 in fours": (in_fours, (a, kernel)),
+        "bfloat16": (convolve, low),
+        "in strips": (in_strips, low),
     }
 
 

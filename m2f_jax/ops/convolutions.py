@@ -102,9 +102,8 @@ def convolve_in_fours(
     and infinity. So there are six products instead of twelve. Products of all rows around are
     summed up by a convolution of one column.
 
-    Results are rounded about twice as coarsely as those of a plain convolution; at the usual places
-    0, 1, -1, 2, -2 it would be three times (Barabasz et al., "Error Analysis and Improving the
-    Accuracy of Winograd Convolution for Deep Neural Networks", 2020).
+    Results are rounded about twice as coarsely as those of a plain convolution. At the usual places
+    0, 1, -1, 2 and -2 it would be three times.
     """
     rows, (left, right) = padding
     columns = x.shape[2] + left + right - 2
