@@ -25,7 +25,7 @@ import jax.export
 from m2f_jax.files import replacing
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.programs import compilers
-from m2f_jax.structures import FeaturePyramid, Predictions
+from m2f_jax.structures import Predictions
 
 logger = logging.getLogger("m2f_jax")
 
@@ -34,7 +34,7 @@ LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "einops")
 DIGEST_SIZE = 32  # bytes
 PLATFORM = "cpu"  # the kernels of others can't be exported
 
-for kind in (FeaturePyramid, Predictions, postprocess.Instances, postprocess.Panoptic):
+for kind in (Predictions, postprocess.Instances, postprocess.Panoptic):
     jax.export.register_namedtuple_serialization(kind, serialized_name=f"m2f_jax.{kind.__name__}")
 
 
@@ -86,8 +86,8 @@ class KeptProgram:
         """Takes a function and the place of its programs.
 
         Args:
-            function: what is compiled. It returns arrays in tuples, `FeaturePyramid`s,
-                `Predictions`, `Instances` or `Panoptic`s.
+            function: what is compiled. It returns an array or a tuple of them, `Predictions`,
+                `Instances` or `Panoptic`.
             folder: of all kept programs; it is made when the first one is written.
             name: of the program, in profiles, in the log of compilations and in file names.
             about: all that the function depends on besides its arguments and its source.

@@ -1,7 +1,5 @@
-"""The network from padded pixels to predictions, as one function or as one for each stage."""
+"""The network from padded pixels to predictions, as a whole or in two halves."""
 
-import functools
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -25,36 +23,31 @@ def predict(
     return nnx.merge(graph, parameters)(normalized(mean, std, pixels, sizes))
 
 
-def stage_graphs(model: Model) -> dict[str, nnx.GraphDef]:
-    """Returns the graphs of a model's stages, in the order in which they run, by name."""
-    names = "backbone", "pixel_decoder", "decoder"
-    return {name: nnx.split(getattr(model, name))[0] for name in names}
-
-
-def stage_functions(
-    graphs: Mapping[str, nnx.GraphDef],
-    dtype: jnp.dtype,
+def features_of(
+    graph: nnx.GraphDef,
     mean: tuple[float, ...],
     std: tuple[float, ...],
-) -> dict[str, Callable[..., Any]]:
-    """Returns functions by the names of stages, which do in turn what `predict` does.
+    parameters: Any,
+    pixels: UInt8[Array, "B H W 3"],
+    sizes: Int[Array, "B 2"],
+) -> tuple[Float[Array, "B _ _ _"], ...]:
+    """Returns what the backbone makes of padded images: the first half of `predict`."""
+    images = normalized(mean, std, pixels, sizes)
+    check_pixel_values(images, Model.batch_axes)
+    model = nnx.merge(graph, parameters)
+    with stage("backbone", model.dtype):
+        return model.backbone(images.astype(model.dtype))
 
-    Each takes its part of the parameters, and what the one before it returns: the first one pixels
-    and sizes, as `predict` does.
-    """
 
-    def first(name: str, parameters: Any, pixels: Any, sizes: Any) -> Any:
-        images = normalized(mean, std, pixels, sizes)
-        check_pixel_values(images, Model.batch_axes)
-        return later(name, parameters, images.astype(dtype))
-
-    def later(name: str, parameters: Any, inputs: Any) -> Any:
-        with stage(name, dtype):
-            return nnx.merge(graphs[name], parameters)(inputs)
-
-    return {
-        name: functools.partial(first if i == 0 else later, name) for i, name in enumerate(graphs)
-    }
+def decoded(
+    graph: nnx.GraphDef, parameters: Any, features: tuple[Float[Array, "B _ _ _"], ...]
+) -> Predictions:
+    """Returns predictions from what the backbone made: the second half of `predict`."""
+    model = nnx.merge(graph, parameters)
+    with stage("pixel_decoder", model.dtype):
+        pyramid = model.pixel_decoder(features)
+    with stage("decoder", model.dtype):
+        return model.decoder(pyramid)
 
 
 def normalized(

@@ -1,7 +1,6 @@
 """Programs that are compiled before their arguments are there, several at a time."""
 
 import concurrent.futures
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
@@ -55,18 +54,18 @@ class JittedProgram:
 class Chain:
     """Programs that run in turn and are compiled at the same time."""
 
-    def __init__(self, programs: Mapping[str, Program]):
-        """Takes the programs by the names of their parts of the parameters."""
+    def __init__(self, *programs: Program):
+        """Takes the programs in order."""
         self.programs = programs
 
-    def __call__(self, parameters: Mapping[str, Any], *arrays: Any) -> Any:
-        """Runs one after another; each takes its parameters and what the one before returns."""
-        for name, program in self.programs.items():
-            arrays = (program(parameters[name], *arrays),)
+    def __call__(self, parameters: Any, *arrays: Any) -> Any:
+        """Runs one after another; each takes the parameters, and what the one before returns."""
+        for program in self.programs:
+            arrays = (program(parameters, *arrays),)
         return arrays[0]
 
-    def ahead(self, parameters: Mapping[str, Any], *arrays: Any) -> Any:
+    def ahead(self, parameters: Any, *arrays: Any) -> Any:
         """Begins to compile all of them, see `Program`."""
-        for name, program in self.programs.items():
-            arrays = (program.ahead(parameters[name], *arrays),)
+        for program in self.programs:
+            arrays = (program.ahead(parameters, *arrays),)
         return arrays[0]

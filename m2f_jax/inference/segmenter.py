@@ -20,7 +20,7 @@ from m2f_jax.default_dtype import default_dtype
 from m2f_jax.images import ImageSource, read_image
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.kept_programs import PLATFORM, KeptProgram, is_ours
-from m2f_jax.inference.network import predict, stage_functions, stage_graphs
+from m2f_jax.inference.network import decoded, features_of, predict
 from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
 from m2f_jax.inference.preprocess import pad
 from m2f_jax.inference.processor import (
@@ -94,8 +94,8 @@ class Segmenter:
     The host reads images and turns them upright; all else happens on the device. The network is
     compiled once per padded size; resizing once per canvas of the image (sides rounded up to
     multiples of 128); post-processing once per task and canvas of the result. All that an image
-    needs is compiled at the same time, for which the network in float32 on a CPU is three programs,
-    one for each stage. `jax_compilation_cache_dir` keeps programs between runs. Several
+    needs is compiled at the same time, for which the network in float32 on a CPU is two programs.
+    `jax_compilation_cache_dir` keeps programs between runs. Several
     devices give the same results as one.
 
     Attributes:
@@ -141,7 +141,6 @@ class Segmenter:
         self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self.graph, state = nnx.split(model)
-        self._stages = stage_graphs(model)
         # jax.jit takes plain arrays with the least overhead.
         self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
         self._programs_folder = programs if can_keep(model, self.devices) else None
@@ -408,11 +407,12 @@ class Segmenter:
         return [jax.device_put(array, self._one_each) for array in arrays]
 
     def _network(self) -> Program:
-        """Returns the network; in float32 on a CPU, each stage is a program.
+        """Returns the network; in float32 on a CPU, it is two programs.
 
         There, compiling is what takes the time of a first call, and half of it one processor. The
-        results are the same bits: not so in bfloat16, where XLA doesn't round between stages of one
-        program. On a GPU, calling one program takes less.
+        results are the same bits: not so in bfloat16, where XLA doesn't round between the stages
+        within one program. On a GPU, calling one program takes less. A third program gains no more,
+        and large images took 3 % longer with it, since each allocates memory of its own.
         """
         mean, std = self.processor.mean, self.processor.std
         about = repr((self.config, self.dtype.name, self.processor))
@@ -420,8 +420,12 @@ class Segmenter:
         if not on_cpu or self.dtype != jnp.float32:
             whole = functools.partial(predict, self.graph, mean, std)
             return self._per_device("predict", whole, about)
-        functions = stage_functions(self._stages, self.dtype, mean, std)
-        return Chain({name: self._per_device(name, x, about) for name, x in functions.items()})
+        return Chain(
+            self._per_device(
+                "features", functools.partial(features_of, self.graph, mean, std), about
+            ),
+            self._per_device("decoded", functools.partial(decoded, self.graph), about),
+        )
 
     def _per_device(self, name: str, function: Callable, about: str | None) -> Program:
         """Returns a program that calls `function` on each device with its images.

@@ -32,8 +32,8 @@ def test_instances_as_coco_results(image, tmp_path, golden_scores, monkeypatch):
     out = tmp_path / "out"
     assert predict(image, "--threshold", "0", out=out) == 0
     programs = (tmp_path / "kept" / "programs").iterdir()
-    stages = {"backbone", "pixel_decoder", "decoder"}
-    assert {x.name.partition("-")[0] for x in programs} == {"resize", *stages, "instance"}
+    expected = {"resize", "features", "decoded", "instance"}
+    assert {x.name.partition("-")[0] for x in programs} == expected
     results = json.loads((out / "predictions.json").read_text())
     np.testing.assert_allclose([r["score"] for r in results], golden_scores, atol=1e-4)
     assert {r["image_id"] for r in results} == {"street"}

@@ -13,6 +13,7 @@ from m2f_jax.inference import postprocess
 from m2f_jax.inference import segmenter as segmenters
 from m2f_jax.inference.prefetching import AHEAD, QUEUED
 from m2f_jax.inference.processor import ImageProcessor
+from m2f_jax.inference.programs import JittedProgram
 from m2f_jax.inference.segmenter import Segmenter, can_keep
 from m2f_jax.modeling.parameters import abstract_model, fill, parameters
 from m2f_jax.pretrained import load
@@ -22,7 +23,7 @@ PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
 )
 TASKS = ("instance", "panoptic", "semantic")
-STAGES = ("backbone", "pixel_decoder", "decoder")
+NETWORK = ("features", "decoded")
 
 
 def image(height, width, seed=0):
@@ -56,7 +57,7 @@ def test_opening_a_model_and_a_first_call_compile_each_program_once(micro, tmp_p
         caplog,
         lambda: found.append(Segmenter(load(tmp_path).model, PROCESSOR)(image(50, 80), task)),
     )
-    assert compiled(messages) == sorted(["resize", *STAGES, task])
+    assert compiled(messages) == sorted(["resize", *NETWORK, task])
     assert len(found[0]) > 0
 
 
@@ -66,7 +67,7 @@ def test_all_programs_of_an_image_are_compiled_at_the_same_time(
 ):
     picture = image(50, 80)
     expected = segmenter(picture)
-    together, threads = threading.Barrier(len(("resize", *STAGES, "instance")), timeout=60), set()
+    together, threads = threading.Barrier(len(("resize", *NETWORK, "instance")), timeout=60), set()
     compile_one = jax.stages.Lowered.compile
 
     def compile_with_others(lowered):
@@ -101,10 +102,6 @@ def no_network(*_):
     raise AssertionError("the network was traced")
 
 
-def no_stages(*_):
-    return dict.fromkeys(STAGES, no_network)
-
-
 def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monkeypatch, caplog):
     picture, calls = image(50, 80), (("instance", {"top_k": 7}), ("panoptic", {}), ("semantic", {}))
     for run in range(2):
@@ -114,8 +111,8 @@ def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monk
         [pixels] = ours.submit([ours.prepare(picture)], "semantic", reduce=lambda found, _: found)
         assert pixels.result().shape == (128, 128)
         kept = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
-        assert kept == sorted(["resize", *STAGES, *TASKS]), run
-        monkeypatch.setattr(segmenters, "stage_functions", no_stages)
+        assert kept == sorted(["resize", *NETWORK, *TASKS]), run
+        monkeypatch.setattr(segmenters, "features_of", no_network)
         monkeypatch.setattr(postprocess, "instances", no_network)
     with pytest.raises(AssertionError, match="traced"):
         Segmenter(micro, dataclasses.replace(PROCESSOR, std=(50.0, 50.0, 50.0)), programs=tmp_path)(
@@ -127,7 +124,7 @@ def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monk
 def test_another_model_of_the_same_shapes_has_programs_of_its_own(micro, tmp_path, monkeypatch):
     picture = image(64, 64)
     Segmenter(micro, PROCESSOR, programs=tmp_path)(picture)
-    monkeypatch.setattr(segmenters, "stage_functions", no_stages)
+    monkeypatch.setattr(segmenters, "features_of", no_network)
     decoder = dataclasses.replace(micro.config.decoder, num_heads=4)
     config = dataclasses.replace(micro.config, decoder=decoder)
     other = fill(
@@ -235,11 +232,11 @@ def compiled(messages):
     return sorted(m[1] for m in found if m)
 
 
-@pytest.mark.parametrize(("dtype", "programs"), [("float32", STAGES), ("bfloat16", ("predict",))])
-def test_stages_are_programs_where_their_results_are_those_of_the_whole(micro, dtype, programs):
+@pytest.mark.parametrize(("dtype", "whole"), [("float32", False), ("bfloat16", True)])
+def test_the_network_is_halved_where_results_are_those_of_the_whole(micro, dtype, whole):
     values = {name: value[...] for name, value in parameters(micro).items()}
-    network = Segmenter(fill(abstract_model(micro.config, dtype), values), PROCESSOR)._predict
-    assert tuple(getattr(network, "programs", ["predict"])) == programs
+    segmenter = Segmenter(fill(abstract_model(micro.config, dtype), values), PROCESSOR)
+    assert isinstance(segmenter._predict, JittedProgram) == whole
 
 
 def test_other_parameters_need_no_compilation(micro, caplog):
@@ -270,7 +267,7 @@ def test_one_compilation_per_padded_size_and_canvas(segmenter, caplog):
                     segmenter(picture, task, target_size=target)
 
         messages = messages_of(caplog, work)
-        return [name for name in compiled(messages) if name in ("resize", *STAGES, *TASKS)]
+        return [name for name in compiled(messages) if name in ("resize", *NETWORK, *TASKS)]
 
     compilations(image(64, 64))
     assert compilations(image(33, 64), image(64, 50)) == []
