@@ -70,12 +70,21 @@ class Pretrained:
     @functools.cached_property
     def model(self) -> Model:
         """The model; its parameters are read when it is first asked for."""
-        abstract = abstract_model(self.config, self.dtype)
         arrays = {
-            name: on_device(self._tensors.pop(name), stored_dtype(parameter, self.dtype))
-            for name, parameter in parameters(abstract).items()
+            name: on_device(self._tensors.pop(name), parameter.dtype)
+            for name, parameter in parameters(self.abstract).items()
         }
-        return fill(abstract, arrays)
+        return fill(self.abstract, arrays)
+
+    @functools.cached_property
+    def abstract(self) -> Model:
+        """The model with `jax.ShapeDtypeStruct`s in place of its parameters, which aren't read."""
+        model = abstract_model(self.config, self.dtype)
+        shapes = {
+            name: jax.ShapeDtypeStruct(parameter.shape, stored_dtype(parameter, self.dtype))
+            for name, parameter in parameters(model).items()
+        }
+        return fill(model, shapes)
 
     @functools.cached_property
     def segmenter(self) -> Segmenter:

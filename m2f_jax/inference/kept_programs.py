@@ -7,13 +7,18 @@ package, JAX's settings, what is computed, and the shapes of all arguments.
 
 A file holds a digest of its key and its program, and then the program as StableHLO. Nothing of it
 is parsed unless the digest is right; otherwise the program is traced and the file written anew.
+Whenever one is written, those that no run has read for `UNREAD` are removed.
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
 import logging
+import os
+import re
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -32,6 +37,8 @@ logger = logging.getLogger("m2f_jax")
 PACKAGE = Path(__file__).parents[1]
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "einops")
 DIGEST_SIZE = 32  # bytes
+NAME = re.compile(r"\w+-[0-9a-f]{64}")  # of a file
+UNREAD = 90 * 24 * 60 * 60  # seconds
 PLATFORM = "cpu"  # the kernels of others can't be exported
 
 for kind in (Predictions, postprocess.Instances, postprocess.Panoptic):
@@ -153,6 +160,8 @@ def read(path: Path, key: bytes) -> jax.export.Exported | None:
         content = path.read_bytes()
     except OSError:
         return None
+    with contextlib.suppress(OSError):  # of another user
+        os.utime(path)  # it was read now
     digest, program = content[:DIGEST_SIZE], content[DIGEST_SIZE:]
     if digest != hashlib.sha256(key + program).digest():
         return None
@@ -166,8 +175,17 @@ def write(path: Path, key: bytes, exported: jax.export.Exported):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
             unfinished.write_bytes(hashlib.sha256(key + program).digest() + program)
+        remove_unread(path.parent)
     except OSError as error:
         logger.warning("a program can't be kept for the next run: %s", error)
+
+
+def remove_unread(folder: Path):
+    """Removes the programs that weren't read or written for `UNREAD`, such as earlier versions'."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # of another user, or removed by another process
+            if NAME.fullmatch(path.name) and path.stat().st_mtime < time.time() - UNREAD:
+                path.unlink()
 
 
 def is_ours(function: Callable[..., Any]) -> bool:

@@ -29,7 +29,7 @@ from m2f_jax.inference.processor import (
     collect_map,
     collect_panoptic,
 )
-from m2f_jax.inference.programs import Chain, JittedProgram, Program
+from m2f_jax.inference.programs import Chain, JittedProgram, Program, compilers
 from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
@@ -116,7 +116,8 @@ class Segmenter:
         """Puts the model on `devices`, by default on the first one of this process.
 
         Args:
-            model: the model.
+            model: the model. One with `jax.ShapeDtypeStruct`s for parameters can be compiled for,
+                and takes them by `set_parameters`.
             processor: what happens before and after it.
             devices: where it runs.
             batch_size: how many images each device takes at a time.
@@ -142,7 +143,7 @@ class Segmenter:
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self.graph, state = nnx.split(model)
         # jax.jit takes plain arrays with the least overhead.
-        self.parameters = jax.device_put(nnx.as_pure(state), self._everywhere)
+        self.parameters = self._shared(nnx.as_pure(state))
         self._programs_folder = programs if can_keep(model, self.devices) else None
         self._beginning = threading.Lock()
         self._resize = self._per_device(
@@ -181,7 +182,7 @@ class Segmenter:
         same = (model.config, model.dtype) == (self.config, self.dtype)
         if not same or ours != theirs:
             raise ValueError("the model has another architecture; make a new Segmenter of it")
-        self.parameters = jax.device_put(parameters, self._everywhere)
+        self.parameters = self._shared(parameters)
 
     @classmethod
     def from_pretrained(
@@ -353,16 +354,11 @@ class Segmenter:
         Returns:
             A handle for each image, which waits for its segmentation.
         """
-        task = task or self.config.task
-        if task not in ("instance", "panoptic", "semantic"):
-            raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
+        task = self._task(task)
         # The last image is repeated in the places that are left.
         filled = [batch[min(i, len(batch) - 1)] for i in range(self.capacity)]
         program = self._program(task, top_k, reduce)
-        with self._beginning:
-            if (key := (program, filled[0].bucket)) not in self._begun:
-                self._run(_ahead, program, filled, task, threshold)
-                self._begun.add(key)
+        self._begin(program, filled, task)
         found = self._run(_call, program, filled, task, threshold)
         if reduce is not None:
             return [Pending(functools.partial(self._fetch, found, i)) for i in range(len(batch))]
@@ -371,6 +367,37 @@ class Segmenter:
             Pending(functools.partial(collect, i, image.target, threshold))
             for i, image in enumerate(batch)
         ]
+
+    def compile_ahead(
+        self, read: Callable[[], Prepared], task: Task | None = None, *, top_k: int = 100
+    ):
+        """Begins to compile all programs that an image needs, and returns at once.
+
+        It takes no parameters, so that they can be read meanwhile. What goes wrong, with the image
+        or with a program, is an error of `prepare` and `submit`, which try again.
+
+        Args:
+            read: returns the image, from `prepare`; it runs in a thread.
+            task: as when called.
+            top_k: as when called.
+        """
+        task = self._task(task)
+        program = self._program(task, top_k, None)
+        compilers.submit(lambda: self._begin(program, [read()] * self.capacity, task))
+
+    def _task(self, task: Task | None) -> Task:
+        """Returns the task that is asked for, by default the model's."""
+        task = task or self.config.task
+        if task not in ("instance", "panoptic", "semantic"):
+            raise ValueError(f"task is instance, panoptic or semantic, not {task!r}")
+        return task
+
+    def _begin(self, program: Program, images: Sequence[Prepared], task: Task):
+        """Begins to compile what images of their bucket need, the first time."""
+        with self._beginning:
+            if (key := (program, images[0].bucket)) not in self._begun:
+                self._run(_ahead, program, images, task, None)
+                self._begun.add(key)
 
     def _run(
         self,
@@ -401,6 +428,15 @@ class Segmenter:
         limit = np.float32(0 if threshold is None else threshold)
         shared = self.processor.is_thing(self.config.num_classes), limit
         return run(program, shared, *predictions, *spread)
+
+    def _shared(self, parameters: Any) -> Any:
+        """Puts parameters on all devices; of shapes, says that they will be there."""
+        if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(parameters)):
+            return jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._everywhere),
+                parameters,
+            )
+        return jax.device_put(parameters, self._everywhere)
 
     def _spread(self, *arrays: Any) -> list[Any]:
         """Puts arrays of `capacity` images on the devices, an equal share on each."""

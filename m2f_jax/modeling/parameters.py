@@ -2,6 +2,7 @@
 
 import functools
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -60,7 +61,9 @@ def trained_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-def fill(abstract: Model, arrays: dict[str, jax.Array]) -> Model:
+def fill(
+    abstract: Model, arrays: Mapping[str, jax.Array] | Mapping[str, jax.ShapeDtypeStruct]
+) -> Model:
     """Returns the model with these parameters; every one of them must be given, by name."""
     graph, state = nnx.split(abstract)
     flat = [

@@ -1,5 +1,7 @@
 """Programs that were kept give the same results untraced, and nothing else is taken for them."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,6 +115,23 @@ def test_where_nothing_can_be_kept_it_is_computed_all_the_same(tmp_path, caplog)
     assert traced == 1
     np.testing.assert_array_equal(result.mask_logits, X.sum(axis=0))
     assert "can't be kept for the next run" in caplog.text
+
+
+def test_programs_that_no_run_reads_are_removed(tmp_path):
+    call(tmp_path, about="of an earlier version")
+    [old] = tmp_path.iterdir()
+    call(tmp_path, about="read every day")
+    [used] = set(tmp_path.iterdir()) - {old}
+    other = tmp_path / "notes-of-mine"
+    other.write_text("")
+    for path in (old, used, other):
+        os.utime(path, (0, 0))
+    assert call(tmp_path, about="read every day")[1] == 0
+    assert old.exists()  # since none was written
+    call(tmp_path, about="of this version")
+    assert not old.exists()
+    assert used.exists()
+    assert other.exists()
 
 
 def test_programs_are_compiled_ahead_of_their_arguments(tmp_path):

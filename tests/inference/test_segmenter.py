@@ -1,6 +1,7 @@
 """The Segmenter does what processor and model do, in order, and compiles no more than it must."""
 
 import dataclasses
+import queue
 import re
 import threading
 import types
@@ -230,6 +231,23 @@ def compiled(messages):
     """The names of programs that XLA compiled, or read, by `messages_of`."""
     found = (re.match(r"Finished XLA compilation of jit\((\w+)\)", m) for m in messages)
     return sorted(m[1] for m in found if m)
+
+
+def test_programs_are_compiled_before_there_are_parameters(segmenter, micro, monkeypatch):
+    picture = image(50, 80)
+    expected = segmenter(picture, top_k=7)
+    lowered, lower = queue.Queue(), jax.stages.Lowered.compile
+    monkeypatch.setattr(
+        jax.stages.Lowered, "compile", lambda program: lowered.put(program) or lower(program)
+    )
+    ours = Segmenter(abstract_model(micro.config), PROCESSOR)
+    ours.compile_ahead(lambda: ours.prepare("no such image"))
+    ours.compile_ahead(lambda: ours.prepare(picture), top_k=7)
+    for _ in ("resize", *NETWORK, "instance"):
+        lowered.get(timeout=60)
+    ours.set_parameters(micro)
+    same(ours(picture, top_k=7), expected)
+    assert lowered.empty()
 
 
 @pytest.mark.parametrize(("dtype", "whole"), [("float32", False), ("bfloat16", True)])

@@ -18,6 +18,7 @@ from m2f_jax.cli.environment.dtype import say_if_slow
 from m2f_jax.cli.predicting.annotated import AnnotatedIds
 from m2f_jax.cli.predicting.finding import Found, find_images
 from m2f_jax.cli.predicting.folder import (
+    RUN_FILE,
     Picture,
     categories,
     digest_of_file,
@@ -79,7 +80,8 @@ def run(command: Predict) -> int:
     if not found:
         return 1
     if command.ray is None:
-        model = open_model(command)
+        anew = command.overwrite or not (out / RUN_FILE).exists()
+        model = open_model(command, found[0].path if anew else None)
     else:
         from m2f_jax.cli.predicting.on_ray import describe_model
 
@@ -152,8 +154,13 @@ def check_options(command: Predict):
             raise ValueError(f"{option} is for files, not for --parquet")
 
 
-def open_model(command: Predict) -> OpenedModel:
+def open_model(command: Predict, first: Path | None = None) -> OpenedModel:
     """Opens a trained or an exported model.
+
+    Args:
+        command: the command.
+        first: the image that will be segmented first, if that is known: a trained model's programs
+            are compiled for it while its parameters are read.
 
     Raises:
         ValueError: a runtime is named for a model that isn't in an ONNX file.
@@ -168,13 +175,14 @@ def open_model(command: Predict) -> OpenedModel:
     if as_onnx:
         model = open_onnx(command)
     else:
-        model = (open_exported if is_exported(command.model) else open_checkpoint)(command)
+        exported = is_exported(command.model)
+        model = open_exported(command) if exported else open_checkpoint(command, first)
     say_if_slow(model.dtype)
     return model
 
 
-def open_checkpoint(command: Predict) -> OpenedModel:
-    """Opens a trained model, on all devices."""
+def open_checkpoint(command: Predict, first: Path | None) -> OpenedModel:
+    """Opens a trained model, on all devices; `first` as above."""
     from m2f_jax.inference.digest import digest_of_model
     from m2f_jax.inference.segmenter import Segmenter  # exported models do without these
     from m2f_jax.inference.tiling import TiledSegmenter, check_task
@@ -191,11 +199,17 @@ def open_checkpoint(command: Predict) -> OpenedModel:
     task = command.task or opened.config.task
     if command.native or command.tile is not None:
         processor = dataclasses.replace(processor, shortest_edge=None, longest_edge=None)
+    top_k = TOP_K if command.top_k is None else command.top_k
     segmenter = Segmenter(
-        opened.model, processor, jax.local_devices(), command.batch_size, programs_folder()
+        opened.abstract, processor, jax.local_devices(), command.batch_size, programs_folder()
     )
+    tiles = tiles_of(command)
+    if first is not None and tiles is None:
+        read = functools.partial(prepare_image, segmenter, not command.ignore_exif, first)
+        segmenter.compile_ahead(read, task, top_k=top_k)
+    segmenter.set_parameters(opened.model)
     weights = digest_of_model(opened.config, segmenter.parameters)
-    if tiles := tiles_of(command):
+    if tiles is not None:
         check_task(task)
         segmenter = TiledSegmenter(segmenter, *tiles)
     return OpenedModel(
@@ -203,7 +217,7 @@ def open_checkpoint(command: Predict) -> OpenedModel:
         task,
         opened.labels,
         dtype,
-        TOP_K if command.top_k is None else command.top_k,
+        top_k,
         weights,
         repr(processor),
     )
@@ -347,6 +361,12 @@ def segment_here(model: OpenedModel, command: Predict, jobs: Sequence[Job]) -> O
         functools.partial(finish_job, Writer(Path(command.out), model.task, model.labels)),
         **options,
     )
+
+
+def prepare_image(segmenter: Any, upright: bool, path: Path) -> Any:
+    """Reads an image for the model alone."""
+    check_regular(str(path))
+    return segmenter.prepare(read_image(path, upright=upright))
 
 
 def read_job(segmenter: Any, upright: bool, job: Job) -> tuple[Any, Input]:

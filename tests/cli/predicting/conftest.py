@@ -58,13 +58,17 @@ def picture(path: Path, red: int = 200, size=(6, 4), **options) -> Path:
 
 
 class Runs:
-    """Runs the command beside a model, whose facts can be changed from run to run."""
+    """Runs the command beside a model, whose facts can be changed from run to run.
+
+    `first` is the image for which it was to compile programs while the model was read.
+    """
 
     def __init__(self, monkeypatch, capsys):
-        self.capsys, self.model = capsys, {}
+        self.capsys, self.model, self.first = capsys, {}, None
         monkeypatch.setattr(predict, "open_checkpoint", self.open)
 
-    def open(self, command):
+    def open(self, command, first):
+        self.first = first
         facts = {"labels": LABELS, "dtype": "float32", "weights": "w", "processor": "p"}
         facts |= {"task": command.task or "instance", "top_k": command.top_k or 100}
         return predict.OpenedModel(segmenter=Stub(), **{**facts, **self.model})

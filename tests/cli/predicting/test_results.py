@@ -143,3 +143,15 @@ def test_a_file_of_others_among_the_results_is_named(text, run, tmp_path):
     assert run(path, out=out) == 1
     [line] = run.lines
     assert str(out / "results" / "mine.json") in line
+
+
+def test_programs_are_compiled_ahead_where_an_image_is_certain_to_be_segmented(run, tmp_path):
+    path, other = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
+    out = tmp_path / "out"
+    for pictures, options, first in (
+        ([path, other], (), path),
+        ([path, other], (), None),
+        ([other], ("--overwrite",), other),
+    ):
+        assert run(*pictures, *options, out=out) == 0
+        assert run.first == first
