@@ -142,6 +142,7 @@ class Segmenter:
         self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
         self._everywhere = NamedSharding(mesh, PartitionSpec())
         self.graph, state = nnx.split(model)
+        self._runs_in_stages = type(model).__call__ is Model.__call__
         # jax.jit takes plain arrays with the least overhead.
         self.parameters = self._shared(nnx.as_pure(state))
         self._programs_folder = programs if can_keep(model, self.devices) else None
@@ -443,7 +444,7 @@ class Segmenter:
         return [jax.device_put(array, self._one_each) for array in arrays]
 
     def _network(self) -> Program:
-        """Returns the network; in float32 on a CPU, it is two programs.
+        """Returns the network; in float32 on a CPU, it is two programs, if it runs as ours do.
 
         There, compiling is what takes the time of a first call, and half of it one processor. The
         results are the same bits: not so in bfloat16, where XLA doesn't round between the stages
@@ -453,7 +454,7 @@ class Segmenter:
         mean, std = self.processor.mean, self.processor.std
         about = repr((self.config, self.dtype.name, self.processor))
         on_cpu = all(device.platform == "cpu" for device in self.devices)
-        if not on_cpu or self.dtype != jnp.float32:
+        if not (on_cpu and self._runs_in_stages and self.dtype == jnp.float32):
             whole = functools.partial(predict, self.graph, mean, std)
             return self._per_device("predict", whole, about)
         return Chain(

@@ -9,7 +9,9 @@ import types
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
+from m2f_jax import Mask2Former
 from m2f_jax.inference import postprocess
 from m2f_jax.inference import segmenter as segmenters
 from m2f_jax.inference.prefetching import AHEAD, QUEUED
@@ -255,6 +257,20 @@ def test_the_network_is_halved_where_results_are_those_of_the_whole(micro, dtype
     values = {name: value[...] for name, value in parameters(micro).items()}
     segmenter = Segmenter(fill(abstract_model(micro.config, dtype), values), PROCESSOR)
     assert isinstance(segmenter._predict, JittedProgram) == whole
+
+
+class Turned(Mask2Former):
+    def __call__(self, pixel_values, *, all_layers=False):
+        found = super().__call__(pixel_values, all_layers=all_layers)
+        return found._replace(mask_logits=-found.mask_logits)
+
+
+def test_a_model_that_runs_in_its_own_way_does(micro, segmenter):
+    values = {name: value[...] for name, value in parameters(micro).items()}
+    own = fill(nnx.eval_shape(lambda: Turned(micro.config, rngs=nnx.Rngs(0))), values)
+    picture = image(64, 64)
+    plain, turned = (x(picture, "semantic") for x in (segmenter, Segmenter(own, PROCESSOR)))
+    assert (plain != turned).any()
 
 
 def test_other_parameters_need_no_compilation(micro, caplog):
