@@ -28,14 +28,18 @@ def segmenter(micro):
     return Segmenter(micro, PROCESSOR)
 
 
+def written(segmenter, folder, **options):
+    """ONNX files in the folder, by task."""
+    for task in TASKS:
+        export_onnx(segmenter, folder / f"{task}.onnx", SIZE, task, **options)
+        onnx.checker.check_model(str(folder / f"{task}.onnx"), full_check=True)
+    return {task: folder / f"{task}.onnx" for task in TASKS}
+
+
 @pytest.fixture(scope="module")
 def files(segmenter, tmp_path_factory):
     """One ONNX file per task."""
-    folder = tmp_path_factory.mktemp("onnx")
-    for task in TASKS:
-        export_onnx(segmenter, folder / f"{task}.onnx", SIZE, task, license="apache-2.0")
-        onnx.checker.check_model(str(folder / f"{task}.onnx"), full_check=True)
-    return {task: folder / f"{task}.onnx" for task in TASKS}
+    return written(segmenter, tmp_path_factory.mktemp("onnx"), license="apache-2.0")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -50,11 +54,7 @@ def test_equals_the_segmenter(segmenter, files, task, runtime):
 @pytest.fixture(scope="module")
 def of_any_number(segmenter, tmp_path_factory):
     """One ONNX file per task, for any number of images."""
-    folder = tmp_path_factory.mktemp("onnx")
-    for task in TASKS:
-        export_onnx(segmenter, folder / f"{task}.onnx", SIZE, task, batch="dynamic")
-        onnx.checker.check_model(str(folder / f"{task}.onnx"), full_check=True)
-    return {task: folder / f"{task}.onnx" for task in TASKS}
+    return written(segmenter, tmp_path_factory.mktemp("onnx"), batch="dynamic")
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
