@@ -4,7 +4,6 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
@@ -12,16 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
 from m2f_jax.config import Task
 from m2f_jax.default_dtype import default_dtype
 from m2f_jax.images import ImageSource, read_image
-from m2f_jax.inference import postprocess
-from m2f_jax.inference.kept_programs import PLATFORM, KeptProgram, is_ours
-from m2f_jax.inference.network import decoded, features_of, predict
 from m2f_jax.inference.prefetching import Pending, Reduce, run_pipeline
+from m2f_jax.inference.prepared import Prepared
 from m2f_jax.inference.preprocess import pad
 from m2f_jax.inference.processor import (
     FOR_EVALUATION,
@@ -29,7 +25,10 @@ from m2f_jax.inference.processor import (
     collect_map,
     collect_panoptic,
 )
-from m2f_jax.inference.programs import Chain, JittedProgram, Program, compilers
+from m2f_jax.inference.programs.compiling import Program, compilers
+from m2f_jax.inference.programs.devices import Devices, can_keep
+from m2f_jax.inference.programs.network import network_program, runs_in_halves
+from m2f_jax.inference.programs.segmentation import segmentation_program
 from m2f_jax.inference.results import (
     InstanceSegmentation,
     PanopticSegmentation,
@@ -37,42 +36,8 @@ from m2f_jax.inference.results import (
 )
 from m2f_jax.inference.upsampling import canvas_size, plan_upsampling
 from m2f_jax.modeling.model import Model
-from m2f_jax.modeling.parts import module_of
-from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil
+from m2f_jax.ops.pil_resize import filter_taps, resize_as_pil
 from m2f_jax.sizes import Size
-from m2f_jax.structures import ImageSize
-
-IMAGES = "images"  # the axis of devices
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An image that was read, with everything that its segmentation depends on.
-
-    Attributes:
-        pixels: uint8 RGB, in the upper left corner of a canvas.
-        taps: the filters by which the device resizes and pads it, along height and width.
-        size: its original, resized and padded size.
-        target: the height and width of the result.
-        extra: arrays that go to the device with the image, for a `Reduce`.
-    """
-
-    pixels: np.ndarray
-    taps: tuple[FilterTaps, FilterTaps]
-    size: ImageSize
-    target: Size
-    extra: Any = ()
-
-    @property
-    def canvas(self) -> Size:
-        """The height and width of the computed arrays; the result is their upper left corner."""
-        return canvas_size(self.target)
-
-    @property
-    def bucket(self) -> Hashable:
-        """A key: images of one bucket use the same compiled programs and can share a batch."""
-        arrays = jax.tree.leaves((self.pixels, self.taps, self.extra))
-        return self.size.padded, self.canvas, *((x.shape, str(x.dtype)) for x in arrays)
 
 
 class StreamOptions(TypedDict, total=False):
@@ -138,16 +103,13 @@ class Segmenter:
         self.config = model.config
         self.dtype = model.dtype
         self.devices = tuple(devices or jax.local_devices()[:1])
-        mesh = Mesh(np.array(self.devices), (IMAGES,))
-        self._one_each = NamedSharding(mesh, PartitionSpec(IMAGES))
-        self._everywhere = NamedSharding(mesh, PartitionSpec())
+        self._places = Devices(self.devices, programs if can_keep(model, self.devices) else None)
         self.graph, state = nnx.split(model)
-        self._runs_in_stages = type(model).__call__ is Model.__call__
+        self._halves = runs_in_halves(model, self._places)
         # jax.jit takes plain arrays with the least overhead.
-        self.parameters = self._shared(nnx.as_pure(state))
-        self._programs_folder = programs if can_keep(model, self.devices) else None
+        self.parameters = self._places.share(nnx.as_pure(state))
         self._beginning = threading.Lock()
-        self._resize = self._per_device(
+        self._resize = self._places.program(
             "resize", lambda _, *images: jax.vmap(resize_as_pil)(*images), about=""
         )
         self.processor = processor
@@ -165,7 +127,10 @@ class Segmenter:
     @processor.setter
     def processor(self, processor: ImageProcessor):
         self._processor = processor
-        self._predict = self._network()
+        about = repr((self.config, self.dtype.name))
+        self._predict = network_program(
+            self._places, self.graph, processor, about, halves=self._halves
+        )
         self._programs: dict[tuple[Task, int, Reduce | None], Program] = {}
         self._begun: set[tuple[Program, Hashable]] = set()  # to be compiled, for these buckets
 
@@ -183,7 +148,7 @@ class Segmenter:
         same = (model.config, model.dtype) == (self.config, self.dtype)
         if not same or ours != theirs:
             raise ValueError("the model has another architecture; make a new Segmenter of it")
-        self.parameters = self._shared(parameters)
+        self.parameters = self._places.share(parameters)
 
     @classmethod
     def from_pretrained(
@@ -418,116 +383,26 @@ class Segmenter:
             threshold: as when called.
         """
         to_resize = _stacked([(image.pixels, *image.taps) for image in images])
-        pixels = run(self._resize, (), *self._spread(*to_resize))
-        [sizes] = self._spread(np.array([image.size.resized for image in images]))
+        pixels = run(self._resize, (), *self._places.spread(*to_resize))
+        [sizes] = self._places.spread(np.array([image.size.resized for image in images]))
         predictions = run(self._predict, self.parameters, pixels, sizes)
         logits_size: Size = predictions.mask_logits.shape[2:]
         plan_of = self.processor.score_plan if task == "semantic" else plan_upsampling
         plans = [plan_of(logits_size, image.size, image.target) for image in images]
         extras = [image.extra for image in images]
-        spread = self._spread(*(_stacked(x) for x in (plans, extras)))
+        spread = self._places.spread(*(_stacked(x) for x in (plans, extras)))
         limit = np.float32(0 if threshold is None else threshold)
         shared = self.processor.is_thing(self.config.num_classes), limit
         return run(program, shared, *predictions, *spread)
 
-    def _shared(self, parameters: Any) -> Any:
-        """Puts parameters on all devices; of shapes, says that they will be there."""
-        if any(isinstance(x, jax.ShapeDtypeStruct) for x in jax.tree.leaves(parameters)):
-            return jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._everywhere),
-                parameters,
-            )
-        return jax.device_put(parameters, self._everywhere)
-
-    def _spread(self, *arrays: Any) -> list[Any]:
-        """Puts arrays of `capacity` images on the devices, an equal share on each."""
-        return [jax.device_put(array, self._one_each) for array in arrays]
-
-    def _network(self) -> Program:
-        """Returns the network; in float32 on a CPU, it is two programs, if it runs as ours do.
-
-        There, compiling is what takes the time of a first call, and half of it one processor. The
-        results are the same bits: not so in bfloat16, where XLA doesn't round between the stages
-        within one program. On a GPU, calling one program takes less. A third program gains no more,
-        and large images took 3 % longer with it, since each allocates memory of its own.
-        """
-        mean, std = self.processor.mean, self.processor.std
-        about = repr((self.config, self.dtype.name, self.processor))
-        on_cpu = all(device.platform == "cpu" for device in self.devices)
-        if not (on_cpu and self._runs_in_stages and self.dtype == jnp.float32):
-            whole = functools.partial(predict, self.graph, mean, std)
-            return self._per_device("predict", whole, about)
-        return Chain(
-            self._per_device(
-                "features", functools.partial(features_of, self.graph, mean, std), about
-            ),
-            self._per_device("decoded", functools.partial(decoded, self.graph), about),
-        )
-
-    def _per_device(self, name: str, function: Callable, about: str | None) -> Program:
-        """Returns a program that calls `function` on each device with its images.
-
-        Args:
-            name: of the program, in profiles and in the log of compilations.
-            function: takes arrays that all devices share and arrays with an axis of images.
-            about: all that it depends on besides its arguments and the source of this package; None
-                if that isn't known.
-        """
-
-        def spread(shared: Any, *arrays: Any) -> Any:
-            return jax.shard_map(
-                function,
-                mesh=self._one_each.mesh,
-                in_specs=(PartitionSpec(), *[PartitionSpec(IMAGES)] * len(arrays)),
-                out_specs=PartitionSpec(IMAGES),
-                check_vma=False,
-            )(shared, *arrays)
-
-        spread.__name__ = name
-        jitted, folder = jax.jit(spread), self._programs_folder
-        if folder is None or about is None:
-            return JittedProgram(jitted, self._one_each)
-        return KeptProgram(jitted, folder, name, about, self._one_each)
-
     def _program(self, task: Task, top_k: int, reduce: Reduce | None) -> Program:
         """Returns the post-processing of a task."""
-        if (task, top_k, reduce) not in self._programs:
-            processor = self.processor
-
-            def post_process(shared, image):
-                class_logits, mask_logits, plan, extra = image
-                is_thing, limit = shared
-                logits = class_logits, mask_logits
-                if task == "instance":
-                    found = postprocess.instances(*logits, plan, limit, top_k=top_k)
-                elif task == "panoptic":
-                    found = processor.compute_panoptic(*logits, plan, is_thing)
-                else:
-                    found = processor.compute_semantic(*logits, plan)
-                return found if reduce is None else reduce(found, extra)
-
-            self._programs[task, top_k, reduce] = self._per_device(
-                task,
-                lambda shared, *images: jax.lax.map(
-                    functools.partial(post_process, shared), images
-                ),
-                about=repr((processor, top_k)) if reduce is None else None,
-            )
-        return self._programs[task, top_k, reduce]
-
-    def _of_image(self, found: Any, i: int) -> Any:
-        """Returns the result of image `i` on its device; on a CPU, as NumPy arrays.
-
-        NumPy shares a CPU's memory, and slices without compiling a program.
-        """
-        device, place = divmod(i, self.batch_size)
-        share = jax.tree.map(lambda x: x.addressable_shards[device].data, found)
-        if self.devices[device].platform == "cpu":
-            share = jax.tree.map(np.asarray, share)
-        return jax.tree.map(lambda x: x[place], share)
+        if (key := (task, top_k, reduce)) not in self._programs:
+            self._programs[key] = segmentation_program(self._places, self.processor, *key)
+        return self._programs[key]
 
     def _fetch(self, found: Any, i: int) -> Any:
-        return jax.device_get(self._of_image(found, i))
+        return jax.device_get(self._places.share_of(found, i, self.batch_size))
 
     def _collect(
         self,
@@ -539,23 +414,12 @@ class Segmenter:
         threshold: float | None,
     ) -> Segmentation:
         """Waits for the device that had image `i`, and fetches its result."""
-        shard = self._of_image(found, i)
+        shard = self._places.share_of(found, i, self.batch_size)
         if task == "instance":
             return processor.collect_instances(shard, target, threshold)
         if task == "panoptic":
             return collect_panoptic(shard, target, processor.is_thing(self.config.num_classes))
         return collect_map(shard, target)
-
-
-def can_keep(model: Model, devices: Sequence[Any]) -> bool:
-    """Returns whether programs of this model for these devices can be kept between runs.
-
-    Another package's source isn't part of their keys, and kernels for a GPU can't be exported.
-    """
-    config = model.config
-    parts = map(module_of, (config.backbone, config.pixel_decoder, config.decoder))
-    ours = all(is_ours(kind) for kind in (type(model), *parts))
-    return ours and [device.platform for device in devices] == [PLATFORM]
 
 
 def _call(program: Program, *arguments: Any) -> Any:

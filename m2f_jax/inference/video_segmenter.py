@@ -11,9 +11,9 @@ from flax import nnx
 from jaxtyping import Array, Int, UInt8
 
 from m2f_jax.images import ImageSource
-from m2f_jax.inference.network import normalized
 from m2f_jax.inference.prefetching import Pending
 from m2f_jax.inference.processor import ImageProcessor, size_of_frames
+from m2f_jax.inference.programs.network import normalized
 from m2f_jax.inference.results import VideoInstanceSegmentation
 from m2f_jax.modeling.video_mask2former import VideoMask2Former
 from m2f_jax.structures import ImageSize, Predictions

@@ -13,11 +13,12 @@ from flax import nnx
 
 from m2f_jax import Mask2Former
 from m2f_jax.inference import postprocess
-from m2f_jax.inference import segmenter as segmenters
 from m2f_jax.inference.prefetching import AHEAD, QUEUED
 from m2f_jax.inference.processor import ImageProcessor
-from m2f_jax.inference.programs import JittedProgram
-from m2f_jax.inference.segmenter import Segmenter, can_keep
+from m2f_jax.inference.programs import network
+from m2f_jax.inference.programs.compiling import JittedProgram
+from m2f_jax.inference.programs.devices import can_keep
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.modeling.parameters import abstract_model, fill, parameters
 from m2f_jax.pretrained import load
 from tests.toys import registered
@@ -115,7 +116,7 @@ def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monk
         assert pixels.result().shape == (128, 128)
         kept = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
         assert kept == sorted(["resize", *NETWORK, *TASKS]), run
-        monkeypatch.setattr(segmenters, "features_of", no_network)
+        monkeypatch.setattr(network, "features_of", no_network)
         monkeypatch.setattr(postprocess, "instances", no_network)
     with pytest.raises(AssertionError, match="traced"):
         Segmenter(micro, dataclasses.replace(PROCESSOR, std=(50.0, 50.0, 50.0)), programs=tmp_path)(
@@ -127,7 +128,7 @@ def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monk
 def test_another_model_of_the_same_shapes_has_programs_of_its_own(micro, tmp_path, monkeypatch):
     picture = image(64, 64)
     Segmenter(micro, PROCESSOR, programs=tmp_path)(picture)
-    monkeypatch.setattr(segmenters, "features_of", no_network)
+    monkeypatch.setattr(network, "features_of", no_network)
     decoder = dataclasses.replace(micro.config.decoder, num_heads=4)
     config = dataclasses.replace(micro.config, decoder=decoder)
     other = fill(

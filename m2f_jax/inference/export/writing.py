@@ -45,7 +45,8 @@ from m2f_jax.inference.export.exported_file import (
     arrays_file,
     digest_of,
 )
-from m2f_jax.inference.segmenter import Segmenter, predict
+from m2f_jax.inference.programs.network import predict
+from m2f_jax.inference.segmenter import Segmenter
 from m2f_jax.inference.upsampling import plan_upsampling
 from m2f_jax.modeling.model import Model, without_kernels
 from m2f_jax.ops.pil_resize import FilterTaps, filter_taps, resize_as_pil

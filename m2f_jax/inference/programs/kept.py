@@ -29,12 +29,12 @@ import jax.export
 
 from m2f_jax.files import replacing
 from m2f_jax.inference import postprocess
-from m2f_jax.inference.programs import compilers
+from m2f_jax.inference.programs.compiling import compilers
 from m2f_jax.structures import Predictions
 
 logger = logging.getLogger("m2f_jax")
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "einops")
 DIGEST_SIZE = 32  # bytes
 NAME = re.compile(r"\w+-[0-9a-f]{64}")  # of a file

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from m2f_jax.inference import kept_programs
-from m2f_jax.inference.kept_programs import KeptProgram
+from m2f_jax.inference.programs import kept
+from m2f_jax.inference.programs.kept import KeptProgram
 from m2f_jax.structures import Predictions
 
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -87,7 +87,7 @@ def test_all_that_a_program_depends_on_is_in_its_key(tmp_path, monkeypatch):
         assert call(tmp_path)[1] == 1
     with jax.numpy_dtype_promotion("strict"):
         assert call(tmp_path)[1] == 1
-    monkeypatch.setattr(kept_programs, "software", lambda: "another version")
+    monkeypatch.setattr(kept, "software", lambda: "another version")
     assert call(tmp_path)[1] == 1
     assert len(list(tmp_path.iterdir())) == 7
     monkeypatch.undo()
@@ -98,13 +98,13 @@ def test_any_change_of_the_source_is_another_software(tmp_path, monkeypatch):
     (tmp_path / "ops").mkdir()
     source = tmp_path / "ops" / "resize.py"
     source.write_text("x = 1\n")
-    monkeypatch.setattr(kept_programs, "PACKAGE", tmp_path)
-    found = [kept_programs.software.__wrapped__()]
+    monkeypatch.setattr(kept, "PACKAGE", tmp_path)
+    found = [kept.software.__wrapped__()]
     for text in ("x = 2\n", "x = 1\n"):
         source.write_text(text)
-        found.append(kept_programs.software.__wrapped__())
+        found.append(kept.software.__wrapped__())
     source.rename(tmp_path / "ops" / "sampling.py")
-    found.append(kept_programs.software.__wrapped__())
+    found.append(kept.software.__wrapped__())
     assert found[0] == found[2]
     assert len(set(found)) == 3
 

@@ -1,0 +1,1 @@
+"""The compiled programs of a segmenter: what they compute, where, and how they are kept."""
