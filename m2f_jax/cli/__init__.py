@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from m2f_jax.cli.environment.huge_pages import start_with_huge_pages
 from m2f_jax.cli.terminal.interruption import INTERRUPTED, MESSAGE, ending_at_once
 
 COLLECT_AFTER = 50_000  # objects: by default, looking for garbage takes a tenth of a short run
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where and what to do; 2 for wrong arguments; 130 for an interruption; 141 if the reader of
     standard output, such as `head`, has gone.
     """
+    if arguments is None and sys.argv[1:2] == ["train"]:
+        start_with_huge_pages()
     gc.set_threshold(COLLECT_AFTER)
     atexit.register(gc.freeze)  # or an ending process would look through a million objects, twice
     try:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -102,13 +103,27 @@ def write_streets(
         drawn = map(draw, todo)
         if workers > 1 and len(todo) > 1:
             context = multiprocessing.get_context("spawn")  # JAX's threads don't survive a fork
-            pool = ProcessPoolExecutor(min(workers, len(todo)), context)
+            pool = ProcessPoolExecutor(
+                min(workers, len(todo)), context, initializer=end_with_parent
+            )
             stack.callback(pool.shutdown, cancel_futures=True)
             drawn = pool.map(draw, todo)
         for done, _ in enumerate(drawn, start=1):
             if progress:
                 progress(done, len(todo))
     return len(todo)
+
+
+def end_with_parent():
+    """Ends this process once the one that started it is gone, where it would wait forever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is one of a pool
+
+    def watch():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def draw_scene(folder: Path, split: str, seed: int, size: tuple[int, int], index: int):

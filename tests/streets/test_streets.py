@@ -5,7 +5,9 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +229,26 @@ def test_several_processes_draw_the_same(tree, tmp_path):
     assert len(files) == 2 * 5
     for file in files:
         assert (tmp_path / file).read_bytes() == (tree / file).read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are listed by Linux")
+def test_processes_that_draw_end_with_a_killed_one(tmp_path):
+    arguments = ["streets", tmp_path, "--images", "1000", "--size", "128x256", "--workers", "2"]
+    with subprocess.Popen([sys.executable, "-c", COMMAND, *arguments]) as drawing:
+        listed = Path(f"/proc/{drawing.pid}/task/{drawing.pid}/children")
+        wait_until(lambda: any(tmp_path.rglob("*_color.png")))
+        children = [Path(f"/proc/{pid}") for pid in listed.read_text().split()]
+        drawing.kill()
+    assert len(children) >= 2
+    wait_until(lambda: not any(child.exists() for child in children))
+
+
+def wait_until(happened):
+    """Waits for a minute at most."""
+    until = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def test_interrupted_writing_goes_on(tmp_path, monkeypatch, drawn):
