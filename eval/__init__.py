@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from .metrics.cityscapes.region_tables import Regions
     from .metrics.coco.lvis_ap import LvisMaskAP
     from .metrics.coco.mask_ap import CocoMaskAP
-    from .metrics.panoptic.panoptic_quality import BoundaryPanopticQuality, PanopticQuality
+    from .metrics.panoptic.boundary_quality import BoundaryPanopticQuality
+    from .metrics.panoptic.panoptic_quality import PanopticQuality
     from .metrics.semantic.semantic_iou import SemanticIoU
     from .results.evaluated import Evaluated
 
 _HOMES = {  # imported when first asked for, so that scoring files needn't wait for JAX
-    "BoundaryPanopticQuality": "metrics.panoptic.panoptic_quality",
+    "BoundaryPanopticQuality": "metrics.panoptic.boundary_quality",
     "CityscapesInstanceAP": "metrics.cityscapes.instance_ap",
     "CocoMaskAP": "metrics.coco.mask_ap",
     "Evaluated": "results.evaluated",

@@ -1,4 +1,8 @@
-"""Boundaries of masks, for Boundary IoU (Cheng et al., CVPR 2021) as its authors compute it."""
+"""Boundaries of masks, for Boundary IoU as its authors compute it.
+
+Cheng et al., "Boundary IoU: Improving Object-Centric Image Segmentation Evaluation", CVPR 2021; their
+package boundary_iou_api.
+"""
 
 import math
 from collections.abc import Mapping
@@ -11,20 +15,24 @@ from scipy.ndimage import minimum_filter1d
 from m2f_jax.masks.boxes import mask_box
 from m2f_jax.masks.rle import decode_rle, encode_rle
 
-DILATION = 0.02  # of the image's diagonal
+# How wide a boundary is, as a part of the image's diagonal: the authors' defaults.
+DILATION_RATIO = 0.02
+CITYSCAPES_DILATION_RATIO = 0.005
 
 
-def boundary(mask: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+def boundary(
+    mask: Bool[np.ndarray, "height width"], dilation_ratio: float = DILATION_RATIO
+) -> Bool[np.ndarray, "height width"]:
     """Returns the pixels of a mask that are near its edge, or near that of the image.
 
-    They vanish when the mask is eroded with a square of 3 x 3 pixels once for each pixel in 2 % of
-    the image's diagonal, and at least once: `mask_to_boundary` of the authors' boundary_iou_api.
+    They vanish when the mask is eroded with a square of 3 x 3 pixels once for each pixel in this
+    part of the image's diagonal, and at least once: the authors' `mask_to_boundary`.
     """
     rim = np.zeros_like(mask)
     if not mask.any():
         return rim
     height, width = mask.shape
-    times = max(round(DILATION * math.sqrt(height**2 + width**2)), 1)
+    times = max(round(dilation_ratio * math.sqrt(height**2 + width**2)), 1)
     left, top, right, bottom = mask_box(mask)
     box = slice(top, bottom), slice(left, right)
     inner = mask[box].astype(np.uint8)

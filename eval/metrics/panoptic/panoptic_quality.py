@@ -17,7 +17,13 @@ from jaxtyping import Shaped
 from m2f_jax.labels import Label
 
 from ..array_files import save_arrays, saved_arrays
-from .segment_counts import TP, SegmentOutcomes, SegmentsInfo, count_segments
+from .segment_counts import (
+    TP,
+    ComparedSegments,
+    SegmentOutcomes,
+    SegmentsInfo,
+    compare_segments,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +125,6 @@ class PanopticQuality:
     """
 
     FORMAT: ClassVar[str] = "PanopticQuality 2"  # what a file holds, and its layout's version
-    by_boundary: ClassVar[bool] = False
 
     def __init__(self, categories: Sequence[Label | Mapping[str, Any]]):
         """An empty metric.
@@ -172,10 +177,7 @@ class PanopticQuality:
                 segment is in a map and not in its list or the reverse, or its category is unknown.
         """
         known = {label.id for label in self.categories}
-        counted = count_segments(
-            gt_map, gt_segments, map, segments, known, image, by_boundary=self.by_boundary
-        )
-        self._extend([counted])
+        self._take(compare_segments(gt_map, gt_segments, map, segments, known, image))
 
     def merge(self, other: "PanopticQuality"):
         """Takes over the images of another metric, such as another process's.
@@ -184,7 +186,10 @@ class PanopticQuality:
             ValueError: the categories or the kinds of metric differ, or an image is in both.
         """
         if type(self) is not type(other):
-            raise ValueError("overlaps of masks and of boundaries can't be merged")
+            raise ValueError(
+                f"a {type(self).__name__} and a {type(other).__name__} can't be merged; count all "
+                "images by the overlaps of masks, of boundaries, or of both"
+            )
         if self.categories != other.categories:
             raise ValueError("the metrics have different categories and can't be merged")
         self._extend(other._images)
@@ -195,19 +200,7 @@ class PanopticQuality:
 
     def save(self, path: str | os.PathLike):
         """Writes everything into one .npz file, which is complete or not there at all."""
-        images = sorted(self._images)
-        outcomes = [(k, *row) for k, counts in enumerate(images) for row in counts.outcomes]
-        confused = [(k, *row) for k, counts in enumerate(images) for row in counts.confused]
-        save_arrays(
-            path,
-            self.FORMAT,
-            ids=np.array([label.id for label in self.categories], np.int64),
-            names=np.array([label.name for label in self.categories], str),
-            is_thing=np.array([label.is_thing for label in self.categories], bool),
-            images=np.array([counts.image for counts in images], str),
-            outcomes=np.array(outcomes, np.int64).reshape(-1, 5),
-            confused=np.array(confused, np.int64).reshape(-1, 3),
-        )
+        save_arrays(path, self.FORMAT, **self._arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "PanopticQuality":
@@ -216,13 +209,35 @@ class PanopticQuality:
             saved = {name: array.tolist() for name, array in arrays.items()}
             columns = zip(saved["ids"], saved["names"], saved["is_thing"], strict=True)
             metric = cls([Label(id=i, name=n, is_thing=t) for i, n, t in columns])
-            rows = {name: [[] for _ in saved["images"]] for name in ("outcomes", "confused")}
-            for name, of_images in rows.items():
-                for k, *row in saved[name]:
-                    of_images[k].append(tuple(row))
-            columns = [map(tuple, of_images) for of_images in rows.values()]
-            metric._extend(list(map(SegmentOutcomes, saved["images"], *columns)))
+            metric._fill(saved)
         return metric
+
+    def _take(self, compared: ComparedSegments):
+        """Counts an image."""
+        self._extend([compared.outcomes()])
+
+    def _arrays(self) -> dict[str, Any]:
+        """Returns what a file holds."""
+        images = sorted(self._images)
+        outcomes = [(k, *row) for k, counts in enumerate(images) for row in counts.outcomes]
+        confused = [(k, *row) for k, counts in enumerate(images) for row in counts.confused]
+        return {
+            "ids": np.array([label.id for label in self.categories], np.int64),
+            "names": np.array([label.name for label in self.categories], str),
+            "is_thing": np.array([label.is_thing for label in self.categories], bool),
+            "images": np.array([counts.image for counts in images], str),
+            "outcomes": np.array(outcomes, np.int64).reshape(-1, 5),
+            "confused": np.array(confused, np.int64).reshape(-1, 3),
+        }
+
+    def _fill(self, saved: Mapping[str, Any]):
+        """Takes over the images of a file, whose arrays are lists."""
+        rows = {name: [[] for _ in saved["images"]] for name in ("outcomes", "confused")}
+        for name, of_images in rows.items():
+            for k, *row in saved[name]:
+                of_images[k].append(tuple(row))
+        columns = [map(tuple, of_images) for of_images in rows.values()]
+        self._extend(list(map(SegmentOutcomes, saved["images"], *columns)))
 
     def _extend(self, images: Sequence[SegmentOutcomes]):
         """Takes over images, unless one is there already."""
@@ -231,19 +246,6 @@ class PanopticQuality:
             raise ValueError(f"the images {doubled[:5]} were added already; add every image once")
         self._images += images
         self._names |= names
-
-
-class BoundaryPanopticQuality(PanopticQuality):
-    """Boundary PQ (Cheng et al., "Boundary IoU", CVPR 2021), equal to the authors' script.
-
-    The overlap of two segments is the smaller one of their masks' and of their boundaries', both
-    without void; else all is as in `PanopticQuality`. The numbers are those of `pq_compute` of
-    boundary_iou_api with iou_type "boundary", where no segment has the id after that of the largest
-    category, with which the script marks what boundaries enclose.
-    """
-
-    FORMAT = "BoundaryPanopticQuality 1"
-    by_boundary = True
 
 
 def coco_categories(labels: Iterable[Label]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ Axes: G ground-truth segments, P predicted segments; the first row and column of
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,16 +34,76 @@ class SegmentOutcomes(NamedTuple):
     confused: tuple[tuple[int, int], ...]
 
 
-def count_segments(
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComparedSegments:
+    """The segments of one image's ground truth and prediction, and what they share.
+
+    Attributes:
+        image: its name.
+        gt_map: ground-truth ids, 0 for void.
+        gt_ids: of the true segments.
+        gt_categories: their category ids.
+        gt_is_crowd: whether they are crowd regions.
+        map: predicted ids.
+        ids: of the predicted segments.
+        categories: their category ids.
+        table: what `intersections` returns.
+    """
+
+    image: str
+    gt_map: Integer[np.ndarray, "height width"]
+    gt_ids: Sequence[int]
+    gt_categories: Int[np.ndarray, "G"]
+    gt_is_crowd: Bool[np.ndarray, "G"]
+    map: Integer[np.ndarray, "height width"]
+    ids: Sequence[int]
+    categories: Int[np.ndarray, "P"]
+    table: Int[np.ndarray, "G+1 P+1"]
+
+    def outcomes(self) -> SegmentOutcomes:
+        """Returns the counts by the overlaps of masks."""
+        return self._outcomes(None)
+
+    def boundary_outcomes(self, dilation_ratio: float) -> SegmentOutcomes:
+        """Returns the counts by the smaller ones of the overlaps of masks and of boundaries.
+
+        Args:
+            dilation_ratio: how wide boundaries are, as a part of the image's diagonal.
+        """
+        inner = max([0, *self.gt_ids, *self.ids]) + 1
+        gt_map = boundary_map(self.gt_map, self.gt_ids, inner, dilation_ratio)
+        map = boundary_map(self.map, self.ids, inner, dilation_ratio)
+        return self._outcomes(intersections(gt_map, [*self.gt_ids, inner], map, [*self.ids, inner]))
+
+    def _outcomes(self, rims: Int[np.ndarray, "rows columns"] | None) -> SegmentOutcomes:
+        """Returns the counts of the matches that `match_segments` finds."""
+        sides = self.gt_categories, self.gt_is_crowd, self.categories
+        matches, false_positives, false_negatives = match_segments(self.table, *sides, rims)
+        in_order = sorted(matches.tolist(), key=lambda match: self.gt_ids[match[0]])
+        outcomes = [(int(self.gt_categories[g]), TP, i, u) for g, _, i, u in in_order]
+        for kind, categories in (
+            (FP, self.categories[false_positives]),
+            (FN, self.gt_categories[false_negatives]),
+        ):
+            outcomes += sorted((int(category), kind, 0, 0) for category in categories)
+        pairs = confused_segments(self.table, *sides)
+        pairs = pairs[np.isin(pairs[:, 1], false_positives)]  # the others are excused by void
+        confused = zip(
+            self.gt_categories[pairs[:, 0]].tolist(),
+            self.categories[pairs[:, 1]].tolist(),
+            strict=True,
+        )
+        return SegmentOutcomes(self.image, tuple(outcomes), tuple(sorted(confused)))
+
+
+def compare_segments(
     gt_map: Shaped[np.ndarray, "..."],
     gt_segments: SegmentsInfo,
     map: Shaped[np.ndarray, "..."],
     segments: SegmentsInfo,
     known: set[int],
     image: str,
-    *,
-    by_boundary: bool = False,
-) -> SegmentOutcomes:
+) -> ComparedSegments:
     """Compares a prediction with its ground truth; the arguments are those of the metric's `add`.
 
     Args:
@@ -52,7 +113,6 @@ def count_segments(
         segments: what these are.
         known: the ids of all categories.
         image: the image's name; may be empty.
-        by_boundary: segments' boundaries are compared, too, and the smaller overlap counts.
 
     Raises:
         ValueError: one side isn't sound, or the sizes differ; the message names the image.
@@ -73,27 +133,17 @@ def count_segments(
     _check_drawn(map, ids, table.sum(axis=0)[1:], prediction)
     _check_areas(gt_segments, table.sum(axis=1)[1:], truth)
 
-    gt_categories = np.array([segment["category_id"] for segment in gt_segments], int)
-    categories = np.array([segment["category_id"] for segment in segments], int)
-    is_crowd = np.array([segment.get("iscrowd", 0) == 1 for segment in gt_segments], bool)
-    rims = None
-    if by_boundary:
-        inner = max([0, *gt_ids, *ids]) + 1
-        maps = boundary_map(gt_map, gt_ids, inner), boundary_map(map, ids, inner)
-        rims = intersections(maps[0], [*gt_ids, inner], maps[1], [*ids, inner])
-    matches, false_positives, false_negatives = match_segments(
-        table, gt_categories, is_crowd, categories, rims
+    return ComparedSegments(
+        image=image,
+        gt_map=gt_map,
+        gt_ids=gt_ids,
+        gt_categories=np.array([segment["category_id"] for segment in gt_segments], int),
+        gt_is_crowd=np.array([segment.get("iscrowd", 0) == 1 for segment in gt_segments], bool),
+        map=map,
+        ids=ids,
+        categories=np.array([segment["category_id"] for segment in segments], int),
+        table=table,
     )
-    in_order = sorted(matches.tolist(), key=lambda match: gt_ids[match[0]])
-    outcomes = [(int(gt_categories[g]), TP, i, u) for g, _, i, u in in_order]
-    outcomes += sorted((int(category), FP, 0, 0) for category in categories[false_positives])
-    outcomes += sorted((int(category), FN, 0, 0) for category in gt_categories[false_negatives])
-    pairs = confused_segments(table, gt_categories, is_crowd, categories)
-    pairs = pairs[np.isin(pairs[:, 1], false_positives)]  # the others are excused by void
-    confused = sorted(
-        zip(gt_categories[pairs[:, 0]].tolist(), categories[pairs[:, 1]].tolist(), strict=True)
-    )
-    return SegmentOutcomes(image, tuple(outcomes), tuple(confused))
 
 
 def intersections(
@@ -117,13 +167,16 @@ def intersections(
 
 
 def boundary_map(
-    segment_map: Integer[np.ndarray, "height width"], ids: Sequence[int], inner: int
+    segment_map: Integer[np.ndarray, "height width"],
+    ids: Sequence[int],
+    inner: int,
+    dilation_ratio: float,
 ) -> Int[np.ndarray, "height width"]:
     """Returns a map on which what isn't near a segment's edge has the id `inner`."""
     thinned = segment_map.astype(int)
     for id in ids:
         mask = segment_map == id
-        thinned[mask & ~boundary(mask)] = inner
+        thinned[mask & ~boundary(mask, dilation_ratio)] = inner
     return thinned
 
 

@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 from m2f_jax.eval.metrics.cityscapes.ids import panoptic_ground_truth
-from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
+from m2f_jax.eval.metrics.panoptic.boundary_quality import (
     BoundaryPanopticQuality,
+    PanopticQualityWithBoundary,
+)
+from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
     PanopticQuality,
     coco_categories,
     qualities_of,
@@ -14,7 +17,7 @@ from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
 from m2f_jax.eval.metrics.panoptic.segment_counts import (
     TP,
     SegmentOutcomes,
-    count_segments,
+    compare_segments,
 )
 
 from m2f_jax.labels import CITYSCAPES
@@ -407,7 +410,7 @@ def test_segments_of_other_classes_are_confused_by_more_than_half(columns, confu
     truth[:, :10] = 1
     found = np.zeros_like(truth)
     found[:, :columns] = 1
-    counts = count_segments(
+    compared = compare_segments(
         truth,
         [{"id": 1, "category_id": 1}],
         found,
@@ -415,7 +418,7 @@ def test_segments_of_other_classes_are_confused_by_more_than_half(columns, confu
         {1, 2},
         "",
     )
-    assert counts.confused == confused
+    assert compared.outcomes().confused == confused
 
 
 def cells(seed):
@@ -461,7 +464,7 @@ def test_boundary_quality_is_the_authors(tmp_path):
     assert (result.things.pq, result.stuff.pq) == (0.3818181351364984, 0.2485119681906119)
     assert counts(result) == (10, 9, 8)
     masks = PanopticQuality(CATEGORIES)
-    with pytest.raises(ValueError, match="overlaps of masks and of boundaries can't be merged"):
+    with pytest.raises(ValueError, match="overlaps of masks, of boundaries, or of both"):
         masks.merge(metric)
     with pytest.raises(ValueError, match="its format is BoundaryPanopticQuality 1"):
         PanopticQuality.load(tmp_path / "0.npz")
