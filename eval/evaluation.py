@@ -24,11 +24,12 @@ from m2f_jax.inference.video_segmenter import VideoSegmenter
 from m2f_jax.labels import Label
 
 from .analysis.analysis import analyze
+from .analysis.boundary import boundary_measure
 from .metrics.coco.tool import Tool
 from .predictions.exports import export_folder, finish_export
 from .results.comparable import published_scores
 from .results.evaluated import Evaluated
-from .results.headline import headline_scores
+from .results.headline import scores_of
 from .running.file_digest import digest_of_files
 from .running.measuring import measure_all
 from .running.model_digest import digest_of_segmenter
@@ -84,7 +85,8 @@ def evaluate(
         export: a folder for the predictions in the official format.
         limit: only the first so many images.
         tables: another folder for the tables. Without it and `out`, nothing is kept.
-        boundary: also Boundary AP, in `out`; of COCO's instances.
+        boundary: also the boundary measure: Boundary PQ of segments, Boundary AP of instances by
+            the rules of COCO or LVIS.
         settings: more about what is evaluated, for results.json. Other settings, another model and
             other data never share tables.
         source: the hub id or path of the model, from which the authors' scores are known where
@@ -101,14 +103,14 @@ def evaluate(
             tables.
         FileNotFoundError: files of the data set are missing.
         ValueError: the classes don't fit, the model is of videos and the data of images or the
-            reverse, or the processes evaluate different things.
+            reverse, the task has no boundary measure, or the processes evaluate different things.
     """
     if isinstance(dataset, YtvisDataset) != isinstance(segmenter, VideoSegmenter):
         raise ValueError("videos are scored with a VideoSegmenter, and images with a Segmenter")
     task = task or dataset.task
     place = None if export is None else export_folder(Path(export), dataset, task)
     labels = segmenter.config.labels
-    evaluation, files = checked_evaluation(dataset, task, labels, limit, place, tool)
+    evaluation, files = checked_evaluation(dataset, task, labels, limit, place, tool, boundary)
     count = len(dataset.images[:limit])
     settings = dict(settings or {})
     with contextlib.ExitStack() as stack:
@@ -124,6 +126,8 @@ def evaluate(
             "data": dataset.title,
             **({"data digest": digest_of_files(files)} if kept else {}),
             "export": None if export is None else os.fspath(export),
+            # Tables of instances hold their masks, which serve with and without boundaries.
+            **({"boundary": True} if boundary and task == "panoptic" else {}),
         }
         if tables is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -156,19 +160,19 @@ def evaluate(
         if processes and jax.process_count() > 1:
             parts = exchange(to_bytes(metric))
             metric = sum_of(evaluation.empty(), (from_bytes(evaluation, part) for part in parts))
-    result = metric.result()
-    options = {"boundary": True} if boundary else {}
+    result, measure = metric.result(), boundary_measure(metric) if boundary else None
     writes = jax.process_index() == 0 or not processes
     evaluated = Evaluated(
         task=task,
-        scores=headline_scores(result),
+        scores=scores_of(result, measure),
         published=published_scores(
             segmenter.config, segmenter.processor, dataset, task, count, source
         ),
         images=count,
         settings=settings,
         result=result,
-        analysis=analyze(metric, result, **options) if writes and out else None,
+        analysis=analyze(metric, result, measure) if writes and out else None,
+        boundary=measure,
     )
     if writes:
         if out is not None:
@@ -185,6 +189,7 @@ def checked_evaluation(
     limit: int | None = None,
     export: Path | None = None,
     tool: Tool | None = None,
+    boundary: bool = False,
 ) -> tuple[Evaluation, list[Path]]:
     """Returns the evaluation of a model with these classes, and the files that it needs, all there.
 
@@ -193,7 +198,7 @@ def checked_evaluation(
         ValueError: the classes or the annotations don't fit.
     """
     matched = matched_labels(labels, dataset, task)
-    evaluation = evaluation_of(dataset, task, matched, export, tool)
+    evaluation = evaluation_of(dataset, task, matched, export, tool, boundary)
     files = files_of(dataset, task, len(dataset.images[:limit]))
     evaluation.empty()  # reads COCO's annotations
     return evaluation, files

@@ -1,11 +1,9 @@
 """The analysis of an evaluation: what is told of it besides its official numbers."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from jaxtyping import Float64
 
 from ..metrics.cityscapes.instance_ap import CityscapesInstanceAP
 from ..metrics.cityscapes.instance_ap_result import InstanceAPResult, SizeAP
@@ -15,6 +13,7 @@ from ..metrics.panoptic.panoptic_quality import PanopticQuality, PanopticQuality
 from ..metrics.semantic.scores import SemanticIoUResult
 from ..metrics.semantic.semantic_iou import SemanticIoU
 from .bootstrap import Intervals, intervals
+from .boundary import BoundaryMeasure
 from .confusion import Confusion, object_confusion, pixel_confusion, segment_confusion
 from .errors import AveragePrecision, ErrorAnalysis, analyze_errors
 from .matching.cityscapes import cityscapes_ap, cityscapes_judged, cityscapes_tally
@@ -39,14 +38,12 @@ class InstanceAnalysis:
         errors: what is wrong, and what mending it would bring.
         thresholds: the best one of each class.
         by_size: AP of small, medium and large objects; empty for tracks.
-        boundary_aps: Boundary AP of each class at each overlap; None unless it was asked for.
     """
 
     tally: InstanceTally
     errors: ErrorAnalysis
     thresholds: list[BestThreshold]
     by_size: dict[str, SizeAP]
-    boundary_aps: Float64[np.ndarray, "K T"] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,44 +55,51 @@ class Analysis:
         intervals: scores with their bootstrap intervals.
         confusion: which classes are taken for which; of instances, those with a score from 0.5.
         instances: more about instances; None of other tasks.
+        boundary: the boundary measure; None unless it was asked for.
     """
 
     tally: Tally
     intervals: Intervals
     confusion: Confusion
     instances: InstanceAnalysis | None = None
+    boundary: BoundaryMeasure | None = None
 
 
-@functools.singledispatch
-def analyze(metric: Any, result: Any, *, boundary: bool = False) -> Analysis:
+def analyze(metric: Any, result: Any, boundary: BoundaryMeasure | None = None) -> Analysis:
     """Analyzes all images of a metric.
 
     Args:
         metric: one of the package's.
         result: what it returned.
-        boundary: whether Boundary AP is computed too, which takes a while; COCO's instances only.
+        boundary: what `boundary_measure` returned, if it was asked for.
 
     Raises:
-        TypeError: it is another metric, or it has no Boundary AP.
+        TypeError: it is another metric.
     """
-    del result, boundary
+    return dataclasses.replace(analysis_of(metric, result), boundary=boundary)
+
+
+@functools.singledispatch
+def analysis_of(metric: Any, result: Any) -> Analysis:
+    """Returns the analysis but for the boundary measure; see `analyze`."""
+    del result
     raise TypeError(f"a {type(metric).__name__} isn't one of the metrics")
 
 
-@analyze.register
+@analysis_of.register
 def _(metric: PanopticQuality, result: PanopticQualityResult) -> Analysis:
     del result
     tally = SegmentTally.of(metric)
     return Analysis(tally=tally, intervals=intervals(tally), confusion=segment_confusion(metric))
 
 
-@analyze.register
+@analysis_of.register
 def _(metric: SemanticIoU, result: SemanticIoUResult) -> Analysis:
     tally = PixelTally.of(metric)
     return Analysis(tally=tally, intervals=intervals(tally), confusion=pixel_confusion(result))
 
 
-@analyze.register
+@analysis_of.register
 def _(metric: CityscapesInstanceAP, result: InstanceAPResult) -> Analysis:
     del metric
     pool, matches = result.pool, result.matches
@@ -105,19 +109,15 @@ def _(metric: CityscapesInstanceAP, result: InstanceAPResult) -> Analysis:
     return instance_analysis(tally, judged, cityscapes_ap, by_size)
 
 
-@analyze.register
-def _(metric: CocoMaskAP, result: MaskAPResult, *, boundary: bool = False) -> Analysis:
+@analysis_of.register
+def _(metric: CocoMaskAP, result: MaskAPResult) -> Analysis:
     del result
     overlaps = coco_overlaps(metric)
     tally = coco_tally(overlaps)
     by_size = {}
     if not isinstance(metric, TrackAP):  # other ranges, and areas are means over frames
         by_size = {name: size_ap(overlaps, size) for name, size in SIZES.items()}
-    boundary_aps = None
-    if boundary:
-        rims = coco_tally(coco_overlaps(metric, boundary=True))
-        [boundary_aps] = rims.average_precisions(whole(len(rims.images)))
-    return instance_analysis(tally, tide_judged(overlaps), tide_ap, by_size, boundary_aps)
+    return instance_analysis(tally, tide_judged(overlaps), tide_ap, by_size)
 
 
 def size_ap(overlaps: Overlaps, size: tuple[float, float]) -> SizeAP:
@@ -136,7 +136,6 @@ def instance_analysis(
     judged: Judged,
     average_precision: AveragePrecision,
     by_size: dict[str, SizeAP],
-    boundary_aps: Float64[np.ndarray, "K T"] | None = None,
 ) -> Analysis:
     """Returns the analysis of instances."""
     more = InstanceAnalysis(
@@ -144,7 +143,6 @@ def instance_analysis(
         errors=analyze_errors(judged, average_precision),
         thresholds=best_thresholds(tally),
         by_size=by_size,
-        boundary_aps=boundary_aps,
     )
     return Analysis(
         tally=tally,

@@ -114,21 +114,63 @@ def compare(first: Finished, second: Finished) -> Comparison:
     Raises:
         ValueError: they are of different tasks or data; the message says what differs.
     """
-    one, other = first.tally, second.tally
     if difference := difference_between(first, second):
         raise ValueError(
             f"{first.folder} and {second.folder} can't be compared: {difference}; score both "
             "models on the same images"
         )
+    tally = first.tally
+    image_name = "F1" if isinstance(tally, InstanceTally) else tally.score
+    return comparison_of(tally.score, image_name, tally, second.tally)
+
+
+def compare_boundaries(first: Finished, second: Finished) -> Comparison | None:
+    """Compares the boundary measures of two evaluations that can be compared.
+
+    Returns:
+        The comparison; None if one of them has none, or with boundaries of another width.
+    """
+    one, other = first.boundary, second.boundary
+    if one is None or other is None or one.dilation_ratio != other.dilation_ratio:
+        return None
+    return comparison_of(one.name, one.image_name, one.tally, other.tally)
+
+
+def boundary_problem(first: Finished, second: Finished) -> str | None:
+    """Says why boundary measures aren't compared; None if they are, or if there is none."""
+    one, other = first.boundary, second.boundary
+    if one is not None and other is not None:
+        if one.dilation_ratio == other.dilation_ratio:
+            return None
+        ratios = f"{one.dilation_ratio:g} and {other.dilation_ratio:g}"
+        return f"{one.name} isn't compared: boundaries are of other widths, {ratios}"
+    if (found := one or other) is None:
+        return None
+    has, lacks = (first, second) if other is None else (second, first)
+    return (
+        f"{found.name} isn't compared: only {has.folder} has it; score {lacks.folder} with "
+        "--boundary, too"
+    )
+
+
+def comparison_of(name: str, image_name: str, one: Tally, other: Tally) -> Comparison:
+    """Compares two tallies of the same images and classes.
+
+    Args:
+        name: of the score.
+        image_name: of the images' score.
+        one: the first.
+        other: the second.
+    """
     class_scores = [tally.class_scores(whole(len(tally.images)))[0] for tally in (one, other)]
     means = [float(mean_of_classes(scores)) for scores in class_scores]
     return Comparison(
-        name=one.score,
+        name=name,
         scores=(means[0], means[1]),
         change=differences(one, other),
         class_names=one.class_names,
         class_scores=(class_scores[0], class_scores[1]),
-        image_name="F1" if isinstance(one, InstanceTally) else one.score,
+        image_name=image_name,
         images=one.images,
         image_scores=(one.image_scores(), other.image_scores()),
     )

@@ -17,7 +17,7 @@ from m2f_jax.files import replacing
 from .analysis import Analysis, InstanceAnalysis
 from .bootstrap import COVERAGE, RESAMPLES, SEED
 from .errors import Error
-from .tallies.tally import mean_of_classes, whole
+from .tallies.tally import whole
 
 Row = dict[str, Any]
 
@@ -35,6 +35,13 @@ def class_rows(analysis: Analysis) -> list[Row]:
     }
     if analysis.instances is not None:
         columns |= instance_columns(analysis.instances)
+    if (boundary := analysis.boundary) is not None:
+        of_boundary = boundary.intervals
+        columns |= {
+            boundary.name: percents(of_boundary.class_scores),
+            f"{boundary.name} low": percents(of_boundary.class_low),
+            f"{boundary.name} high": percents(of_boundary.class_high),
+        }
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
@@ -42,7 +49,7 @@ def class_rows(analysis: Analysis) -> list[Row]:
 
 def instance_columns(more: InstanceAnalysis) -> dict[str, Sequence[Any]]:
     """Returns the columns that classes of instances have besides."""
-    tally, best, rims = more.tally, more.thresholds, more.boundary_aps
+    tally, best = more.tally, more.thresholds
     aps = tally.average_precisions(whole(len(tally.images)))[0]
     return {
         "AP50": percents(aps[:, 0]),
@@ -51,7 +58,6 @@ def instance_columns(more: InstanceAnalysis) -> dict[str, Sequence[Any]]:
             f"AP {size}": percents(part.ap_matrix.mean(axis=1))
             for size, part in more.by_size.items()
         },
-        **({} if rims is None else {"boundary AP": percents(rims.mean(axis=1))}),
         "best threshold": [one.score for one in best],
         "precision there": [100 * one.precision for one in best],
         "recall there": [100 * one.recall for one in best],
@@ -71,6 +77,8 @@ def image_rows(analysis: Analysis) -> list[Row]:
         name: percents(tally.image_scores()),
         **{name: counts.tolist() for name, counts in tally.image_counts().items()},
     }
+    if (boundary := analysis.boundary) is not None:
+        columns[boundary.image_name] = percents(boundary.tally.image_scores())
     return [
         dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
     ]
@@ -98,10 +106,15 @@ def analysis_json(analysis: Analysis) -> dict[str, Any]:
             "gain without false positives": 100 * errors.gain_false_positives,
             "gain without false negatives": 100 * errors.gain_false_negatives,
         }
-        if analysis.instances.boundary_aps is not None:
-            aps = analysis.instances.boundary_aps.T
-            means = mean_of_classes(np.stack([aps.mean(axis=0), aps[0], aps[5]]))
-            values["boundary"] = dict(zip(("AP", "AP50", "AP75"), percents(means), strict=True))
+    if (boundary := analysis.boundary) is not None:
+        within = boundary.intervals
+        values["boundary"] = {
+            "score": boundary.name,
+            "dilation ratio": boundary.dilation_ratio,
+            "value": 100 * within.score,
+            "low": 100 * within.low,
+            "high": 100 * within.high,
+        }
     values["confusion"] = {
         "rows": "ground truth; the last one is none",
         "columns": "predictions; the last one is none",

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from m2f_jax.files import replacing
 
 from ..analysis.bootstrap import RESAMPLES
-from ..analysis.comparison import Comparison
+from ..analysis.comparison import Comparison, boundary_problem
 from ..analysis.finished import Finished
 from .page import MISSING, PARTS, TEMPLATES, Cell, beside, percent, section, shaded_percent, table
 from .pictures import legend, load_pictures
@@ -19,27 +19,39 @@ FULL_SHADE = 0.2  # a change, as a fraction, that is shaded in full
 
 
 def write_comparison(
-    path: str | os.PathLike, comparison: Comparison, first: Finished, second: Finished
+    path: str | os.PathLike,
+    comparison: Comparison,
+    boundary: Comparison | None,
+    first: Finished,
+    second: Finished,
 ):
     """Writes the page, which is complete or not there at all."""
-    better, worse = comparison.changed_images(LISTED)
-    sections = [
-        evaluated(first, second),
-        classes(comparison),
-        beside(
-            images(comparison, "Images that got better", better),
-            images(comparison, "Images that got worse", worse),
-        ),
-        *pictures(comparison, first, second),
-    ]
+    comparisons = [comparison] if boundary is None else [comparison, boundary]
+    sections = [evaluated(first, second)]
+    for one in comparisons:
+        better, worse = one.changed_images(LISTED)
+        of = f", by {one.name}" if one is boundary else ""
+        sections += [
+            classes(one, f"Classes{of}"),
+            beside(
+                images(one, f"Images that got better{of}", better),
+                images(one, f"Images that got worse{of}", worse),
+            ),
+        ]
     page = TEMPLATES.get_template("comparison.html").render(
         title=f"Two evaluations: {first.task} segmentation of {first.settings.get('data', 'data')}",
-        name=comparison.name,
-        scores=comparison.scores,
-        change=signed(comparison.change.score),
-        verdict=comparison.verdict(),
-        text=change_text(comparison),
-        sections=sections,
+        summaries=[
+            {
+                "name": one.name,
+                "scores": one.scores,
+                "change": signed(one.change.score),
+                "verdict": one.verdict(),
+                "text": change_text(one),
+            }
+            for one in comparisons
+        ],
+        problem=boundary_problem(first, second),
+        sections=[*sections, *pictures(comparison, first, second)],
     )
     with replacing(path) as unfinished:
         unfinished.write_text(page + "\n", encoding="utf-8")
@@ -75,7 +87,7 @@ def evaluated(first: Finished, second: Finished) -> Markup:
     )
 
 
-def classes(comparison: Comparison) -> Markup:
+def classes(comparison: Comparison, heading: str) -> Markup:
     """Returns the table of classes."""
     rows: list[list[str | Cell]] = []
     for row in sorted(comparison.class_rows(), key=lambda row: -sortable(row["change"])):
@@ -88,7 +100,7 @@ def classes(comparison: Comparison) -> Markup:
     totals = [*map(percent, comparison.scores), signed(change.score), interval]
     rows.append(["all", *totals, comparison.verdict()])
     return section(
-        "Classes",
+        heading,
         "Scores in percent, and the second minus the first, what got better at the top. The "
         f"interval holds 95 % of the differences in {RESAMPLES} resamples of the images, each of "
         "which both evaluations are scored on; where it leaves out 0, the difference is more than "

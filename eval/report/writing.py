@@ -60,11 +60,16 @@ def write_report(
     if type(result) not in CONTENTS:
         raise TypeError(f"no report can be made of a {type(result).__name__}")
     headline_of, sections_of = CONTENTS[type(result)]
-    found = analysis.intervals
+    found, boundary = analysis.intervals, analysis.boundary
+    headline = headline_of(result)
+    within = {analysis.tally.score: interval(found.low, found.high)}
+    if boundary is not None:
+        headline = headline | dict(boundary.scores)
+        within[boundary.name] = interval(boundary.intervals.low, boundary.intervals.high)
     page = TEMPLATES.get_template("page.html").render(
         title=title,
-        headline=headline_of(result),
-        intervals={analysis.tally.score: interval(found.low, found.high)},
+        headline=headline,
+        intervals=within,
         published=published,
         settings=settings,
         sections=[*sections_of(result, analysis), picture_section(pictures)],

@@ -9,6 +9,7 @@ from m2f_jax.config import Task
 from m2f_jax.files import write_json
 
 from ..analysis.analysis import Analysis
+from ..analysis.boundary import BoundaryMeasure
 from ..analysis.finished import RESULTS, write_analysis
 from .provenance import provenance
 from .published import Published
@@ -20,12 +21,14 @@ class Evaluated:
 
     Attributes:
         task: what was evaluated.
-        scores: the headline numbers in percent: "AP", "AP50", "AP75", "PQ", "mIoU".
+        scores: the headline numbers in percent: "AP", "AP50", "AP75", "PQ", "mIoU", and those of
+            `boundary`.
         published: the authors' scores of this model.
         images: how many were evaluated.
         settings: what was evaluated and how.
         result: all numbers, as the metric returns them.
         analysis: what lies behind them; None unless results are kept in a folder.
+        boundary: the boundary measure; None unless it was asked for.
         provenance: the version, the date and the command.
     """
 
@@ -36,6 +39,7 @@ class Evaluated:
     settings: Mapping[str, Any]
     result: Any
     analysis: Analysis | None = None
+    boundary: BoundaryMeasure | None = None
     provenance: Mapping[str, str] = field(default_factory=provenance)
 
     def write(self, folder: Path):
@@ -54,6 +58,7 @@ class Evaluated:
             "settings": dict(self.settings),
             "provenance": dict(self.provenance),
             "official": self.result.to_json(),
+            **({} if self.boundary is None else {"boundary": self.boundary.to_json()}),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, values)

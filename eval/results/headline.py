@@ -3,12 +3,19 @@
 import functools
 from typing import Any
 
+from ..analysis.boundary import BoundaryMeasure
 from ..metrics.cityscapes.instance_ap_result import InstanceAPResult
 from ..metrics.coco.mask_ap import MaskAPResult
 from ..metrics.panoptic.panoptic_quality import PanopticQualityResult
 from ..metrics.semantic.scores import SemanticIoUResult
 
 MAIN_SCORES = {"instance": "AP", "panoptic": "PQ", "semantic": "mIoU"}
+
+
+def scores_of(result: Any, boundary: BoundaryMeasure | None) -> dict[str, float]:
+    """Returns the headline numbers in percent, those of the boundary measure included."""
+    more = {} if boundary is None else boundary.scores
+    return headline_scores(result) | {name: 100 * score for name, score in more.items()}
 
 
 @functools.singledispatch

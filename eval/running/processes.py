@@ -45,8 +45,8 @@ def check_same(settings: Sequence[Mapping[str, Any]]):
         # Copies of the files on other machines may have other times.
         different = [
             name
-            for name in settings[0]
-            if name != "data digest" and other.get(name) != settings[0][name]
+            for name in {**settings[0], **other}
+            if name != "data digest" and other.get(name) != settings[0].get(name)
         ]
         if different:
             raise ValueError(

@@ -15,7 +15,6 @@ from .semantic import SemanticEvaluation
 from .tracks import TrackEvaluation
 
 Evaluation = InstanceEvaluation | PanopticEvaluation | SemanticEvaluation | TrackEvaluation
-EVALUATIONS = {"panoptic": PanopticEvaluation, "semantic": SemanticEvaluation}
 
 
 def evaluation_of(
@@ -24,11 +23,49 @@ def evaluation_of(
     labels: Sequence[Label] | None = None,
     export: Path | None = None,
     tool: Tool | None = None,
+    boundary: bool = False,
 ) -> Evaluation:
-    """Returns the evaluation of a task, by default of predictions in the data set's categories."""
+    """Returns the evaluation of a task, by default of predictions in the data set's categories.
+
+    Args:
+        dataset: the ground truth.
+        task: what is scored.
+        labels: the category of each of the model's classes.
+        export: a folder for the predictions in the official format.
+        tool: computes COCO's mask AP, see `CocoMaskAP`.
+        boundary: the metric is also to be scored by boundaries.
+
+    Raises:
+        ValueError: the task has no boundary measure.
+    """
     labels = tuple(dataset.categories if labels is None else labels)
+    if boundary:
+        check_boundary(dataset, task)
     if isinstance(dataset, YtvisDataset):
         return TrackEvaluation(dataset, labels, export)
     if task == "instance":
         return InstanceEvaluation(dataset, labels, export, tool)
-    return EVALUATIONS[task](dataset, labels, export)
+    if task == "panoptic":
+        return PanopticEvaluation(dataset, labels, export, boundary)
+    return SemanticEvaluation(dataset, labels, export)
+
+
+def check_boundary(dataset: Dataset | YtvisDataset, task: Task):
+    """Refuses to score by boundaries where there is no such measure.
+
+    Raises:
+        ValueError: the message says where there is one.
+    """
+    if dataset.rules == "youtubevis":
+        raise ValueError("the track AP of videos has no boundary measure; leave --boundary out")
+    if task == "semantic":
+        raise ValueError(
+            "--task semantic has no boundary measure; leave --boundary out, or score --task "
+            "panoptic (Boundary PQ) or, but for Cityscapes' rules, --task instance (Boundary AP)"
+        )
+    if task == "instance" and dataset.rules == "cityscapes":
+        raise ValueError(
+            "Cityscapes' instance AP has no boundary measure here; leave --boundary out, or score "
+            "--task panoptic (Boundary PQ) or the objects in COCO's format with m2f eval coco "
+            "(Boundary AP)"
+        )

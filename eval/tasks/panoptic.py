@@ -1,4 +1,4 @@
-"""The evaluation of panoptic segmentation: panoptic quality."""
+"""The evaluation of panoptic segmentation: panoptic quality, and Boundary PQ beside it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,9 @@ from m2f_jax.datasets.dataset import CityscapesTruth, Dataset, PanopticTruth
 from m2f_jax.inference.results import PanopticSegmentation
 from m2f_jax.labels import Label
 
+from ..metrics.boundary import CITYSCAPES_DILATION_RATIO, DILATION_RATIO
 from ..metrics.cityscapes.ids import panoptic_ground_truth
+from ..metrics.panoptic.boundary_quality import PanopticQualityWithBoundary
 from ..metrics.panoptic.panoptic_quality import PanopticQuality
 from ..predictions.exports import export_panoptic
 from ..predictions.files import PanopticPrediction
@@ -26,12 +28,14 @@ class PanopticEvaluation:
         dataset: the ground truth.
         labels: the category of each of the model's classes.
         export: a folder for the predictions in COCO's format.
+        boundary: also Boundary PQ, with the authors' dilation ratio for the data set.
     """
 
     task: ClassVar[Task] = "panoptic"
     dataset: Dataset
     labels: tuple[Label, ...]
     export: Path | None = None
+    boundary: bool = False
 
     def truth(self, index: int) -> PanopticTruth:
         """Returns an image's panoptic map and its list of segments.
@@ -82,8 +86,12 @@ class PanopticEvaluation:
 
     def empty(self) -> PanopticQuality:
         """Returns a metric without images."""
-        return PanopticQuality(self.dataset.categories)
+        if not self.boundary:
+            return PanopticQuality(self.dataset.categories)
+        by_cityscapes = self.dataset.rules == "cityscapes"
+        ratio = CITYSCAPES_DILATION_RATIO if by_cityscapes else DILATION_RATIO
+        return PanopticQualityWithBoundary(self.dataset.categories, ratio)
 
     def load(self, path: Path) -> PanopticQuality:
         """Reads a metric that was saved."""
-        return PanopticQuality.load(path)
+        return type(self.empty()).load(path)

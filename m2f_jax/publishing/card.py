@@ -101,7 +101,7 @@ def metadata_of(measured: Measured) -> Sequence[EvalResult]:
             dataset_name=measured.data,
             dataset_split=measured.split or None,
             dataset_args={"images": measured.images},
-            metric_type=METRIC_TYPES.get(name, name.lower()),
+            metric_type=METRIC_TYPES.get(name, name.lower().replace(" ", "_")),
             metric_name=name,
             metric_value=round(score, 2),
         )

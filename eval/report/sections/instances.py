@@ -67,12 +67,9 @@ def classes(analysis: Analysis, more: InstanceAnalysis, aps: Float[np.ndarray, "
     columns = {
         "AP50": [shaded_percent(ap) for ap in aps[:, 0].tolist()],
         "AP75": [shaded_percent(ap) for ap in aps[:, 5].tolist()],
-        **({} if more.boundary_aps is None else {"boundary AP": boundary_cells(more.boundary_aps)}),
         **{name: [str(n) for n in column.tolist()] for name, column in counts.items()},
     }
     means = [mean_of_classes(aps[:, t]) for t in (0, 5)]
-    if more.boundary_aps is not None:
-        means.append(mean_of_classes(more.boundary_aps.mean(axis=1)))
     total = ["all", percent(found.score), interval(found.low, found.high)]
     total += [percent(float(mean)) for mean in means]
     return class_section(
@@ -84,11 +81,6 @@ def classes(analysis: Analysis, more: InstanceAnalysis, aps: Float[np.ndarray, "
         f"look only at predictions with a score of at least {SHOWN} and at overlap 0.5: right and "
         f"missed add up to the objects. {NO_OBJECT}",
     )
-
-
-def boundary_cells(aps: Float[np.ndarray, "K T"]) -> list[Cell]:
-    """Returns the Boundary AP of each class."""
-    return [shaded_percent(ap) for ap in aps.mean(axis=1).tolist()]
 
 
 def overlap_section(names: Sequence[str], ap_matrix: Float[np.ndarray, "K T"]) -> Markup:

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from ...analysis.analysis import Analysis
 from ...analysis.bootstrap import RESAMPLES
+from ...analysis.boundary import BoundaryMeasure
 from ...analysis.confusion import Confusion
 from ...analysis.tallies.instances import SHOWN, InstanceTally
 from ...analysis.tallies.tally import Tally
@@ -28,7 +29,7 @@ Columns = Mapping[str, Sequence[str | Cell]]
 def class_section(
     analysis: Analysis, columns: Columns, totals: Sequence[Sequence[str]], explanation: str
 ) -> Markup:
-    """Returns the table of classes: score and interval, then columns of the task's own.
+    """Returns the table of classes: score and interval, columns of the task's own, and boundaries.
 
     Args:
         analysis: of the evaluation.
@@ -38,6 +39,12 @@ def class_section(
     """
     found, names = analysis.intervals, analysis.tally.class_names
     score = score_of_classes(analysis.tally)
+    if (boundary := analysis.boundary) is not None:
+        of_classes = boundary.intervals.class_scores.tolist()
+        columns = {**columns, boundary.name: [*map(shaded_percent, of_classes)]}
+        groups = boundary.column[len(names) :]
+        totals = [[*row, percent(x)] for row, x in zip(totals, groups, strict=True)]
+        explanation += f" {boundary_explanation(boundary)}"
     rows = zip(
         names,
         map(shaded_percent, found.class_scores.tolist()),
@@ -53,6 +60,16 @@ def class_section(
             [*map(list, rows), *totals],
             total_rows=len(totals),
         ),
+    )
+
+
+def boundary_explanation(boundary: BoundaryMeasure) -> str:
+    """Says what the boundary measure is."""
+    score = boundary.tally.score
+    return (
+        f"{boundary.name} is the {score} in which the overlap is the smaller one of the masks' and "
+        f"of their boundaries', which reach {100 * boundary.dilation_ratio:g} % of the image's "
+        "diagonal inwards (Cheng et al., Boundary IoU, CVPR 2021)."
     )
 
 

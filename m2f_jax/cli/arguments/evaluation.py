@@ -50,6 +50,9 @@ class EvalImages(EvalOptions):
 
     batch_size: Annotated[int, Between(1, 4096)] = 1
     """Images that each device computes at a time, where neighbours have the same size."""
+    boundary: bool = False
+    """Also Boundary PQ of panoptic segments, or Boundary AP of instances by the rules of COCO or LVIS:
+    they look at outlines more closely."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +94,6 @@ class EvalCoco(EvalImages):
     """What to score: instance (AP, the default), panoptic (PQ) or semantic (mIoU)."""
     maps: Annotated[str | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The panoptic PNGs; by default the annotation file's name without .json, beside it."""
-    boundary: bool = False
-    """Also Boundary AP, which looks at outlines more closely: in analysis.json and classes.csv of
-    --out."""
     invalid: InvalidObjects = "refuse"
     """Objects that can't be used, such as outlines without points: list them and stop, or skip them
     and say how many there are."""

@@ -66,8 +66,6 @@ def run_cityscapes(command: EvalCityscapes, console: Console) -> int:
 def run_coco(command: EvalCoco, console: Console) -> int:
     """Scores on a file of annotations in COCO's format."""
     path, task = Path(command.annotations), command.task
-    if command.boundary and (task != "instance" or command.out is None):
-        raise ValueError("--boundary is for --task instance, and its numbers go to --out")
     if command.images is None and command.predictions is None:
         raise ValueError("name the folder of the images after the annotations, for the model")
     maps = Path(command.maps) if command.maps else None

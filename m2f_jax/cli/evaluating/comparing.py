@@ -10,7 +10,12 @@ from rich.table import Table
 
 from m2f_jax.cli.arguments import EvalCompare
 from m2f_jax.cli.terminal.console import terminal
-from m2f_jax.eval.analysis.comparison import Comparison, compare
+from m2f_jax.eval.analysis.comparison import (
+    Comparison,
+    boundary_problem,
+    compare,
+    compare_boundaries,
+)
 from m2f_jax.eval.analysis.finished import read_finished
 from m2f_jax.eval.analysis.tables import write_csv
 from m2f_jax.eval.report.comparison import LISTED, change_text, write_comparison
@@ -21,6 +26,7 @@ def compare_evaluations(command: EvalCompare, console: Console) -> int:
     """Prints and writes what changed from the first evaluation to the second."""
     first, second = read_finished(Path(command.first)), read_finished(Path(command.second))
     comparison, out = compare(first, second), Path(command.out)
+    boundary = compare_boundaries(first, second)
     out.mkdir(parents=True, exist_ok=True)
     write_json(
         out / "compare.json",
@@ -29,14 +35,33 @@ def compare_evaluations(command: EvalCompare, console: Console) -> int:
             "folders": [command.first, command.second],
             "settings": [dict(first.settings), dict(second.settings)],
             **comparison.to_json(),
+            **({} if boundary is None else {"boundary": boundary.to_json()}),
         },
     )
-    for name, rows in (("classes", comparison.class_rows()), ("images", comparison.image_rows())):
+    classes, images = comparison.class_rows(), comparison.image_rows()
+    if boundary is not None:
+        classes = beside(classes, boundary.class_rows(), "class", boundary.name)
+        images = beside(images, boundary.image_rows(), "image", boundary.image_name)
+    for name, rows in (("classes", classes), ("images", images)):
         write_csv(out / f"{name}.csv", rows, list(rows[0]) if rows else [name])
-    write_comparison(out / "compare.html", comparison, first, second)
+    write_comparison(out / "compare.html", comparison, boundary, first, second)
     print_comparison(comparison)
+    if boundary is not None:
+        print_comparison(boundary)
+    if problem := boundary_problem(first, second):
+        console.print(problem)
     console.print(f"the comparison is in {out}")
     return 0
+
+
+def beside(
+    rows: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], key: str, name: str
+) -> list[dict[str, Any]]:
+    """Returns rows with the columns of others of the same order, after the name of their score."""
+    return [
+        {**row} | {f"{name} {column}": x for column, x in other.items() if column != key}
+        for row, other in zip(rows, others, strict=True)
+    ]
 
 
 def print_comparison(comparison: Comparison):
@@ -44,7 +69,9 @@ def print_comparison(comparison: Comparison):
     console = terminal(errors=False)
     rows = sorted(comparison.class_rows(), key=lambda row: -finite(row["change"]))
     table = Table(show_edge=False, pad_edge=False)
-    for i, column in enumerate(("class", "first", "second", "change", "95 % interval", "")):
+    for i, column in enumerate(
+        (f"{comparison.name} by class", "first", "second", "change", "95 % interval", "")
+    ):
         table.add_column(column, justify="left" if i in (0, 5) else "right")
     for row in rows:
         table.add_row(row["class"], *numbers(row), row["verdict"])

@@ -8,11 +8,12 @@ from m2f_jax.cli.evaluating.scoring import Scoring
 from m2f_jax.cli.evaluating.showing import show
 from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.eval.analysis.analysis import analyze
+from m2f_jax.eval.analysis.boundary import BoundaryMeasure
 from m2f_jax.eval.analysis.tallies.tally import Tally
 from m2f_jax.eval.predictions.files import PredictionFiles
 from m2f_jax.eval.report.pictures import Picture, worst_pictures
 from m2f_jax.eval.results.evaluated import Evaluated
-from m2f_jax.eval.results.headline import headline_scores
+from m2f_jax.eval.results.headline import scores_of
 from m2f_jax.eval.results.published import Published
 from m2f_jax.eval.running.file_digest import digest_of_files
 from m2f_jax.eval.tasks import Evaluation
@@ -25,6 +26,7 @@ def keep(
     evaluation: Evaluation,
     metric: Any,
     result: Any,
+    boundary: BoundaryMeasure | None,
 ):
     """Writes a result with its analysis and report into the output folder, and shows it.
 
@@ -35,14 +37,14 @@ def keep(
         evaluation: what scored them.
         metric: all images.
         result: the metric's result.
+        boundary: its boundary measure, if it was asked for.
     """
     dataset, task, out = scoring.dataset, scoring.task, Path(scoring.command.out or "")
     items = dataset.images[: scoring.command.limit]
     truth = (path for i in range(len(items)) for path in dataset.files(i, task))
-    options = {"boundary": True} if scoring.boundary else {}
     evaluated = Evaluated(
         task=task,
-        scores=headline_scores(result),
+        scores=scores_of(result, boundary),
         published=Published(),
         images=len(items),
         settings={
@@ -55,7 +57,8 @@ def keep(
             "data digest": digest_of_files([*dict.fromkeys(filter(Path.is_file, truth))]),
         },
         result=result,
-        analysis=analyze(metric, result, **options),
+        analysis=analyze(metric, result, boundary),
+        boundary=boundary,
     )
     evaluated.write(out)
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from m2f_jax.cli.terminal.console import terminal
+from m2f_jax.eval.analysis.boundary import BoundaryMeasure
 from m2f_jax.eval.metrics.cityscapes.instance_ap_result import InstanceAPResult
 from m2f_jax.eval.metrics.coco.mask_ap import MaskAPResult
 from m2f_jax.eval.metrics.panoptic.panoptic_quality import PanopticQualityResult
@@ -70,9 +71,19 @@ def _(result: SemanticIoUResult):
     return ("class", "IoU", "iIoU"), [*rows, ("all", percent(result.miou), percent(result.iiou))]
 
 
-def print_scores(result: Any, published: Published):
-    """Prints the table on standard output, then the main scores beside the published ones."""
+def print_scores(result: Any, published: Published, boundary: BoundaryMeasure | None = None):
+    """Prints the table on standard output, then the main scores beside the published ones.
+
+    Args:
+        result: of a metric.
+        published: the authors' scores.
+        boundary: a measure that gets a column of its own.
+    """
     columns, rows = rows_of(result)
+    if boundary is not None:
+        columns = (*columns, boundary.name)
+        cells = zip(rows, boundary.column, strict=True)
+        rows = [(*row, percent(score)) for row, score in cells]
     table = Table(show_edge=False, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right")
@@ -86,6 +97,10 @@ def print_scores(result: Any, published: Published):
             numbers = (f"{name} {percent(x)}" for name, x in result.numbers.items() if kind in name)
             console.print(", ".join(numbers))
         console.print(f"by {result.rules}'s rules, computed by {result.tool}")
+    if boundary is not None:
+        numbers = ", ".join(f"{name} {percent(x)}" for name, x in boundary.scores.items())
+        width = f"boundaries of {100 * boundary.dilation_ratio:g} % of the image's diagonal"
+        console.print(f"{numbers} ({width})")
     scores = headline_scores(result)
     for name, theirs in published.scores.items():
         beside = f"published {theirs:.1f}"

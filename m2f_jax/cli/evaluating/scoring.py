@@ -4,16 +4,17 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from m2f_jax.cli.arguments import EvalCityscapes, EvalCoco, EvalFolder, EvalYtvis
+from m2f_jax.cli.arguments import EvalCityscapes, EvalCoco, EvalFolder, EvalImages, EvalYtvis
 from m2f_jax.config import Task
 from m2f_jax.datasets.dataset import Dataset
 from m2f_jax.datasets.published.ytvis import YtvisDataset
 from m2f_jax.eval.metrics.coco.tool import Tool
+from m2f_jax.eval.tasks.choosing import check_boundary
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """One evaluation.
+    """One evaluation; a ValueError if --boundary asks for a measure that the task hasn't.
 
     Attributes:
         command: the options.
@@ -26,6 +27,10 @@ class Scoring:
     dataset: Dataset | YtvisDataset
     task: Task
     console: Console
+
+    def __post_init__(self):
+        if self.boundary:
+            check_boundary(self.dataset, self.task)
 
     @property
     def tool(self) -> Tool | None:
@@ -41,8 +46,8 @@ class Scoring:
 
     @property
     def boundary(self) -> bool:
-        """Whether Boundary AP is computed too."""
-        return isinstance(self.command, EvalCoco) and self.command.boundary
+        """Whether Boundary PQ or Boundary AP is computed too."""
+        return isinstance(self.command, EvalImages) and self.command.boundary
 
     @property
     def unit(self) -> str:

@@ -19,7 +19,7 @@ def show(scoring: Scoring, evaluated: Evaluated, draw: Callable[[Tally], Sequenc
         evaluated: the result.
         draw: returns the report's pictures, chosen by the scores of single images.
     """
-    print_scores(evaluated.result, evaluated.published)
+    print_scores(evaluated.result, evaluated.published, evaluated.boundary)
     if (out := scoring.command.out) is None:
         return
     assert evaluated.analysis is not None

@@ -57,10 +57,12 @@ def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeyp
         (tmp_path / f"{name}.json").write_text(json.dumps(scene[name]))
     paths = [str(tmp_path / name) for name in ("dataset.json", "results.json", "out")]
     options = ["--predictions", paths[1], "--boundary"]
-    assert main(["eval", "coco", paths[0], *options]) == 1
-    assert "its numbers go to --out" in capsys.readouterr().err
+    assert main(["eval", "coco", paths[0], *options]) == 0
+    printed = capsys.readouterr().out
     assert main(["eval", "coco", paths[0], *options, "--out", paths[2]]) == 0
+    assert capsys.readouterr().out == printed
     found = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
 
     plain = coco_mask.iou
 
@@ -91,7 +93,13 @@ def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeyp
     for step in (evaluation.evaluate, evaluation.accumulate, evaluation.summarize):
         step()
     want = (100 * evaluation.stats[:3]).tolist()
-    assert list(found["boundary"].values()) == pytest.approx(want, abs=1e-9)
-    assert 0 < found["boundary"]["AP"] < found["value"]
-    per_class = [row["boundary AP"] for row in found["classes"]]
+    names = ["Boundary AP", "Boundary AP50", "Boundary AP75"]
+    assert [results["scores"][name] for name in names] == pytest.approx(want, abs=1e-9)
+    assert 100 * results["boundary"]["AP"] == results["scores"]["Boundary AP"]
+    assert f"Boundary AP {want[0]:.1f}, Boundary AP50 {want[1]:.1f}" in printed
+    assert "boundaries of 2 % of the image's diagonal" in printed
+    assert found["boundary"]["value"] == pytest.approx(want[0], abs=1e-9)
+    assert found["boundary"]["low"] <= found["boundary"]["value"] <= found["boundary"]["high"]
+    assert 0 < found["boundary"]["value"] < found["value"]
+    per_class = [row["Boundary AP"] for row in found["classes"]]
     assert np.mean([ap for ap in per_class if ap is not None]) == pytest.approx(want[0])
