@@ -31,7 +31,7 @@ from m2f_jax.config import (
     VideoMask2FormerConfig,
 )
 from m2f_jax.inference.processor import ImageProcessor
-from m2f_jax.labels import Label, numbered
+from m2f_jax.labels import CITYSCAPES, Label, numbered
 from m2f_jax.modeling.mask2former import Mask2Former
 from m2f_jax.modeling.model import Model
 from m2f_jax.modeling.parameters import abstract_model, fill, parameter_shapes
@@ -325,6 +325,27 @@ def micro() -> Mask2Former:
         for name, shape in parameter_shapes(MICRO).items()
     }
     return fill(abstract_model(MICRO), arrays)
+
+
+@pytest.fixture(scope="session")
+def panoptic_model(tmp_path_factory) -> str:
+    """The folder of a tiny random model of Cityscapes' classes, whose weakest segments count."""
+    folder = tmp_path_factory.mktemp("panoptic_model")
+    tiny = load_golden("tiny_w7_odd").model.config
+    config = dataclasses.replace(
+        tiny,
+        labels=CITYSCAPES,
+        task="panoptic",
+        backbone=dataclasses.replace(tiny.backbone, depths=(1, 1, 1, 1)),
+        pixel_decoder=dataclasses.replace(tiny.pixel_decoder, num_layers=1),
+        decoder=dataclasses.replace(tiny.decoder, num_layers=1),
+    )
+    Mask2Former(config, rngs=nnx.Rngs(0)).save_pretrained(folder)
+    processor = ImageProcessor(
+        thing_classes=config.thing_classes, object_mask_threshold=0.0, overlap_threshold=0.2
+    )
+    processor.save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture

@@ -59,13 +59,14 @@ def check_boundary(dataset: Dataset | YtvisDataset, task: Task):
     if dataset.rules == "youtubevis":
         raise ValueError("the track AP of videos has no boundary measure; leave --boundary out")
     if task == "semantic":
+        others = " or --task instance (Boundary AP)" if dataset.rules != "cityscapes" else ""
         raise ValueError(
             "--task semantic has no boundary measure; leave --boundary out, or score --task "
-            "panoptic (Boundary PQ) or, but for Cityscapes' rules, --task instance (Boundary AP)"
+            f"panoptic (Boundary PQ){others}"
         )
     if task == "instance" and dataset.rules == "cityscapes":
         raise ValueError(
-            "Cityscapes' instance AP has no boundary measure here; leave --boundary out, or score "
-            "--task panoptic (Boundary PQ) or the objects in COCO's format with m2f eval coco "
-            "(Boundary AP)"
+            "--task instance has no boundary measure by Cityscapes' rules; leave --boundary out, "
+            "or score --task panoptic (Boundary PQ), or the objects in COCO's format with m2f eval "
+            "coco (Boundary AP)"
         )

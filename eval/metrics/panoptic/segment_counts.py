@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int, Integer, Shaped
 
-from ..boundary import boundary
+from ..boundary import enclosed, reach_of
 from ..pixel_runs import counts, runs_of
 
 TP, FP, FN = range(3)
@@ -71,8 +71,8 @@ class ComparedSegments:
             dilation_ratio: how wide boundaries are, as a part of the image's diagonal.
         """
         inner = max([0, *self.gt_ids, *self.ids]) + 1
-        gt_map = boundary_map(self.gt_map, self.gt_ids, inner, dilation_ratio)
-        map = boundary_map(self.map, self.ids, inner, dilation_ratio)
+        gt_map = boundary_map(self.gt_map, inner, dilation_ratio)
+        map = boundary_map(self.map, inner, dilation_ratio)
         return self._outcomes(intersections(gt_map, [*self.gt_ids, inner], map, [*self.ids, inner]))
 
     def _outcomes(self, rims: Int[np.ndarray, "rows columns"] | None) -> SegmentOutcomes:
@@ -167,16 +167,12 @@ def intersections(
 
 
 def boundary_map(
-    segment_map: Integer[np.ndarray, "height width"],
-    ids: Sequence[int],
-    inner: int,
-    dilation_ratio: float,
+    segment_map: Integer[np.ndarray, "height width"], inner: int, dilation_ratio: float
 ) -> Int[np.ndarray, "height width"]:
     """Returns a map on which what isn't near a segment's edge has the id `inner`."""
-    thinned = segment_map.astype(int)
-    for id in ids:
-        mask = segment_map == id
-        thinned[mask & ~boundary(mask, dilation_ratio)] = inner
+    is_inner = enclosed(segment_map, reach_of(segment_map.shape, dilation_ratio))
+    thinned = segment_map.astype(np.int32)  # ids have 24 bits, `inner` one more
+    thinned[is_inner & (segment_map != 0)] = inner
     return thinned
 
 

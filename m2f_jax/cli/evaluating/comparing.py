@@ -69,9 +69,7 @@ def print_comparison(comparison: Comparison):
     console = terminal(errors=False)
     rows = sorted(comparison.class_rows(), key=lambda row: -finite(row["change"]))
     table = Table(show_edge=False, pad_edge=False)
-    for i, column in enumerate(
-        (f"{comparison.name} by class", "first", "second", "change", "95 % interval", "")
-    ):
+    for i, column in enumerate((comparison.name, "first", "second", "change", "95 % interval", "")):
         table.add_column(column, justify="left" if i in (0, 5) else "right")
     for row in rows:
         table.add_row(row["class"], *numbers(row), row["verdict"])

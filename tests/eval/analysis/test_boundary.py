@@ -8,10 +8,10 @@ from m2f_jax.cli import main
 from tests.eval.analysis.record_tide import draw_scene
 
 
-def by_definition(mask):
+def by_definition(mask, ratio=0.02):
     """A pixel is on the boundary if its square leaves the mask or the image."""
     height, width = mask.shape
-    reach = max(round(0.02 * np.hypot(height, width)), 1)
+    reach = max(round(ratio * np.hypot(height, width)), 1)
     padded = np.pad(mask, reach)
     rim = np.zeros_like(mask)
     for y, x in np.argwhere(mask):
@@ -32,6 +32,8 @@ def drawn_masks():
 def test_boundaries_are_those_of_the_definition():
     for mask in drawn_masks():
         np.testing.assert_array_equal(boundary(mask), by_definition(mask))
+        for ratio in (0.005, 0.3):
+            np.testing.assert_array_equal(boundary(mask, ratio), by_definition(mask, ratio))
 
 
 def test_boundaries_are_those_of_the_authors_erosion():

@@ -468,3 +468,34 @@ def test_boundary_quality_is_the_authors(tmp_path):
         masks.merge(metric)
     with pytest.raises(ValueError, match="its format is BoundaryPanopticQuality 1"):
         PanopticQuality.load(tmp_path / "0.npz")
+
+
+def test_both_qualities_are_those_of_their_own_metrics(tmp_path):
+    alone = PanopticQuality(CATEGORIES), BoundaryPanopticQuality(CATEGORIES, 0.03)
+    both = PanopticQualityWithBoundary(CATEGORIES, 0.03)
+    for k in range(6):
+        gt_map, gt_segments, found, segments = cells(k)
+        sides = gt_map.astype(np.uint8), gt_segments, found.astype(np.uint32), segments
+        part = PanopticQualityWithBoundary(CATEGORIES, 0.03)
+        for metric in (*alone, part):
+            metric.add(*sides, image=str(k))
+        part.save(tmp_path / "part.npz")
+        both.merge(PanopticQualityWithBoundary.load(tmp_path / "part.npz"))
+    assert (both.result(), both.boundary.result()) == tuple(one.result() for one in alone)
+    assert 0 < both.boundary.result().all.pq < both.result().all.pq
+    with pytest.raises(ValueError, match=r"dilation ratios 0\.03 and 0\.02 can't be merged"):
+        both.merge(PanopticQualityWithBoundary(CATEGORIES))
+    with pytest.raises(ValueError, match="added already"):
+        both.merge(part)
+    with pytest.raises(ValueError, match="PanopticQualityWithBoundary and a PanopticQuality can't"):
+        both.merge(alone[0])
+    assert len(both) == len(both.boundary) == 6
+
+
+def test_boundaries_of_the_highest_ids():
+    """What a boundary encloses has an id of its own, whatever type the maps have."""
+    last = 2**24 - 1
+    truth, found = np.ones((12, 12), np.uint8), np.full((12, 12), last, np.uint32)
+    metric = BoundaryPanopticQuality(CATEGORIES)
+    metric.add(truth, [segment(1, 1)], found, [segment(last, 1)])
+    assert metric.result().all.pq == 1

@@ -1,18 +1,15 @@
 """Predictions in files: they score as the model that wrote them, and bad ones are refused."""
 
-import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
-from flax import nnx
 from m2f_jax.eval.metrics.cityscapes.ids import panoptic_ground_truth
 from m2f_jax.eval.predictions.exports import finish_panoptic, finish_results
 from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
-from m2f_jax import ImageProcessor, Mask2Former
 from m2f_jax.cli import main
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.published.cityscapes import cityscapes_dataset
@@ -25,7 +22,6 @@ from m2f_jax.inference.results import (
 )
 from m2f_jax.labels import CITYSCAPES
 from m2f_jax.streets import street_scene
-from tests.conftest import GOLDEN
 
 SIZE = (128, 256)
 NAMES = [f"town_{index:06d}_000000" for index in range(3)]
@@ -33,27 +29,6 @@ TASKS = ["instance", "panoptic", "semantic"]
 PANOPTIC = "cityscapes_panoptic_val"
 CLASS_INDEX = {label.id: k for k, label in enumerate(CITYSCAPES)}
 THINGS = {label.id for label in CITYSCAPES if label.is_thing}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A tiny random model of all classes, whose weakest segments count."""
-    folder = tmp_path_factory.mktemp("model")
-    tiny = Mask2Former.from_pretrained(GOLDEN / "tiny_w7_odd" / "model_final.pkl").config
-    config = dataclasses.replace(
-        tiny,
-        labels=CITYSCAPES,
-        task="panoptic",
-        backbone=dataclasses.replace(tiny.backbone, depths=(1, 1, 1, 1)),
-        pixel_decoder=dataclasses.replace(tiny.pixel_decoder, num_layers=1),
-        decoder=dataclasses.replace(tiny.decoder, num_layers=1),
-    )
-    Mask2Former(config, rngs=nnx.Rngs(0)).save_pretrained(folder)
-    processor = ImageProcessor(
-        thing_classes=config.thing_classes, object_mask_threshold=0.0, overlap_threshold=0.2
-    )
-    processor.save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")
@@ -214,9 +189,12 @@ def test_exports_score_as_what_was_exported(root, exports, tmp_path, task):
     assert 0.1 < score < 0.9  # else, being equal says little
 
 
-def test_a_model_is_exported_whole_even_after_an_interruption(root, model, tmp_path, capsys):
+def test_a_model_is_exported_whole_even_after_an_interruption(
+    root, panoptic_model, tmp_path, capsys
+):
     out, export = tmp_path / "out", tmp_path / "export"
-    arguments = ["--task", "panoptic", "--model", model, "--out", out, "--export", export]
+    arguments = ["--task", "panoptic", "--model", panoptic_model, "--out", out]
+    arguments += ["--export", export]
     assert evaluate(root, *arguments) == 0
     assert evaluate(root, "--task", "panoptic", "--predictions", export, "--out", tmp_path) == 0
     assert_same(official(tmp_path), official(out))
@@ -237,11 +215,12 @@ def test_a_model_is_exported_whole_even_after_an_interruption(root, model, tmp_p
     assert "choose another folder for --export" in capsys.readouterr().err
 
 
-def test_coco_model_is_exported(coco, root, model, tmp_path):
+def test_coco_model_is_exported(coco, root, panoptic_model, tmp_path):
     images = root / "leftImg8bit" / "val" / "town"
     out, export, again = (tmp_path / name for name in ("out", "export", "again"))
     arguments = ["eval", "coco", str(coco / "panoptic.json"), str(images), "--task", "panoptic"]
-    assert main([*arguments, "--model", model, "--out", str(out), "--export", str(export)]) == 0
+    options = ["--model", panoptic_model, "--out", str(out), "--export", str(export)]
+    assert main([*arguments, *options]) == 0
     assert main([*arguments, "--predictions", str(export), "--out", str(again)]) == 0
     assert_same(official(again), official(out))
 
