@@ -126,13 +126,15 @@ def evaluate(
             "data": dataset.title,
             **({"data digest": digest_of_files(files)} if kept else {}),
             "export": None if export is None else os.fspath(export),
-            # Tables of instances hold their masks, which serve with and without boundaries.
-            **({"boundary": True} if boundary and task == "panoptic" else {}),
         }
+        asked = {"boundary": True} if boundary else {}
+        # Tables of instances hold their masks, which serve with and without boundaries.
+        of_tables = settings | (asked if task == "panoptic" else {})
+        settings |= asked
         if tables is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
-            folder = tables_of(Path(tables), settings)
+            folder = tables_of(Path(tables), of_tables)
         ours = range(count)
         if processes:
             ours = share_of(ours)

@@ -51,8 +51,7 @@ class EvalImages(EvalOptions):
     batch_size: Annotated[int, Between(1, 4096)] = 1
     """Images that each device computes at a time, where neighbours have the same size."""
     boundary: bool = False
-    """Also Boundary PQ of panoptic segments, or Boundary AP of instances by COCO's or LVIS's rules:
-    they look at outlines more closely."""
+    """Also score outlines: Boundary PQ of segments, or Boundary AP by the rules of COCO or LVIS."""
 
 
 @dataclass(frozen=True, kw_only=True)

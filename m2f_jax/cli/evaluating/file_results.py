@@ -55,6 +55,7 @@ def keep(
             ),
             "data": dataset.title,
             "data digest": digest_of_files([*dict.fromkeys(filter(Path.is_file, truth))]),
+            **({} if boundary is None else {"boundary": True}),
         },
         result=result,
         analysis=analyze(metric, result, boundary),

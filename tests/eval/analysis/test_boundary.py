@@ -105,3 +105,4 @@ def test_boundary_ap_is_pycocotools_ap_of_the_smaller_overlaps(tmp_path, monkeyp
     assert 0 < found["boundary"]["value"] < found["value"]
     per_class = [row["Boundary AP"] for row in found["classes"]]
     assert np.mean([ap for ap in per_class if ap is not None]) == pytest.approx(want[0])
+    assert {"F1", "F1 by boundaries"} < set(found["images"][0])
