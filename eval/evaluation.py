@@ -25,6 +25,7 @@ from m2f_jax.labels import Label
 
 from .analysis.analysis import analyze
 from .analysis.boundary import boundary_measure
+from .metrics.coco.mask_ap import CocoMaskAP
 from .metrics.coco.tool import Tool
 from .predictions.exports import export_folder, finish_export
 from .results.comparable import published_scores
@@ -85,8 +86,7 @@ def evaluate(
         export: a folder for the predictions in the official format.
         limit: only the first so many images.
         tables: another folder for the tables. Without it and `out`, nothing is kept.
-        boundary: also the boundary measure: Boundary PQ of segments, Boundary AP of instances by
-            the rules of COCO or LVIS.
+        boundary: also the boundary measure: Boundary PQ of segments, Boundary AP of instances.
         settings: more about what is evaluated, for results.json. Other settings, another model and
             other data never share tables.
         source: the hub id or path of the model, from which the authors' scores are known where
@@ -128,8 +128,9 @@ def evaluate(
             "export": None if export is None else os.fspath(export),
         }
         asked = {"boundary": True} if boundary else {}
-        # Tables of instances hold their masks, which serve with and without boundaries.
-        of_tables = settings | (asked if task == "panoptic" else {})
+        # Tables by COCO's rules hold the masks, which serve with and without boundaries.
+        holds_masks = isinstance(evaluation.empty(), CocoMaskAP)
+        of_tables = settings | ({} if holds_masks else asked)
         settings |= asked
         if tables is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -118,6 +118,7 @@ MAY_IMPORT = {
     "eval.metrics.cityscapes": (
         *BOTTOM,
         "eval.metrics.array_files",
+        "eval.metrics.boundary",
         "eval.metrics.pixel_runs",
     ),
     "eval.metrics.coco": (*BOTTOM, "datasets.coco_format", "eval.metrics.array_files"),

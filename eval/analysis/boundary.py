@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
 from ..metrics.boundary import DILATION_RATIO
+from ..metrics.cityscapes.boundary_ap import CityscapesInstanceAPWithBoundary
+from ..metrics.cityscapes.instance_ap import EVERYWHERE
+from ..metrics.cityscapes.matching import average_precisions, match, mean_ap
 from ..metrics.coco.mask_ap import CocoMaskAP
 from ..metrics.panoptic.boundary_quality import PanopticQualityWithBoundary
 from .bootstrap import Intervals, intervals
+from .matching.cityscapes import cityscapes_tally
 from .matching.coco import coco_tally
 from .matching.coco_overlaps import coco_overlaps
 from .tallies.boundary import BoundaryTally
+from .tallies.instances import InstanceTally
 from .tallies.segments import SegmentTally
 from .tallies.tally import mean_of_classes, whole
 
@@ -68,21 +74,47 @@ def _(metric: PanopticQualityWithBoundary) -> BoundaryMeasure:
 
 
 @boundary_measure.register
+def _(metric: CityscapesInstanceAPWithBoundary) -> BoundaryMeasure:
+    pool = metric.boundary_pool()
+    matches = match(pool, EVERYWHERE)
+    aps = average_precisions(pool, matches)
+    tally, columns = cityscapes_tally(pool, matches), {"AP": aps.mean(axis=1), "AP50": aps[:, 0]}
+    means = {"AP": mean_ap(aps), "AP50": mean_ap(aps[:, 0])}
+    return ap_measure(tally, metric.dilation_ratio, means, columns)
+
+
+@boundary_measure.register
 def _(metric: CocoMaskAP) -> BoundaryMeasure:
     tally = coco_tally(coco_overlaps(metric, boundary=True))
     [aps] = tally.average_precisions(whole(len(tally.images)))
     columns = {"AP": aps.mean(axis=1), "AP50": aps[:, 0], "AP75": aps[:, 5]}
     means = {name: float(mean_of_classes(column)) for name, column in columns.items()}
+    return ap_measure(tally, DILATION_RATIO, means, columns)
+
+
+def ap_measure(
+    tally: InstanceTally,
+    dilation_ratio: float,
+    means: Mapping[str, float],
+    columns: Mapping[str, Float64[np.ndarray, "K"]],
+) -> BoundaryMeasure:
+    """Returns Boundary AP.
+
+    Args:
+        tally: what was counted.
+        dilation_ratio: how wide boundaries are.
+        means: the numbers of all classes: "AP", "AP50" and so on.
+        columns: the same of each class.
+    """
+    rows = np.stack([*columns.values()], axis=1).tolist()
     per_class = {
         name: dict(zip(columns, row, strict=True))
-        for name, row in zip(
-            tally.class_names, np.stack([*columns.values()], axis=1).tolist(), strict=True
-        )
+        for name, row in zip(tally.class_names, rows, strict=True)
     }
     return BoundaryMeasure(
         tally=tally,
-        dilation_ratio=DILATION_RATIO,
+        dilation_ratio=dilation_ratio,
         scores={f"Boundary {name}": mean for name, mean in means.items()},
         column=[*columns["AP"].tolist(), means["AP"]],
-        numbers=means | {"per_category": per_class},
+        numbers={**means, "per_class": per_class},
     )

@@ -33,7 +33,11 @@ def measure_all(
     they are where this can be done and is faster.
     """
     if on_device is None:
-        countable = evaluation.task == "instance" and evaluation.dataset.rules == "cityscapes"
+        countable = (
+            isinstance(evaluation, InstanceEvaluation)
+            and evaluation.dataset.rules == "cityscapes"
+            and not evaluation.boundary
+        )
         # On a CPU, masks are counted faster where they are.
         on_device = countable and evaluation.export is None and jax.default_backend() != "cpu"
 

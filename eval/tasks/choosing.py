@@ -44,7 +44,7 @@ def evaluation_of(
     if isinstance(dataset, YtvisDataset):
         return TrackEvaluation(dataset, labels, export)
     if task == "instance":
-        return InstanceEvaluation(dataset, labels, export, tool)
+        return InstanceEvaluation(dataset, labels, export, tool, boundary)
     if task == "panoptic":
         return PanopticEvaluation(dataset, labels, export, boundary)
     return SemanticEvaluation(dataset, labels, export)
@@ -59,14 +59,7 @@ def check_boundary(dataset: Dataset | YtvisDataset, task: Task):
     if dataset.rules == "youtubevis":
         raise ValueError("the track AP of videos has no boundary measure; leave --boundary out")
     if task == "semantic":
-        others = " or --task instance (Boundary AP)" if dataset.rules != "cityscapes" else ""
         raise ValueError(
             "--task semantic has no boundary measure; leave --boundary out, or score --task "
-            f"panoptic (Boundary PQ){others}"
-        )
-    if task == "instance" and dataset.rules == "cityscapes":
-        raise ValueError(
-            "--task instance has no boundary measure by Cityscapes' rules; leave --boundary out, "
-            "or score --task panoptic (Boundary PQ), or the objects in COCO's format with m2f eval "
-            "coco (Boundary AP)"
+            "panoptic (Boundary PQ) or --task instance (Boundary AP)"
         )

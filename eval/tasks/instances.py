@@ -9,6 +9,7 @@ from m2f_jax.datasets.dataset import CityscapesTruth, Dataset
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.labels import Label
 
+from ..metrics.cityscapes.boundary_ap import CityscapesInstanceAPWithBoundary
 from ..metrics.cityscapes.instance_ap import CityscapesInstanceAP
 from ..metrics.cityscapes.region_tables import Regions
 from ..metrics.coco.lvis_ap import LvisMaskAP
@@ -31,6 +32,7 @@ class InstanceEvaluation:
         labels: the category of each of the model's classes.
         export: a folder for the predictions in the official format.
         tool: computes COCO's mask AP, see `CocoMaskAP`.
+        boundary: Cityscapes' metric counts boundaries, too; the others keep the masks.
     """
 
     task: ClassVar[Task] = "instance"
@@ -38,6 +40,7 @@ class InstanceEvaluation:
     labels: tuple[Label, ...]
     export: Path | None = None
     tool: Tool | None = None
+    boundary: bool = False
 
     def truth(self, index: int) -> Regions | None:
         """Returns an image's regions; None for COCO's rules, where all objects are in memory."""
@@ -79,17 +82,22 @@ class InstanceEvaluation:
     def empty(self) -> CityscapesInstanceAP | CocoMaskAP:
         """Returns a metric without images."""
         if self.dataset.rules == "cityscapes":
-            return CityscapesInstanceAP()
+            return self.cityscapes_ap()
         # Images without detections don't count, since a part of the data may be evaluated.
         return self.mask_ap(coco_annotations(self.dataset), self.tool, images="added")
 
     def load(self, path: Path) -> CityscapesInstanceAP | CocoMaskAP:
         """Reads a metric that was saved."""
         if self.dataset.rules == "cityscapes":
-            return CityscapesInstanceAP.load(path)
+            return self.cityscapes_ap.load(path)
         return self.mask_ap.load(path, coco_annotations(self.dataset), self.tool)
 
     @property
     def mask_ap(self) -> type[CocoMaskAP]:
         """The metric, if it isn't Cityscapes'."""
         return LvisMaskAP if self.dataset.rules == "lvis" else CocoMaskAP
+
+    @property
+    def cityscapes_ap(self) -> type[CityscapesInstanceAP]:
+        """The metric by Cityscapes' rules."""
+        return CityscapesInstanceAPWithBoundary if self.boundary else CityscapesInstanceAP

@@ -139,7 +139,7 @@ class CityscapesInstanceAP:
 
     def pool(self) -> Pool:
         """Returns the predictions and regions of all images so far, in an order of their own."""
-        return _pool(sorted(self._tables, key=ImageTable.order))
+        return pool_of(sorted(self._tables, key=ImageTable.order))
 
     def result(self) -> InstanceAPResult:
         """Computes the numbers for all images so far.
@@ -215,7 +215,7 @@ def _official_failures(pool: Pool, matches: Matches, where: str) -> list[str]:
     return failures
 
 
-def _pool(tables: Sequence[ImageTable]) -> Pool:
+def pool_of(tables: Sequence[ImageTable]) -> Pool:
     """Returns the regions of evaluated classes and the predictions of all images."""
     class_of_label = np.full(KNOWN_LABELS.stop + 1, -1)  # the last is for the license plate, -1
     class_of_label[[label.id for label in CLASSES]] = range(len(CLASSES))

@@ -51,7 +51,7 @@ class EvalImages(EvalOptions):
     batch_size: Annotated[int, Between(1, 4096)] = 1
     """Images that each device computes at a time, where neighbours have the same size."""
     boundary: bool = False
-    """Also score outlines: Boundary PQ of segments, or Boundary AP by the rules of COCO or LVIS."""
+    """Also score outlines: Boundary PQ of panoptic segments, Boundary AP of instances."""
 
 
 @dataclass(frozen=True, kw_only=True)
