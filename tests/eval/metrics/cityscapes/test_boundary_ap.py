@@ -25,7 +25,7 @@ def rules(images, by_boundary):
     aps = np.full((len(CLASSES), len(OVERLAPS)), np.nan)
     for k, label in enumerate(CLASSES):
         for t, overlap in enumerate(OVERLAPS):
-            counted = [judged(*one[label.id], overlap) for one in pairs]
+            counted = [judged(one[label.id], overlap) for one in pairs]
             objects = sum(number for number, _ in counted)
             rows = [row for _, found in counted for row in found]
             if objects:
@@ -64,8 +64,9 @@ def overlap_of(one, other):
     return shared, shared / (one | other).sum()
 
 
-def judged(regions, found, overlap):
+def judged(pairs, overlap):
     """The number of objects; score and truth of each prediction that counts."""
+    regions, found = pairs
     rows, objects = [], [i for i, pixels in regions if i >= 1000 and pixels >= 100]
     for i in objects:
         of_object = [one[0] for one in found if i in one[3] and one[3][i][1] > overlap]
