@@ -13,7 +13,9 @@ import importlib.metadata
 import importlib.util
 import io
 import itertools
+import queue
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -34,6 +36,7 @@ TOOLS: tuple[Tool, ...] = get_args(Tool)
 TRACK_AREAS = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10))  # all, small, ...
 FRAMES, NO_MASK = b",", b"-"  # bytes that compressed counts never have
 AT_ONCE = 64  # images that hotcoco gets at a time
+THREADS = 2  # that feed hotcoco; more would wait for Python's lock
 
 
 class Detections(NamedTuple):
@@ -120,7 +123,8 @@ def track_precision_and_recall(inputs: Inputs) -> Curves:
 def streamed(inputs: Inputs) -> Curves:
     """Returns what hotcoco computes.
 
-    Images, in the order of their ids, and categories are numbered as `numbered` has them.
+    Images, in the order of their ids, and categories are numbered as `numbered` has them. While
+    hotcoco matches one part of the images, it takes over another one, which needs Python's lock.
     """
     annotations, detections, evaluated, limit, progress = inputs
     hotcoco = load("hotcoco", "hotcoco")
@@ -133,8 +137,12 @@ def streamed(inputs: Inputs) -> Curves:
             entry | {"id": number, "category_id": categories[entry["category_id"]]}
         )
     named = [{"id": k, "name": str(k)} for k in categories.values()]
-    evaluator = hotcoco.StreamingEval(named, "segm", params=params)
-    for part in parts_of(enumerate(annotations.sizes.items(), 1)):
+    evaluators = [hotcoco.StreamingEval(named, "segm", params=params) for _ in range(THREADS)]
+    idle = queue.SimpleQueue()
+    for evaluator in evaluators:
+        idle.put(evaluator)
+
+    def match(part: list[tuple[int, tuple[ImageId, tuple[int, ...]]]]) -> int:
         images, truth, results = [], [], []
         for number, (image, (height, width)) in part:
             if image not in evaluated:
@@ -154,9 +162,15 @@ def streamed(inputs: Inputs) -> Curves:
                     for category, score, counts in zip(*columns, strict=True)
                 ]
         if images:
+            evaluator = idle.get()
             evaluator.update(images, truth, results)
-        progress(len(images))
-    evaluation = evaluator.finalize()
+            idle.put(evaluator)
+        return len(images)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for count in pool.map(match, parts_of(enumerate(annotations.sizes.items(), 1))):
+            progress(count)
+    evaluation = hotcoco.StreamingEval.merge(evaluators).finalize()
     evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]
 
