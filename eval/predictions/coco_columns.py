@@ -6,6 +6,7 @@ doesn't. Whatever is otherwise, and perhaps wrong, is left to the reader of sing
 """
 
 import contextlib
+import math
 import operator
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64
 
-from m2f_jax.datasets.coco_format.lists import MAX_CATEGORY
+from m2f_jax.datasets.coco_format.lists import MAX_CATEGORY, MAX_PIXELS
 from m2f_jax.masks.rle import check_counts
 from m2f_jax.sizes import Size
 
@@ -48,13 +49,15 @@ class Columns(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """The values of all entries of a file, of these types but otherwise unchecked."""
+    """The values of all entries of a file, of which only types and masks are checked."""
 
     image_ids: list[int | str]
     category_ids: list[int]
-    sizes: list[tuple[Any, ...]]
-    counts: list[str]
     scores: list[float]
+    sizes: dict[int | str, Size]
+    """Of the masks, by the id of their image."""
+    counts: list[bytes]
+    """Of the masks, compressed; checked against these sizes."""
 
 
 def read_fields(file: Path) -> Fields | None:
@@ -78,16 +81,19 @@ def read_fields(file: Path) -> Fields | None:
     def column(values: list[Any], key: str) -> list[Any]:
         return list(map(operator.attrgetter(key), values))
 
-    image_ids, labels, masks, scores = (column(entries, key) for key in KEYS)
-    fields = Fields(image_ids, labels, column(masks, "size"), column(masks, "counts"), scores)
+    ids, labels, masks, scores = (column(entries, key) for key in KEYS)
     # A key that is there twice, or one that isn't known, would have been passed over. But then the
     # file would have more quotation marks than those around the keys and texts that were found.
-    texts = len(entries) * (len(KEYS) + 3) + sum(type(id_) is str for id_ in image_ids)
+    texts = len(entries) * (len(KEYS) + 3) + sum(type(id_) is str for id_ in ids)
     surplus = data.count(b'"') - 2 * texts
     if surplus:
         others = (len(entries) - column(entries, key).count(msgspec.UNSET) for key in OTHERS)
         surplus -= 2 * sum(others)
-    return None if surplus else fields
+    if surplus:
+        return None
+    sizes, counts = column(masks, "size"), column(masks, "counts")
+    del data, entries, masks  # more memory than all that follows
+    return with_masks(ids, labels, scores, sizes, counts)
 
 
 def fields_of(entries: list[Any]) -> Fields | None:
@@ -108,9 +114,42 @@ def fields_of(entries: list[Any]) -> Fields | None:
             and {dict}.issuperset(map(type, masks))
             and {str}.issuperset(map(type, counts))
         )
-        return Fields(ids, labels, sizes, counts, list(map(float, scores))) if plain else None
+        return with_masks(ids, labels, list(map(float, scores)), sizes, counts) if plain else None
     except (KeyError, TypeError, OverflowError):
         return None
+
+
+def with_masks(
+    ids: list[int | str],
+    labels: list[int],
+    scores: list[float],
+    sizes: list[tuple[Any, ...]],
+    texts: list[str],
+) -> Fields | None:
+    """Checks the masks of all entries.
+
+    Args:
+        ids: of the images.
+        labels: the category ids.
+        scores: the scores.
+        sizes: of the masks.
+        texts: the counts of the masks.
+
+    Returns:
+        None if a mask may be wrong, or masks of an image differ in their size.
+    """
+    by_image = dict(zip(ids, sizes, strict=True))
+    same = list(map(by_image.__getitem__, ids)) == sizes
+    if not same or not all(map(is_size, by_image.values())) or not all(map(str.isascii, texts)):
+        return None
+    counts, faults = check_counts(list(map(str.encode, texts)), sizes)
+    return None if faults else Fields(ids, labels, scores, by_image, counts)
+
+
+def is_size(size: tuple[Any, ...]) -> bool:
+    """Returns whether this can be the height and width of an image."""
+    whole = len(size) == 2 and {int}.issuperset(map(type, size))
+    return whole and min(size) > 0 and math.prod(size) <= MAX_PIXELS
 
 
 def columns_of(
@@ -126,14 +165,16 @@ def columns_of(
     Returns:
         None if something may be wrong.
     """
-    ids, labels, shapes, texts, scores = fields
+    ids, labels, scores, found, counts = fields
     try:
-        known = {id_: name for id_ in set(ids) if (name := name_of(id_)) is not None}
+        known = {id_: name for id_ in found if (name := name_of(id_)) is not None}
     except ValueError:
         return None
-    if not known.keys() >= set(ids) or max(map(abs, labels), default=0) > MAX_CATEGORY:
+    if len(known) < len(found) or max(map(abs, labels), default=0) > MAX_CATEGORY:
         return None
-    wanted = {id_: sizes[name] for id_, name in known.items() if name in sizes}
+    wanted = {id_ for id_, name in known.items() if name in sizes}
+    if any(found[id_] != sizes[known[id_]] for id_ in wanted):
+        return None
     numbers = range(len(ids))
     if len(wanted) < len(known):
         numbers = [k for k, id_ in enumerate(ids) if id_ in wanted]
@@ -141,12 +182,8 @@ def columns_of(
     def kept(column: list[Any]) -> list[Any]:
         return column if len(numbers) == len(column) else [column[k] for k in numbers]
 
-    expected = list(map(wanted.__getitem__, kept(ids)))
-    if kept(shapes) != expected or not all(map(str.isascii, texts)):
-        return None
-    encoded, faults = check_counts(list(map(str.encode, kept(texts))), expected)
     values = np.array(kept(scores), float)
-    if faults or not (np.abs(values) <= LARGEST).all():
+    if not (np.abs(values) <= LARGEST).all():
         return None
-    results = Results(np.array(numbers, int), np.array(kept(labels), int), values, encoded)
+    results = Results(np.array(numbers, int), np.array(kept(labels), int), values, kept(counts))
     return Columns(list(map(known.__getitem__, kept(ids))), results)
