@@ -397,14 +397,17 @@ def edges_at_the_top() -> set[tuple[str, str]]:
     return edges_of(imports_at_the_top())
 
 
-def test_files_are_scored_without_jax():
+def test_files_are_scored_without_jax_and_scipy():
     def is_jax(target):
         return inside(target, "jax", "flax", "jaxtyping.Array")
+
+    def is_slow(target):
+        return is_jax(target) or inside(target, "scipy")
 
     tops = imports_at_the_top()
     command = loaded("m2f_jax.cli.commands.eval")
     assert {"m2f_jax.eval.metrics.coco.mask_ap", "m2f_jax.datasets.coco"} < command
-    assert not [name for name in command if any(map(is_jax, tops[name]))]
+    assert not [name for name in command if any(map(is_slow, tops[name]))]
     assert any(map(is_jax, tops["m2f_jax.structures"]))
 
 

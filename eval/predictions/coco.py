@@ -10,6 +10,7 @@ from m2f_jax.datasets.coco_format.values import shown
 from m2f_jax.files import read_json
 from m2f_jax.sizes import Size
 
+from .coco_columns import Fields
 from .coco_results import CocoResults
 from .coco_semantic import CategoryMaps, CategoryMasks
 from .files import PredictionFiles
@@ -21,7 +22,11 @@ CATEGORIES_FILE = "categories.json"  # what m2f predict writes beside it
 
 
 def find_coco_predictions(
-    path: Path, task: Task, items: Sequence[CocoImage], dataset: CocoDataset
+    path: Path,
+    task: Task,
+    items: Sequence[CocoImage],
+    dataset: CocoDataset,
+    fields: Fields | None = None,
 ) -> PredictionFiles:
     """Finds the predictions at a path, and checks all but their pixels.
 
@@ -34,6 +39,7 @@ def find_coco_predictions(
         items: the images to score.
         dataset: all images. Entries name them by id, or by the name of the file as text; what
             `m2f predict` wrote, by its own list of images.
+        fields: of the instance task, what `read_fields` returned, if the file was read before.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -59,7 +65,7 @@ def find_coco_predictions(
                 raise ValueError(f"{file}: {error}") from None
 
         return PanopticFiles.find(file, items, name_of, size_of, check_used)
-    file = path if path.suffix == ".json" else path / RESULTS_FILE
+    file = results_file(path)
     if task == "semantic" and path.is_dir() and not file.is_file():
         return CategoryMaps.find(path, items, dataset)
     if not file.is_file():
@@ -67,7 +73,12 @@ def find_coco_predictions(
     names = names_beside(file, dataset)
     if task == "semantic":
         return CategoryMasks.find(file, items, names, dataset.categories)
-    return CocoResults.find(file, items, names, size_of, lambda used, _: check_used(used))
+    return CocoResults.find(file, items, names, size_of, lambda used, _: check_used(used), fields)
+
+
+def results_file(path: Path) -> Path:
+    """Returns the JSON file of predictions at a path."""
+    return path if path.suffix == ".json" else path / RESULTS_FILE
 
 
 def size_of(item: CocoImage) -> Size:

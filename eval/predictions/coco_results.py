@@ -18,7 +18,16 @@ from m2f_jax.files import read_json, without_collection
 from m2f_jax.masks.rle import SoundMasks, check_counts
 from m2f_jax.sizes import Size
 
-from .coco_columns import KEYS, LARGEST, Columns, Results, columns_of, fields_of, read_fields
+from .coco_columns import (
+    KEYS,
+    LARGEST,
+    Columns,
+    Fields,
+    Results,
+    columns_of,
+    fields_of,
+    read_fields,
+)
 from .files import InstancePrediction
 
 
@@ -42,6 +51,7 @@ class CocoResults:
         name_of: Callable[[Any], str | None],
         size: Callable[[Any], Size],
         check: Callable[[Sequence[Any], Sequence[Any]], None],
+        fields: Fields | None = None,
     ) -> "CocoResults":
         """Reads and checks the file; an image without entries has no detections.
 
@@ -51,12 +61,13 @@ class CocoResults:
             name_of: the name of the image of an id, None where the data set has no such image.
             size: the height and width of an image.
             check: refuses wrong category ids and scores of one image by a ValueError.
+            fields: what `read_fields` returned, if the file was read before.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: as `read_results`, or `check` refuses something.
         """
-        results = read_results(file, items, name_of, size, scored=True)
+        results = read_results(file, items, name_of, size, scored=True, fields=fields)
         predictions = {}
         for item in items:
             _, labels, scores, counts = results[item.name]
@@ -85,6 +96,7 @@ def read_results(
     size: Callable[[Any], Size],
     *,
     scored: bool,
+    fields: Fields | None = None,
 ) -> dict[str, Results]:
     """Reads and checks a file of results.
 
@@ -94,6 +106,7 @@ def read_results(
         name_of: the name of the image of an id, None where the data set has no such image.
         size: the height and width of an image.
         scored: whether entries must have scores.
+        fields: what `read_fields` returned, if the file was read before.
 
     Returns:
         The entries of each of the images, by its name, in the order of the file.
@@ -105,7 +118,8 @@ def read_results(
     """
     sizes = {item.name: size(item) for item in items}
     with without_collection():
-        fields = read_fields(file) if scored else None
+        if fields is None and scored:
+            fields = read_fields(file)
         columns = None if fields is None else columns_of(fields, name_of, sizes)
         if columns is None:
             columns = columns_of_json(file, name_of, sizes, scored)

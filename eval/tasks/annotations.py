@@ -26,8 +26,13 @@ def coco_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:
         if known is dataset:
             return annotations
     annotations = read_annotations(dataset)
-    _ANNOTATIONS.append((dataset, annotations))
+    keep_annotations(dataset, annotations)
     return annotations
+
+
+def keep_annotations(dataset: Dataset | YtvisDataset, annotations: CocoAnnotations):
+    """Keeps a data set's objects for `coco_annotations`."""
+    _ANNOTATIONS.append((dataset, annotations))
 
 
 def read_annotations(dataset: Dataset | YtvisDataset) -> CocoAnnotations:

@@ -26,7 +26,7 @@ from m2f_jax.cli.arguments import (
 )
 from m2f_jax.cli.environment.cache import cache_folder
 from m2f_jax.cli.environment.extras import missing_extra
-from m2f_jax.cli.terminal.console import error_text, printable
+from m2f_jax.cli.terminal.console import LOG_FORMAT, error_text, printable
 from m2f_jax.cli.terminal.interruption import ending_at_once
 from m2f_jax.pixel_limit import set_max_pixels
 
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str] | None) -> int:
             tyro.conf.HelptextFromCommentsOff,
         ),
     )
-    logging.basicConfig(format="m2f: %(message)s", level=logging.WARNING)
+    logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # on damaged metadata
     use_compilation_cache()
     [name] = (name for name, kind in COMMANDS.items() if isinstance(command, kind))

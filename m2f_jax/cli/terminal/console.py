@@ -5,6 +5,7 @@ from unicodedata import category
 
 from rich.console import Console
 
+LOG_FORMAT = "m2f: %(message)s"
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # control characters, surrogates, breaks of lines
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from m2f_jax.eval.tasks import evaluation_of
 from PIL import Image
 
 from m2f_jax.cli import main
+from m2f_jax.cli.evaluating import reading
 from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.inference.results import InstanceSegmentation
 from m2f_jax.masks.rle import decode_rle, encode_rle
@@ -552,6 +554,47 @@ def test_a_tool_that_is_not_installed_is_refused_in_a_line(tmp_path, capsys, mon
     assert main([*command, "--tool", "faster-coco-eval", "--out", str(tmp_path / "out")]) == 1
     assert "m2f eval needs faster_coco_eval: pip install 'm2f-jax[coco]'" in capsys.readouterr().err
     assert not (tmp_path / "out" / "results.json").exists()
+
+
+FLAT = {"segmentation": [[1, 5, 9, 5, 20, 5]]}
+FILES = {  # what is otherwise in the annotations, entries of the results, and in the output
+    "sound": ({}, results(1, 2, 3), "m2f: {truth}: outlines that enclose no area: 1"),
+    "to be read one by one": ({}, [*results(1), GOOD | {"more": 1}], "average"),
+    "broken results": ({}, [GOOD, GOOD | {"score": None}], "m2f: {found}: entry 1: score is null"),
+    "results of others": ({}, results(1, 9), "m2f: {found}: entry 1: it is about image 9"),
+    "broken annotations": (
+        {"category_id": 7},
+        [GOOD | {"score": None}],
+        "m2f: {truth}: annotation 3: category_id is 7, which isn't",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_files_read_by_two_processes_give_what_one_finds(tmp_path, capfd, monkeypatch, case):
+    changes, entries, message = FILES[case]
+    content = content_of()
+    content["annotations"][2] |= FLAT | changes
+    truth = write(tmp_path / "truth.json", content)
+    found = write(tmp_path / "found.json", entries)
+    command = ["eval", "coco", str(truth), "--predictions", str(found)]
+    seen = []
+    for large in (math.inf, 0):
+        monkeypatch.setattr(reading, "LARGE", large)
+        code, output = main(command), capfd.readouterr()
+        failures = [line for line in output.err.splitlines() if str(found) in line]
+        seen.append((code, output.out, failures))
+    assert seen[0] == seen[1]
+    assert message.format(truth=truth, found=found) in output.out + output.err
+
+
+def test_a_process_that_ends_early_is_not_needed(tmp_path, capsys, monkeypatch):
+    truth = write(tmp_path / "truth.json", content_of())
+    found = write(tmp_path / "found.json", results(1, 2, 3))
+    monkeypatch.setattr(reading, "LARGE", 0)
+    monkeypatch.setattr(reading, "prepare", os._exit)
+    assert main(["eval", "coco", str(truth), "--predictions", str(found)]) == 0
+    assert "AP 100.0" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("task", ["instance", "semantic"])

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pycocotools.mask as coco_mask
 import pytest
+from m2f_jax.eval.metrics.coco import tool
 from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.metrics.coco.mask_ap import CocoMaskAP
 from pycocotools.coco import COCO
@@ -120,7 +121,8 @@ def test_the_numbers_are_those_of_pycocotools(seed, capfd):
 
 
 @pytest.mark.parametrize("package", ["hotcoco", "faster_coco_eval"])
-def test_the_other_backends_give_the_same(package):
+def test_the_other_backends_give_the_same(package, monkeypatch):
+    monkeypatch.setattr(tool, "AT_ONCE", 1)  # so that two threads feed hotcoco
     backend = package.replace("_", "-")
     pytest.importorskip(package, reason=f"needs {package} (pip install m2f-jax[coco])")
     for seed in range(25):
@@ -133,14 +135,14 @@ def test_the_other_backends_give_the_same(package):
             assert result.tool.startswith(f"{backend} ")
     dataset, detections = crowded()
     many, expected = (
-        numbers(evaluated(dataset, detections, tool=tool).result())
-        for tool in (backend, "pycocotools")
+        numbers(evaluated(dataset, detections, tool=name).result())
+        for name in (backend, "pycocotools")
     )
     np.testing.assert_allclose(many, expected, rtol=0, atol=tolerance)
     for images in ("all", "added"):  # if it is told of no image, a tool may take all of them
         empty, expected = (
-            CocoMaskAP(make_scene(0)[0], tool=tool, images=images).result()
-            for tool in (backend, "pycocotools")
+            CocoMaskAP(make_scene(0)[0], tool=name, images=images).result()
+            for name in (backend, "pycocotools")
         )
         np.testing.assert_array_equal(numbers(empty), numbers(expected))
 
