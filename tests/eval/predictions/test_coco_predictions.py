@@ -199,6 +199,16 @@ def test_columns_are_left_to_the_reader_that_names_an_entry(case):
         columns([GOOD, entry])
 
 
+@pytest.mark.parametrize("size", [[96, 64], [-64, -96], [64], [2**40, 2**40], ["64", 96], 64])
+@pytest.mark.parametrize("others", [0, 1])
+def test_sizes_of_masks_are_those_of_their_image(tmp_path, size, others):
+    entries = [GOOD | {"segmentation": GOOD["segmentation"] | {"size": size}}, *[GOOD] * others]
+    for fields in (fields_of(entries), read_fields(write(tmp_path / "found.json", entries))):
+        assert fields is None or columns_of(fields, {1: "0"}.get, {"0": SIZE}) is None
+    with pytest.raises(ValueError, match="entry 0: a mask's size is"):
+        columns(entries)
+
+
 SOUND = json.dumps([GOOD, GOOD | {"bbox": [1, 2, 3, 4], "id": 7, "iscrowd": 0, "area": 2.5}])
 ODD = {  # what msgspec would pass over, or refuses and Python's reader takes
     "a key twice": SOUND.replace('"score": 0.9', '"score": 0.9, "score": 0.9', 1),
