@@ -2,15 +2,13 @@
 
 import logging
 import multiprocessing
-import signal
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from m2f_jax.cli.arguments import EvalCoco
 from m2f_jax.cli.terminal.console import LOG_FORMAT
+from m2f_jax.cli.terminal.interruption import ignoring_interruptions
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
-from m2f_jax.eval.metrics.coco.annotations import CocoAnnotations
 from m2f_jax.eval.predictions.coco_columns import Fields, read_fields
 from m2f_jax.eval.tasks.annotations import coco_annotations, keep_annotations
 from m2f_jax.files import without_collection
@@ -48,28 +46,40 @@ def read_instances(command: EvalCoco, results: Path) -> tuple[CocoDataset, Field
     """
     if not results.is_file() or results.stat().st_size < LARGE:
         return open_coco(command), None
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=prepare)
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    other = context.Process(target=send_annotations, args=(command, sender), daemon=True)
+    with ignoring_interruptions():
+        other.start()
+    sender.close()
     try:
-        other = pool.submit(open_with_objects, command)
         fields = read_fields(results)
-        dataset, objects = other.result()
-    except BrokenProcessPool:  # it was killed, perhaps for the memory that two need
+        answer = receiver.recv()
+    except (EOFError, OSError):  # it was killed, perhaps for the memory that two need
         return open_coco(command), None
     finally:
-        pool.shutdown(wait=False)
+        other.kill()
+        other.join()
+    if isinstance(answer, Exception):
+        raise answer
+    dataset, objects = answer
     if objects is not None:
         keep_annotations(dataset, objects)
     return dataset, fields
 
 
-def prepare():
-    """Prepares the other process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # this process ends both
+def send_annotations(command: EvalCoco, sender: Connection):
+    """Sends the annotations and their objects as metrics take them; or the error that they are.
+
+    Args:
+        command: the options.
+        sender: where to.
+    """
     logging.basicConfig(format=LOG_FORMAT, level=logging.WARNING)
-
-
-def open_with_objects(command: EvalCoco) -> tuple[CocoDataset, CocoAnnotations | None]:
-    """Reads the annotations, and draws their polygons; None if they are PNGs."""
-    with without_collection():
-        dataset = open_coco(command)
-        return dataset, None if dataset.panoptic else coco_annotations(dataset)
+    try:
+        with without_collection():
+            dataset = open_coco(command)
+            objects = None if dataset.panoptic else coco_annotations(dataset)
+            sender.send((dataset, objects))
+    except (OSError, ValueError) as error:
+        sender.send(error)

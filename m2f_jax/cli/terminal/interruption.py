@@ -1,4 +1,4 @@
-"""Interruptions (Ctrl-C) while modules are imported."""
+"""Interruptions (Ctrl-C) while modules are imported or a process is started."""
 
 import contextlib
 import os
@@ -28,6 +28,19 @@ def ending_at_once() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def ignoring_interruptions() -> Iterator[None]:
+    """Ignores interruptions within this context; a process that is started there always does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def end(*_: Any):

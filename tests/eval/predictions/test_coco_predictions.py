@@ -602,7 +602,7 @@ def test_a_process_that_ends_early_is_not_needed(tmp_path, capsys, monkeypatch):
     truth = write(tmp_path / "truth.json", content_of())
     found = write(tmp_path / "found.json", results(1, 2, 3))
     monkeypatch.setattr(reading, "LARGE", 0)
-    monkeypatch.setattr(reading, "prepare", os._exit)
+    monkeypatch.setattr(reading, "send_annotations", os._exit)
     assert main(["eval", "coco", str(truth), "--predictions", str(found)]) == 0
     assert "AP 100.0" in capsys.readouterr().out
 
