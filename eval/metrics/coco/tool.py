@@ -36,7 +36,7 @@ TOOLS: tuple[Tool, ...] = get_args(Tool)
 TRACK_AREAS = ((0, 1e10), (0, 128**2), (128**2, 256**2), (256**2, 1e10))  # all, small, ...
 FRAMES, NO_MASK = b",", b"-"  # bytes that compressed counts never have
 AT_ONCE = 64  # images that hotcoco gets at a time
-THREADS = 2  # that feed hotcoco; more would wait for Python's lock
+THREADS = 3  # that feed hotcoco: one is taken over while others are matched
 
 
 class Detections(NamedTuple):
