@@ -13,7 +13,7 @@ from m2f_jax.eval.predictions.coco_columns import Fields, read_fields
 from m2f_jax.eval.tasks.annotations import coco_annotations, keep_annotations
 from m2f_jax.files import without_collection
 
-LARGE = 2**25  # bytes of results, which take longer to read than a process takes to start
+LARGE = 2**26  # bytes of results, which take longer to read than a process takes to start
 
 
 def open_coco(command: EvalCoco) -> CocoDataset:
