@@ -3,6 +3,7 @@
 What needs a model, and so JAX, is imported where it is called: files are scored without.
 """
 
+import gc
 from pathlib import Path
 
 from rich.console import Console
@@ -67,3 +68,74 @@ def run_cityscapes(command: EvalCityscapes, console: Console) -> int:
 def run_coco(command: EvalCoco, console: Console) -> int:
     """Scores on a file of annotations in COCO's format."""
     task = command.task
+    if command.predictions is not None:
+        return score_coco_files(command, Path(command.predictions), console)
+    if command.images is None:
+        raise ValueError("name the folder of the images after the annotations, for the model")
+    from m2f_jax.cli.evaluating.model import score_model, segmenter_of
+
+    scoring = Scoring(command, open_coco(command), task, console)
+    return score_model(scoring, segmenter_of(command))
+
+
+def score_coco_files(command: EvalCoco, predictions: Path, console: Console) -> int:
+    """Scores predictions in files on a file of annotations in COCO's format."""
+    task, fields = command.task, None
+    if task == "instance":
+        with without_collection():
+            dataset, fields = read_instances(command, results_file(predictions))
+            gc.freeze()  # millions of values that are needed to the end
+    else:
+        dataset = open_coco(command)
+    items = dataset.images[: command.limit]
+    files = find_coco_predictions(predictions, task, items, dataset, fields)
+    return score_files(Scoring(command, dataset, task, console), str(predictions), files)
+
+
+def run_folder(command: EvalFolder, console: Console) -> int:
+    """Scores on a folder that `m2f train` accepts: `m2f eval folder`, `ade20k` and so on."""
+    from m2f_jax.cli.evaluating.model import score_model, segmenter_of
+
+    segmenter = segmenter_of(command)
+    task = command.task or segmenter.config.task
+    dataset = open_dataset(
+        Path(command.root),
+        command.split,
+        task,
+        invalid=command.invalid,
+        layout=command.layout,
+    )
+    return score_model(Scoring(command, dataset, task, console), segmenter)
+
+
+def run_ytvis(command: EvalYtvis, console: Console) -> int:
+    """Scores on videos in YouTubeVIS's format."""
+    frames = None if command.frames is None else Path(command.frames)
+    dataset = ytvis_dataset(Path(command.data), command.split, frames, command.invalid)
+    scoring = Scoring(command, dataset, "instance", console)
+    if command.predictions is not None:
+        files = TrackResults.find(Path(command.predictions), dataset)
+        return score_files(scoring, command.predictions, files)
+    if command.model is None:
+        raise ValueError("name a model of videos with --model, or results with --predictions")
+    from m2f_jax.cli.evaluating.model import score_model, video_segmenter_of
+
+    return score_model(scoring, video_segmenter_of(command, command.model))
+
+
+def check_source(command: EvalCityscapes | EvalCoco | EvalYtvis, processes: int):
+    """Refuses options of models together with options of predictions in files.
+
+    Args:
+        command: the options.
+        processes: how many processes do the same.
+
+    Raises:
+        ValueError: the message names the options.
+    """
+    if command.model is not None and command.predictions is not None:
+        raise ValueError("name either --model or --predictions, not both")
+    if command.predictions is not None and command.export is not None:
+        raise ValueError("--export is for --model; the --predictions are in files already")
+    if command.predictions is not None and processes > 1:
+        raise ValueError("--predictions are scored in seconds by one process; start only one")
