@@ -4,8 +4,10 @@ import atexit
 import gc
 import io
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -16,6 +18,7 @@ from m2f_jax import cli
 from m2f_jax.cli import running
 from m2f_jax.cli.environment.cache import cache_folder, programs_folder
 from m2f_jax.cli.terminal.console import printable, terminal
+from m2f_jax.cli.terminal.interruption import holding_interruptions
 from m2f_jax.cli.terminal.progress import ImageProgress
 
 NAMES = ["IMG [copy].jpg", "x[b]y.jpg", "x[/b].jpg", ":smile:.png", "[red].png", "ä 漢\u202f.png"]
@@ -54,6 +57,19 @@ def test_an_ending_process_does_not_look_for_garbage(monkeypatch, capsys):
     assert cli.main(["info", "nothing/there.pkl"]) == 1
     assert "nothing/there.pkl" in capsys.readouterr().err
     assert at_the_end == [gc.freeze]
+
+
+def test_interruptions_wait_while_a_process_is_started_which_gets_none():
+    blocked = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    printed = []
+
+    def interrupted():
+        with holding_interruptions():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            printed.append(subprocess.check_output([sys.executable, "-c", blocked], text=True))
+
+    pytest.raises(KeyboardInterrupt, interrupted)
+    assert printed == ["True\n"]
 
 
 @pytest.mark.parametrize("home", ["~", "relative", "/proc/nowhere", "{tmp}/file"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from m2f_jax.cli.arguments import EvalCoco
 from m2f_jax.cli.terminal.console import LOG_FORMAT
-from m2f_jax.cli.terminal.interruption import ignoring_interruptions
+from m2f_jax.cli.terminal.interruption import holding_interruptions
 from m2f_jax.datasets.coco import CocoDataset, coco_dataset
 from m2f_jax.eval.predictions.coco_columns import Fields, read_fields
 from m2f_jax.eval.tasks.annotations import coco_annotations, keep_annotations
@@ -49,7 +49,7 @@ def read_instances(command: EvalCoco, results: Path) -> tuple[CocoDataset, Field
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     other = context.Process(target=send_annotations, args=(command, sender), daemon=True)
-    with ignoring_interruptions():
+    with holding_interruptions():
         other.start()
     sender.close()
     try:

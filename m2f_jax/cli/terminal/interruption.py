@@ -31,16 +31,19 @@ def ending_at_once() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ignoring_interruptions() -> Iterator[None]:
-    """Ignores interruptions within this context; a process that is started there always does."""
-    if threading.current_thread() is not threading.main_thread():
+def holding_interruptions() -> Iterator[None]:
+    """Lets interruptions wait until this context is left; a process started in it gets none."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    from multiprocessing import resource_tracker  # here, since all commands import this module
+
+    resource_tracker.ensure_running()  # or it would start with the process, and let them through
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def end(*_: Any):
