@@ -68,7 +68,8 @@ def test_interruptions_wait_while_a_process_is_started_which_gets_none():
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             printed.append(subprocess.check_output([sys.executable, "-c", blocked], text=True))
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert printed == ["True\n"]
 
 
