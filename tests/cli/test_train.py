@@ -239,6 +239,14 @@ def test_settings_written_before_parts_had_types_are_the_same(tmp_path):
         dataclasses.replace(settings, seed=1).keep(tmp_path)
 
 
+def test_checkpoints_of_an_unknown_run_are_not_gone_on_with(tmp_path):
+    (tmp_path / "checkpoints" / "100").mkdir(parents=True)
+    settings = Settings(recipe=None, data="city", from_=None, seed=0, settings=recipe("streets"))
+    with pytest.raises(FileExistsError, match=r"holds checkpoints, but no train\.json"):
+        settings.keep(tmp_path)
+    assert not (tmp_path / "train.json").exists()
+
+
 def test_other_settings_are_not_mixed(folder, capsys):
     assert train(folder, "whole", "--learning-rate", "0.5") == 1
     error = capsys.readouterr().err

@@ -78,11 +78,17 @@ class Settings:
         """Writes the settings into the output folder, or finds the same there.
 
         Raises:
-            FileExistsError: the folder holds another training run.
+            FileExistsError: the folder holds another training run, or checkpoints of an unknown
+                one.
             ValueError: the file there is damaged.
         """
         path = out / SETTINGS_FILE
         if not path.exists():
+            if any(out.glob("checkpoints/*")):
+                raise FileExistsError(
+                    f"{out} holds checkpoints, but no {SETTINGS_FILE} that says of which training "
+                    "run; name another --out, or remove them"
+                )
             write_json(path, self.to_dict())
             return
         there = self.load(path)
