@@ -107,11 +107,14 @@ def list_losses(runs: Mapping[str, Sequence[Run]]) -> Table:
 
 def settle(options: Options) -> tuple[ModelConfig, Settings, str]:
     """Returns the architecture, without drop path, the settings, and the device's name."""
-    from m2f_jax.training import OptimizerConfig
+    from m2f_jax.training import LossConfig, OptimizerConfig
     from m2f_jax.training.recipes import recipe
 
     with refusing("--preset: "):
         recipe_of = recipe(options.preset).train
+    loss = recipe_of.loss
+    if loss.num_points is None:  # of whole masks, which transformers doesn't have
+        loss = dataclasses.replace(loss, num_points=LossConfig().num_points)
     threads = limit_threads(options.threads)
     device, kind = find_device(options.device)
     backbone = dataclasses.replace(recipe_of.model.backbone, drop_path_rate=0.0)
@@ -123,7 +126,7 @@ def settle(options: Options) -> tuple[ModelConfig, Settings, str]:
         device=device,
         tf32=options.tf32,
         threads=threads,
-        loss=recipe_of.loss,
+        loss=loss,
         optimizer=OptimizerConfig(),
     )
     return dataclasses.replace(recipe_of.model, backbone=backbone), settings, kind
