@@ -13,7 +13,7 @@ def start_with_huge_pages():
     """Starts this program anew with memory in huge pages, where Linux gives them if asked.
 
     XLA allocates the temporaries of each training step anew, and Linux clears every page of 4 KiB
-    when it is first touched, which took a quarter of a step. The new program replaces this one: its
+    when it is first touched, a quarter of a small model's step. The new program replaces this one: its
     process, arguments, files and terminal stay. Nothing happens where `GLIBC_TUNABLES` is set, so
     that a user's settings are kept, and nothing is started twice.
     """
