@@ -13,9 +13,9 @@ def start_with_huge_pages():
     """Starts this program anew with memory in huge pages, where Linux gives them if asked.
 
     XLA allocates the temporaries of each training step anew, and Linux clears every page of 4 KiB
-    when it is first touched, a quarter of a small model's step. The new program replaces this one: its
-    process, arguments, files and terminal stay. Nothing happens where `GLIBC_TUNABLES` is set, so
-    that a user's settings are kept, and nothing is started twice.
+    when it is first touched: a quarter of a small model's step. The new program replaces this one:
+    its process, arguments, files and terminal stay. Nothing happens where `GLIBC_TUNABLES` is set,
+    so that a user's settings are kept, and nothing is started twice.
     """
     try:
         asked_only = "[madvise]" in POLICY.read_text()  # else all memory has them, or none
