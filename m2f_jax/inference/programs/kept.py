@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.export
 
-import m2f_jax
 from m2f_jax.files import replacing
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.programs.compiling import compilers
@@ -35,7 +34,7 @@ from m2f_jax.structures import Predictions
 
 logger = logging.getLogger("m2f_jax")
 
-PACKAGE = Path(m2f_jax.__file__).parent
+PACKAGE = Path(__file__).parents[2]
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "einops")
 DIGEST_SIZE = 32  # bytes
 NAME = re.compile(r"\w+-[0-9a-f]{64}")  # of a file
