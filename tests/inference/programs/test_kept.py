@@ -1,12 +1,14 @@
 """Programs that were kept give the same results untraced, and nothing else is taken for them."""
 
 import os
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import m2f_jax
 from m2f_jax.inference.programs import kept
 from m2f_jax.inference.programs.kept import KeptProgram
 from m2f_jax.structures import Predictions
@@ -95,6 +97,7 @@ def test_all_that_a_program_depends_on_is_in_its_key(tmp_path, monkeypatch):
 
 
 def test_any_change_of_the_source_is_another_software(tmp_path, monkeypatch):
+    assert Path(m2f_jax.__file__).parent == kept.PACKAGE
     (tmp_path / "ops").mkdir()
     source = tmp_path / "ops" / "resize.py"
     source.write_text("x = 1\n")
