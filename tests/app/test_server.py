@@ -165,7 +165,11 @@ def test_two_hundred_requests_of_twenty_clients(address):
 
     with concurrent.futures.ThreadPoolExecutor(len(sizes)) as pool:
         assert all(map(all, pool.map(ask_often, sizes, itertools.repeat(5))))
-        before = count_objects()
-        assert sum(map(sum, pool.map(ask_often, sizes, itertools.repeat(10)))) == 200
-        assert count_objects() - before < 200  # less than one that a request leaves behind
+        counts = [count_objects()]
+        # Connections that still close and threads that start are counted, too, but not every time.
+        while len(counts) < 5 and (len(counts) < 2 or counts[-1] - counts[-2] >= 200):
+            assert sum(map(sum, pool.map(ask_often, sizes, itertools.repeat(10)))) == 200
+            counts.append(count_objects())
+        # In one of the rounds, less than one object that a request leaves behind.
+        assert counts[-1] - counts[-2] < 200, counts
     assert BrightPixels.together == 1
