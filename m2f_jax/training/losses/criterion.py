@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from m2f_jax.ops.resize import nearest_taps, resize_bilinear
+from m2f_jax.ops.sampling import random_points
 from m2f_jax.structures import LayerPredictions, Predictions, Targets
 from m2f_jax.training.config import LossConfig, TrainConfig
 from m2f_jax.training.losses.clips import frames_as_images
@@ -108,8 +109,8 @@ def compute(
         else:
             masks = to_match = masks_at_size(masks, (height, width))
     elif points is None:
-        shape = (*class_logits.shape[:2], config.num_points, 2)
-        shared = jax.random.uniform(matching_key, shape)
+        shape = (*class_logits.shape[:2], config.num_points)
+        shared = random_points(matching_key, shape)
     else:
         shared = points.matching
     costs = matching_costs(

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from m2f_jax.ops.resize import enlarge_bilinear
-from m2f_jax.ops.sampling import sample_map
+from m2f_jax.ops.sampling import random_points, sample_map
+from m2f_jax.ops.selection import smallest
 from m2f_jax.training.config import LossConfig
 from m2f_jax.training.losses.matching import mask_maps
 
@@ -126,13 +127,13 @@ def choose_points(
     def draw(block):
         if given is not None:
             return take_block(given.candidates, block, 2), take_block(given.extra, block, 2)
-        shape = num_predictions, num_images, BLOCK, config.num_candidates + num_extra, 2
-        drawn = jax.random.uniform(jax.random.fold_in(key, block), shape)
+        shape = num_predictions, num_images, BLOCK, config.num_candidates + num_extra
+        drawn = random_points(jax.random.fold_in(key, block), shape)
         return jnp.split(drawn, [config.num_candidates], axis=3)
 
     def uncertain(map_logits, candidates):
         certainty = jnp.abs(sample_map(map_logits, candidates))
-        return candidates[jax.lax.top_k(-certainty, config.num_uncertain)[1]]
+        return candidates[smallest(certainty, config.num_uncertain)]
 
     def choose(block, chosen):
         query = block_queries(assignment, block, mask_embeddings.shape[2])

@@ -127,10 +127,11 @@ def test_points_are_uncertain_ones_and_others_from_everywhere():
         jax.jit(choose_points, static_argnums=3)(*factors, assignment, config, KEY, None)
     )
     uncertain, extra = np.split(chosen[0, 0, :2], [300], axis=1)
-    # The nearest quarter to the middle of their own query's map; at the border, logits fade out.
-    distance = np.abs(uncertain - 0.5)
-    assert (distance.max(axis=1) > [[0.45, 0.1], [0.1, 0.45]]).all()
-    assert (distance.max(axis=1) < [[0.5, 0.25], [0.25, 0.5]]).all()
+    # The nearest quarter to the middle of their own query's map. Logits fade to half at the border
+    # and to a quarter in the corners, so a few points there count.
+    distance = np.quantile(np.abs(uncertain - 0.5), 0.98, axis=1)
+    assert (distance > [[0.45, 0.1], [0.1, 0.45]]).all()
+    assert (distance < [[0.5, 0.2], [0.2, 0.5]]).all()
     for points in (extra[0], extra[1]):
         assert (np.histogram2d(*points.T, bins=2, range=[[0, 1], [0, 1]])[0] > 10).all()
 
