@@ -112,7 +112,7 @@ PROGRAMS = {  # the first blocks of a page that run, as one program, and what th
 ELSEWHERE = {  # how many other blocks a page has, and why they don't run here
     "docs/convert": (1, "a part that isn't there; docs/extending.md has one that is"),
     "docs/app": (1, "tests/app/test_server.py"),
-    "docs/evaluate": (1, "tests/eval/predictions/test_coco_predictions.py"),
+    "docs/evaluate": (1, "tests/eval/predictions/coco/test_fiftyone.py"),
     "docs/export": (1, "tests/inference/test_onnx.py"),
     "docs/extending": (6, "test_extending"),
     "docs/publish": (1, "needs the hub"),
