@@ -177,12 +177,12 @@ def check_counts(table: ArrayLike, areas: ArrayLike, num_regions: int) -> PixelC
     return PixelCounts(table, areas.astype(np.int64))
 
 
-def save_tables(tables: Iterable[ImageTable], path: str | os.PathLike, format: str = FORMAT):
+def save_tables(tables: Iterable[ImageTable], path: str | os.PathLike, file_format: str = FORMAT):
     """Writes tables to one .npz file, which is complete or not there at all."""
     images = list(tables)
     save_arrays(
         path,
-        format,
+        file_format,
         image=np.array([table.image for table in images], np.str_),
         has_distances=np.array([table.has_distances for table in images], bool),
         num_regions=np.array([len(table.ids) for table in images], np.int64),
@@ -194,14 +194,14 @@ def save_tables(tables: Iterable[ImageTable], path: str | os.PathLike, format: s
     )
 
 
-def load_tables(path: str | os.PathLike, format: str = FORMAT) -> list[ImageTable]:
+def load_tables(path: str | os.PathLike, file_format: str = FORMAT) -> list[ImageTable]:
     """Reads what `save_tables` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is broken, or of another kind or version.
     """
-    with saved_arrays(path, format) as arrays:
+    with saved_arrays(path, file_format) as arrays:
         return _split(arrays)
 
 
