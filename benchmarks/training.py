@@ -31,7 +31,7 @@ from peers.weights import save_random_weights
 from m2f_jax.config import ModelConfig
 
 SIDES = (OURS, THEIRS, OUR_POINTS)
-TOLERANCE = 1e-3  # of the first loss, relative, in float32 with the same points
+TOLERANCE = 1e-5  # of the first loss, relative, in float32; other points change it by 4e-4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from measuring.timing import Call
 
+from m2f_jax.ops.sampling import random_points
 from m2f_jax.training.losses.pairs import BLOCK
 from peers.trainers import transformers
 from peers.trainers.batches import MOST_OBJECTS, Settings
@@ -63,11 +64,11 @@ class Trainer(transformers.Trainer):
             jax.random.fold_in(jax.random.key(self.settings.seed), self.count)
         )
         matching_key, mask_key = jax.random.split(key)
-        matching = jax.random.uniform(matching_key, (layers, images, config.num_points, 2))
+        matching = random_points(matching_key, (layers, images, config.num_points))
         num_extra = config.num_points - config.num_uncertain
-        shape = layers, images, BLOCK, config.num_candidates + num_extra, 2
+        shape = layers, images, BLOCK, config.num_candidates + num_extra
         blocks = [
-            np.asarray(jax.random.uniform(jax.random.fold_in(mask_key, block), shape))
+            np.asarray(random_points(jax.random.fold_in(mask_key, block), shape))
             for block in range(math.ceil(MOST_OBJECTS / BLOCK))
         ]
         of_objects = np.concatenate(blocks, axis=2)
