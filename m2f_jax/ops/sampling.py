@@ -100,7 +100,7 @@ def sample(
         for corner in bilinear_corners(points, (height, width))
     ]
     # In one loop, where a stack would be written first; and each before the sum so far, so that
-    # fused multiply-adds round as in PyTorch's kernel on a CPU: points of equal rank stay so.
+    # fused multiply-adds round as in PyTorch's kernel on a CPU, and points have the same rank.
     return functools.reduce(lambda total, next_sample: next_sample + total, samples)
 
 
