@@ -24,6 +24,14 @@ class Corner(NamedTuple):
 Side = int | Int[np.ndarray, "*#points"]
 
 
+def pixel_coordinates(
+    points: Float[Array, "*points 2"], size: tuple[Side, Side]
+) -> tuple[Float[Array, "*points"], Float[Array, "*points"]]:
+    """Returns x and y in pixels, from the centre of the first; see `bilinear_corners`."""
+    height, width = (np.asarray(side).astype(points.dtype) for side in size)
+    return points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+
+
 def bilinear_corners(
     points: Float[Array, "*points 2"], size: tuple[Side, Side]
 ) -> Iterator[Corner]:
@@ -34,8 +42,7 @@ def bilinear_corners(
     `size` is the image's height and width, or each point's image's, int32.
     """
     height, width = size
-    x = points[..., 0] * np.asarray(width).astype(points.dtype) - 0.5
-    y = points[..., 1] * np.asarray(height).astype(points.dtype) - 0.5
+    x, y = pixel_coordinates(points, size)
     left, top = jnp.floor(x), jnp.floor(y)
     right_weight, bottom_weight = x - left, y - top
     left, top = left.astype(jnp.int32), top.astype(jnp.int32)
@@ -74,8 +81,8 @@ traced_once = functools.partial(jax.jit, inline=True)
 
 @traced_once
 def take_rows(
-    rows: Float[Array, "N C"] | Bool[Array, "N C"], index: Int[Array, "*points"]
-) -> Float[Array, "*points C"]:
+    rows: Float[Array, "N *C"] | Bool[Array, "N *C"], index: Int[Array, "*points"]
+) -> Float[Array, "..."]:
     """Returns rows by index in float32; every index must be in bounds."""
     return (
         rows.at[index]
@@ -85,22 +92,23 @@ def take_rows(
 
 
 def sample(
-    image: Float[Array, "H W C"] | Bool[Array, "H W C"], points: Float[Array, "*points 2"] | None
-) -> Float[Array, "*points C"]:
+    image: Float[Array, "H W *C"] | Bool[Array, "H W *C"], points: Float[Array, "*points 2"] | None
+) -> Float[Array, "..."]:
     """Samples one image bilinearly at `points` (x, y) in [0, 1]; outside it is zero.
 
-    Without points, returns the pixels themselves, row by row.
+    Returns [*points, *C], or without points the pixels themselves, row by row.
     """
-    height, width, _ = image.shape
+    height, width, *channels = image.shape
     rows = jax.lax.collapse(image, 0, 2)
     if points is None:
         return rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
-    samples = [
-        take_rows(rows, corner.pixel) * corner_weight(corner)[..., None]
-        for corner in bilinear_corners(points, (height, width))
-    ]
+    samples = []
+    for corner in bilinear_corners(points, (height, width)):
+        weight = corner_weight(corner)
+        weight = weight.reshape(weight.shape + (1,) * len(channels))
+        samples.append(take_rows(rows, corner.pixel) * weight)
     # In one loop, where a stack would be written first; and each before the sum so far, so that
-    # fused multiply-adds round as in PyTorch's kernel on a CPU, and points have the same rank.
+    # those of one channel round as PyTorch's do on a CPU, and points have the same rank.
     return functools.reduce(lambda total, next_sample: next_sample + total, samples)
 
 
@@ -117,27 +125,25 @@ def sample_map(
     The derivative by the points counts as zero.
     """
     if points is None:
-        return sample(image[..., None], None)[..., 0]
-    if image.dtype == jnp.bool:
-        return sample(image[..., None], points)[..., 0]
-    return sample_float_map(image, points)
+        return sample(image, None)
+    return sample_map_at(image, points)
 
 
 @jax.custom_vjp
-def sample_float_map(
-    image: Float[Array, "H W"], points: Float[Array, "*points 2"]
+def sample_map_at(
+    image: Float[Array, "H W"] | Bool[Array, "H W"], points: Float[Array, "*points 2"]
 ) -> Float[Array, "*points"]:
-    """Samples one channel."""
-    return sample(image[..., None], points)[..., 0]
+    """Samples one channel at points."""
+    return sample(image, points)
 
 
-def sample_float_map_forward(image: jax.Array, points: jax.Array) -> Any:
-    """Returns the samples and the residuals of `sample_float_map_backward`."""
+def sample_map_at_forward(image: jax.Array, points: jax.Array) -> Any:
+    """Returns the samples and the residuals of `sample_map_at_backward`."""
     like = jnp.empty((*image.shape, 0), image.dtype)  # the image's size and dtype
-    return sample_float_map(image, points), (points, like)
+    return sample_map_at(image, points), (points, like)
 
 
-def sample_float_map_backward(residuals: Any, cotangent: Any) -> Any:
+def sample_map_at_backward(residuals: Any, cotangent: Any) -> Any:
     """Returns the derivative, adding up each point's four corners at once.
 
     They are collected by cell, the square between four pixels' centres that the point lies in, and
@@ -148,10 +154,9 @@ def sample_float_map_backward(residuals: Any, cotangent: Any) -> Any:
     corners = bilinear_corners(points, (height, width))
     shares = jnp.stack([cotangent * corner_weight(corner) for corner in corners], axis=-1)
     # Cell (0, 0) is up and left of the first pixel; points beyond have no share.
-    column, row = (
-        jnp.clip(jnp.floor(points[..., axis] * side - 0.5).astype(jnp.int32) + 1, 0, side)
-        for axis, side in enumerate((width, height))
-    )
+    x, y = pixel_coordinates(points, (height, width))
+    column = jnp.clip(jnp.floor(x).astype(jnp.int32) + 1, 0, width)
+    row = jnp.clip(jnp.floor(y).astype(jnp.int32) + 1, 0, height)
     cells = jnp.zeros(((height + 1) * (width + 1), 4), shares.dtype)
     cells = cells.at[row * (width + 1) + column].add(shares, mode="promise_in_bounds")
     cells = cells.reshape(height + 1, width + 1, 4)
@@ -159,4 +164,4 @@ def sample_float_map_backward(residuals: Any, cotangent: Any) -> Any:
     return gradient.astype(like.dtype), None
 
 
-sample_float_map.defvjp(sample_float_map_forward, sample_float_map_backward)
+sample_map_at.defvjp(sample_map_at_forward, sample_map_at_backward)
