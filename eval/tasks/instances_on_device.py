@@ -43,7 +43,8 @@ def count_instances(found: Instances, truth: RegionInput) -> CountedInstances:
     """Replaces masks by counts; runs on the device, as part of post-processing."""
     num_columns = len(truth.columns)
     counts = count_on_device(found.packed_masks, truth.region_map, num_columns=num_columns)
-    return CountedInstances(found.scores, found.labels, counts.table, counts.areas)
+    table, areas = counts.table[found.masks], counts.areas[found.masks]
+    return CountedInstances(found.scores, found.labels, table, areas)
 
 
 def measure_counts(

@@ -5,8 +5,8 @@ the output a few at a time, or a few rows of all of them; an array of floats of 
 width never exists.
 
 Axes: Q queries, K classes (K1 with "no object"), V videos, T frames, h w the logits' size, H W the
-canvas (W8 its width in bytes of eight pixels), N selected instances, R rows of a block of the
-canvas, C columns of a strip.
+canvas (W8 its width in bytes of eight pixels), N selected instances, M masks of them, R rows of a
+block of the canvas, C columns of a strip.
 """
 
 import functools
@@ -17,32 +17,46 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from m2f_jax.inference.upsampling import (
-    Columns,
+    Neighbours,
     ScoreUpsampling,
     Upsampling,
-    columns_from,
+    columns_in_blocks,
     combine_rows,
     in_blocks,
     over_strips,
     rows_from,
     rows_in_blocks,
+    score_columns,
     side_by_side,
     strip_logits,
     widen,
 )
 
-INSTANCES_AT_ONCE = 4
+QUERIES_AT_ONCE = 4
 LARGE_CANVAS = 2**23  # pixels; on larger ones, masks are upsampled one at a time
 
 
 class Instances(NamedTuple):
-    """The best query-class pairs; masks are packed eight pixels to a byte along the width."""
+    """The best query-class pairs, several of which may share a query and its mask."""
 
     class_probs: Float[Array, "N"]  # descending
     scores: Float[Array, "N"]  # class probability x mean mask probability inside the mask
     labels: Int[Array, "N"]
     queries: Int[Array, "N"]
-    packed_masks: UInt8[Array, "N H W8"]
+    masks: Int[Array, "N"]  # index of each one's mask
+    packed_masks: UInt8[Array, "M H W8"]  # eight pixels to a byte along the width
+
+
+def _at_once(queries: int, plan: Upsampling) -> int:
+    """Returns how many queries' masks are upsampled at a time."""
+    pixels = len(plan.inside_rows) * len(plan.inside_columns)
+    return min(queries, QUERIES_AT_ONCE if pixels <= LARGE_CANVAS else 1)
+
+
+def _in_front(chosen: Bool[Array, "Q"]) -> Int[Array, "Q"]:
+    """Returns the indices of all queries: the chosen ones, then the others, both ascending."""
+    index = jnp.arange(len(chosen))
+    return jnp.argsort(jnp.where(chosen, index, index + len(chosen)), stable=False)
 
 
 def _in_full_precision(function):
@@ -68,29 +82,35 @@ def instances(
 ) -> Instances:
     """Returns the best `top_k` pairs of query and class: the authors' `instance_inference`.
 
-    A score never exceeds its class probability. So where the class probability is under
-    `threshold`, no mask is computed: it stays empty, with a score of 0.
+    A query's mask is computed once. A score never exceeds its class probability. So where the class
+    probability is under `threshold`, no mask is computed: it is the last one, which is empty, with
+    a score of 0.
     """
     probs, labels, queries = best_pairs(class_logits, top_k=top_k)
-    top_k = len(probs)
-    wanted = jnp.sum(probs >= threshold)
+    wanted = probs >= threshold
+    is_its = queries[:, None] == jnp.arange(len(mask_logits))
+    used = jnp.any(is_its & wanted[:, None], axis=0)
+    order = _in_front(used)
+    empty = min(is_its.shape)  # no more queries than that are used
+    masks = jnp.where(wanted, jnp.cumsum(used)[queries] - 1, empty)
+
     height, width = len(plan.inside_rows), len(plan.inside_columns)
-    at_once = min(top_k, INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
+    at_once = _at_once(empty, plan)
     first_row, rows = rows_in_blocks(mask_logits.shape[1], plan.rows)
 
     def add_chunk(i, state):
         mask_probs, packed = state
-        first = jnp.minimum(i * at_once, top_k - at_once)
-        chosen = jax.lax.dynamic_slice_in_dim(queries, first, at_once)
-        chosen_logits = mask_logits[chosen]
+        first = jnp.minimum(i * at_once, empty - at_once)
+        chosen_logits = mask_logits[jax.lax.dynamic_slice_in_dim(order, first, at_once)]
 
-        def strip(columns: Columns):
+        def strip(neighbours: Neighbours):
+            columns = columns_in_blocks(neighbours, mask_logits.shape[2], width)
             logits = strip_logits(chosen_logits, columns, first_row, rows)
-            masks = logits > 0
-            inside = jnp.sum(jnp.where(masks, jax.nn.sigmoid(logits), 0), axis=(1, 2))
-            return inside, jnp.sum(masks, axis=(1, 2)), jnp.packbits(masks, axis=-1)
+            mask = logits > 0
+            inside = jnp.sum(jnp.where(mask, jax.nn.sigmoid(logits), 0), axis=(1, 2))
+            return inside, jnp.sum(mask, axis=(1, 2)), jnp.packbits(mask, axis=-1)
 
-        inside, areas, bits = over_strips(strip, mask_logits.shape[2], plan.columns)
+        inside, areas, bits = over_strips(strip, plan.columns)
         mean = inside.sum(axis=0) / (areas.sum(axis=0) + 1e-6)
         bits = side_by_side(bits, width // 8)
         return (
@@ -98,10 +118,10 @@ def instances(
             jax.lax.dynamic_update_slice_in_dim(packed, bits, first, axis=0),
         )
 
-    state = jnp.zeros(top_k), jnp.zeros((top_k, height, width // 8), jnp.uint8)
-    num_chunks = -(-wanted // at_once)
+    state = jnp.zeros(empty + 1), jnp.zeros((empty + 1, height, width // 8), jnp.uint8)
+    num_chunks = -(-jnp.sum(used) // at_once)
     mask_probs, packed = jax.lax.fori_loop(0, num_chunks, add_chunk, state)
-    return Instances(probs, probs * mask_probs, labels, queries, packed)
+    return Instances(probs, probs * mask_probs[masks], labels, queries, masks, packed)
 
 
 class Pairs(NamedTuple):
@@ -134,18 +154,19 @@ def frame_masks(
 
     One frame at a time, a video's results take no more memory than their bits.
     """
-    height, width = len(plan.inside_rows), len(plan.inside_columns)
-    at_once = min(len(queries), INSTANCES_AT_ONCE if height * width <= LARGE_CANVAS else 1)
+    width = len(plan.inside_columns)
+    at_once = _at_once(len(queries), plan)
     filled = jnp.pad(queries, (0, -len(queries) % at_once), mode="edge").reshape(-1, at_once)
     first_row, rows = rows_in_blocks(mask_logits.shape[3], plan.rows)
 
     def chunk(queries: Int[Array, "n"]) -> UInt8[Array, "n H W8"]:
         chosen = mask_logits[video, queries, frame]
 
-        def strip(columns: Columns):
+        def strip(neighbours: Neighbours):
+            columns = columns_in_blocks(neighbours, chosen.shape[2], width)
             return jnp.packbits(strip_logits(chosen, columns, first_row, rows) > 0, axis=-1)
 
-        return side_by_side(over_strips(strip, chosen.shape[2], plan.columns), width // 8)
+        return side_by_side(over_strips(strip, plan.columns), width // 8)
 
     return jax.lax.collapse(jax.lax.map(chunk, filled), 0, 2)[: len(queries)]
 
@@ -164,8 +185,11 @@ def semantic_map(
 ) -> Int[Array, "H W"]:
     """Returns every pixel's best class: the authors' `semantic_inference` at the output size."""
     blocks = rows_in_blocks(mask_logits.shape[1], plan.rows)
+    width = len(plan.columns.first)
 
-    def strip(columns: Columns) -> Int[Array, "H C"]:
+    def strip(neighbours: Neighbours) -> Int[Array, "H C"]:
+        columns = columns_in_blocks(neighbours, mask_logits.shape[2], width)
+
         def block(arrays) -> Int[Array, "R C"]:
             first, rows = arrays
             logits = combine_rows(rows, widen(rows_from(mask_logits, first, rows), columns))
@@ -173,8 +197,7 @@ def semantic_map(
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
-    strips = over_strips(strip, mask_logits.shape[2], plan.columns)
-    return side_by_side(strips, len(plan.columns.first))
+    return side_by_side(over_strips(strip, plan.columns), width)
 
 
 @jax.jit
@@ -189,21 +212,19 @@ def semantic_map_from_scores(
     rows = rows_in_blocks(mask_logits.shape[1], plan.upper_rows, plan.lower_rows)
     blocks = (*rows, in_blocks(plan.lower_weight))
 
-    def strip(output_columns: Columns) -> Int[Array, "H C"]:
-        needed = output_columns.weights.shape[-1]
-        columns = columns_from(plan.columns, mask_logits.shape[2], output_columns.first, needed)
+    def strip(output_columns: Neighbours) -> Int[Array, "H C"]:
+        padded_columns, columns = score_columns(plan, output_columns, mask_logits.shape[2])
 
         def block(arrays) -> Int[Array, "R C"]:
             first, *two_rows, weight = arrays
-            wide = widen(rows_from(mask_logits, first, two_rows[0]), columns)
+            wide = widen(rows_from(mask_logits, first, two_rows[0]), padded_columns)
             upper, lower = (_class_scores(class_logits, combine_rows(x, wide)) for x in two_rows)
             between = upper + (lower - upper) * weight[:, None]
-            return jnp.einsum("kRx,Wx->kRW", between, output_columns.weights).argmax(axis=0)
+            return widen(between, columns).argmax(axis=0)
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
-    strips = over_strips(strip, len(plan.columns.first), plan.output_columns)
-    return side_by_side(strips, len(plan.output_columns.first))
+    return side_by_side(over_strips(strip, plan.output_columns), len(plan.output_columns.first))
 
 
 class Panoptic(NamedTuple):
@@ -239,32 +260,9 @@ def panoptic_map(
     probs = jax.nn.softmax(class_logits, axis=-1)
     scores, labels = probs.max(axis=-1), probs.argmax(axis=-1)
     kept = (labels != num_classes) & (scores > object_mask_threshold)
-    queries = jnp.arange(len(scores))[:, None, None]
-    blocks = (*rows_in_blocks(mask_logits.shape[1], plan.rows), in_blocks(plan.inside_rows))
-
-    def strip(columns: Columns, inside_columns: Bool[Array, "C"]):
-        def block(arrays):
-            first, rows, inside_rows = arrays
-            logits = combine_rows(rows, widen(rows_from(mask_logits, first, rows), columns))
-            inside = inside_rows[:, None] & inside_columns
-            bid = jnp.where(kept[:, None, None], scores[:, None, None] * jax.nn.sigmoid(logits), -1)
-            owner = bid.argmax(axis=0)
-            owned = (queries == owner) & inside
-            mask = (jax.nn.sigmoid(logits) >= 0.5) & inside
-            segment = owned & mask if inside_masks else owned
-            areas = [x.sum(axis=(1, 2)) for x in (owned, mask, segment)]
-            return owner, segment.any(axis=0), areas
-
-        owner, visible, areas = jax.lax.map(block, blocks)
-        return *(jax.lax.collapse(x, 0, 2) for x in (owner, visible)), [x.sum(0) for x in areas]
-
-    owner, visible, areas = over_strips(
-        strip, mask_logits.shape[2], plan.columns, plan.inside_columns
-    )
-    owner, visible = (side_by_side(x, len(plan.inside_columns)) for x in (owner, visible))
-    owned_area, mask_area, segment_area = (area.sum(axis=0) for area in areas)
-    ratio = owned_area / jnp.maximum(mask_area, 1)
-    valid = kept & (segment_area > 0) & (mask_area > 0) & (ratio >= overlap_threshold)
+    owner, visible, areas = _compete(mask_logits, scores, kept, plan, inside_masks)
+    ratio = areas.owned / jnp.maximum(areas.mask, 1)
+    valid = kept & (areas.segment > 0) & (areas.mask > 0) & (ratio >= overlap_threshold)
 
     thing = is_thing[jnp.minimum(labels, num_classes - 1)]
     same_stuff = valid & valid[:, None] & (labels == labels[:, None])
@@ -274,3 +272,76 @@ def panoptic_map(
     segment_ids = jnp.where(valid, jnp.cumsum(new_segment)[leader], 0)
     segment_map = jnp.where(visible, segment_ids[owner], 0)
     return Panoptic(segment_map.astype(jnp.int32), segment_ids, labels, scores)
+
+
+class Areas(NamedTuple):
+    """Numbers of pixels, for every query that competes; undefined for others."""
+
+    mask: Int[Array, "Q"]  # with a mask probability of at least 0.5
+    owned: Int[Array, "Q"]  # that it wins
+    segment: Int[Array, "Q"]  # of these, the visible ones
+
+
+def _compete(
+    mask_logits: Float[Array, "Q h w"],
+    scores: Float[Array, "Q"],
+    kept: Bool[Array, "Q"],
+    plan: Upsampling,
+    inside_masks: bool,
+) -> tuple[Int[Array, "H W"], Bool[Array, "H W"], Areas]:
+    """Returns which query wins each pixel, where it is to be seen, and areas.
+
+    Only the masks of queries that are kept are upsampled: in most images, few are.
+    """
+    order = _in_front(kept)
+    width = len(plan.inside_columns)
+    at_once = _at_once(len(order), plan)
+    num_chunks = -(-jnp.sum(kept) // at_once)
+    first_row, rows = rows_in_blocks(mask_logits.shape[1], plan.rows)
+
+    def strip(neighbours: Neighbours, inside_columns: Bool[Array, "C"]):
+        columns = columns_in_blocks(neighbours, mask_logits.shape[2], width)
+        inside = plan.inside_rows[:, None] & inside_columns
+
+        def compete(i, state):
+            highest, owner, visible, areas = state
+            first = jnp.minimum(i * at_once, len(order) - at_once)
+            chosen = jax.lax.dynamic_slice_in_dim(order, first, at_once)
+            logits = strip_logits(mask_logits[chosen], columns, first_row, rows)
+            mask_probs = jax.nn.sigmoid(logits)
+            masks = (mask_probs >= 0.5) & inside
+            competes, score = kept[chosen, None, None], scores[chosen, None, None]
+            bids = jnp.where(competes, score * mask_probs, -1)
+            for k in range(at_once):  # of equal bids, the first one wins
+                wins = bids[k] > highest
+                highest = jnp.where(wins, bids[k], highest)
+                owner = jnp.where(wins, first + k, owner)
+                visible = jnp.where(wins, masks[k], visible)
+            return highest, owner, visible, _put(areas, masks, first)
+
+        nobody = jnp.full(inside.shape, -1.0), jnp.zeros(inside.shape, jnp.int32)
+        no_area = jnp.zeros(len(order), jnp.int32)
+        state = *nobody, jnp.zeros_like(inside), no_area
+        _, owner, visible, mask_areas = jax.lax.fori_loop(0, num_chunks, compete, state)
+        visible = visible if inside_masks else inside
+
+        def count(i, areas):
+            first = jnp.minimum(i * at_once, len(order) - at_once)
+            owned = (owner == first + jnp.arange(at_once)[:, None, None]) & inside
+            return _put(areas[0], owned, first), _put(areas[1], owned & visible, first)
+
+        counted = jax.lax.fori_loop(0, num_chunks, count, (no_area, no_area))
+        return owner, visible, Areas(mask_areas, *counted)
+
+    owner, visible, areas = over_strips(strip, plan.columns, plan.inside_columns)
+    places = jnp.maximum(jnp.cumsum(kept) - 1, 0)
+    areas = Areas(*(x.sum(axis=0)[places] for x in areas))
+    return order[side_by_side(owner, width)], side_by_side(visible, width), areas
+
+
+def _put(
+    areas: Int[Array, "Q"], masks: Bool[Array, "n H C"], first: Int[Array, ""]
+) -> Int[Array, "Q"]:
+    """Returns the areas with those of some masks, from the place `first` on."""
+    found = masks.sum(axis=(1, 2), dtype=jnp.int32)
+    return jax.lax.dynamic_update_slice_in_dim(areas, found, first, axis=0)

@@ -284,19 +284,22 @@ class ImageProcessor:
         self, found: postprocess.Instances, target: Size, threshold: float | None
     ) -> InstanceSegmentation:
         """Fetches instances from the device, filtered, sorted by score and without the canvas."""
-        scores, labels, queries = jax.device_get((found.scores, found.labels, found.queries))
+        scores, labels, queries, masks = jax.device_get(
+            (found.scores, found.labels, found.queries, found.masks)
+        )
         order = self.order(scores, labels, threshold)
-        needed = int(order.max(initial=0)) + 1
+        needed = int(masks[order].max(initial=0)) + 1
         # A slice of each length is a compiled program, so lengths are powers of two. It is copied,
         # since on a CPU a view would keep all masks in memory.
         packed = np.array(found.packed_masks[: 1 << (needed - 1).bit_length()])
+        packed.flags.writeable = False  # instances of one query share a mask
         height, width = target
         return InstanceSegmentation(
             scores=scores[order],
             labels=labels[order],
             queries=queries[order],
             size=target,
-            packed_masks=tuple(packed[i, :height, : -(-width // 8)] for i in order),
+            packed_masks=tuple(packed[i, :height, : -(-width // 8)] for i in masks[order]),
         )
 
     def order(

@@ -3,12 +3,12 @@
 Mask logits are resized to the padded input, cropped, and resized to the original size. Along an
 axis, all of that is a weighted sum of three neighbours. Their indices and weights are arguments of
 the compiled programs, so one compilation serves every image whose output fits the same canvas. The
-device applies them as products of small matrices, to the few rows of logits that a block of output
-rows depends on, and likewise to the columns of a strip.
+device applies them as products of small matrices, to the few rows or columns of logits that a block
+of output rows or columns depends on.
 
-Axes: N masks, h w the logits' size, H W the canvas, Wp the padded input's width, B blocks of R rows
-of the canvas, b rows of logits that such a block needs, S strips of C columns of the canvas, c
-columns of logits that such a strip needs.
+Axes: N masks, h w the logits' size, H W the canvas, Wp the padded input's width; B blocks of R rows
+of the canvas, b rows of logits that such a block needs; D blocks of E columns, e columns of logits
+that such a block needs; S strips of C columns of the canvas.
 """
 
 import functools
@@ -25,8 +25,9 @@ from m2f_jax.sizes import Size
 from m2f_jax.structures import ImageSize
 
 CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cropped
-ROWS_AT_ONCE = 32
-COLUMNS_AT_ONCE = 8192  # wider outputs are computed in strips
+ROWS_AT_ONCE = 32  # output rows of a block
+COLUMNS_AT_ONCE = 64  # output columns of a block
+STRIP = 8192  # wider outputs are computed in strips of so many columns
 
 AnyArray = Array | np.ndarray
 
@@ -147,9 +148,17 @@ def to_matrix(
     return matrix
 
 
-def in_blocks(x: AnyArray) -> AnyArray:
-    """Returns the rows of the canvas in blocks of `ROWS_AT_ONCE`."""
-    return x.reshape(-1, ROWS_AT_ONCE, *x.shape[1:])
+def in_blocks(x: AnyArray, at_once: int = ROWS_AT_ONCE) -> AnyArray:
+    """Returns the rows (or columns) of the canvas in blocks."""
+    return x.reshape(-1, at_once, *x.shape[1:])
+
+
+def _reach(at_once: int, source: int, canvas: int) -> int:
+    """Returns how many of `source` samples so many neighbouring samples of the output depend on."""
+    # They span at most `between` samples, as the output fills the canvas but for less than
+    # CANVAS_MULTIPLE. Each of two bilinear steps needs one sample more on both sides.
+    between = -(-(at_once - 1) * source // (canvas - CANVAS_MULTIPLE + 1))
+    return min(source, between + 5)
 
 
 def rows_in_blocks(
@@ -165,53 +174,65 @@ def rows_in_blocks(
     Returns:
         The index of each block's first row, and for each of `rows` the weights from there on.
     """
-    canvas = len(rows[0].first)
-    # A block spans at most `between` rows of logits, as the output fills the canvas but for less
-    # than CANVAS_MULTIPLE rows. Each of two bilinear steps needs one row more on both sides.
-    between = -(-(ROWS_AT_ONCE - 1) * height // (canvas - CANVAS_MULTIPLE + 1))
-    needed = min(height, between + 5)
+    needed = _reach(ROWS_AT_ONCE, height, len(rows[0].first))
     first = jnp.minimum(rows[0].first[::ROWS_AT_ONCE], height - needed)
+    return first, *(_matrices(x, ROWS_AT_ONCE, first, needed) for x in rows)
+
+
+def _matrices(
+    neighbours: Neighbours, at_once: int, first: Int[Array, "blocks"], needed: int
+) -> Float[Array, "blocks {at_once} {needed}"]:
+    """Returns the weights of blocks of output samples, each from its `first` sample on."""
     to_matrices = jax.vmap(functools.partial(to_matrix, source=needed))
-    return first, *(to_matrices(jax.tree.map(in_blocks, x), start=first) for x in rows)
+    return to_matrices(jax.tree.map(lambda x: in_blocks(x, at_once), neighbours), start=first)
 
 
 class Columns(NamedTuple):
-    """Columns of logits that a strip of output columns depends on, and their weights."""
+    """Columns of logits that blocks of output columns depend on, and their weights."""
 
-    first: Int[Array, ""]  # index of the leftmost one
-    weights: Float[Array, "C c"]
+    first: Int[Array, "D"]  # index of each block's leftmost one
+    weights: Float[Array, "D E e"]
 
 
-def over_strips(
-    function: Callable[..., Any], width: int, columns: Neighbours, *more: AnyArray
-) -> Any:
+def columns_in_blocks(columns: Neighbours, width: int, canvas: int) -> Columns:
+    """Returns which columns of logits each block of output columns depends on.
+
+    Args:
+        columns: the neighbours of each output column, of the whole canvas or of a strip.
+        width: of the logits, in columns.
+        canvas: how many columns the whole canvas has.
+    """
+    return _in_blocks_of(_reach(COLUMNS_AT_ONCE, width, canvas), columns, width)
+
+
+def _in_blocks_of(needed: int, columns: Neighbours, width: int) -> Columns:
+    """Returns blocks that depend on `needed` of `width` columns; the last is filled up with 0."""
+    missing = -len(columns.first) % COLUMNS_AT_ONCE
+    filled = Neighbours(
+        jnp.pad(columns.first, (0, missing), mode="edge"),
+        jnp.pad(columns.weights, ((0, missing), (0, 0))),
+    )
+    first = filled.first[::COLUMNS_AT_ONCE].clip(0, width - needed)
+    return Columns(first, _matrices(filled, COLUMNS_AT_ONCE, first, needed))
+
+
+def over_strips(function: Callable[..., Any], columns: Neighbours, *more: AnyArray) -> Any:
     """Applies a function to every strip of output columns and stacks the results.
 
     Args:
-        function: takes the strip's `Columns` and its part of `more`.
-        width: of the logits, in columns.
+        function: takes the strip's part of all that follows.
         columns: the neighbours of each output column.
         more: arrays with a row for each output column.
     """
-    canvas = len(columns.first)
-    if canvas <= COLUMNS_AT_ONCE:  # one strip, which takes all columns of the logits
-        alone = function(Columns(jnp.int32(0), to_matrix(columns, width)), *more)
-        return jax.tree.map(lambda x: x[None], alone)
-    between = -(-(COLUMNS_AT_ONCE - 1) * width // (canvas - CANVAS_MULTIPLE + 1))
-    needed = min(width, between + 5)  # as for blocks of rows
-
-    def strip(arrays):
-        columns, more = arrays
-        first = jnp.minimum(columns.first[0], width - needed)
-        return function(Columns(first, to_matrix(columns, needed, first)), *more)
-
-    return jax.lax.map(strip, jax.tree.map(_strips, (columns, more)))
+    if len(columns.first) <= STRIP:
+        return jax.tree.map(lambda x: x[None], function(columns, *more))
+    return jax.lax.map(lambda x: function(*x), jax.tree.map(_strips, (columns, *more)))
 
 
 def _strips(x: AnyArray) -> Array:
     """Returns the columns of the canvas in strips; the last one is filled up with zeros."""
-    filled = jnp.pad(x, ((0, -len(x) % COLUMNS_AT_ONCE), *[(0, 0)] * (x.ndim - 1)))
-    return filled.reshape(-1, COLUMNS_AT_ONCE, *x.shape[1:])
+    filled = jnp.pad(x, ((0, -len(x) % STRIP), *[(0, 0)] * (x.ndim - 1)))
+    return filled.reshape(-1, STRIP, *x.shape[1:])
 
 
 def side_by_side(x: Shaped[Array, "S *rows C"], width: int) -> Shaped[Array, "*rows {width}"]:
@@ -241,10 +262,10 @@ def strip_logits(
 
 def widen(x: Float[Array, "N b w"], columns: Columns) -> Float[Array, "N b C"]:
     """Returns rows of logits at the columns of a strip."""
-    needed = columns.weights.shape[-1]
-    if needed < x.shape[2]:
-        x = jax.lax.dynamic_slice_in_dim(x, columns.first, needed, axis=2)
-    return jnp.einsum("nbw,Ww->nbW", x, columns.weights)
+    first, weights = columns
+    needed = weights.shape[-1]
+    few = jax.vmap(lambda first: jax.lax.dynamic_slice_in_dim(x, first, needed, axis=2))(first)
+    return jax.lax.collapse(jnp.einsum("DEe,DNbe->NbDE", weights, few), 2, 4)
 
 
 def combine_rows(
@@ -256,11 +277,26 @@ def combine_rows(
     return jnp.einsum("n...Rb,n...bW->n...RW", weights, x)
 
 
-def columns_from(columns: Neighbours, width: int, start: Int[Array, ""], count: int) -> Columns:
-    """Returns what `count` output columns from `start` on depend on; the logits have `width`."""
-    if count == len(columns.first):
-        return Columns(start, to_matrix(columns, width))
-    part = Neighbours(*(jax.lax.dynamic_slice_in_dim(x, start, count) for x in columns))
-    needed = min(width, -(-count * width // len(columns.first)) + 5)
-    first = jnp.minimum(part.first[0], width - needed)
-    return Columns(first, to_matrix(part, needed, first))
+def score_columns(
+    plan: ScoreUpsampling, output_columns: Neighbours, width: int
+) -> tuple[Columns, Columns]:
+    """Returns what a strip of output columns depends on, by way of the padded size.
+
+    Args:
+        plan: the whole plan.
+        output_columns: the strip's part of it.
+        width: of the logits, in columns.
+
+    Returns:
+        Those columns at the padded size that the strip depends on, made of the logits' columns; and
+        the strip's columns, made of the former.
+    """
+    padded, canvas = len(plan.columns.first), len(plan.output_columns.first)
+    count = _reach(len(output_columns.first), padded, canvas)
+    start = jnp.minimum(output_columns.first[0], padded - count)
+    few = (jax.lax.dynamic_slice_in_dim(jnp.asarray(x), start, count) for x in plan.columns)
+    of_few = output_columns._replace(first=output_columns.first - start)
+    return (
+        columns_in_blocks(Neighbours(*few), width, padded + CANVAS_MULTIPLE - 1),  # all are filled
+        _in_blocks_of(min(count, _reach(COLUMNS_AT_ONCE, padded, canvas)), of_few, count),
+    )

@@ -17,7 +17,7 @@ from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.upsampling import plan_score_upsampling, plan_upsampling
 from m2f_jax.structures import ImageSize, Predictions
 
-Q, K = 12, 4
+Q, K = 13, 4  # not a multiple of how many queries are taken at once
 SIZES = {
     "as it is": ImageSize(padded=(160, 96), resized=(160, 96), original=(160, 96)),
     "padded": ImageSize(padded=(160, 96), resized=(130, 75), original=(130, 75)),
@@ -134,6 +134,34 @@ def test_instances(predictions, size):
     assert not ((found.masks != masks[found.queries]) & ~unclear[found.queries]).any()
 
 
+def test_instances_below_the_least_score_have_no_mask(predictions):
+    size = SIZES["larger"]
+    logits = [x[0] for x in predictions]
+    way = plan_upsampling((40, 24), size, size.original)
+    every, some = (
+        postprocess.instances(*logits, way, jnp.float32(least), top_k=30) for least in (0, 0.3)
+    )
+    wanted = np.asarray(every.class_probs) >= 0.3
+    assert 0 < wanted.sum() < 30
+    np.testing.assert_array_equal(some.scores, np.where(wanted, every.scores, 0))
+    masks, fewer = (np.asarray(x.packed_masks)[x.masks] for x in (every, some))
+    np.testing.assert_array_equal(fewer, np.where(wanted[:, None, None], masks, 0))
+    assert masks[~wanted].any()
+
+
+def test_a_query_of_several_classes_has_one_mask(predictions):
+    [found] = ImageProcessor().post_process_instance_segmentation(
+        predictions, [SIZES["padded"]], top_k=20
+    )
+    pairs = list(zip(found.queries, found.packed_masks, strict=True))
+    places = {query: mask.ctypes.data for query, mask in pairs}
+    assert len(places) < 20
+    assert len(set(places.values())) == len(places)
+    for query, mask in pairs:
+        assert mask.ctypes.data == places[query]
+        assert not mask.flags.writeable
+
+
 def check_map(ours, scores):
     best = np.sort(scores, axis=0)
     unclear = best[-1] - best[-2] < 1e-4
@@ -206,6 +234,20 @@ def test_a_query_without_a_mask_is_no_segment(predictions):
     assert not instances.masks.any()
 
 
+def test_of_equal_bids_the_first_wins(predictions):
+    classes = jnp.full((1, 2, K + 1), -200.0).at[0, [0, 1], [2, 1]].set(0)  # both with certainty
+    alike = Predictions(classes, predictions.mask_logits[:, [0, 0]])
+    processor = ImageProcessor(thing_classes=THINGS["things"])
+    [ours] = processor.post_process_panoptic_segmentation(alike, [SIZES["padded"]])
+    assert [segment.label for segment in ours.segments] == [2]
+
+
+def test_queries_that_are_left_out_win_nothing(predictions):
+    classes, masks = predictions
+    without = Predictions(classes.at[:, 5:, K].set(12), masks.at[:, 5:].set(10))
+    assert len(check_panoptic(without, SIZES["padded"], THINGS["things"])) > 0
+
+
 def test_one_query_owns_all_of_its_mask(predictions):
     alone = Predictions(predictions.class_logits[:, :1], predictions.mask_logits[:, :1])
     check_panoptic(alone, SIZES["larger"], THINGS["things"], 0.0, 1.0)
@@ -218,23 +260,22 @@ def draw_size(rng):
     return padded // 4, padded, int(rng.integers(padded - 31, padded + 1)), target
 
 
-to_matrix = jax.jit(upsampling.to_matrix, static_argnums=1)
 rows_in_blocks = jax.jit(upsampling.rows_in_blocks, static_argnums=0)
+columns_in_blocks = jax.jit(upsampling.columns_in_blocks, static_argnums=(1, 2))
+score_columns = jax.jit(upsampling.score_columns, static_argnums=2)
 
 
-def whole(neighbours, source):
-    """The matrix that the blocks of rows are made from."""
-    first, *weights = map(np.asarray, rows_in_blocks(source, *neighbours))
-    matrices = np.zeros((len(weights), *weights[0].shape[:2], source))
-    for matrix, of_blocks in zip(matrices, weights, strict=True):
-        for rows, i, needed in zip(matrix, first, of_blocks, strict=True):
-            rows[:, i : i + needed.shape[1]] = needed
-    return matrices.reshape(len(weights), -1, source), weights[0].shape[2]
+def whole(first, weights, source):
+    """The matrix whose blocks are given."""
+    matrix = np.zeros((*weights.shape[:2], source))
+    for part, i, needed in zip(matrix, np.asarray(first), np.asarray(weights), strict=True):
+        part[:, i : i + needed.shape[1]] = needed
+    return matrix.reshape(-1, source)
 
 
 def test_blocks_of_rows_and_columns_are_the_whole_way():
     rng = np.random.default_rng(0)
-    spared = 0
+    spared = []
     worst = 1312 // 4, 1312, 1305, 1281  # needs most rows beyond its scale
     for sizes in [worst, *(draw_size(rng) for _ in range(60))]:
         logits, padded, resized, target = map(int, sizes)
@@ -243,21 +284,28 @@ def test_blocks_of_rows_and_columns_are_the_whole_way():
         expected = resize(to_padded, (target, logits))
 
         way = plan_upsampling((logits, logits), size, size.original)
-        [rows], needed = whole([way.rows], logits)
-        spared += logits - needed
-        for matrix in (rows, to_matrix(way.columns, logits)):
+        canvas = len(way.inside_rows)
+        for first, weights in (
+            rows_in_blocks(logits, way.rows),
+            columns_in_blocks(way.columns, logits, canvas),
+        ):
+            spared.append(logits - weights.shape[2])
+            matrix = whole(first, weights, logits)
             np.testing.assert_allclose(matrix[:target], expected, rtol=0, atol=1e-6)
             assert not matrix[target:].any()
-            assert len(matrix) == len(way.inside_rows)
+            assert len(matrix) == canvas
 
         way = plan_score_upsampling((logits, logits), size, size.original)
-        [upper, lower], needed = whole([way.upper_rows, way.lower_rows], logits)
-        spared += logits - needed
+        first, *two = rows_in_blocks(logits, way.upper_rows, way.lower_rows)
+        upper, lower = (whole(first, weights, logits) for weights in two)
+        padded_columns, columns = score_columns(way, way.output_columns, logits)
+        spared += [logits - x.shape[2] for x in (two[0], padded_columns.weights, columns.weights)]
         between = upper + (lower - upper) * way.lower_weight[:, None]
-        columns = np.asarray(to_matrix(way.output_columns, padded)) @ to_matrix(way.columns, logits)
-        for matrix in (between, columns):
+        both = whole(*columns, padded) @ whole(*padded_columns, logits)[:padded]
+        for matrix in (between, both):
             np.testing.assert_allclose(matrix[:target], expected, rtol=0, atol=1e-6)
-    assert spared > 120 * 20  # otherwise blocks need all rows
+            assert len(matrix) == canvas
+    assert np.mean(spared) > 15  # otherwise blocks need all rows and columns
 
 
 def test_arrays_of_one_canvas_have_the_same_shapes():
@@ -338,7 +386,7 @@ def test_strips_of_columns_are_the_whole(task, predictions, monkeypatch):
     logits = [x[0] for x in predictions]
     function, *more = post_processing(task, (40, 24), size, K)
     whole = function(*logits, *more)
-    monkeypatch.setattr(upsampling, "COLUMNS_AT_ONCE", 128)
+    monkeypatch.setattr(upsampling, "STRIP", 128)
     jax.clear_caches()  # or else the program for the whole would be taken
     in_strips = function(*logits, *more)
     if not isinstance(whole, tuple):

@@ -239,7 +239,7 @@ def instance_table(
     valid = (found.scores >= limit) & jnp.asarray(is_thing)[found.labels]
     order = jnp.argsort(jnp.where(valid, -found.scores, jnp.inf), stable=True)
     height, width = size
-    packed = found.packed_masks[order][:, :height]
+    packed = found.packed_masks[found.masks[order]][:, :height]
     return {
         "scores": found.scores[order],
         "labels": found.labels[order].astype(jnp.int32),
