@@ -141,6 +141,13 @@ def test_names_are_those_of_the_network(files):
     assert len({x.name for x in graph.node}) == len(graph.node)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_what_is_empty_takes_no_room(files, task):
+    for x in onnx.load(files[task]).graph.initializer:
+        array = onnx.numpy_helper.to_array(x)
+        assert array.size < 4096 or array.min() < array.max(), x.name
+
+
 def test_the_command_line(files, tmp_path, capsys, segmenter):
     Image.fromarray(picture()).save(tmp_path / "a.png")
     arguments = [str(tmp_path / "a.png"), "--model", str(files["panoptic"])]

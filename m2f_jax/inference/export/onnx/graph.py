@@ -36,6 +36,7 @@ CALLS = {
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
 }
+LARGE = 4096  # broadcast constants of so many numbers are written out when the file runs
 IDENTITIES = {"stop_gradient", "optimization_barrier", "copy", "copy_p"}
 
 
@@ -151,7 +152,12 @@ class Graph:
     def dense(self, value: Value) -> Value:
         """Returns a value with its broadcast axes written out."""
         if not isinstance(value, Symbol):
-            return value if not is_view(value) else np.asarray(value, order="C")
+            if not is_view(value):
+                return value
+            if value.size < LARGE:
+                return np.asarray(value, order="C")
+            core = value[tuple(slice(1 if step == 0 else None) for step in value.strides)]
+            value = Symbol(self.constant(core), core.shape, value.shape, value.dtype)
         if value.held == value.shape:
             return value
         target = self.lengths(value.shape)
