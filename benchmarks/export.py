@@ -2,7 +2,7 @@
 
     python benchmarks/export.py --size 512 1024 --preset swin-tiny-coco-instance
 
-Two rows: the model in the package from an image to its panoptic map, and the network alone of a
+The model in the package from an image to what each task makes of it, and the network alone of a
 published model with random weights. Calls of all sides take turns. README.md beside this file says
 what each row means.
 """
@@ -28,14 +28,21 @@ from peers import OPENVINO, side
 from peers.networks.settings import Settings
 from peers.weights import HUGGING_FACE, save_random_weights
 
+from m2f_jax import InstanceSegmentation, PanopticSegmentation
 from m2f_jax.bounds import Between
-from m2f_jax.config import ModelConfig
+from m2f_jax.config import ModelConfig, Task
 from m2f_jax.presets import preset
 from m2f_jax.streets import street_scene
 
 SEED = 11  # of the street
-LEAST_EQUAL = 0.999  # of all pixels of a panoptic map, in float32
+LEAST_EQUAL = 0.999  # of all pixels of a map or of masks, in float32
+SHOWN = 0.5  # the least score of instances whose masks are compared
 PROGRAM = "its .m2f"
+RESULTS: Mapping[Task, str] = {
+    "panoptic": "panoptic map",
+    "semantic": "semantic map",
+    "instance": "100 instances",
+}
 Runtime = Literal["onnxruntime", "openvino"]
 RUNTIMES: Mapping[str, tuple[Runtime, Literal["float32", "bfloat16"]]] = {  # by their columns
     "its ONNX file, ONNX Runtime": ("onnxruntime", "float32"),
@@ -53,7 +60,7 @@ class Options(Compared):
     """Time a model beside the files that m2f export writes of it, on a CPU, in one run."""
 
     rows: tuple[Literal["path", "network"], ...] = ("path", "network")
-    """path: the built-in model from image to panoptic map; network: a network alone."""
+    """path: the built-in model from an image to a task's result; network: a network alone."""
     size: Size = (512, 1024)
     """Height and width of the image."""
     preset: str = "swin-tiny-coco-instance"
@@ -66,38 +73,50 @@ class Options(Compared):
     """Processors that every side may use; by default all."""
 
 
-def path(options: Options, folder: Path) -> tuple[Row, dict[str, float]]:
-    """Returns the row of the path from an image to its panoptic map, and how equal the maps are.
+def path(task: Task, options: Options, folder: Path) -> tuple[Row, dict[str, float]]:
+    """Returns the row of the path from an image to a task's result, and how equal the results are.
 
     Raises:
-        SystemExit: a file's map in float32 is another one.
+        SystemExit: a file's result in float32 is another one.
     """
     from m2f_jax import ExportedSegmenter, Segmenter, export_model, export_onnx
     from m2f_jax.inference.export.onnx.running import OnnxSegmenter
 
     with refusing("--size: "):
         image = street_scene(SEED, 0, options.size).image
-    say("the model from image to panoptic map")
+    say(f"the model, {task}")
     segmenter = Segmenter.from_pretrained("streets", "float32")
-    program, onnx = folder / "streets.m2f", folder / "streets.onnx"
-    export_model(segmenter, program, options.size, "panoptic", platforms=["cpu"])
-    export_onnx(segmenter, onnx, options.size, "panoptic")
+    program, onnx = folder / f"{task}.m2f", folder / f"{task}.onnx"
+    export_model(segmenter, program, options.size, task, platforms=["cpu"])
+    export_onnx(segmenter, onnx, options.size, task)
     sides: dict[str, Callable[..., Any]] = {
-        OURS: functools.partial(segmenter, task="panoptic"),
+        OURS: functools.partial(segmenter, task=task),
         PROGRAM: ExportedSegmenter.load(program),
     }
     for name, (runtime, dtype) in RUNTIMES.items():
         sides[name] = OnnxSegmenter.load(onnx, runtime, dtype)
-    maps = {name: segment(image).segment_map for name, segment in sides.items()}
+    found = {name: pixels_of(segment(image)) for name, segment in sides.items()}
     agreement = {}
     for name in list(sides)[1:]:
-        equal = float(np.mean(maps[name] == maps[OURS]))
+        equal = share_of_equal(found[name], found[OURS])
         if equal < LEAST_EQUAL and "bfloat16" not in name:
-            raise SystemExit(f"the map of {name} is equal in {100 * equal:.2f} % of the pixels")
-        agreement[f"{name}, equal pixels of the map, %"] = 100 * equal
+            raise SystemExit(f"{task}: of {name}, {100 * equal:.2f} % of the pixels are equal")
+        agreement[f"{task}, {name}, equal pixels, %"] = 100 * equal
     calls = {name: functools.partial(segment, image) for name, segment in sides.items()}
-    title = "image to panoptic map, {} x {}".format(*options.size)
+    title = "image to {}, {} x {}".format(RESULTS[task], *options.size)
     return Row.timed(title, take_turns(calls, options.repeats)), agreement
+
+
+def pixels_of(found: Any) -> np.ndarray:
+    """Returns the map of a segmentation, or the masks of its sure instances."""
+    if isinstance(found, InstanceSegmentation):
+        return found.masks[found.scores >= SHOWN]
+    return found.segment_map if isinstance(found, PanopticSegmentation) else found
+
+
+def share_of_equal(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """Returns the share of equal pixels; 0 if there are none, or not as many."""
+    return float(np.mean(ours == theirs)) if ours.size and ours.shape == theirs.shape else 0.0
 
 
 def network(options: Options, config: ModelConfig, folder: Path) -> tuple[Row, dict[str, float]]:
@@ -159,9 +178,10 @@ def main(arguments: Sequence[str] | None = None):
     rows, agreement = [], {}
     with tempfile.TemporaryDirectory() as folder:
         if "path" in options.rows:
-            row, found = path(options, Path(folder))
-            rows.append(row)
-            agreement |= found
+            for task in RESULTS:
+                row, found = path(task, options, Path(folder))
+                rows.append(row)
+                agreement |= found
         if "network" in options.rows:
             row, found = network(options, config, Path(folder))
             rows.append(row)

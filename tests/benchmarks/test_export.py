@@ -27,16 +27,30 @@ def test_a_model_and_its_files(micro, micro_config, tmp_path, monkeypatch):
     monkeypatch.setattr(Segmenter, "from_pretrained", lambda *_: segmenter)
     noise = np.random.default_rng(0).integers(0, 256, (32, 64, 3), np.uint8)
     monkeypatch.setattr(export, "street_scene", lambda *_: SimpleNamespace(image=noise))
+    monkeypatch.setattr(export, "SHOWN", 0.0)
     path = tmp_path / "report.json"
     arguments = ["--preset", micro, "--size", 32, 64, "--network-size", 32, 64]
     arguments += ["--repeats", 1, "--no-transformers", "--json", path]
     export.main([str(x) for x in arguments])
     report = json.loads(path.read_text())
-    whole, network = report["rows"]
+    *whole, network = report["rows"]
     columns = {export.OURS, *export.RUNTIMES}
-    assert set(whole["values"]) == {*columns, export.PROGRAM}
+    assert [x["name"] for x in whole] == [
+        f"image to {result}, 32 x 64" for result in export.RESULTS.values()
+    ]
+    assert all(set(x["values"]) == {*columns, export.PROGRAM} for x in whole)
     assert set(network["values"]) == columns
-    assert min(*whole["values"].values(), *network["values"].values()) > 0
-    for name in (export.PROGRAM, *list(export.RUNTIMES)[:2]):
-        assert report["agreement"][f"{name}, equal pixels of the map, %"] >= 99.9
+    assert min(value for x in report["rows"] for value in x["values"].values()) > 0
+    for task in export.RESULTS:
+        for name in (export.PROGRAM, *list(export.RUNTIMES)[:2]):
+            assert report["agreement"][f"{task}, {name}, equal pixels, %"] >= 99.9
     assert report["settings"]["network size"] == "32 x 64"
+
+
+def test_other_pixels_are_noticed():
+    masks = np.zeros((2, 4, 5), bool)
+    assert export.share_of_equal(masks, masks) == 1
+    assert export.share_of_equal(masks, masks[:1]) == 0
+    assert export.share_of_equal(masks[:0], masks[:0]) == 0
+    masks[0, 0] = True
+    assert export.share_of_equal(masks, np.zeros_like(masks)) == 0.875
