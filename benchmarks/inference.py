@@ -8,7 +8,7 @@ all. README.md beside this file says what each row means.
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +17,17 @@ import numpy as np
 from measuring.agreement import compare
 from measuring.machine import check_installed, describe_run, peak_host_bytes
 from measuring.options import Compared, Count, OnMachine, compared, parse, refusing, settle
+from measuring.predictions import PANOPTIC, POST_PROCESSING, SEMANTIC
 from measuring.processes import in_a_process
 from measuring.records import OURS, Comparison, Row
 from measuring.tables import say
-from measuring.timing import take_turns, timed
+from measuring.timing import Call, take_turns, timed
 from peers import OPENVINO, THEIRS, side
 from peers.weights import HUGGING_FACE, save_random_weights
 
 from m2f_jax.presets import preset
+
+LEAST_EQUAL = 0.95  # of the pixels of two maps; theirs are thresholded at 384 x 384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +44,8 @@ class Options(OnMachine, Compared):
     """Add torch.compile to theirs."""
     peers: tuple[Literal["transformers", "zeromodels", "openvino"], ...] = ("transformers",)
     """The peers to compare with."""
-    rows: Literal["all", "forward"] = "all"
-    """"forward" measures the whole network alone."""
+    rows: Literal["all", "forward", "post-processing"] = "all"
+    """"forward" measures the whole network alone, "post-processing" what follows it."""
 
 
 def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], list[Row]]:
@@ -57,12 +60,30 @@ def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], 
             differences = compare(inputs.predictions, theirs, exact=exact)
             agreement |= {f"{name}, {key}": value for key, value in differences.items()}
     calls = {name: peer.calls(inputs) for name, peer in peers.items()}
-    names = ["whole forward"] if options.rows == "forward" else list(calls[OURS])
-    for name in names:
+    if options.rows != "forward" and THEIRS in calls:
+        agreement |= compare_maps(calls[OURS], calls[THEIRS])
+    rows_of = {"all": list(calls[OURS]), "forward": ["whole forward"]}
+    for name in rows_of.get(options.rows, POST_PROCESSING):
         say(name)
         turns = {peer: named[name] for peer, named in calls.items() if name in named}
         rows.append(Row.timed(name, take_turns(turns, options.repeats)))
     return agreement, rows
+
+
+def compare_maps(ours: Mapping[str, Call], theirs: Mapping[str, Call]) -> dict[str, float]:
+    """Returns how many pixels of the maps made of drawn predictions are equal.
+
+    Raises:
+        SystemExit: too few are.
+    """
+    found = {}
+    for name in (SEMANTIC, PANOPTIC):
+        maps = zip(ours[name](), theirs[name](), strict=True)
+        equal = float(np.mean([np.mean(a == b) for a, b in maps]))
+        if equal < LEAST_EQUAL:
+            raise SystemExit(f"{name}: only {100 * equal:.1f} % of the pixels are equal")
+        found[f"{THEIRS}, {name}, equal pixels, %"] = 100 * equal
+    return found
 
 
 def measure_alone(folder: Path, options: Options) -> Iterator[Row]:

@@ -25,7 +25,9 @@ def test_inference(micro, tmp_path, capsys):
         "pixel decoder",
         "Transformer decoder",
         "preprocessing",
-        "post-processing",
+        "post-processing, instances",
+        "post-processing, semantic map",
+        "post-processing, panoptic map",
         "image to instances",
         "import and load",
         "first call",
@@ -38,6 +40,9 @@ def test_inference(micro, tmp_path, capsys):
         assert min(row["values"].values()) > 0
         assert set(row["ratios"]) == {"transformers"}
     assert report["agreement"]["transformers, largest difference of mask logits"] < 1e-5
+    for name in rows:
+        if name.endswith(" map"):
+            assert 95 < report["agreement"][f"transformers, {name}, equal pixels, %"] <= 100
     assert report["settings"] == {
         "preset": micro,
         "size": "32 x 64",

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from flax import nnx
 from measuring.images import draw_images
+from measuring.predictions import INSTANCES, PANOPTIC, SEMANTIC, Drawn, draw_predictions
 from measuring.programs import forward_of
 from measuring.timing import Call
 
@@ -28,6 +29,7 @@ class Inputs(NamedTuple):
     features: tuple[Any, ...]  # of the backbone
     pyramid: FeaturePyramid  # of the pixel decoder
     predictions: Predictions
+    drawn: Drawn  # of the same shapes, for post-processing
 
 
 class Network(OnJax):
@@ -63,7 +65,10 @@ class Network(OnJax):
         features = self.stage("model.backbone", pixel_values.astype(self.model.dtype))()
         pyramid = self.stage("model.pixel_decoder", features)()
         predictions = self.network(pixel_values)()
-        return Inputs(images, larger, batch.sizes, pixel_values, features, pyramid, predictions)
+        drawn = draw_predictions(*predictions)
+        return Inputs(
+            images, larger, batch.sizes, pixel_values, features, pyramid, predictions, drawn
+        )
 
     def calls(self, inputs: Inputs) -> dict[str, Callable[[], Any]]:
         """Returns a call for each row of the table."""
@@ -71,11 +76,20 @@ class Network(OnJax):
         segmenter = Segmenter(self.model, self.processor, [self.device])
         network = self.network(inputs.pixel_values)
 
-        def post_process() -> list[np.ndarray]:
+        drawn = Predictions(*map(jax.numpy.asarray, inputs.drawn))
+
+        def instances() -> list[np.ndarray]:
             results = self.processor.post_process_instance_segmentation(
-                inputs.predictions, inputs.sizes, top_k=queries
+                drawn, inputs.sizes, top_k=queries
             )
             return [result.masks for result in results]  # arrays, as the peers'
+
+        def semantic_maps() -> list[np.ndarray]:
+            return self.processor.post_process_semantic_segmentation(drawn, inputs.sizes)
+
+        def panoptic_maps() -> list[np.ndarray]:
+            results = self.processor.post_process_panoptic_segmentation(drawn, inputs.sizes)
+            return [result.segment_map for result in results]
 
         def segment() -> list[np.ndarray]:
             results = segmenter.stream(inputs.images, "instance", top_k=queries)
@@ -88,6 +102,8 @@ class Network(OnJax):
             "pixel decoder": self.stage("model.pixel_decoder", inputs.features),
             "Transformer decoder": self.stage("model.decoder", inputs.pyramid),
             "preprocessing": lambda: self.processor(inputs.larger),
-            "post-processing": post_process,
+            INSTANCES: instances,
+            SEMANTIC: semantic_maps,
+            PANOPTIC: panoptic_maps,
             "image to instances": self.call(segment),
         }

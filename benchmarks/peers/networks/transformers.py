@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measuring.predictions import INSTANCES, PANOPTIC, SEMANTIC
 from measuring.timing import Call
 from transformers import AutoModelForUniversalSegmentation
 
@@ -91,6 +92,24 @@ class Network(OnTorch):
         )
         return [result["segmentation"].cpu().numpy() for result in results]
 
+    def semantic_maps(self, output: Any, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns the class of every pixel of each image, from the network's output."""
+        maps = self.processor.post_process_semantic_segmentation(
+            output, target_sizes=[image.shape[:2] for image in images]
+        )
+        return [x.cpu().numpy() for x in maps]
+
+    def panoptic_maps(self, output: Any, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns the segment of every pixel of each image, from the network's output."""
+        results = self.processor.post_process_panoptic_segmentation(
+            output,
+            threshold=0.8,
+            overlap_mask_area_threshold=0.8,
+            label_ids_to_fuse=set(),
+            target_sizes=[image.shape[:2] for image in images],
+        )
+        return [result["segmentation"].cpu().numpy() for result in results]
+
     def segment(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns a mask of every query in the size of its image, from uint8 images."""
         batch = self.processor(images=images, return_tensors="pt")
@@ -99,9 +118,9 @@ class Network(OnTorch):
 
     def calls(self, inputs: Any) -> dict[str, Callable[[], Any]]:
         """Returns a call for each row of the table."""
-        output = self.network(inputs.pixel_values)()
-        output.class_queries_logits, output.masks_queries_logits = (
-            torch.tensor(np.asarray(x), device=self.device) for x in inputs.predictions
+        drawn = self.network(inputs.pixel_values)()
+        drawn.class_queries_logits, drawn.masks_queries_logits = (
+            torch.tensor(x, device=self.device) for x in inputs.drawn
         )
         more = {}
         if self.compile:
@@ -116,6 +135,8 @@ class Network(OnTorch):
                 self.maps(inputs.pyramid.per_pixel),
             ),
             "preprocessing": lambda: self.processor(images=inputs.larger, return_tensors="pt"),
-            "post-processing": self.call(self.instances, output, inputs.larger),
+            INSTANCES: self.call(self.instances, drawn, inputs.larger),
+            SEMANTIC: self.call(self.semantic_maps, drawn, inputs.larger),
+            PANOPTIC: self.call(self.panoptic_maps, drawn, inputs.larger),
             "image to instances": self.call(self.segment, inputs.images),
         }
