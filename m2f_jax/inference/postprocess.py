@@ -28,7 +28,7 @@ from m2f_jax.inference.upsampling import (
     rows_in_blocks,
     score_columns,
     side_by_side,
-    strip_logits,
+    upsample,
     widen,
 )
 
@@ -96,16 +96,14 @@ def instances(
 
     height, width = len(plan.inside_rows), len(plan.inside_columns)
     at_once = _at_once(empty, plan)
-    first_row, rows = rows_in_blocks(mask_logits.shape[1], plan.rows)
 
     def add_chunk(i, state):
         mask_probs, packed = state
         first = jnp.minimum(i * at_once, empty - at_once)
         chosen_logits = mask_logits[jax.lax.dynamic_slice_in_dim(order, first, at_once)]
 
-        def strip(neighbours: Neighbours):
-            columns = columns_in_blocks(neighbours, mask_logits.shape[2], width)
-            logits = strip_logits(chosen_logits, columns, first_row, rows)
+        def strip(columns: Neighbours):
+            logits = upsample(chosen_logits, plan, columns)
             mask = logits > 0
             inside = jnp.sum(jnp.where(mask, jax.nn.sigmoid(logits), 0), axis=(1, 2))
             return inside, jnp.sum(mask, axis=(1, 2)), jnp.packbits(mask, axis=-1)
@@ -154,19 +152,16 @@ def frame_masks(
 
     One frame at a time, a video's results take no more memory than their bits.
     """
-    width = len(plan.inside_columns)
     at_once = _at_once(len(queries), plan)
     filled = jnp.pad(queries, (0, -len(queries) % at_once), mode="edge").reshape(-1, at_once)
-    first_row, rows = rows_in_blocks(mask_logits.shape[3], plan.rows)
 
     def chunk(queries: Int[Array, "n"]) -> UInt8[Array, "n H W8"]:
         chosen = mask_logits[video, queries, frame]
 
-        def strip(neighbours: Neighbours):
-            columns = columns_in_blocks(neighbours, chosen.shape[2], width)
-            return jnp.packbits(strip_logits(chosen, columns, first_row, rows) > 0, axis=-1)
+        def strip(columns: Neighbours):
+            return jnp.packbits(upsample(chosen, plan, columns) > 0, axis=-1)
 
-        return side_by_side(over_strips(strip, plan.columns), width // 8)
+        return side_by_side(over_strips(strip, plan.columns), len(plan.inside_columns) // 8)
 
     return jax.lax.collapse(jax.lax.map(chunk, filled), 0, 2)[: len(queries)]
 
@@ -294,21 +289,17 @@ def _compete(
     Only the masks of queries that are kept are upsampled: in most images, few are.
     """
     order = _in_front(kept)
-    width = len(plan.inside_columns)
     at_once = _at_once(len(order), plan)
     num_chunks = -(-jnp.sum(kept) // at_once)
-    first_row, rows = rows_in_blocks(mask_logits.shape[1], plan.rows)
 
-    def strip(neighbours: Neighbours, inside_columns: Bool[Array, "C"]):
-        columns = columns_in_blocks(neighbours, mask_logits.shape[2], width)
+    def strip(columns: Neighbours, inside_columns: Bool[Array, "C"]):
         inside = plan.inside_rows[:, None] & inside_columns
 
         def compete(i, state):
             highest, owner, visible, areas = state
             first = jnp.minimum(i * at_once, len(order) - at_once)
             chosen = jax.lax.dynamic_slice_in_dim(order, first, at_once)
-            logits = strip_logits(mask_logits[chosen], columns, first_row, rows)
-            mask_probs = jax.nn.sigmoid(logits)
+            mask_probs = jax.nn.sigmoid(upsample(mask_logits[chosen], plan, columns))
             masks = (mask_probs >= 0.5) & inside
             competes, score = kept[chosen, None, None], scores[chosen, None, None]
             bids = jnp.where(competes, score * mask_probs, -1)
@@ -336,7 +327,8 @@ def _compete(
     owner, visible, areas = over_strips(strip, plan.columns, plan.inside_columns)
     places = jnp.maximum(jnp.cumsum(kept) - 1, 0)
     areas = Areas(*(x.sum(axis=0)[places] for x in areas))
-    return order[side_by_side(owner, width)], side_by_side(visible, width), areas
+    owner, visible = (side_by_side(x, len(plan.inside_columns)) for x in (owner, visible))
+    return order[owner], visible, areas
 
 
 def _put(

@@ -248,14 +248,19 @@ def rows_from(
     return jax.lax.dynamic_slice_in_dim(x, first, weights.shape[-1], axis=1)
 
 
-def strip_logits(
-    logits: Float[Array, "N h w"],
-    columns: Columns,
-    first_row: Int[Array, "B"],
-    rows: Float[Array, "B R b"],
+def upsample(
+    logits: Float[Array, "N h w"], plan: Upsampling, columns: Neighbours
 ) -> Float[Array, "N H C"]:
-    """Returns the logits of a strip, in all rows of the canvas."""
-    wide = widen(logits, columns)
+    """Returns logits at the size of the canvas, in all rows of a strip of it.
+
+    Args:
+        logits: of some masks.
+        plan: the whole plan.
+        columns: the strip's part of it, as `over_strips` gives it.
+    """
+    first_row, rows = rows_in_blocks(logits.shape[1], plan.rows)
+    few_columns = columns_in_blocks(columns, logits.shape[2], len(plan.columns.first))
+    wide = widen(logits, few_columns)
     few = jax.vmap(lambda first: rows_from(wide, first, rows), out_axes=1)(first_row)
     return jax.lax.collapse(combine_rows(rows, few), 1, 3)
 
