@@ -35,8 +35,8 @@ from m2f_jax.presets import preset
 from m2f_jax.streets import street_scene
 
 SEED = 11  # of the street
-LEAST_EQUAL = 0.999  # of all pixels of a map or of masks, in float32
-SHOWN = 0.5  # the least score of instances whose masks are compared
+LEAST_EQUAL = 0.999  # of all pixels of a map, in float32
+SHOWN = 0.5  # the least score of instances that are compared
 PROGRAM = "its .m2f"
 RESULTS: Mapping[Task, str] = {
     "panoptic": "panoptic map",
@@ -98,7 +98,7 @@ def path(task: Task, options: Options, folder: Path) -> tuple[Row, dict[str, flo
     found = {name: pixels_of(segment(image)) for name, segment in sides.items()}
     agreement = {}
     for name in list(sides)[1:]:
-        equal = share_of_equal(found[name], found[OURS])
+        equal = float(np.mean(found[name] == found[OURS]))
         if equal < LEAST_EQUAL and "bfloat16" not in name:
             raise SystemExit(f"{task}: of {name}, {100 * equal:.2f} % of the pixels are equal")
         agreement[f"{task}, {name}, equal pixels, %"] = 100 * equal
@@ -108,15 +108,13 @@ def path(task: Task, options: Options, folder: Path) -> tuple[Row, dict[str, flo
 
 
 def pixels_of(found: Any) -> np.ndarray:
-    """Returns the map of a segmentation, or the masks of its sure instances."""
+    """Returns a segmentation as a map; of sure instances, the best one's class, or -1."""
     if isinstance(found, InstanceSegmentation):
-        return found.masks[found.scores >= SHOWN]
+        classes = np.full(found.size, -1)
+        for i in np.flatnonzero(found.scores >= SHOWN)[::-1]:
+            classes[found.masks[i]] = found.labels[i]
+        return classes
     return found.segment_map if isinstance(found, PanopticSegmentation) else found
-
-
-def share_of_equal(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Returns the share of equal pixels; 0 if there are none, or not as many."""
-    return float(np.mean(ours == theirs)) if ours.size and ours.shape == theirs.shape else 0.0
 
 
 def network(options: Options, config: ModelConfig, folder: Path) -> tuple[Row, dict[str, float]]:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from measuring.agreement import compare
@@ -71,19 +71,29 @@ def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], 
 
 
 def compare_maps(ours: Mapping[str, Call], theirs: Mapping[str, Call]) -> dict[str, float]:
-    """Returns how many pixels of the maps made of drawn predictions are equal.
+    """Returns how many pixels of the maps made of drawn predictions are of equal classes.
 
     Raises:
         SystemExit: too few are.
     """
     found = {}
     for name in (SEMANTIC, PANOPTIC):
-        maps = zip(ours[name](), theirs[name](), strict=True)
+        maps: list[tuple[Any, Any]] = list(zip(ours[name](), theirs[name](), strict=True))
+        if name == PANOPTIC:
+            maps = [(classes_of(*a), classes_of(*b)) for a, b in maps]
         equal = float(np.mean([np.mean(a == b) for a, b in maps]))
         if equal < LEAST_EQUAL:
             raise SystemExit(f"{name}: only {100 * equal:.1f} % of the pixels are equal")
         found[f"{THEIRS}, {name}, equal pixels, %"] = 100 * equal
     return found
+
+
+def classes_of(segment_map: np.ndarray, labels: Mapping[int, int]) -> np.ndarray:
+    """Returns the class of every pixel, -1 where there is no segment."""
+    of_segment = np.full(segment_map.max() + 2, -1)  # the last one is that of -1, as of 0
+    for number, label in labels.items():
+        of_segment[number] = label
+    return of_segment[segment_map]
 
 
 def measure_alone(folder: Path, options: Options) -> Iterator[Row]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from m2f_jax import Segmenter
+from m2f_jax import InstanceSegmentation, Segmenter
 from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.modeling.kinds import class_of
 
@@ -47,10 +47,13 @@ def test_a_model_and_its_files(micro, micro_config, tmp_path, monkeypatch):
     assert report["settings"]["network size"] == "32 x 64"
 
 
-def test_other_pixels_are_noticed():
-    masks = np.zeros((2, 4, 5), bool)
-    assert export.share_of_equal(masks, masks) == 1
-    assert export.share_of_equal(masks, masks[:1]) == 0
-    assert export.share_of_equal(masks[:0], masks[:0]) == 0
-    masks[0, 0] = True
-    assert export.share_of_equal(masks, np.zeros_like(masks)) == 0.875
+def test_pixels_belong_to_the_best_instance():
+    masks = np.zeros((3, 2, 4), bool)
+    masks[0, :, :2] = masks[1, :, 1:3] = masks[2] = True
+    found = InstanceSegmentation.from_masks(
+        scores=np.array([0.9, 0.8, 0.1], np.float32),
+        labels=np.array([5, 6, 7]),
+        queries=np.arange(3),
+        masks=masks,
+    )
+    assert export.pixels_of(found).tolist() == [[5, 5, 6, -1]] * 2

@@ -87,9 +87,9 @@ class Network(OnJax):
         def semantic_maps() -> list[np.ndarray]:
             return self.processor.post_process_semantic_segmentation(drawn, inputs.sizes)
 
-        def panoptic_maps() -> list[np.ndarray]:
+        def panoptic_maps() -> list[tuple[np.ndarray, dict[int, int]]]:
             results = self.processor.post_process_panoptic_segmentation(drawn, inputs.sizes)
-            return [result.segment_map for result in results]
+            return [(x.segment_map, {s.id: s.label for s in x.segments}) for x in results]
 
         def segment() -> list[np.ndarray]:
             results = segmenter.stream(inputs.images, "instance", top_k=queries)

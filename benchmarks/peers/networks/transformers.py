@@ -99,8 +99,10 @@ class Network(OnTorch):
         )
         return [x.cpu().numpy() for x in maps]
 
-    def panoptic_maps(self, output: Any, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Returns the segment of every pixel of each image, from the network's output."""
+    def panoptic_maps(
+        self, output: Any, images: Sequence[np.ndarray]
+    ) -> list[tuple[np.ndarray, dict[int, int]]]:
+        """Returns the segment of every pixel of each image, and each segment's class."""
         results = self.processor.post_process_panoptic_segmentation(
             output,
             threshold=0.8,
@@ -108,7 +110,10 @@ class Network(OnTorch):
             label_ids_to_fuse=set(),
             target_sizes=[image.shape[:2] for image in images],
         )
-        return [result["segmentation"].cpu().numpy() for result in results]
+        return [
+            (x["segmentation"].cpu().numpy(), {s["id"]: s["label_id"] for s in x["segments_info"]})
+            for x in results
+        ]
 
     def segment(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns a mask of every query in the size of its image, from uint8 images."""
