@@ -31,6 +31,7 @@ from m2f_jax.inference.upsampling import (
     upsample,
     widen,
 )
+from m2f_jax.ops.argmax import argmax_of_maps
 
 QUERIES_AT_ONCE = 4
 LARGE_CANVAS = 2**23  # pixels; on larger ones, masks are upsampled one at a time
@@ -188,7 +189,7 @@ def semantic_map(
         def block(arrays) -> Int[Array, "R C"]:
             first, rows = arrays
             logits = combine_rows(rows, widen(rows_from(mask_logits, first, rows), columns))
-            return _class_scores(class_logits, logits).argmax(axis=0)
+            return argmax_of_maps(_class_scores(class_logits, logits))
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
@@ -215,7 +216,7 @@ def semantic_map_from_scores(
             wide = widen(rows_from(mask_logits, first, two_rows[0]), padded_columns)
             upper, lower = (_class_scores(class_logits, combine_rows(x, wide)) for x in two_rows)
             between = upper + (lower - upper) * weight[:, None]
-            return widen(between, columns).argmax(axis=0)
+            return argmax_of_maps(widen(between, columns))
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
