@@ -212,7 +212,7 @@ def _in_blocks_of(needed: int, columns: Neighbours, width: int) -> Columns:
         jnp.pad(columns.first, (0, missing), mode="edge"),
         jnp.pad(columns.weights, ((0, missing), (0, 0))),
     )
-    first = filled.first[::COLUMNS_AT_ONCE].clip(0, width - needed)
+    first = jnp.clip(filled.first[::COLUMNS_AT_ONCE], 0, width - needed)
     return Columns(first, _matrices(filled, COLUMNS_AT_ONCE, first, needed))
 
 
