@@ -33,8 +33,7 @@ from m2f_jax.inference.upsampling import (
 )
 from m2f_jax.ops.argmax import argmax_of_maps
 
-QUERIES_AT_ONCE = 4
-LARGE_CANVAS = 2**23  # pixels; on larger ones, masks are upsampled one at a time
+QUERIES_AT_ONCE = 4  # whose masks are upsampled together
 
 
 class Instances(NamedTuple):
@@ -46,12 +45,6 @@ class Instances(NamedTuple):
     queries: Int[Array, "N"]
     masks: Int[Array, "N"]  # index of each one's mask
     packed_masks: UInt8[Array, "M H W8"]  # eight pixels to a byte along the width
-
-
-def _at_once(queries: int, plan: Upsampling) -> int:
-    """Returns how many queries' masks are upsampled at a time."""
-    pixels = len(plan.inside_rows) * len(plan.inside_columns)
-    return min(queries, QUERIES_AT_ONCE if pixels <= LARGE_CANVAS else 1)
 
 
 def _in_front(chosen: Bool[Array, "Q"]) -> Int[Array, "Q"]:
@@ -96,7 +89,7 @@ def instances(
     masks = jnp.where(wanted, jnp.cumsum(used)[queries] - 1, empty)
 
     height, width = len(plan.inside_rows), len(plan.inside_columns)
-    at_once = _at_once(empty, plan)
+    at_once = min(empty, QUERIES_AT_ONCE)
 
     def add_chunk(i, state):
         mask_probs, packed = state
@@ -109,7 +102,7 @@ def instances(
             inside = jnp.sum(jnp.where(mask, jax.nn.sigmoid(logits), 0), axis=(1, 2))
             return inside, jnp.sum(mask, axis=(1, 2)), jnp.packbits(mask, axis=-1)
 
-        inside, areas, bits = over_strips(strip, plan.columns)
+        inside, areas, bits = over_strips(strip, len(plan.inside_rows), plan.columns)
         mean = inside.sum(axis=0) / (areas.sum(axis=0) + 1e-6)
         bits = side_by_side(bits, width // 8)
         return (
@@ -153,7 +146,7 @@ def frame_masks(
 
     One frame at a time, a video's results take no more memory than their bits.
     """
-    at_once = _at_once(len(queries), plan)
+    at_once = min(len(queries), QUERIES_AT_ONCE)
     filled = jnp.pad(queries, (0, -len(queries) % at_once), mode="edge").reshape(-1, at_once)
 
     def chunk(queries: Int[Array, "n"]) -> UInt8[Array, "n H W8"]:
@@ -162,7 +155,9 @@ def frame_masks(
         def strip(columns: Neighbours):
             return jnp.packbits(upsample(chosen, plan, columns) > 0, axis=-1)
 
-        return side_by_side(over_strips(strip, plan.columns), len(plan.inside_columns) // 8)
+        return side_by_side(
+            over_strips(strip, len(plan.inside_rows), plan.columns), len(plan.inside_columns) // 8
+        )
 
     return jax.lax.collapse(jax.lax.map(chunk, filled), 0, 2)[: len(queries)]
 
@@ -193,7 +188,7 @@ def semantic_map(
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
-    return side_by_side(over_strips(strip, plan.columns), width)
+    return side_by_side(over_strips(strip, len(plan.inside_rows), plan.columns), width)
 
 
 @jax.jit
@@ -220,7 +215,10 @@ def semantic_map_from_scores(
 
         return jax.lax.collapse(jax.lax.map(block, blocks), 0, 2)
 
-    return side_by_side(over_strips(strip, plan.output_columns), len(plan.output_columns.first))
+    return side_by_side(
+        over_strips(strip, len(plan.lower_weight), plan.output_columns),
+        len(plan.output_columns.first),
+    )
 
 
 class Panoptic(NamedTuple):
@@ -290,7 +288,7 @@ def _compete(
     Only the masks of queries that are kept are upsampled: in most images, few are.
     """
     order = _in_front(kept)
-    at_once = _at_once(len(order), plan)
+    at_once = min(len(order), QUERIES_AT_ONCE)
     num_chunks = -(-jnp.sum(kept) // at_once)
 
     def strip(columns: Neighbours, inside_columns: Bool[Array, "C"]):
@@ -325,7 +323,9 @@ def _compete(
         counted = jax.lax.fori_loop(0, num_chunks, count, (no_area, no_area))
         return owner, visible, Areas(mask_areas, *counted)
 
-    owner, visible, areas = over_strips(strip, plan.columns, plan.inside_columns)
+    owner, visible, areas = over_strips(
+        strip, len(plan.inside_rows), plan.columns, plan.inside_columns
+    )
     places = jnp.maximum(jnp.cumsum(kept) - 1, 0)
     areas = Areas(*(x.sum(axis=0)[places] for x in areas))
     owner, visible = (side_by_side(x, len(plan.inside_columns)) for x in (owner, visible))

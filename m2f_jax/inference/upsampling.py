@@ -27,7 +27,8 @@ from m2f_jax.structures import ImageSize
 CANVAS_MULTIPLE = 128  # outputs are computed on canvases of such sides, then cropped
 ROWS_AT_ONCE = 32  # output rows of a block
 COLUMNS_AT_ONCE = 64  # output columns of a block
-STRIP = 8192  # wider outputs are computed in strips of so many columns
+STRIP = 8192  # larger outputs are computed in strips of so many columns at most
+STRIP_PIXELS = 2**22  # and of so many pixels
 
 AnyArray = Array | np.ndarray
 
@@ -216,23 +217,29 @@ def _in_blocks_of(needed: int, columns: Neighbours, width: int) -> Columns:
     return Columns(first, _matrices(filled, COLUMNS_AT_ONCE, first, needed))
 
 
-def over_strips(function: Callable[..., Any], columns: Neighbours, *more: AnyArray) -> Any:
+def over_strips(
+    function: Callable[..., Any], height: int, columns: Neighbours, *more: AnyArray
+) -> Any:
     """Applies a function to every strip of output columns and stacks the results.
 
     Args:
-        function: takes the strip's part of all that follows.
+        function: takes the strip's part of `columns` and `more`.
+        height: of the canvas.
         columns: the neighbours of each output column.
         more: arrays with a row for each output column.
     """
-    if len(columns.first) <= STRIP:
+    width = min(STRIP, STRIP_PIXELS // height // CANVAS_MULTIPLE * CANVAS_MULTIPLE)
+    width = max(width, CANVAS_MULTIPLE)
+    if len(columns.first) <= width:
         return jax.tree.map(lambda x: x[None], function(columns, *more))
-    return jax.lax.map(lambda x: function(*x), jax.tree.map(_strips, (columns, *more)))
+    in_strips = jax.tree.map(functools.partial(_strips, width=width), (columns, *more))
+    return jax.lax.map(lambda x: function(*x), in_strips)
 
 
-def _strips(x: AnyArray) -> Array:
+def _strips(x: AnyArray, width: int) -> Array:
     """Returns the columns of the canvas in strips; the last one is filled up with zeros."""
-    filled = jnp.pad(x, ((0, -len(x) % STRIP), *[(0, 0)] * (x.ndim - 1)))
-    return filled.reshape(-1, STRIP, *x.shape[1:])
+    filled = jnp.pad(x, ((0, -len(x) % width), *[(0, 0)] * (x.ndim - 1)))
+    return filled.reshape(-1, width, *x.shape[1:])
 
 
 def side_by_side(x: Shaped[Array, "S *rows C"], width: int) -> Shaped[Array, "*rows {width}"]:
