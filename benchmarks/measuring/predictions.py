@@ -29,8 +29,10 @@ def draw_predictions(class_logits: Any, mask_logits: Any) -> Drawn:
     for i in range(images):
         labels = rng.integers(0, classes.shape[2] - 1, len(sure))
         classes[i, sure, labels] += 16
-    y, x = np.mgrid[:height, :width] / max(height, width)
-    centre = rng.uniform(size=(2, images, queries, 1, 1))
-    radius = rng.uniform(0.05, 0.3, size=(images, queries, 1, 1))
-    masks = 40 * (radius - np.hypot(y - centre[0], x - centre[1]))
+    y, x = np.mgrid[:height, :width]
+    centre_y = rng.uniform(0, height, size=(images, queries, 1, 1))
+    centre_x = rng.uniform(0, width, size=(images, queries, 1, 1))
+    radius = rng.uniform(0.1, 0.3, size=(images, queries, 1, 1))
+    distance = np.hypot(y - centre_y, x - centre_x) / max(height, width)
+    masks = 40 * (radius - distance)
     return Drawn(classes.astype(np.float32), masks.clip(-8, 8).astype(np.float32))
