@@ -32,7 +32,8 @@ def draw_predictions(class_logits: Any, mask_logits: Any) -> Drawn:
     y, x = np.mgrid[:height, :width]
     centre_y = rng.uniform(0, height, size=(images, queries, 1, 1))
     centre_x = rng.uniform(0, width, size=(images, queries, 1, 1))
-    radius = rng.uniform(0.1, 0.3, size=(images, queries, 1, 1))
-    distance = np.hypot(y - centre_y, x - centre_x) / max(height, width)
-    masks = 40 * (radius - distance)
+    # Discs of the sure queries cover about half of the image, if they don't overlap.
+    radius = np.sqrt(height * width / (2 * np.pi * len(sure)))
+    radius = radius * rng.uniform(0.7, 1.3, size=(images, queries, 1, 1))
+    masks = radius - np.hypot(y - centre_y, x - centre_x)
     return Drawn(classes.astype(np.float32), masks.clip(-8, 8).astype(np.float32))
