@@ -126,6 +126,8 @@ def compared(options: Any, device: str | None = None, **more: Any) -> Mapping[st
             found["float32 products"] = "TensorFloat-32" if value else "full precision"
         elif name == "compile":
             found["torch.compile"] = value
+        elif name == "official_python":  # whose path is of this machine alone
+            found["official tools"] = value is not None
         elif name not in {*left_out, "rows"}:  # which rows are measured changes none of them
             found[name] = ", ".join(value) if isinstance(value, tuple) else value
     return {**found, "device": device or device_kind(options.device), **more}
