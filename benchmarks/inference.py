@@ -62,8 +62,12 @@ def measure_together(folder: Path, options: Options) -> tuple[dict[str, float], 
     calls = {name: peer.calls(inputs) for name, peer in peers.items()}
     if options.rows != "forward" and THEIRS in calls:
         agreement |= compare_maps(calls[OURS], calls[THEIRS])
-    rows_of = {"all": list(calls[OURS]), "forward": ["whole forward"]}
-    for name in rows_of.get(options.rows, POST_PROCESSING):
+    names = {
+        "all": tuple(calls[OURS]),
+        "forward": ("whole forward",),
+        "post-processing": POST_PROCESSING,
+    }
+    for name in names[options.rows]:
         say(name)
         turns = {peer: named[name] for peer, named in calls.items() if name in named}
         rows.append(Row.timed(name, take_turns(turns, options.repeats)))

@@ -254,7 +254,8 @@ def panoptic_map(
     probs = jax.nn.softmax(class_logits, axis=-1)
     scores, labels = probs.max(axis=-1), probs.argmax(axis=-1)
     kept = (labels != num_classes) & (scores > object_mask_threshold)
-    owner, visible, areas = _compete(mask_logits, scores, kept, plan, inside_masks)
+    order = _in_front(kept)
+    place, visible, areas = _compete(mask_logits, scores, kept, order, plan, inside_masks)
     ratio = areas.owned / jnp.maximum(areas.mask, 1)
     valid = kept & (areas.segment > 0) & (areas.mask > 0) & (ratio >= overlap_threshold)
 
@@ -264,7 +265,7 @@ def panoptic_map(
     leader = jnp.where(thing, jnp.arange(len(labels)), first_of_stuff)
     new_segment = valid & (leader == jnp.arange(len(labels)))
     segment_ids = jnp.where(valid, jnp.cumsum(new_segment)[leader], 0)
-    segment_map = jnp.where(visible, segment_ids[owner], 0)
+    segment_map = jnp.where(visible, segment_ids[order][place], 0)
     return Panoptic(segment_map.astype(jnp.int32), segment_ids, labels, scores)
 
 
@@ -280,14 +281,25 @@ def _compete(
     mask_logits: Float[Array, "Q h w"],
     scores: Float[Array, "Q"],
     kept: Bool[Array, "Q"],
+    order: Int[Array, "Q"],
     plan: Upsampling,
     inside_masks: bool,
 ) -> tuple[Int[Array, "H W"], Bool[Array, "H W"], Areas]:
     """Returns which query wins each pixel, where it is to be seen, and areas.
 
     Only the masks of queries that are kept are upsampled: in most images, few are.
+
+    Args:
+        mask_logits: of all queries.
+        scores: likewise, the probability of the best class.
+        kept: the queries that compete.
+        order: those first, see `_in_front`.
+        plan: of upsampling.
+        inside_masks: whether a query is seen only where its mask probability is at least 0.5.
+
+    Returns:
+        The winner's place in `order`, where it is seen, and numbers of pixels.
     """
-    order = _in_front(kept)
     at_once = min(len(order), QUERIES_AT_ONCE)
     num_chunks = -(-jnp.sum(kept) // at_once)
 
@@ -329,7 +341,7 @@ def _compete(
     places = jnp.maximum(jnp.cumsum(kept) - 1, 0)
     areas = Areas(*(x.sum(axis=0)[places] for x in areas))
     owner, visible = (side_by_side(x, len(plan.inside_columns)) for x in (owner, visible))
-    return order[owner], visible, areas
+    return owner, visible, areas
 
 
 def _put(

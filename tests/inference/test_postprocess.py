@@ -380,14 +380,32 @@ def test_long_thin_images_take_little_memory(task, height_and_width, equations):
     assert max(sizes) < 1e9
 
 
+def number_of_loops(function, logits, more, equations):
+    found = equations(jax.make_jaxpr(function)(*logits, *more))
+    return sum(x.primitive.name in ("scan", "while") for x in found)
+
+
+@pytest.fixture
+def traced_anew():
+    """Programs for other limits are neither taken from the tests before nor left to those after."""
+    jax.clear_caches()
+    yield jax.clear_caches
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize(("limit", "least"), [("STRIP", 128), ("STRIP_PIXELS", 256 * 128)])
 @pytest.mark.parametrize("task", ["instances", "semantic", "semantic of scores", "panoptic"])
-def test_strips_of_columns_are_the_whole(task, predictions, monkeypatch):
+def test_strips_of_columns_are_the_whole(
+    task, limit, least, predictions, monkeypatch, equations, traced_anew
+):
     size = ImageSize(padded=(160, 96), resized=(153, 90), original=(75, 700))
     logits = [x[0] for x in predictions]
     function, *more = post_processing(task, (40, 24), size, K)
     whole = function(*logits, *more)
-    monkeypatch.setattr(upsampling, "STRIP", 128)
-    jax.clear_caches()  # or else the program for the whole would be taken
+    loops = number_of_loops(function, logits, more, equations)
+    monkeypatch.setattr(upsampling, limit, least)
+    traced_anew()
+    assert number_of_loops(function, logits, more, equations) > loops
     in_strips = function(*logits, *more)
     if not isinstance(whole, tuple):
         whole, in_strips = (whole,), (in_strips,)
