@@ -27,7 +27,7 @@ from m2f_jax.inference.processor import (
 )
 from m2f_jax.inference.programs.compiling import Program, compilers
 from m2f_jax.inference.programs.devices import Devices, can_keep
-from m2f_jax.inference.programs.network import network_program, runs_in_halves
+from m2f_jax.inference.programs.network import network_program, runs_in_stages
 from m2f_jax.inference.programs.segmentation import segmentation_program
 from m2f_jax.inference.results import (
     InstanceSegmentation,
@@ -59,8 +59,8 @@ class Segmenter:
     The host reads images and turns them upright; all else happens on the device. The network is
     compiled once per padded size; resizing once per canvas of the image (sides rounded up to
     multiples of 128); post-processing once per task and canvas of the result. All that an image
-    needs is compiled at the same time, for which the network in float32 on a CPU is two programs.
-    `jax_compilation_cache_dir` keeps programs between runs. Several
+    needs is compiled at the same time, for which the network in float32 on a CPU is two programs,
+    or three for small images. `jax_compilation_cache_dir` keeps programs between runs. Several
     devices give the same results as one.
 
     Attributes:
@@ -105,7 +105,7 @@ class Segmenter:
         self.devices = tuple(devices or jax.local_devices()[:1])
         self._places = Devices(self.devices, programs if can_keep(model, self.devices) else None)
         self.graph, state = nnx.split(model)
-        self._halves = runs_in_halves(model, self._places)
+        self._stages = runs_in_stages(model, self._places)
         # jax.jit takes plain arrays with the least overhead.
         self.parameters = self._places.share(nnx.as_pure(state))
         self._beginning = threading.Lock()
@@ -129,7 +129,7 @@ class Segmenter:
         self._processor = processor
         about = repr((self.config, self.dtype.name))
         self._predict = network_program(
-            self._places, self.graph, processor, about, halves=self._halves
+            self._places, self.graph, processor, about, stages=self._stages
         )
         self._programs: dict[tuple[Task, int, Reduce | None], Program] = {}
         self._begun: set[tuple[Program, Hashable]] = set()  # to be compiled, for these buckets

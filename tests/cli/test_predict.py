@@ -32,7 +32,7 @@ def test_instances_as_coco_results(image, tmp_path, golden_scores, monkeypatch):
     out = tmp_path / "out"
     assert predict(image, "--threshold", "0", out=out) == 0
     programs = (tmp_path / "kept" / "programs").iterdir()
-    expected = {"resize", "features", "decoded", "instance"}
+    expected = {"resize", "features", "pyramid", "predictions", "instance"}
     assert {x.name.partition("-")[0] for x in programs} == expected
     results = json.loads((out / "predictions.json").read_text())
     np.testing.assert_allclose([r["score"] for r in results], golden_scores, atol=1e-4)

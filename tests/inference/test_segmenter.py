@@ -27,7 +27,7 @@ PROCESSOR = ImageProcessor(
     thing_classes=(1,), object_mask_threshold=0.2, overlap_threshold=0.0, longest_edge=64
 )
 TASKS = ("instance", "panoptic", "semantic")
-NETWORK = ("features", "decoded")
+NETWORK = ("features", "pyramid", "predictions")
 
 
 def image(height, width, seed=0):
@@ -106,7 +106,13 @@ def no_network(*_):
     raise AssertionError("the network was traced")
 
 
-def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    ("small", "programs"), [(network.SMALL, NETWORK), (64 * 64 - 1, ("features", "decoded"))]
+)
+def test_programs_that_were_kept_are_not_traced(
+    segmenter, micro, tmp_path, monkeypatch, caplog, small, programs
+):
+    monkeypatch.setattr(network, "SMALL", small)
     picture, calls = image(50, 80), (("instance", {"top_k": 7}), ("panoptic", {}), ("semantic", {}))
     for run in range(2):
         ours = Segmenter(micro, PROCESSOR, programs=tmp_path)
@@ -115,7 +121,7 @@ def test_programs_that_were_kept_are_not_traced(segmenter, micro, tmp_path, monk
         [pixels] = ours.submit([ours.prepare(picture)], "semantic", reduce=lambda found, _: found)
         assert pixels.result().shape == (128, 128)
         kept = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
-        assert kept == sorted(["resize", *NETWORK, *TASKS]), run
+        assert kept == sorted(["resize", *programs, *TASKS]), run
         monkeypatch.setattr(network, "features_of", no_network)
         monkeypatch.setattr(postprocess, "instances", no_network)
     with pytest.raises(AssertionError, match="traced"):

@@ -30,7 +30,7 @@ import jax.export
 from m2f_jax.files import replacing
 from m2f_jax.inference import postprocess
 from m2f_jax.inference.programs.compiling import compilers
-from m2f_jax.structures import Predictions
+from m2f_jax.structures import FeaturePyramid, Predictions
 
 logger = logging.getLogger("m2f_jax")
 
@@ -41,7 +41,7 @@ NAME = re.compile(r"\w+-[0-9a-f]{64}")  # of a file
 UNREAD = 90 * 24 * 60 * 60  # seconds
 PLATFORM = "cpu"  # the kernels of others can't be exported
 
-for kind in (Predictions, postprocess.Instances, postprocess.Panoptic):
+for kind in (FeaturePyramid, Predictions, postprocess.Instances, postprocess.Panoptic):
     jax.export.register_namedtuple_serialization(kind, serialized_name=f"m2f_jax.{kind.__name__}")
 
 

@@ -1,6 +1,7 @@
-"""The network from padded pixels to predictions, as a whole or in two halves."""
+"""The network from padded pixels to predictions, as a whole or stage by stage."""
 
 import functools
+import math
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,23 +13,24 @@ from m2f_jax.inference.processor import ImageProcessor
 from m2f_jax.inference.programs.compiling import Chain, Program
 from m2f_jax.inference.programs.devices import Devices
 from m2f_jax.modeling.model import Model, check_pixel_values, stage
-from m2f_jax.structures import Predictions
+from m2f_jax.structures import FeaturePyramid, Predictions
+
+SMALL = 2**18  # pixels of a batch whose stages are programs of their own
 
 
-def runs_in_halves(model: Model, devices: Devices) -> bool:
-    """Returns whether the network is to be two programs: float32 on a CPU, run as ours are.
+def runs_in_stages(model: Model, devices: Devices) -> bool:
+    """Returns whether the network is to be several programs: float32 on a CPU, run as ours are.
 
     There, compiling is what takes the time of a first call, and half of it one processor. The
     results are the same bits: not so in bfloat16, where XLA doesn't round between the stages within
-    one program. On a GPU, calling one program takes less. A third program gains no more, and large
-    images took 3 % longer with it, since each allocates memory of its own.
+    one program. On a GPU, calling one program takes less.
     """
     as_ours = type(model).__call__ is Model.__call__
     return devices.are_cpus and as_ours and model.dtype == jnp.float32
 
 
 def network_program(
-    devices: Devices, graph: nnx.GraphDef, processor: ImageProcessor, about: str, *, halves: bool
+    devices: Devices, graph: nnx.GraphDef, processor: ImageProcessor, about: str, *, stages: bool
 ) -> Program:
     """Returns the network as a program of parameters, padded pixels and sizes.
 
@@ -37,16 +39,43 @@ def network_program(
         graph: the model without its parameters.
         processor: its mean and standard deviation are constants of the program.
         about: the model's part of what the program depends on.
-        halves: whether it is two programs, see `runs_in_halves`.
+        stages: whether it is several programs, see `runs_in_stages`.
     """
     statistics = processor.mean, processor.std
     about = repr((about, processor))
-    if not halves:
+    if not stages:
         return devices.program("predict", functools.partial(predict, graph, *statistics), about)
-    return Chain(
-        devices.program("features", functools.partial(features_of, graph, *statistics), about),
-        devices.program("decoded", functools.partial(decoded, graph), about),
+    backbone = devices.program(
+        "features", functools.partial(features_of, graph, *statistics), about
     )
+    pixel_decoder = devices.program("pyramid", functools.partial(pyramid_of, graph), about)
+    decoder = devices.program("predictions", functools.partial(predictions_of, graph), about)
+    decoders = devices.program("decoded", functools.partial(decoded, graph), about)
+    return BySize(Chain(backbone, pixel_decoder, decoder), Chain(backbone, decoders))
+
+
+class BySize:
+    """Two programs of one function: one for up to `SMALL` pixels, one for more.
+
+    Three programs are read from a cache in three quarters of the time of two. But each allocates
+    memory of its own in every call, and with three, calls of large images took 3 % longer.
+    """
+
+    def __init__(self, small: Program, large: Program):
+        """Takes both; they get parameters, padded pixels and sizes."""
+        self.small, self.large = small, large
+
+    def __call__(self, parameters: Any, pixels: Any, sizes: Any) -> Any:
+        """Runs the one for these pixels."""
+        return self._of(pixels)(parameters, pixels, sizes)
+
+    def ahead(self, parameters: Any, pixels: Any, sizes: Any) -> Any:
+        """Begins to compile the one for these pixels, see `Program`."""
+        return self._of(pixels).ahead(parameters, pixels, sizes)
+
+    def _of(self, pixels: Any) -> Program:
+        *batch, _ = pixels.shape
+        return self.small if math.prod(batch) <= SMALL else self.large
 
 
 def predict(
@@ -69,7 +98,7 @@ def features_of(
     pixels: UInt8[Array, "B H W 3"],
     sizes: Int[Array, "B 2"],
 ) -> tuple[Float[Array, "B _ _ _"], ...]:
-    """Returns what the backbone makes of padded images: the first half of `predict`."""
+    """Returns what the backbone makes of padded images."""
     images = normalized(mean, std, pixels, sizes)
     check_pixel_values(images, Model.batch_axes)
     model = nnx.merge(graph, parameters)
@@ -77,15 +106,27 @@ def features_of(
         return model.backbone(images.astype(model.dtype))
 
 
+def pyramid_of(
+    graph: nnx.GraphDef, parameters: Any, features: tuple[Float[Array, "B _ _ _"], ...]
+) -> FeaturePyramid:
+    """Returns what the pixel decoder makes of the backbone's features."""
+    model = nnx.merge(graph, parameters)
+    with stage("pixel_decoder", model.dtype):
+        return model.pixel_decoder(features)
+
+
+def predictions_of(graph: nnx.GraphDef, parameters: Any, pyramid: FeaturePyramid) -> Predictions:
+    """Returns what the Transformer decoder makes of the pixel decoder's pyramid."""
+    model = nnx.merge(graph, parameters)
+    with stage("decoder", model.dtype):
+        return model.decoder(pyramid)
+
+
 def decoded(
     graph: nnx.GraphDef, parameters: Any, features: tuple[Float[Array, "B _ _ _"], ...]
 ) -> Predictions:
-    """Returns predictions from what the backbone made: the second half of `predict`."""
-    model = nnx.merge(graph, parameters)
-    with stage("pixel_decoder", model.dtype):
-        pyramid = model.pixel_decoder(features)
-    with stage("decoder", model.dtype):
-        return model.decoder(pyramid)
+    """Returns what both decoders make of the backbone's features."""
+    return predictions_of(graph, parameters, pyramid_of(graph, parameters, features))
 
 
 def normalized(
