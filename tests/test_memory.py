@@ -8,8 +8,9 @@ import pytest
 from flax import nnx
 
 from m2f_jax.config import PixelDecoderConfig
-from m2f_jax.modeling.layers import MLP, dot_product_attention, gelu, layer_norm, relu
+from m2f_jax.modeling.layers import MLP, gelu, layer_norm, relu
 from m2f_jax.modeling.pixel_decoders.deformable import MSDeformAttn
+from m2f_jax.ops.attention import dot_product_attention
 from m2f_jax.ops.ms_deform_attn import ms_deform_attn
 from m2f_jax.ops.window_attention import window_attention
 from m2f_jax.structures import LayerPredictions, Targets

@@ -21,6 +21,8 @@ from m2f_jax.modeling.initializers import (
     zeros,
 )
 from m2f_jax.ops import convolutions, products
+from m2f_jax.ops.attention import dot_product_attention
+from m2f_jax.ops.dropout import dropout
 
 Linear = functools.partial(nnx.Linear, dot_general=products.dot_general)
 Conv = functools.partial(nnx.Conv, conv_general_dilated=convolutions.conv_general_dilated)
@@ -94,19 +96,6 @@ def mean_of_groups(x: Float[Array, "B H W C"]) -> Float[Array, "B 1 1 C"]:
 def folded(key: jax.Array | None, number: int) -> jax.Array | None:
     """Returns the key of use `number` of several; None if `key` is, and nothing is drawn."""
     return None if key is None else jax.random.fold_in(key, number)
-
-
-def dropout(
-    x: Float[Array, "*shape"], rate: jax.typing.ArrayLike, key: jax.Array | None
-) -> Float[Array, "*shape"]:
-    """Sets entries to 0 with probability `rate` and divides the others by 1 - rate.
-
-    Without a key, returns `x` unchanged.
-    """
-    if key is None:
-        return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
 class MLP(nnx.Module):
@@ -224,38 +213,6 @@ class Attention(nnx.Module):
 def split_heads(x: Float[Array, "B N C"], num_heads: int) -> Float[Array, "B H N D"]:
     """Splits channels into heads."""
     return einops.rearrange(x, "b n (h d) -> b h n d", h=num_heads)
-
-
-@jax.checkpoint
-def dot_product_attention(
-    queries: Float[Array, "B H Q D"],
-    keys: Float[Array, "B H N D"],
-    values: Float[Array, "B H N D"],
-    mask: Bool[Array, "B Q N"] | None,
-    drop_rate: jax.typing.ArrayLike = 0.0,
-    drop_key: jax.Array | None = None,
-) -> Float[Array, "B Q H D"]:
-    """Computes softmax attention, with logits and softmax in float32 at least.
-
-    `mask` is True where a query may look. The backward pass recomputes logits and softmax, which
-    saves memory.
-    """
-    wide = jnp.promote_types(queries.dtype, jnp.float32)
-    logits = jnp.einsum("bhqd,bhnd->bhqn", queries, keys, preferred_element_type=wide)
-    logits = logits * queries.shape[-1] ** -0.5
-    if mask is not None:
-        logits = jnp.where(mask[:, None], logits, -jnp.inf)
-    weights = dropout(jax.nn.softmax(logits, axis=-1), drop_rate, drop_key).astype(values.dtype)
-    return jax.lax.platform_dependent(
-        weights, values, default=functools.partial(jnp.einsum, "bhqn,bhnd->bqhd"), cpu=_sums_on_cpu
-    )
-
-
-def _sums_on_cpu(
-    weights: Float[Array, "B H Q N"], values: Float[Array, "B H N D"]
-) -> Float[Array, "B Q H D"]:
-    """Sums weighted values with heads before queries, for which XLA on a CPU has a fast kernel."""
-    return jnp.swapaxes(products.einsum("bhqn,bhnd->bhqd", weights, values), 1, 2)
 
 
 def sine_positions(size: tuple[int, int], dim: int) -> Float[np.ndarray, "{size[0]*size[1]} {dim}"]:

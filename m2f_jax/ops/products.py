@@ -26,11 +26,6 @@ def dot_general(a: Array, b: Array, dimension_numbers: Any, **options: Any) -> A
     )
 
 
-def einsum(subscripts: str, a: Array, b: Array) -> Array:
-    """Computes `jnp.einsum` of two arrays of one dtype, with a result of that dtype."""
-    return rounded(functools.partial(jnp.einsum, subscripts), a, b)
-
-
 def rounded(product: Product, a: Array, b: Array) -> Array:
     """Returns `product(a, b)`; on a CPU, of bfloat16 numbers, summed up and rounded in float32."""
     if not a.dtype == b.dtype == jnp.bfloat16:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from m2f_jax.ops import products
+from m2f_jax.ops.attention import softmax_sums
 
 JAX_TRITON = "0.3."  # the version that is used
 AMPERE = 8.0  # the least compute capability that multiplies bfloat16
@@ -215,8 +215,15 @@ def attend_within_windows(
     if regions is not None:
         same = jnp.asarray(regions[:, :, None] == regions[:, None, :])
         logits = jnp.where(same[:, None], logits, logits - 100)
+    return jax.lax.platform_dependent(logits, values, default=_sums, cpu=softmax_sums)
+
+
+def _sums(
+    logits: Float[Array, "B N heads T T"], values: Float[Array, "B N heads T D"]
+) -> Float[Array, "B N heads T D"]:
+    """Sums up values with weights of their dtype."""
     weights = jax.nn.softmax(logits, axis=-1).astype(values.dtype)
-    return products.einsum("bnhqk,bnhkd->bnhqd", weights, values)
+    return jnp.einsum("bnhqk,bnhkd->bnhqd", weights, values)
 
 
 def shifted_regions(size: tuple[int, int], window_size: int) -> Int[np.ndarray, "N T"]:

@@ -17,10 +17,10 @@ from m2f_jax.config import (
     MaskFormerPixelDecoderConfig,
     ResNetConfig,
 )
-from m2f_jax.modeling.layers import dropout
 from m2f_jax.modeling.maskformer import MaskFormer
 from m2f_jax.modeling.model import network, training_network
 from m2f_jax.modeling.parameters import abstract_model
+from m2f_jax.ops.dropout import dropout
 from tests.conftest import MICRO as MASK2FORMER
 
 B, H, W = 2, 70, 90
