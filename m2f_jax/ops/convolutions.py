@@ -145,7 +145,7 @@ def convolve_in_fours(
 def convolve_in_strips(
     x: Float[Array, "B H W C"], kernel: Float[Array, "h w C D"], *, padding: Sides
 ) -> Float[Array, "B H2 W2 D"]:
-    """Convolves bfloat16 maps densely, in strips of rows; sums are rounded at the end.
+    """Convolves bfloat16 maps densely, in strips of rows.
 
     Each strip is one matrix product: every pixel with its neighbours beside it, times the kernel.
     XLA on a CPU has no kernel for convolutions of bfloat16, but one for such products; strips are
@@ -159,7 +159,7 @@ def convolve_in_strips(
     strips = -(-lines // rows)
     # Rows follow one another, so that any neighbour is at a fixed distance. What is beyond the
     # right border is the next row, and is cut off in the end. They are copied as integers, since
-    # older versions of XLA would copy them as float32.
+    # older versions of XLA would copy them as float32, and so is what strips return.
     bits = jax.lax.bitcast_convert_type(x, jnp.uint16)
     more = strips * rows - lines + 1
     bits = jnp.pad(bits, ((0, 0), (top, bottom + more), (left, right), (0, 0)))
@@ -172,10 +172,11 @@ def convolve_in_strips(
         around = jax.lax.dynamic_slice_in_dim(bits, start, pixels + distances[-1])
         neighbours = jnp.concatenate([around[d : d + pixels] for d in distances], axis=1)
         neighbours = jax.lax.bitcast_convert_type(neighbours, jnp.bfloat16)
-        return jax.lax.dot(neighbours, weights, preferred_element_type=jnp.float32)
+        sums = jax.lax.dot(neighbours, weights, preferred_element_type=jnp.float32)
+        return jax.lax.bitcast_convert_type(sums.astype(x.dtype), jnp.uint16)
 
     images = wide * (x.shape[1] + top + bottom + more) * np.arange(len(x), dtype=np.int32)
     starts = images[:, None] + pixels * np.arange(strips, dtype=np.int32)
     y = jax.lax.map(convolve, jnp.asarray(starts.ravel()))
-    y = y.reshape(len(x), strips * rows, wide, -1)
-    return y[:, :lines, : x.shape[2] + left + right - width + 1].astype(x.dtype)
+    y = jax.lax.bitcast_convert_type(y, x.dtype).reshape(len(x), strips * rows, wide, -1)
+    return y[:, :lines, : x.shape[2] + left + right - width + 1]
