@@ -71,9 +71,11 @@ class WindowAttention(nnx.Module):
     def __call__(self, x: Float[Array, "B H W C"], *, shifted: bool) -> Float[Array, "B H W C"]:
         index = relative_position_index(self.window_size)
         bias = jnp.moveaxis(self.relative_position_bias[...][index], -1, 0)
+        # With a single axis of tokens, XLA on a CPU leaves the product apart from norm and padding.
+        qkv = self.qkv(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
         # The authors pad with zeros and mask nothing: a padded token has the biases as its qkv.
         x = window_attention(
-            self.qkv(x),
+            qkv,
             self.qkv.bias[...],  # pyright: ignore[reportOptionalSubscript] - it has one
             bias,
             window_size=self.window_size,
