@@ -57,8 +57,9 @@ def network_program(
 class BySize:
     """Two programs of one function: one for up to `SMALL` pixels, one for more.
 
-    Three programs are read from a cache in three quarters of the time of two. But each allocates
-    memory of its own in every call, and with three, calls of large images took 3 % longer.
+    Three programs are compiled and read beside each other in less time than two. But each
+    allocates memory of its own in every call, and with three, calls of large images took 3 %
+    longer.
     """
 
     def __init__(self, small: Program, large: Program):
