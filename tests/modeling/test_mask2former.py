@@ -138,11 +138,17 @@ def in_bfloat16(micro, tmp_path_factory):
     return Mask2Former.from_pretrained(folder, "bfloat16")
 
 
-def test_bfloat16_is_as_float32_but_for_rounding(micro, in_bfloat16, run):
-    for ours, theirs in zip(run(in_bfloat16, images()), micro(images()), strict=True):
-        assert ours.dtype == jnp.float32
-        error = abs(ours - theirs).mean() / abs(theirs).mean()
-        assert 1e-4 < error < 0.03
+def test_bfloat16_is_as_float32_but_for_rounding(micro, run):
+    """Queries look everywhere: rounding may turn a pixel of the mask that a layer looks through."""
+    decoder = dataclasses.replace(micro.config.decoder, masked=False)
+    config = dataclasses.replace(micro.config, decoder=decoder)
+    ours, theirs = (
+        run(Mask2Former(config, dtype=dtype, rngs=nnx.Rngs(0)), images())
+        for dtype in ("bfloat16", "float32")
+    )
+    for x, y in zip(ours, theirs, strict=True):
+        assert x.dtype == jnp.float32
+        assert 1e-4 < abs(x - y).mean() / abs(y).mean() < 0.02
 
 
 def test_bfloat16_products_are_fast_and_places_exact(equations, in_bfloat16):
