@@ -66,15 +66,15 @@ class BySize:
         """Takes both; they get parameters, padded pixels and sizes."""
         self.small, self.large = small, large
 
-    def __call__(self, parameters: Any, pixels: Any, sizes: Any) -> Any:
+    def __call__(self, *arguments: Any) -> Any:
         """Runs the one for these pixels."""
-        return self._of(pixels)(parameters, pixels, sizes)
+        return self._of(*arguments)(*arguments)
 
-    def ahead(self, parameters: Any, pixels: Any, sizes: Any) -> Any:
+    def ahead(self, *arguments: Any) -> Any:
         """Begins to compile the one for these pixels, see `Program`."""
-        return self._of(pixels).ahead(parameters, pixels, sizes)
+        return self._of(*arguments).ahead(*arguments)
 
-    def _of(self, pixels: Any) -> Program:
+    def _of(self, _parameters: Any, pixels: Any, _sizes: Any) -> Program:
         *batch, _ = pixels.shape
         return self.small if math.prod(batch) <= SMALL else self.large
 
