@@ -93,8 +93,8 @@ class KeptProgram:
         """Takes a function and the place of its programs.
 
         Args:
-            function: what is compiled. It returns an array or a tuple of them, `Predictions`,
-                `Instances` or `Panoptic`.
+            function: what is compiled. It returns an array or a tuple of them, a `FeaturePyramid`,
+                `Predictions`, `Instances` or `Panoptic`.
             folder: of all kept programs; it is made when the first one is written.
             name: of the program, in profiles, in the log of compilations and in file names.
             about: all that the function depends on besides its arguments and its source.
