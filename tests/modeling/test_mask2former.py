@@ -138,12 +138,13 @@ def in_bfloat16(micro, tmp_path_factory):
     return Mask2Former.from_pretrained(folder, "bfloat16")
 
 
-def test_bfloat16_is_as_float32_but_for_rounding(micro, run):
+def test_bfloat16_is_as_float32_but_for_rounding(micro, tmp_path, run):
     """Queries look everywhere: rounding may turn a pixel of the mask that a layer looks through."""
     decoder = dataclasses.replace(micro.config.decoder, masked=False)
     config = dataclasses.replace(micro.config, decoder=decoder)
+    Mask2Former(config, rngs=nnx.Rngs(0)).save_pretrained(tmp_path)
     ours, theirs = (
-        run(Mask2Former(config, dtype=dtype, rngs=nnx.Rngs(0)), images())
+        run(Mask2Former.from_pretrained(tmp_path, dtype), images())
         for dtype in ("bfloat16", "float32")
     )
     for x, y in zip(ours, theirs, strict=True):
