@@ -14,7 +14,7 @@ from m2f_jax.datasets.coco import coco_dataset
 from m2f_jax.datasets.dataset import CityscapesTruth, PanopticTruth
 from m2f_jax.labels import CITYSCAPES, Label
 from m2f_jax.masks.rle import encode_rle
-from tests.eval.report.test_report import OneImage, coco_content, drawn_file
+from tests.eval.report.scenes import OneImage, coco_content, drawn_file
 
 SIZE = (64, 256)
 CATEGORIES = tuple(Label(id=k, name=f"class {k}", is_thing=True) for k in (1, 2))
