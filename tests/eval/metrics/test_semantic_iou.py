@@ -6,7 +6,11 @@ import pytest
 from m2f_jax.eval.metrics.semantic.semantic_iou import SemanticIoU
 
 from m2f_jax.labels import ADE20K, CITYSCAPES, Label
-from tests.conftest import GOLDEN
+from tests.eval.metrics.golden_sets import (
+    GoldenSets,
+    check_order_and_merges,
+    check_order_without_names,
+)
 
 ROAD, SIDEWALK, CAR, TRUCK, PERSON, RIDER, CARAVAN, VOID = 7, 8, 26, 27, 24, 25, 29, 4
 LABEL_IDS = np.array([label.id for label in CITYSCAPES])
@@ -20,18 +24,8 @@ def scores(*images, **settings):
     return metric.result()
 
 
-class GoldenSets:
-    """The sets of images in the golden file, each evaluated by itself."""
-
-    def __init__(self):
-        self.arrays = dict(np.load(GOLDEN / "semantic_iou.npz"))
-        self.ends = np.cumsum(self.arrays["sizes"].astype(int).prod(axis=1))
-
-    def __len__(self):
-        return len(self.arrays["averages"])
-
-    def images(self, number):
-        return np.flatnonzero(self.arrays["sets"] == number).tolist()
+class GoldenMaps(GoldenSets):
+    """Label maps of Cityscapes, predicted ones and instance ids."""
 
     def image(self, image):
         height, width = self.arrays["sizes"][image].tolist()
@@ -41,16 +35,14 @@ class GoldenSets:
             for name in ("label_ids", "predictions", "instance_ids")
         )
 
-    def metric(self, number, images=None):
-        metric = SemanticIoU()
-        for image in self.images(number) if images is None else images:
-            metric.add(*self.image(image), image=f"{image:05}")
-        return metric
+    def empty(self, number):
+        del number  # all have the same classes
+        return SemanticIoU()
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return GoldenSets()
+    return GoldenMaps("semantic_iou.npz")
 
 
 def test_the_numbers_are_the_official_ones(golden):
@@ -77,32 +69,11 @@ def test_golden_sets_cover_what_matters(golden):
 
 
 def test_the_order_of_images_and_merges_changes_no_bit(golden, tmp_path):
-    number = len(golden) - 1  # sixty images
-    images = golden.images(number)
-    assert len(images) == 60
-    expected = golden.metric(number).result()
-    golden.metric(number).save(tmp_path / "expected.npz")
-    for seed in range(3):
-        order = np.random.default_rng(seed).permutation(images).tolist()
-        merged = SemanticIoU()
-        for part in (order[:7], order[30:], order[7:30]):
-            merged.merge(golden.metric(number, part))
-        assert len(merged) == 60
-        assert merged.result().to_json() == expected.to_json()
-        merged.save(tmp_path / "merged.npz")
-        saved = (tmp_path / "expected.npz").read_bytes()
-        assert (tmp_path / "merged.npz").read_bytes() == saved
+    check_order_and_merges(golden, len(golden) - 1, tmp_path)
 
 
 def test_images_without_names_come_in_any_order_too(golden):
-    number = len(golden) - 1
-    contents = []
-    for images in (golden.images(number), golden.images(number)[::-1]):
-        metric = SemanticIoU()
-        for image in images:
-            metric.add(*golden.image(image))
-        contents.append(metric.result().to_json())
-    assert contents[0] == contents[1]
+    check_order_without_names(golden, len(golden) - 1)
 
 
 @pytest.mark.parametrize("with_objects", [False, True])

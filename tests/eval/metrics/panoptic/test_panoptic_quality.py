@@ -15,27 +15,24 @@ from m2f_jax.eval.metrics.panoptic.panoptic_quality import (
 from m2f_jax.eval.metrics.panoptic.segment_counts import TP, SegmentOutcomes
 
 from m2f_jax.labels import CITYSCAPES
-from tests.conftest import GOLDEN
+from tests.eval.metrics.golden_sets import (
+    GoldenSets,
+    check_order_and_merges,
+    check_order_without_names,
+)
 from tests.eval.metrics.panoptic.images import CATEGORIES, GOOD, counts, quality, segment
 
 
-class GoldenSets:
-    """The sets of images in the golden file, each evaluated by itself."""
+class GoldenMaps(GoldenSets):
+    """Panoptic maps with their segments, of COCO and of Cityscapes."""
 
     def __init__(self):
-        self.arrays = dict(np.load(GOLDEN / "panoptic_quality.npz"))
-        self.ends = np.cumsum(self.arrays["sizes"].astype(int).prod(axis=1))
+        super().__init__("panoptic_quality.npz")
         from_ids = ~self.arrays["is_coco"][self.arrays["sets"]]
         self.id_ends = np.cumsum(from_ids * self.arrays["sizes"].astype(int).prod(axis=1))
 
-    def __len__(self):
-        return len(self.arrays["is_coco"])
-
     def rows(self, number):
         return np.flatnonzero(self.arrays["categories"][:, 0] == number)
-
-    def images(self, number):
-        return np.flatnonzero(self.arrays["sets"] == number).tolist()
 
     def categories(self, number):
         return [
@@ -61,16 +58,13 @@ class GoldenSets:
             self.segments("segments", image),
         )
 
-    def metric(self, number, images=None):
-        metric = PanopticQuality(self.categories(number))
-        for image in self.images(number) if images is None else images:
-            metric.add(*self.image(image), image=f"{image:05}")
-        return metric
+    def empty(self, number):
+        return PanopticQuality(self.categories(number))
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return GoldenSets()
+    return GoldenMaps()
 
 
 def test_the_numbers_are_the_official_ones(golden):
@@ -105,32 +99,11 @@ def test_ground_truth_from_instance_ids_is_the_official_one(golden):
 
 
 def test_the_order_of_images_and_merges_changes_no_bit(golden, tmp_path):
-    number = len(golden) - 2  # sixty images of Cityscapes' classes
-    images = golden.images(number)
-    assert len(images) == 60
-    expected = golden.metric(number).result()
-    golden.metric(number).save(tmp_path / "expected.npz")
-    for seed in range(3):
-        order = np.random.default_rng(seed).permutation(images).tolist()
-        merged = golden.metric(number, order[:7])
-        merged.merge(golden.metric(number, order[30:]))
-        merged.merge(golden.metric(number, order[7:30]))
-        assert len(merged) == 60
-        assert merged.result().to_json() == expected.to_json()
-        merged.save(tmp_path / "merged.npz")
-        saved = (tmp_path / "expected.npz").read_bytes()
-        assert (tmp_path / "merged.npz").read_bytes() == saved
+    check_order_and_merges(golden, len(golden) - 2, tmp_path)  # of Cityscapes' classes
 
 
 def test_images_without_names_come_in_any_order_too(golden):
-    number = len(golden) - 2
-    results = []
-    for images in (golden.images(number), golden.images(number)[::-1]):
-        metric = PanopticQuality(golden.categories(number))
-        for image in images:
-            metric.add(*golden.image(image))
-        results.append(metric.result().to_json())
-    assert results[0] == results[1]
+    check_order_without_names(golden, len(golden) - 2)
 
 
 def test_the_order_of_lists_changes_no_bit():
